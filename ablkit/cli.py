@@ -1,0 +1,128 @@
+"""The command line: `ablkit data | parameters | run | report | bench`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from ablkit import __version__
+from ablkit.errors import UserError
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command; exit code 0 when it did what it says, 1 when a notebook failed, 2 for the user's mistakes."""
+    # Imported here: torch and pandas take seconds, and a mistake in the arguments should not.
+    options = _parser().parse_args(arguments)
+    try:
+        return options.command(options) or 0
+    except UserError as error:
+        print(f"ablkit: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nablkit: stopped; the same command goes on from here", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="ablkit", description="Anti-Backdoor Learning, re-run.")
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    data = commands.add_parser("data", help="prepare a data set")
+    data.add_argument("name", help="cifar10 or digits")
+    data.set_defaults(command=_data)
+
+    parameters = commands.add_parser("parameters", help="print a notebook's parameters as YAML, for papermill -f")
+    parameters.add_argument("notebook")
+    parameters.add_argument("--preset", default="quick", help="smoke, quick, paper or released (default: quick)")
+    parameters.set_defaults(command=_parameters)
+
+    run = commands.add_parser("run", help="run one notebook through papermill")
+    run.add_argument("notebook", help="run or loss_gap")
+    run.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="set a parameter")
+    run.add_argument("-f", type=Path, action="append", default=[], metavar="FILE", help="set parameters from YAML")
+    run.add_argument("--preset", default="quick", help="smoke, quick, paper or released (default: quick)")
+    run.add_argument("--force", action="store_true", help="run again although it is done")
+    run.add_argument("--timeout", type=float, metavar="SECONDS", help="kill the run after this time")
+    run.set_defaults(command=_run)
+
+    report = commands.add_parser("report", help="run what is missing and build the pages")
+    report.add_argument("--preset", default="quick", help="smoke, quick, paper or released (default: quick)")
+    report.add_argument("--seeds", type=int, nargs="+", default=[0], help="one run of each kind for each seed")
+    report.add_argument("--dataset", help="cifar10 (default), digits or a prepared folder")
+    report.add_argument("--to", type=Path, help="folder of the pages (default: reports/local)")
+    report.set_defaults(command=_report)
+
+    bench = commands.add_parser("bench", help="images/s beside a conventional pipeline, in one process")
+    bench.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
+    bench.add_argument("--device", default="auto")
+    bench.add_argument("--precision", default="auto")
+    bench.set_defaults(command=_bench)
+    return parser
+
+
+def _data(options: argparse.Namespace) -> None:
+    from ablkit import data
+
+    print(data.prepare(options.name))
+
+
+def _parameters(options: argparse.Namespace) -> None:
+    import yaml
+
+    from ablkit.parameters import defaults
+
+    print(yaml.safe_dump(defaults(options.notebook, options.preset), sort_keys=False), end="")
+
+
+def _run(options: argparse.Namespace) -> int:
+    from ablkit.execute import RunFailed, execute
+    from ablkit.files import read_json
+    from ablkit.parameters import check, defaults
+
+    given: dict = {}
+    for file in options.f:
+        given |= _read_yaml(file)
+    given |= dict(options.p)
+    parameters = check(options.notebook, defaults(options.notebook, options.preset) | given, strict=False)
+    try:
+        outcome = execute(options.notebook, parameters, force=options.force, timeout=options.timeout)
+    except RunFailed as error:
+        print(f"ablkit: {options.notebook} failed: {error}", file=sys.stderr)
+        return 1
+    print("done before:" if outcome.was_done else "done:", outcome.folder)
+    for name, value in read_json(outcome.folder / "metrics.json").items():
+        print(f"  {name:<36} {value:.4g}" if isinstance(value, float) else f"  {name:<36} {value}")
+    return 0
+
+
+def _read_yaml(path: Path) -> dict:
+    import yaml
+
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UserError(f"{path} cannot be read as YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(values, dict):
+        raise UserError(f"{path} holds no parameters; write one 'name: value' a line")
+    return values
+
+
+def _report(options: argparse.Namespace) -> int:
+    from ablkit.paths import project
+    from ablkit.report.plan import run_all
+
+    changes = {"dataset": options.dataset} if options.dataset else {}
+    to = options.to or project() / "reports" / "local"
+    return run_all(options.preset, options.seeds, to, changes)
+
+
+def _bench(options: argparse.Namespace) -> None:
+    from ablkit.bench import bench
+
+    bench(options.device, options.precision, options.json)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

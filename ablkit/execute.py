@@ -1,0 +1,198 @@
+"""One notebook in one child process: parameters checked, a kernel on its own sockets, done or failed without doubt."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from ablkit import data, runs
+from ablkit.errors import UserError
+from ablkit.files import read_json, write_json
+from ablkit.notebooks import code_digest, path_of
+from ablkit.parameters import Parameters
+from ablkit.paths import data_root, runs_root
+from ablkit.training.abl import CHECKPOINT
+
+# glibc hands large blocks back to the system at once and pays for the page faults of the next batch; keeping them
+# makes training 4 to 13 % faster. Other allocators ignore these.
+ALLOCATOR = {
+    "MALLOC_MMAP_THRESHOLD_": str(1 << 32),
+    "MALLOC_TRIM_THRESHOLD_": str(1 << 32),
+    "MALLOC_TOP_PAD_": str(1 << 28),
+}
+
+
+class RunFailed(Exception):
+    """A notebook that did not end well: which cell, and the last line of what went wrong."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A finished run."""
+
+    folder: Path
+    was_done: bool
+    """It had been finished before, so nothing was executed."""
+
+
+def execute(
+    notebook: str, parameters: Parameters, *, force: bool = False, timeout: float | None = None, show=print
+) -> Outcome:
+    """Run a notebook through papermill unless its run is done already.
+
+    Args:
+        parameters: checked ones, see `ablkit.parameters.check`.
+        force: run again although it is done.
+        timeout: seconds after which the run is killed.
+        show: called with each line that the notebook prints.
+
+    A run that was killed before goes on from its checkpoint. Raises UserError for what the user can mend (also where
+    a cell raised one, or the kernel died) and RunFailed for every other failing cell and for a time-out.
+    """
+    source = path_of(notebook)
+    data.prepare(parameters.dataset)
+    folder = runs.folder_of(notebook, parameters, code_digest(source))
+    if (folder / "metrics.json").exists() and not force:
+        return Outcome(folder, was_done=True)
+    for leftover in ("metrics.json", runs.PENDING, "failure.json"):
+        (folder / leftover).unlink(missing_ok=True)
+    write_json(folder / "params.json", {"notebook": notebook, "parameters": parameters.model_dump()})
+    environment = {
+        **ALLOCATOR,
+        **os.environ,
+        runs.FOLDER_VARIABLE: str(folder),
+        "ABLKIT_DATA": str(data_root()),
+        "ABLKIT_RUNS": str(runs_root()),
+        "PYTHONUNBUFFERED": "1",
+    }
+    child = subprocess.Popen(
+        [sys.executable, "-m", "ablkit.execute", str(source), str(folder)],
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        start_new_session=True,
+    )
+    timed_out = _follow(child, folder / "log.txt", timeout, show)
+    failure = _failure(folder, child.returncode, timed_out, timeout)
+    if failure:
+        write_json(folder / "failure.json", {"message": str(failure)})
+        raise failure
+    os.replace(folder / runs.PENDING, folder / "metrics.json")
+    runs.drop_checkpoints(folder)
+    return Outcome(folder, was_done=False)
+
+
+def _follow(child: subprocess.Popen, log: Path, timeout: float | None, show) -> bool:
+    """Pass on what the child prints until it ends; kill it and all its children when time is up or on Ctrl-C."""
+    import threading
+
+    timer, expired = None, threading.Event()
+    if timeout is not None:
+        timer = threading.Timer(timeout, lambda: (expired.set(), _kill_tree(child.pid)))
+        timer.start()
+    try:
+        with open(log, "a", encoding="utf-8") as file:
+            for line in child.stdout:
+                file.write(line)
+                file.flush()
+                show(line.rstrip("\n"))
+        child.wait()
+    except BaseException:
+        _kill_tree(child.pid)
+        child.wait()
+        raise
+    finally:
+        if timer:
+            timer.cancel()
+    return expired.is_set()
+
+
+def _kill_tree(pid: int) -> None:
+    # The kernel has a process group of its own, so killing the child's group would leave it running.
+    try:
+        tree = [*psutil.Process(pid).children(recursive=True), psutil.Process(pid)]
+    except psutil.NoSuchProcess:
+        return
+    for process in tree:
+        try:
+            process.kill()
+        except psutil.NoSuchProcess:
+            pass
+
+
+def _failure(folder: Path, code: int, timed_out: bool, timeout: float | None) -> Exception | None:
+    """What went wrong, or None where the run is complete. The notebook's own cell states are not to be trusted."""
+    again = "the same command continues it" if any(folder.rglob(CHECKPOINT)) else "the same command tries again"
+    if timed_out:
+        cell = _cell_in_state(folder, "running")
+        return RunFailed(f"stopped after {timeout:g} s in cell {cell}; {again}")
+    if code == 0 and (folder / runs.PENDING).exists():
+        return None
+    if not (folder / "failure.json").exists():
+        if code == 0:
+            return RunFailed("the notebook ended without run.finish(metrics), so it has no result")
+        return UserError(f"the run's process died with exit code {code} (often: out of memory); {again}")
+    failure = read_json(folder / "failure.json")
+    if failure["error"] == "DeadKernelError":
+        cell = _cell_in_state(folder, "running")
+        return UserError(f"the kernel died in cell {cell} (often: out of memory, lower batch_size); {again}")
+    if failure["error"] in ("UserError", "OutOfMemoryError"):
+        return UserError(failure["message"].splitlines()[0])
+    return RunFailed(f"cell {failure['cell']}: {failure['error']}: {failure['message'].splitlines()[0]} ({folder})")
+
+
+def _cell_in_state(folder: Path, state: str) -> str:
+    """The id of the first cell that papermill marked with `state`."""
+    try:
+        cells = json.loads((folder / "notebook.ipynb").read_text())["cells"]
+    except (OSError, ValueError):
+        return "unknown"
+    states = {cell["id"]: cell["metadata"].get("papermill", {}).get("status") for cell in cells}
+    return next((name for name, value in states.items() if value == state), "unknown")
+
+
+def _child(source: Path, folder: Path) -> int:
+    """Run the notebook in this process; a failure leaves `failure.json` and a non-zero exit code."""
+    import papermill
+    from nbclient.exceptions import DeadKernelError
+    from papermill.exceptions import PapermillExecutionError
+    from traitlets.config import Config
+
+    # A private folder with a short name: socket paths are capped near 100 bytes, and ports would be raced for.
+    with tempfile.TemporaryDirectory(prefix="abl-") as sockets:
+        ipc = Config({"KernelManager": {"transport": "ipc", "ip": f"{sockets}/k"}})
+        try:
+            papermill.execute_notebook(
+                str(source),
+                str(folder / "notebook.ipynb"),
+                read_json(folder / "params.json")["parameters"],
+                kernel_name="python3",
+                cwd=str(folder),
+                progress_bar=False,
+                stdout_file=sys.stdout,
+                stderr_file=sys.stdout,
+                config=ipc,
+            )
+        except PapermillExecutionError as error:
+            failure = {"cell": _cell_in_state(folder, "failed"), "error": error.ename, "message": error.evalue or " "}
+        except DeadKernelError as error:
+            failure = {"cell": "unknown", "error": "DeadKernelError", "message": str(error)}
+        else:
+            return 0
+    write_json(folder / "failure.json", failure)
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(_child(Path(sys.argv[1]), Path(sys.argv[2])))

@@ -1,0 +1,104 @@
+"""Every plot of the notebooks and reports: one colour for each quantity, fractions shown as percent."""
+
+from __future__ import annotations
+
+import io
+from importlib.resources import files
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from ablkit.attacks import Poisoned
+from ablkit.data.images import Images
+
+plt.style.use(str(files("ablkit") / "ablkit.mplstyle"))
+
+TITLES = {"badnets": "BadNets"}
+"""Attack -> its name in captions."""
+SERIES = {
+    "clean_accuracy": ("clean accuracy", "#1b6ca8"),
+    "target_class_accuracy": ("target class accuracy", "#2a9d4a"),
+    "attack_success_rate": ("attack success rate", "#c8412b"),
+    "isolation_precision": ("isolation precision", "#7a4fa3"),
+    "clean_loss": ("clean examples", "#1b6ca8"),
+    "poisoned_loss": ("poisoned examples", "#c8412b"),
+}
+"""Quantity -> its name and colour, the same in every figure."""
+
+
+def show(figure: Figure, alt: str) -> None:
+    """Display a figure in a notebook as a PNG with a description for those who cannot see it."""
+    from IPython.display import display
+
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    plt.close(figure)
+    display({"image/png": buffer.getvalue()}, raw=True, metadata={"image/png": {"alt": alt}})
+
+
+def poisoned_images(train: Images, poisoned: Poisoned, count: int = 8) -> Figure:
+    """The first poisoned images: clean above, poisoned in the middle, their difference below."""
+    chosen = np.flatnonzero(poisoned.is_poisoned)[:count]
+    figure, axes = plt.subplots(3, len(chosen), figsize=(0.85 * len(chosen), 3.0), squeeze=False)
+    for column, index in enumerate(chosen):
+        clean, changed = train.images[index], poisoned.images[index]
+        difference = np.abs(changed.astype(int) - clean).clip(0, 255).astype(np.uint8)
+        for row, image in enumerate((clean, changed, difference)):
+            axes[row, column].imshow(image)
+            axes[row, column].set(xticks=[], yticks=[])
+            axes[row, column].spines[:].set_visible(False)
+        axes[0, column].set_title(poisoned.classes[poisoned.true_labels[index]], fontsize=7)
+        axes[1, column].set_title(f"→ {poisoned.classes[poisoned.target]}", fontsize=7)
+    for row, name in enumerate(("clean", "poisoned", "difference")):
+        axes[row, 0].set_ylabel(name)
+    return figure
+
+
+def training_curves(history: pd.DataFrame) -> Figure:
+    """Accuracy, attack success rate and isolation precision after each epoch, the stages marked."""
+    figure, axes = plt.subplots(figsize=(7.2, 3.2))
+    epochs = np.arange(1, len(history) + 1)
+    for metric in ("clean_accuracy", "target_class_accuracy", "attack_success_rate", "isolation_precision"):
+        if metric in history and history[metric].notna().any():
+            name, colour = SERIES[metric]
+            axes.plot(epochs, history[metric], color=colour, label=name, marker=".", markersize=4)
+    begins = np.flatnonzero(history["epoch"].to_numpy() == 1)
+    for begin in begins:
+        axes.axvline(begin + 0.5, color="#999999", linewidth=0.8)
+        axes.text(begin + 0.65, 1.03, history["stage"].iloc[begin], fontsize=8, color="#555555")
+    axes.set(xlabel="epoch", ylabel="share", ylim=(-0.02, 1.1), xlim=(0.5, len(history) + 0.5))
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=4, fontsize=8)
+    return figure
+
+
+def loss_gap(frame: pd.DataFrame) -> Figure:
+    """Mean loss of clean and poisoned examples by epoch, and below it the isolation precision; a column a loss.
+
+    Args:
+        frame: columns `isolation_loss`, `epoch`, `clean_loss`, `poisoned_loss`, `isolation_precision`.
+    """
+    names = list(dict.fromkeys(frame["isolation_loss"]))
+    figure, axes = plt.subplots(2, len(names), figsize=(3.6 * len(names), 4.2), sharex=True, sharey="row", squeeze=False)
+    for column, name in enumerate(names):
+        rows = frame[frame["isolation_loss"] == name]
+        for metric in ("clean_loss", "poisoned_loss", "isolation_precision"):
+            title, colour = SERIES[metric]
+            place = axes[int(metric == "isolation_precision"), column]
+            place.plot(rows["epoch"], rows[metric], color=colour, label=title, marker=".")
+        axes[0, column].set_title(_LOSS_TITLES.get(name, name), fontsize=9)
+        axes[1, column].set_xlabel("epoch")
+        axes[1, column].xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes[0, 0].set_ylabel("mean cross entropy")
+    axes[0, 0].set_ylim(bottom=0)
+    axes[0, 0].legend(fontsize=8)
+    axes[1, 0].set(ylabel="isolation precision", ylim=(-0.03, 1.05))
+    axes[1, 0].yaxis.set_major_formatter(PercentFormatter(1.0))
+    return figure
+
+
+_LOSS_TITLES = {"plain": "plain training", "lga": "local gradient ascent"}

@@ -1,0 +1,42 @@
+"""Model names and their builders."""
+
+from __future__ import annotations
+
+import re
+
+import torch
+from torch import nn
+
+from ablkit.errors import UserError
+from ablkit.models.normalise import Normalised
+from ablkit.models.wrn import WideResNet
+from ablkit.randomness import torch_stream
+
+_WRN = re.compile(r"wrn-(\d+)-(\d+)")
+
+
+def check(name: str) -> None:
+    """Raise UserError where `name` is no model."""
+    match = _WRN.fullmatch(name)
+    if not match:
+        raise UserError(f"{name!r} is no model; known: wrn-DEPTH-WIDTH, for example 'wrn-16-1'")
+    depth, width = map(int, match.groups())
+    if depth < 10 or (depth - 4) % 6 or width < 1:
+        raise UserError(f"model {name!r}: the depth must be 6 k + 4 (10, 16, 22, 28, 40) and the width at least 1")
+
+
+def build(name: str, classes: int, *, channels: int = 3, normalise: bool = False, seed: int = 0) -> nn.Module:
+    """A freshly initialised model that takes images in [0, 1].
+
+    Args:
+        name: `wrn-DEPTH-WIDTH`; the paper's CIFAR-10 model is `wrn-16-1` (175,066 parameters).
+        normalise: subtract CIFAR-10's channel means and divide by its deviations inside the model. The authors'
+            code does not, so neither does the default.
+        seed: draws the weights from their own stream; torch's global generator is left as it was.
+    """
+    check(name)
+    depth, width = map(int, _WRN.fullmatch(name).groups())
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(torch_stream(seed, "weights").initial_seed())
+        model = WideResNet(depth, width, classes, channels)
+    return Normalised(model) if normalise else model

@@ -1,0 +1,105 @@
+"""The parameters of each notebook: names, types, defaults and presets, checked before anything runs."""
+
+from __future__ import annotations
+
+from typing import get_type_hints
+
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+
+from ablkit.attacks import ATTACKS
+from ablkit.errors import UserError, unknown
+from ablkit.training.abl import Method
+from ablkit.training.recipe import RECIPES, Recipe
+
+QUICK = RECIPES["quick"]
+_TYPES = get_type_hints(Recipe)
+
+
+class Parameters(BaseModel):
+    """What every notebook has: a poisoned data set, a seed, and hardware. The defaults are those of the quick preset."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    dataset: str = "cifar10"
+    train_size: int = 10_000
+    attack: str = "badnets"
+    poison_rate: float = 0.1
+    target: int = 0
+    seed: int = 0
+    device: str = "auto"
+    precision: str = "auto"
+
+    def recipe(self, **changes) -> Recipe:
+        """The training settings among the parameters, the others as in the quick recipe."""
+        own = {name: getattr(self, name) for name in _TYPES if name in type(self).model_fields}
+        return Recipe(**{**vars(QUICK), **own, **changes})
+
+
+def _with_recipe(name: str, settings: list[str], **others) -> type[Parameters]:
+    fields = {setting: (_TYPES[setting], getattr(QUICK, setting)) for setting in settings}
+    return create_model(name, __base__=Parameters, **others, **fields)
+
+
+_PHASE_1 = [
+    name
+    for name in _TYPES
+    if not name.startswith(("finetune", "unlearn")) and name not in ("schedule", "carry_momentum", "isolation_loss")
+]
+NOTEBOOKS: dict[str, type[Parameters]] = {
+    "run": _with_recipe("RunParameters", list(_TYPES), method=(Method, "abl"), monitor_images=(int, 2_000)),
+    "loss_gap": _with_recipe("LossGapParameters", _PHASE_1),
+}
+"""Notebook -> model of its parameters."""
+
+_DATA = {
+    "smoke": {"dataset": "digits", "train_size": 600, "monitor_images": 0},
+    "quick": {},
+    "paper": {"train_size": 0, "monitor_images": 0},
+    "released": {"train_size": 0, "monitor_images": 0},
+}
+PRESETS = tuple(_DATA)
+
+
+def defaults(notebook: str, preset: str = "quick") -> dict:
+    """The parameters of a notebook under a preset."""
+    if preset not in _DATA:
+        raise unknown("preset", preset, PRESETS)
+    values = {**vars(RECIPES[preset]), **_DATA[preset]}
+    fields = model_of(notebook).model_fields
+    return {name: values.get(name, field.default) for name, field in fields.items()}
+
+
+def model_of(notebook: str) -> type[Parameters]:
+    """The parameter model of a notebook; raises UserError for an unknown one."""
+    if notebook not in NOTEBOOKS:
+        raise unknown("notebook", notebook, NOTEBOOKS)
+    return NOTEBOOKS[notebook]
+
+
+def check(notebook: str, values: dict, *, strict: bool = True) -> Parameters:
+    """Validated parameters; raises UserError with one line for the first mistake.
+
+    Args:
+        strict: refuse values of another type than the declared one. Without it the text "0.5" becomes a number, as
+            the command line needs it.
+    """
+    model = model_of(notebook)
+    for name in values:
+        if name not in model.model_fields:
+            raise unknown(f"parameter of {notebook}", name, model.model_fields)
+    try:
+        parameters = model.model_validate(values, strict=strict)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name, problem = first["loc"][0], first["msg"].lower()
+        raise UserError(f"parameter {name} of {notebook}: {problem}, got {first['input']!r}") from None
+    parameters.recipe()
+    if parameters.attack not in ATTACKS:
+        raise unknown("attack", parameters.attack, ATTACKS)
+    if not 0 < parameters.poison_rate < 1:
+        raise UserError(f"poison_rate {parameters.poison_rate} is outside (0, 1); the paper uses 0.1")
+    if parameters.train_size < 0:
+        raise UserError(f"train_size {parameters.train_size} is negative; 0 takes the whole training set")
+    if parameters.seed < 0:
+        raise UserError(f"seed {parameters.seed} is negative; use 0, 1, 2, ...")
+    return parameters

@@ -1,0 +1,132 @@
+"""The run folder: one folder a run, keyed by all that its result depends on; `metrics.json` means done."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from torch import nn
+
+from ablkit import __version__, data, environment
+from ablkit.errors import UserError
+from ablkit.files import read_json, write_json, write_text, write_whole
+from ablkit.parameters import Parameters, check, model_of
+from ablkit.paths import runs_root
+from ablkit.training import hardware
+from ablkit.training.abl import CHECKPOINT
+
+FOLDER_VARIABLE = "ABLKIT_RUN_FOLDER"
+"""Set by the runner: the folder of the run that the kernel is to fill."""
+PENDING = "metrics.pending.json"
+"""What a notebook leaves for the runner, which renames it once the notebook has ended without an error."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run and its folder."""
+
+    notebook: str
+    parameters: Parameters
+    folder: Path
+
+    @property
+    def key(self) -> str:
+        """Twelve hexadecimal digits: the folder's name."""
+        return self.folder.name
+
+    def figure(self, name: str, figure, numbers: pd.DataFrame | None = None) -> None:
+        """Save a matplotlib figure as `figures/NAME.svg` and `.png`, with the numbers it shows as `.csv`."""
+        folder = self.folder / "figures"
+        for ending in ("svg", "png"):
+            write_whole(folder / f"{name}.{ending}", lambda path, e=ending: figure.savefig(path, format=e))
+        if numbers is not None:
+            write_text(folder / f"{name}.csv", numbers.to_csv(index=False))
+
+    def finish(self, metrics: dict, *, model: nn.Module | None = None, **arrays: np.ndarray) -> None:
+        """Save weights and arrays, then the metrics; with them the run counts as done."""
+        if model is not None:
+            from safetensors.torch import save_file
+
+            tensors = {name: value.cpu().contiguous() for name, value in model.state_dict().items()}
+            write_whole(self.folder / "model.safetensors", lambda path: save_file(tensors, path))
+        for name, array in arrays.items():
+            write_whole(self.folder / f"{name}.npy", lambda path, a=array: _save_array(path, a))
+        env = read_json(self.folder / "env.json")
+        write_json(self.folder / "env.json", {**env, "peak_memory_bytes": environment.peak_memory_bytes()})
+        under_runner = os.environ.get(FOLDER_VARIABLE)
+        write_json(self.folder / (PENDING if under_runner else "metrics.json"), metrics)
+        if not under_runner:
+            drop_checkpoints(self.folder)
+
+
+def drop_checkpoints(folder: Path) -> None:
+    """Delete what only an unfinished run needs."""
+    for path in folder.rglob(CHECKPOINT):
+        path.unlink()
+
+
+def _save_array(path: Path, array: np.ndarray) -> None:
+    with open(path, "wb") as file:
+        np.save(file, array, allow_pickle=False)
+
+
+def start(notebook: str, namespace: dict) -> Run:
+    """Open the run of a notebook from inside it.
+
+    Args:
+        namespace: the notebook's `globals()`, from which the parameters are read by name.
+
+    Under `ablkit run` the folder is the runner's. In JupyterLab and under plain papermill it is one of the same form
+    whose key says that the notebook's code was not known. Raises UserError for parameters that do not validate.
+    """
+    names = model_of(notebook).model_fields
+    parameters = check(notebook, {name: namespace[name] for name in names if name in namespace})
+    given = os.environ.get(FOLDER_VARIABLE)
+    run = Run(notebook, parameters, Path(given) if given else folder_of(notebook, parameters, "interactive"))
+    if not given:
+        (run.folder / "metrics.json").unlink(missing_ok=True)
+    write_json(run.folder / "params.json", {"notebook": notebook, "parameters": parameters.model_dump()})
+    write_json(run.folder / "env.json", environment.describe())
+    return run
+
+
+def folder_of(notebook: str, parameters: Parameters, code: str) -> Path:
+    """The folder of a run: a function of parameters, code, data, package version, device and precision.
+
+    Args:
+        code: digest of the notebook's code cells.
+    """
+    place = hardware.choose(parameters.device, parameters.precision)
+    facts = {
+        "notebook": notebook,
+        "parameters": parameters.model_dump(),
+        "code": code,
+        "data": data.digest(parameters.dataset),
+        "version": __version__,
+        "place": [place.device.type, place.precision],
+    }
+    key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]
+    return runs_root() / notebook / key
+
+
+def history(folder: Path) -> pd.DataFrame:
+    """The records of a run's epochs."""
+    try:
+        return pd.DataFrame(json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines())
+    except (OSError, ValueError) as error:
+        raise UserError(f"{folder / 'history.jsonl'} cannot be read ({error}); run the notebook again") from None
+
+
+def load(notebook: str) -> pd.DataFrame:
+    """The finished runs of a notebook, one a row: parameters, metrics, `key` and `folder`."""
+    rows = []
+    for folder in sorted((runs_root() / notebook).glob("*")):
+        if (folder / "metrics.json").exists():
+            parameters = read_json(folder / "params.json")["parameters"]
+            rows.append({**parameters, **read_json(folder / "metrics.json"), "key": folder.name, "folder": folder})
+    return pd.DataFrame(rows)

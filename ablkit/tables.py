@@ -1,0 +1,58 @@
+"""The tables of the notebooks: numbers as people read them."""
+
+from __future__ import annotations
+
+import pandas as pd
+from pandas.io.formats.style import Styler
+
+from ablkit import paper
+from ablkit.attacks import Poisoned
+from ablkit.metrics import STAGE_TITLES, TABLE
+
+_SHARES = (*TABLE, "isolation_recall", "isolation_auroc")
+
+
+def poisoning(poisoned: Poisoned) -> Styler:
+    """How many images of each true class were poisoned."""
+    counts = pd.DataFrame({"class": poisoned.classes})
+    counts["training images"] = [int((poisoned.true_labels == k).sum()) for k in range(len(poisoned.classes))]
+    drawn = poisoned.true_labels[poisoned.is_poisoned]
+    counts["of them poisoned"] = [int((drawn == k).sum()) for k in range(len(poisoned.classes))]
+    counts.loc[len(counts)] = ["all", len(poisoned), int(poisoned.is_poisoned.sum())]
+    return counts.style.hide(axis="index")
+
+
+def history(records: list[dict]) -> pd.DataFrame:
+    """The records of a training as a frame without its times, which no two runs share."""
+    return pd.DataFrame(records).drop(columns=["seconds", "evaluation_seconds"])
+
+
+def stages(result: dict, method: str, attack: str, dataset: str) -> Styler:
+    """The metrics at the end of each stage, and the paper's numbers with their mark."""
+    suffixes = {"before isolation": "_before", "after fine-tuning": "_finetuned", "after unlearning": ""}
+    if method == "none":
+        suffixes = {"undefended": ""}
+    rows = {
+        title: {column: result.get(column + suffix) for column in TABLE}
+        for title, suffix in suffixes.items()
+        if f"clean_accuracy{suffix}" in result
+    }
+    for row in rows.values():
+        row["isolation_precision"] = result.get("isolation_precision")
+    table = pd.DataFrame(rows).T.map(lambda share: "" if pd.isna(share) else f"{share:.1%}")
+    published = {c: paper.lookup(c, attack=attack, method=method, dataset=dataset) for c in TABLE}
+    table.loc["paper, Table 1"] = {column: "" if value is None else str(value) for column, value in published.items()}
+    return table.rename(columns=lambda name: name.replace("_", " ")).style
+
+
+def loss_gap(histories: dict[str, list[dict]]) -> pd.DataFrame:
+    """One row for each isolation loss and epoch."""
+    columns = ["clean_loss", "poisoned_loss", "isolation_precision", "isolation_recall", "isolation_auroc"]
+    frames = [history(records).assign(isolation_loss=name) for name, records in histories.items()]
+    return pd.concat(frames, ignore_index=True)[["isolation_loss", "epoch", *columns]]
+
+
+def shown(frame: pd.DataFrame) -> Styler:
+    """A frame with its shares in percent and its losses with three digits."""
+    forms = {column: "{:.1%}" if column in _SHARES else "{:.3f}" for column in frame.select_dtypes("float")}
+    return frame.rename(columns=str).style.format(forms).hide(axis="index")

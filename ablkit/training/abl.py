@@ -1,0 +1,180 @@
+"""Anti-Backdoor Learning: isolate, fine-tune, unlearn; and the same training with the defence switched off."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+import torch
+from torch import nn
+
+from ablkit import models
+from ablkit.errors import UserError, unknown
+from ablkit.randomness import torch_stream
+from ablkit.shapes import Float, Int64, Tensor, UInt8, ndarray
+from ablkit.training import checkpoint, hardware
+from ablkit.training.augmentation import augment
+from ablkit.training.checkpoint import Progress
+from ablkit.training.hardware import Hardware
+from ablkit.training.inference import per_example_losses
+from ablkit.training.isolation import isolate, isolated_count
+from ablkit.training.loop import one_set, run_epoch, two_sets
+from ablkit.training.progress import Clock, print_epoch
+from ablkit.training.recipe import RECIPES, Recipe
+from ablkit.training.stages import Stage, plan
+
+CHECKPOINT = "checkpoint.safetensors"
+Method = Literal["abl", "none"]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training leaves behind."""
+
+    model: nn.Module
+    history: list[dict]
+    """One record for each epoch: stage, epoch, loss, learning_rate, seconds and whatever `evaluate` returned."""
+    losses: Float[ndarray, " n"] | None
+    """Cross entropy of each training example at the turning epoch; None for method `none`."""
+    isolated: Int64[ndarray, " k"]
+    """Indices of the isolated examples, lowest loss first; empty for method `none`."""
+
+
+def train(
+    images: UInt8[ndarray, "n h w c"],
+    labels: Int64[ndarray, " n"],
+    classes: int,
+    recipe: Recipe = RECIPES["paper"],
+    *,
+    method: Method = "abl",
+    seed: int = 0,
+    device: str = "auto",
+    precision: str = "auto",
+    evaluate: Callable[[nn.Module, Stage, int], dict] | None = None,
+    folder: Path | None = None,
+    report: Callable[[dict], None] | None = print_epoch,
+) -> Trained:
+    """Train a model on a set of which an unknown part is poisoned.
+
+    It is given images and the labels as the adversary left them, nothing else: the truth about either cannot reach it.
+
+    Args:
+        classes: number of classes.
+        method: `abl`, or `none` for the control: the same epochs, learning rates and augmentation with plain cross
+            entropy in phase 1, nothing isolated and nothing unlearned.
+        seed: draws weights, batch order and augmentation, each from its own stream.
+        evaluate: called after each epoch with the model, the stage and the number of finished epochs in it; what it
+            returns joins the epoch's record. It must not change the model.
+        folder: keeps a checkpoint there after each epoch; a training that finds its own goes on from it.
+        report: called with each new record and the seconds that are left.
+
+    Raises UserError for settings out of range, a loss that is not finite, and a checkpoint of another training.
+    """
+    if method not in get_args(Method):
+        raise unknown("method", method, get_args(Method))
+    isolated_count(len(labels), recipe.isolation_rate)
+    place = hardware.choose(device, precision)
+    model = place.place(models.build(recipe.model, classes, normalise=recipe.normalise, seed=seed))
+    stages = plan(recipe, method)
+    save, state, momentum = _resume(folder, images, labels, model, recipe, method=method, seed=seed, place=str(place))
+    on_device = torch.tensor(images, device=place.device), torch.tensor(labels, device=place.device)
+    clock = Clock(stages, len(labels), recipe)
+    optimiser = None
+    for index, stage in enumerate(stages):
+        if index < state.stage:
+            continue
+        if stage.members != "all" and state.isolated is None:
+            state.losses = per_example_losses(model, images, labels, place.precision)
+            state.isolated = isolate(state.losses, recipe.isolation_rate)
+        if optimiser is None or not stage.keeps_optimiser:
+            optimiser = _sgd(model, recipe)
+            checkpoint.restore_momentum(optimiser, momentum if index == state.stage else {})
+        while state.epoch < stage.epochs:
+            record = _epoch(model, optimiser, on_device, stage, index, state, recipe, seed, place)
+            started = time.perf_counter()
+            if evaluate is not None:
+                record |= evaluate(model, stage, state.epoch)
+            record["evaluation_seconds"] = time.perf_counter() - started
+            state.history.append(record)
+            save(state, model, optimiser)
+            if report is not None:
+                report({**record, "seconds_left": clock.seconds_left(record, index)})
+        state.stage, state.epoch, momentum = index + 1, 0, {}
+    model.eval()
+    isolated = np.empty(0, dtype=np.int64) if state.isolated is None else state.isolated
+    return Trained(model, state.history, state.losses, isolated)
+
+
+def _resume(
+    folder: Path | None, images: ndarray, labels: ndarray, model: nn.Module, recipe: Recipe, **others: object
+) -> tuple[Callable, Progress, dict[int, Tensor]]:
+    """How to save this training, and how far it has come already."""
+    if folder is None:
+        return lambda state, model, optimiser: None, Progress(), {}
+    path = folder / CHECKPOINT
+    identity = checkpoint.fingerprint(images, labels, recipe, **others)
+    save = partial(checkpoint.save, path, identity)
+    return save, *(checkpoint.load(path, identity, model) if path.exists() else (Progress(), {}))
+
+
+def _sgd(model: nn.Module, recipe: Recipe) -> torch.optim.SGD:
+    return torch.optim.SGD(
+        model.parameters(),
+        lr=0.0,  # each epoch sets its own
+        momentum=recipe.momentum,
+        nesterov=recipe.nesterov,
+        weight_decay=recipe.weight_decay,
+        fused=True,
+    )
+
+
+def _epoch(
+    model: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    on_device: tuple[Tensor, Tensor],
+    stage: Stage,
+    index: int,
+    state: Progress,
+    recipe: Recipe,
+    seed: int,
+    place: Hardware,
+) -> dict:
+    """Train one epoch, count it in `state` and return its record; raises UserError where the loss is not finite."""
+    started = time.perf_counter()
+    rate = stage.learning_rate(state.epoch)
+    for group in optimiser.param_groups:
+        group["lr"] = rate
+    model.train(not stage.freezes_batchnorm)
+    drawn = torch_stream(seed, "augmentation", index, state.epoch)
+    batches = _batches(stage, recipe, len(on_device[1]), state, torch_stream(seed, "order", index, state.epoch))
+    loss = run_epoch(
+        model,
+        optimiser,
+        *on_device,
+        [batch.to(place.device) for batch in batches],
+        stage.loss,
+        place,
+        partial(augment, recipe=recipe, generator=drawn) if stage.augmented else None,
+    )
+    state.epoch += 1
+    if not math.isfinite(loss):
+        raise UserError(f"the loss is {loss} in stage {stage.name}, epoch {state.epoch}; lower its learning rate ({rate:g})")
+    seconds = time.perf_counter() - started
+    return {"stage": stage.name, "epoch": state.epoch, "loss": loss, "learning_rate": rate, "seconds": seconds}
+
+
+def _batches(stage: Stage, recipe: Recipe, n: int, state: Progress, order: torch.Generator) -> Iterable[Tensor]:
+    """The index batches of one epoch."""
+    if stage.members == "all":
+        return one_set(torch.arange(n), recipe.batch_size, order if stage.shuffled else None)
+    isolated = torch.tensor(state.isolated)
+    kept = torch.tensor(np.setdiff1d(np.arange(n), state.isolated))
+    if stage.members == "both":
+        return two_sets(kept, isolated, recipe.batch_size, order)
+    return one_set(kept if stage.members == "kept" else isolated, recipe.batch_size, order)

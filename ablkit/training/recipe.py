@@ -1,0 +1,143 @@
+"""Every setting of the two-phase training, with the paper's and the authors' released values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import Literal, get_args
+
+from ablkit import models
+from ablkit.errors import UserError, unknown
+
+Schedule = Literal["sequential", "joint"]
+IsolationLoss = Literal["lga", "flooding", "plain"]
+BatchNorm = Literal["train", "eval"]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Settings of ABL. The defaults are the paper's; where the paper is silent, the authors' code decides (C)."""
+
+    model: str = "wrn-16-1"
+    """`wrn-DEPTH-WIDTH`."""
+    normalise: bool = False
+    """Normalise the input inside the model; the authors' code does not (C)."""
+    batch_size: int = 128
+    """Mini-batch of every stage; 64 before August 2022 (C)."""
+    isolation_epochs: int = 20
+    """Epochs of phase 1, the turning epoch T_te."""
+    isolation_loss: IsolationLoss = "lga"
+    """`lga`, `flooding` or `plain` cross entropy."""
+    gamma: float = 0.5
+    """Threshold of LGA and level of flooding."""
+    per_sample: bool = False
+    """Apply the isolation loss to each example before the mean, not to the mean (C: the mean)."""
+    isolation_rate: float = 0.01
+    """Share p of the training set with the lowest loss that is isolated."""
+    isolation_learning_rate: float = 0.1
+    """Constant through phase 1 (C)."""
+    isolation_shuffle: bool = True
+    """Draw a new order each epoch in phase 1; the authors' code keeps the file's order (C)."""
+    isolation_augmentation: bool = False
+    """Crop, flip and cutout in phase 1 (C: none)."""
+    schedule: Schedule = "sequential"
+    """`sequential`: fine-tune on D_c, then ascend on D_b (C). `joint`: both in every step, the paper's equation,
+    for finetune_epochs + unlearn_epochs epochs with the settings of the fine-tuning."""
+    finetune_epochs: int = 60
+    """Epochs on the examples that were not isolated."""
+    finetune_learning_rate: float = 0.1
+    """Learning rate of the fine-tuning before its drop (C)."""
+    finetune_drop_epoch: int = 40
+    """Fine-tuning epoch from which the learning rate is lowered (C)."""
+    finetune_drop_factor: float = 0.1
+    """What the learning rate is multiplied by at the drop (C)."""
+    finetune_augmentation: bool = True
+    """Crop, flip and cutout while fine-tuning (C)."""
+    unlearn_epochs: int = 20
+    """Epochs of gradient ascent on the isolated examples."""
+    unlearn_learning_rate: float = 5e-4
+    """Learning rate of the ascent (C)."""
+    unlearn_augmentation: bool = False
+    """Crop, flip and cutout in the ascent (C: none)."""
+    unlearn_batchnorm: BatchNorm = "train"
+    """Batch norm in the ascent. With `eval` the ascent hardly moves the model: it works through the statistics of
+    batches that hold nothing but poisoned images."""
+    carry_momentum: bool = True
+    """Keep the fine-tuning's optimiser state in the ascent (C)."""
+    momentum: float = 0.9
+    """SGD momentum (C)."""
+    nesterov: bool = True
+    """Nesterov's form of the momentum (C)."""
+    weight_decay: float = 1e-4
+    """L2 penalty (C)."""
+    crop_padding: int = 4
+    """Zero pixels on each side before a random crop of the original size (C)."""
+    flip: bool = True
+    """Mirror half of the images left to right (C)."""
+    cutout_length: int = 2
+    """Side of the square that cutout blanks; the authors' "length 3" blanks 2 x 2 pixels (C)."""
+
+    def __post_init__(self) -> None:
+        models.check(self.model)
+        for name, choices in (
+            ("schedule", Schedule),
+            ("isolation_loss", IsolationLoss),
+            ("unlearn_batchnorm", BatchNorm),
+        ):
+            if getattr(self, name) not in get_args(choices):
+                raise unknown(name, getattr(self, name), get_args(choices))
+        if not 0 < self.isolation_rate < 1:
+            raise UserError(f"isolation_rate {self.isolation_rate} is outside (0, 1); the paper uses 0.01")
+        if self.batch_size < 2:
+            raise UserError(f"batch_size {self.batch_size} is too small for batch norm; the paper's code uses 64 or 128")
+        for name, smallest in _SMALLEST.items():
+            if not smallest <= getattr(self, name) < float("inf"):
+                raise UserError(f"{name} {getattr(self, name)} must be a finite number of at least {smallest}")
+        if self.nesterov and self.momentum == 0:
+            raise UserError("nesterov needs a momentum above 0; set nesterov False or momentum 0.9")
+
+
+_SMALLEST = {
+    "gamma": 0,
+    "momentum": 0,
+    "weight_decay": 0,
+    "crop_padding": 0,
+    "cutout_length": 0,
+    **{f.name: 0 for f in fields(Recipe) if f.name.endswith(("_epochs", "_epoch", "_learning_rate", "_factor"))},
+}
+
+RECIPES = {
+    "paper": Recipe(),
+    # What the authors' code really does: their own loss is flooding, and of five unlearning epochs four train.
+    "released": Recipe(
+        isolation_epochs=10,
+        isolation_loss="flooding",
+        isolation_shuffle=False,
+        finetune_epochs=60,
+        unlearn_epochs=4,
+    ),
+    # A quarter of the paper's epochs on a fifth of its images, with the learning rate dropped at the same two thirds
+    # of the fine-tuning. Batch 64 is the authors' of the published logs; its 20 unlearning epochs on 100 isolated images
+    # take as many ascent steps (40) as the published five on 500.
+    "quick": Recipe(batch_size=64, isolation_epochs=5, finetune_epochs=15, finetune_drop_epoch=10, unlearn_epochs=20),
+    "smoke": Recipe(
+        model="wrn-10-1",
+        batch_size=32,
+        isolation_epochs=2,
+        isolation_rate=0.05,
+        finetune_epochs=2,
+        finetune_drop_epoch=1,
+        unlearn_epochs=2,
+    ),
+}
+"""`paper` and `released` are the settings to reproduce; `quick` fits a laptop, `smoke` a test."""
+
+
+def recipe(name: str = "paper", **changes) -> Recipe:
+    """The named recipe with some settings changed; raises UserError for an unknown name, setting or value."""
+    if name not in RECIPES:
+        raise unknown("recipe", name, RECIPES)
+    known = {f.name for f in fields(Recipe)}
+    for key in changes:
+        if key not in known:
+            raise unknown("recipe setting", key, known)
+    return replace(RECIPES[name], **changes)
