@@ -18,6 +18,8 @@ plt.style.use(str(files("ablkit") / "ablkit.mplstyle"))
 
 TITLES = {"badnets": "BadNets"}
 """Attack -> its name in captions."""
+DATASET_TITLES = {"cifar10": "CIFAR-10", "digits": "digits"}
+"""Data set -> its name in captions."""
 SERIES = {
     "clean_accuracy": ("clean accuracy", "#1b6ca8"),
     "target_class_accuracy": ("target class accuracy", "#2a9d4a"),
@@ -83,7 +85,9 @@ def loss_gap(frame: pd.DataFrame) -> Figure:
         frame: columns `isolation_loss`, `epoch`, `clean_loss`, `poisoned_loss`, `isolation_precision`.
     """
     names = list(dict.fromkeys(frame["isolation_loss"]))
-    figure, axes = plt.subplots(2, len(names), figsize=(3.6 * len(names), 4.2), sharex=True, sharey="row", squeeze=False)
+    figure, axes = plt.subplots(
+        2, len(names), figsize=(3.6 * len(names), 4.2), sharex=True, sharey="row", squeeze=False
+    )
     for column, name in enumerate(names):
         rows = frame[frame["isolation_loss"] == name]
         for metric in ("clean_loss", "poisoned_loss", "isolation_precision"):

@@ -28,7 +28,9 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
         os.replace(temporary, path)
     except OSError as error:
         if error.errno in _NO_ROOM:
-            raise UserError(f"no room left to write {path}: free some space, then run the same command again") from error
+            raise UserError(
+                f"no room left to write {path}: free some space, then run the same command again"
+            ) from error
         raise
     finally:
         temporary.unlink(missing_ok=True)

@@ -33,7 +33,9 @@ def values() -> pd.DataFrame:
         return pd.read_csv(file)
 
 
-def lookup(metric: str, *, attack: str, method: str, dataset: str = "cifar10", item: str = "table1") -> PaperValue | None:
+def lookup(
+    metric: str, *, attack: str, method: str, dataset: str = "cifar10", item: str = "table1"
+) -> PaperValue | None:
     """The paper's number for one cell of one table, or None where it has none or we do not know it."""
     table = values()
     wanted = {"item": item, "dataset": dataset, "attack": attack, "method": method, "metric": metric}

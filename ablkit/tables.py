@@ -7,7 +7,7 @@ from pandas.io.formats.style import Styler
 
 from ablkit import paper
 from ablkit.attacks import Poisoned
-from ablkit.metrics import STAGE_TITLES, TABLE
+from ablkit.metrics import TABLE
 
 _SHARES = (*TABLE, "isolation_recall", "isolation_auroc")
 

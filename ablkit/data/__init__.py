@@ -76,4 +76,4 @@ def _make_root(root: Path) -> None:
     try:
         root.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"cannot make {root}: {error.strerror}; set ABLKIT_DATA to a folder that you may write") from error
+        raise UserError(f"cannot make {root}: {error.strerror}; set ABLKIT_DATA to a folder you may write") from error

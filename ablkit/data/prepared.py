@@ -1,8 +1,8 @@
 """Prepared folders: one data set as plain arrays, memory-mapped and checked by sha256.
 
-    <name>/train_images.npy  uint8 (n, h, w, c)      <name>/train_labels.npy  int64 (n,)
-    <name>/test_images.npy                           <name>/test_labels.npy
-    <name>/meta.json         name, classes, source, and the sha256 of each array's bytes
+<name>/train_images.npy  uint8 (n, h, w, c)      <name>/train_labels.npy  int64 (n,)
+<name>/test_images.npy                           <name>/test_labels.npy
+<name>/meta.json         name, classes, source, and the sha256 of each array's bytes
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def write(folder: Path, train: Images, test: Images, source: str) -> None:
         write_json(temporary / "meta.json", meta)
         _move_into_place(temporary, folder, sums)
     except OSError as error:
-        raise UserError(f"cannot write {folder}: {error.strerror}; name a folder with room that you may write") from error
+        raise UserError(f"cannot write {folder}: {error.strerror}; name a folder you may write") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -66,11 +66,11 @@ def read(folder: Path, way_out: str = "make the folder again") -> tuple[Images, 
         if state not in _checked and _sha256(array) != meta["sha256"][key]:
             raise UserError(f"{path} is corrupt: its sha256 is not the one in meta.json; {way_out}")
         _checked.add(state)
-    classes = tuple(meta["classes"])
-    train, test = (
-        Images(arrays[f"{split}_images"], arrays[f"{split}_labels"], classes, folder.name) for split in ("train", "test")
+    about = (tuple(meta["classes"]), folder.name)
+    return (
+        Images(arrays["train_images"], arrays["train_labels"], *about),
+        Images(arrays["test_images"], arrays["test_labels"], *about),
     )
-    return train, test
 
 
 def digest(folder: Path) -> str:

@@ -164,7 +164,9 @@ def _epoch(
     )
     state.epoch += 1
     if not math.isfinite(loss):
-        raise UserError(f"the loss is {loss} in stage {stage.name}, epoch {state.epoch}; lower its learning rate ({rate:g})")
+        raise UserError(
+            f"the loss is {loss} in stage {stage.name}, epoch {state.epoch}; lower its learning rate ({rate:g})"
+        )
     seconds = time.perf_counter() - started
     return {"stage": stage.name, "epoch": state.epoch, "loss": loss, "learning_rate": rate, "seconds": seconds}
 

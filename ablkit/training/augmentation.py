@@ -9,9 +9,7 @@ from ablkit.shapes import Tensor, UInt8
 from ablkit.training.recipe import Recipe
 
 
-def augment(
-    images: UInt8[Tensor, "n h w c"], recipe: Recipe, generator: torch.Generator
-) -> UInt8[Tensor, "n h w c"]:
+def augment(images: UInt8[Tensor, "n h w c"], recipe: Recipe, generator: torch.Generator) -> UInt8[Tensor, "n h w c"]:
     """A random crop, flip and cutout of each image, as the recipe says; setting a size to 0 turns that part off.
 
     The crop is drawn from the image with `crop_padding` zero pixels on each side. Cutout blanks a square with its

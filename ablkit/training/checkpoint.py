@@ -42,9 +42,7 @@ def fingerprint(images: np.ndarray, labels: np.ndarray, recipe: Recipe, **others
     return digest.hexdigest()
 
 
-def save(
-    path: Path, identity: str, progress: Progress, model: nn.Module, optimiser: torch.optim.Optimizer
-) -> None:
+def save(path: Path, identity: str, progress: Progress, model: nn.Module, optimiser: torch.optim.Optimizer) -> None:
     """Write a checkpoint, whole or not at all, and beside it the history as JSON lines for people to follow."""
     from safetensors.torch import save_file
 

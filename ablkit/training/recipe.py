@@ -88,7 +88,9 @@ class Recipe:
         if not 0 < self.isolation_rate < 1:
             raise UserError(f"isolation_rate {self.isolation_rate} is outside (0, 1); the paper uses 0.01")
         if self.batch_size < 2:
-            raise UserError(f"batch_size {self.batch_size} is too small for batch norm; the paper's code uses 64 or 128")
+            raise UserError(
+                f"batch_size {self.batch_size} is too small for batch norm; the paper's code uses 64 or 128"
+            )
         for name, smallest in _SMALLEST.items():
             if not smallest <= getattr(self, name) < float("inf"):
                 raise UserError(f"{name} {getattr(self, name)} must be a finite number of at least {smallest}")
@@ -115,10 +117,11 @@ RECIPES = {
         finetune_epochs=60,
         unlearn_epochs=4,
     ),
-    # A quarter of the paper's epochs on a fifth of its images, with the learning rate dropped at the same two thirds
-    # of the fine-tuning. Batch 64 is the authors' of the published logs; its 20 unlearning epochs on 100 isolated images
-    # take as many ascent steps (40) as the published five on 500.
-    "quick": Recipe(batch_size=64, isolation_epochs=5, finetune_epochs=15, finetune_drop_epoch=10, unlearn_epochs=20),
+    # A fifth of the paper's epochs on a fifth of its images, the learning rate dropped at the same two thirds of the
+    # fine-tuning. On so few images the backdoor is learned in epochs 3 to 5; the turning epoch lies where isolation
+    # was precise on seeds 100 to 105, which no report uses. Batch 64 is that of the authors' published logs; 20
+    # unlearning epochs on 100 isolated images take as many steps (40) as the published five on 500.
+    "quick": Recipe(batch_size=64, isolation_epochs=8, finetune_epochs=12, finetune_drop_epoch=8, unlearn_epochs=20),
     "smoke": Recipe(
         model="wrn-10-1",
         batch_size=32,

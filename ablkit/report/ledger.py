@@ -1,0 +1,97 @@
+"""The result table over seeds, and the ledger that holds it against the paper."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ablkit import paper
+from ablkit.metrics import TABLE
+from ablkit.report.plan import Job
+
+_ROWS = (
+    ("undefended", "none", ""),
+    ("before isolation", "abl", "_before"),
+    ("after fine-tuning", "abl", "_finetuned"),
+    ("after unlearning", "abl", ""),
+)
+_LEDGER = (
+    ("undefended", "none", "clean_accuracy_non_target"),
+    ("undefended", "none", "attack_success_rate"),
+    ("ABL", "abl", "clean_accuracy_non_target"),
+    ("ABL", "abl", "attack_success_rate"),
+)
+_REPRODUCED = {"clean_accuracy_non_target": 0.01, "attack_success_rate": 0.02}
+_CLOSE = {"clean_accuracy_non_target": 0.03, "attack_success_rate": 0.05}
+
+
+def result_rows(jobs: list[Job]) -> tuple[list[str], list[list[str]]]:
+    """Column names, and for each stage its title, the mean (and range) over seeds of each metric, and n."""
+    rows = []
+    for title, method, suffix in _ROWS:
+        cells = []
+        for metric in TABLE:
+            # Isolation happens once a run, at the turning epoch.
+            name = metric if metric == "isolation_precision" else metric + suffix
+            cells.append(
+                "" if metric == "isolation_precision" and suffix != "_before" else _mean(_values(jobs, method, name))
+            )
+        n = len(_values(jobs, method, "clean_accuracy" + suffix))
+        rows.append([title, *cells, str(n)])
+    for title, method in (("paper, undefended", "none"), ("paper, ABL", "abl")):
+        found = [_paper(jobs, metric, method) for metric in TABLE]
+        rows.append([title, *("" if value is None else str(value) for value in found), ""])
+    return [name.replace("_", " ") for name in TABLE], rows
+
+
+def ledger(jobs: list[Job], preset: str) -> list[dict]:
+    """One line for each of the paper's numbers: its value, ours, n and the verdict."""
+    lines = []
+    for title, method, metric in _LEDGER:
+        values, published = _values(jobs, method, metric), _paper(jobs, metric, method)
+        lines.append(
+            {
+                "title": f"{title}, {metric.replace('_', ' ')}",
+                "paper": "" if published is None else str(published),
+                "here": _mean(values),
+                "n": len(values),
+                "verdict": verdict(metric, values, published, full_scale=preset in ("paper", "released")),
+            }
+        )
+    return lines
+
+
+def verdict(metric: str, values: list[float], published: paper.PaperValue | None, *, full_scale: bool) -> str:
+    """`reproduced`, `close`, `missed`, or why there is no verdict; the rule stands under the table."""
+    if not values:
+        return "not run"
+    if published is None:
+        return "no number known"
+    if not full_scale:
+        return "not judged: reduced scale"
+    if published.mark != "verified":
+        return "not judged: number from memory"
+    if len(values) < 3:
+        return "not judged: fewer than three seeds"
+    distance = abs(sum(values) / len(values) - published.value)
+    if min(values) <= published.value <= max(values) or distance <= _REPRODUCED[metric]:
+        return "reproduced"
+    return "close" if distance <= _CLOSE[metric] else "missed"
+
+
+def _values(jobs: Iterable[Job], method: str, metric: str) -> list[float]:
+    """The metric of every finished run of a method, by seed."""
+    done = [job for job in jobs if job.notebook == "run" and job.parameters.method == method and job.state == "done"]
+    found = [job.metrics().get(metric) for job in done]
+    return [value for value in found if value is not None]
+
+
+def _paper(jobs: list[Job], metric: str, method: str) -> paper.PaperValue | None:
+    parameters = jobs[0].parameters
+    return paper.lookup(metric, attack=parameters.attack, method=method, dataset=parameters.dataset)
+
+
+def _mean(values: list[float]) -> str:
+    if not values:
+        return "–"
+    mean = f"{sum(values) / len(values):.1%}"
+    return mean if len(values) == 1 else f"{mean} ({min(values):.1%}–{max(values):.1%})"
