@@ -25,7 +25,7 @@ class Hardware:
     @property
     def evaluation_batch(self) -> int:
         """Images in one batch of a pass without gradients: on a CPU as many as stay in its caches."""
-        return 64 if self.device.type == "cpu" else 2048
+        return 32 if self.device.type == "cpu" else 2048
 
     def autocast(self) -> torch.autocast:
         """The context in which a forward pass runs."""
