@@ -16,7 +16,7 @@ from ablkit import data, runs
 from ablkit.errors import UserError
 from ablkit.files import read_json, write_json
 from ablkit.notebooks import code_digest, path_of
-from ablkit.parameters import Parameters
+from ablkit.parameters import Parameters, check, model_of
 from ablkit.paths import data_root, runs_root
 from ablkit.training.abl import CHECKPOINT
 
@@ -90,6 +90,16 @@ def execute(
     os.replace(folder / runs.PENDING, folder / "metrics.json")
     runs.drop_checkpoints(folder)
     return Outcome(folder, was_done=False)
+
+
+def need(notebook: str, parameters: Parameters, **changes: object) -> Path:
+    """The folder of a finished run with `parameters` and some changes; what is missing is run first.
+
+    For notebooks that read other runs instead of training: parameters that the other one does not have are left out.
+    """
+    names = model_of(notebook).model_fields
+    values = {name: value for name, value in parameters.model_dump().items() if name in names}
+    return execute(notebook, check(notebook, values | changes)).folder
 
 
 def _follow(child: subprocess.Popen, log: Path, timeout: float | None, show) -> bool:

@@ -20,6 +20,8 @@ TITLES = {"badnets": "BadNets"}
 """Attack -> its name in captions."""
 DATASET_TITLES = {"cifar10": "CIFAR-10", "digits": "digits"}
 """Data set -> its name in captions."""
+METHOD_TITLES = {"none": "plain training", "abl": "first phase of ABL"}
+"""Method -> what its first phase is called in figures."""
 SERIES = {
     "clean_accuracy": ("clean accuracy", "#1b6ca8"),
     "target_class_accuracy": ("target class accuracy", "#2a9d4a"),
@@ -79,22 +81,22 @@ def training_curves(history: pd.DataFrame) -> Figure:
 
 
 def loss_gap(frame: pd.DataFrame) -> Figure:
-    """Mean loss of clean and poisoned examples by epoch, and below it the isolation precision; a column a loss.
+    """Mean loss of clean and poisoned examples by epoch, and below it the isolation precision; a column a method.
 
     Args:
-        frame: columns `isolation_loss`, `epoch`, `clean_loss`, `poisoned_loss`, `isolation_precision`.
+        frame: columns `method`, `epoch`, `clean_loss`, `poisoned_loss`, `isolation_precision`.
     """
-    names = list(dict.fromkeys(frame["isolation_loss"]))
+    names = list(dict.fromkeys(frame["method"]))
     figure, axes = plt.subplots(
         2, len(names), figsize=(3.6 * len(names), 4.2), sharex=True, sharey="row", squeeze=False
     )
     for column, name in enumerate(names):
-        rows = frame[frame["isolation_loss"] == name]
+        rows = frame[frame["method"] == name]
         for metric in ("clean_loss", "poisoned_loss", "isolation_precision"):
             title, colour = SERIES[metric]
             place = axes[int(metric == "isolation_precision"), column]
             place.plot(rows["epoch"], rows[metric], color=colour, label=title, marker=".")
-        axes[0, column].set_title(_LOSS_TITLES.get(name, name), fontsize=9)
+        axes[0, column].set_title(METHOD_TITLES[name], fontsize=9)
         axes[1, column].set_xlabel("epoch")
         axes[1, column].xaxis.set_major_locator(MaxNLocator(integer=True))
     axes[0, 0].set_ylabel("mean cross entropy")
@@ -103,6 +105,3 @@ def loss_gap(frame: pd.DataFrame) -> Figure:
     axes[1, 0].set(ylabel="isolation precision", ylim=(-0.03, 1.05))
     axes[1, 0].yaxis.set_major_formatter(PercentFormatter(1.0))
     return figure
-
-
-_LOSS_TITLES = {"plain": "plain training", "lga": "local gradient ascent"}

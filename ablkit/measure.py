@@ -12,7 +12,6 @@ from ablkit.attacks import Poisoned
 from ablkit.data.images import Images
 from ablkit.metrics import evaluate, isolation_quality, loss_gap
 from ablkit.shapes import Int64, ndarray
-from ablkit.training.abl import Trained
 from ablkit.training.inference import per_example_losses
 from ablkit.training.stages import Stage
 
@@ -36,15 +35,6 @@ def after_epoch(test: Images, poisoned: Poisoned, rate: float, images: int = 0, 
         if stage.name == "isolate":
             record |= loss_gap(per_example_losses(model, poisoned.images, poisoned.labels, precision), poisoned, rate)
         return record
-
-    return evaluate_epoch
-
-
-def losses_after_epoch(poisoned: Poisoned, rate: float, precision: str = "auto") -> Evaluation:
-    """The loss gap after each epoch, for `training.train(evaluate=...)`; see `loss_gap`."""
-
-    def evaluate_epoch(model: nn.Module, stage: Stage, epoch: int) -> dict:
-        return loss_gap(per_example_losses(model, poisoned.images, poisoned.labels, precision), poisoned, rate)
 
     return evaluate_epoch
 
@@ -75,12 +65,7 @@ def summary(history: list[dict], isolated: Int64[ndarray, " k"], poisoned: Poiso
     }
 
 
-def gap_summary(frame: pd.DataFrame, trainings: dict[str, Trained], poisoned: Poisoned) -> dict:
-    """The flat metrics of a loss-gap run: the last epoch of each isolation loss, its name as suffix."""
-    last = frame.groupby("isolation_loss").last().drop(columns="epoch")
-    metrics = {f"{name}_{loss}": float(last.loc[loss, name]) for loss in last.index for name in last.columns}
-    return metrics | {
-        "training_images": len(poisoned),
-        "poisoned_images": int(poisoned.is_poisoned.sum()),
-        "seconds": sum(record["seconds"] for trained in trainings.values() for record in trained.history),
-    }
+def gap_summary(frame: pd.DataFrame) -> dict:
+    """The flat metrics of a loss gap: its state at the turning epoch, with the method as suffix."""
+    last = frame.groupby("method").last().drop(columns="epoch")
+    return {f"{name}_{method}": float(last.loc[method, name]) for method in last.index for name in last.columns}

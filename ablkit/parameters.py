@@ -28,26 +28,21 @@ class Parameters(BaseModel):
     seed: int = 0
     device: str = "auto"
     precision: str = "auto"
+    monitor_images: int = 2_000
 
-    def recipe(self, **changes) -> Recipe:
-        """The training settings among the parameters, the others as in the quick recipe."""
-        own = {name: getattr(self, name) for name in _TYPES if name in type(self).model_fields}
-        return Recipe(**{**vars(QUICK), **own, **changes})
+    def recipe(self) -> Recipe:
+        """The training settings among the parameters."""
+        return Recipe(**{name: getattr(self, name) for name in _TYPES})
 
 
-def _with_recipe(name: str, settings: list[str], **others) -> type[Parameters]:
-    fields = {setting: (_TYPES[setting], getattr(QUICK, setting)) for setting in settings}
+def _with_recipe(name: str, **others) -> type[Parameters]:
+    fields = {setting: (kind, getattr(QUICK, setting)) for setting, kind in _TYPES.items()}
     return create_model(name, __base__=Parameters, **others, **fields)
 
 
-_PHASE_1 = [
-    name
-    for name in _TYPES
-    if not name.startswith(("finetune", "unlearn")) and name not in ("schedule", "carry_momentum", "isolation_loss")
-]
 NOTEBOOKS: dict[str, type[Parameters]] = {
-    "run": _with_recipe("RunParameters", list(_TYPES), method=(Method, "abl"), monitor_images=(int, 2_000)),
-    "loss_gap": _with_recipe("LossGapParameters", _PHASE_1),
+    "run": _with_recipe("RunParameters", method=(Method, "abl")),
+    "loss_gap": _with_recipe("LossGapParameters"),
 }
 """Notebook -> model of its parameters."""
 

@@ -45,11 +45,11 @@ def stages(result: dict, method: str, attack: str, dataset: str) -> Styler:
     return table.rename(columns=lambda name: name.replace("_", " ")).style
 
 
-def loss_gap(histories: dict[str, list[dict]]) -> pd.DataFrame:
-    """One row for each isolation loss and epoch."""
+def loss_gap(histories: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    """The first phase of some runs, one row for each method and epoch."""
     columns = ["clean_loss", "poisoned_loss", "isolation_precision", "isolation_recall", "isolation_auroc"]
-    frames = [history(records).assign(isolation_loss=name) for name, records in histories.items()]
-    return pd.concat(frames, ignore_index=True)[["isolation_loss", "epoch", *columns]]
+    first = [records[records["stage"] == "isolate"].assign(method=method) for method, records in histories.items()]
+    return pd.concat(first, ignore_index=True)[["method", "epoch", *columns]]
 
 
 def shown(frame: pd.DataFrame) -> Styler:

@@ -6,21 +6,12 @@ import errno
 import os
 from pathlib import Path
 
-import jaxtyping
 import numpy as np
 import pytest
 
 from ablkit import data
 from ablkit.data import Images, prepared
 from ablkit.errors import UserError
-
-
-@pytest.fixture
-def as_users_run_it():
-    """Without the type checker that only the tests have: a user meets the package's own message instead."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 def tiny(number: int, seed: int = 0) -> Images:

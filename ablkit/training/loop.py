@@ -16,7 +16,7 @@ def run_epoch(
     optimiser: torch.optim.Optimizer,
     images: UInt8[Tensor, "n h w c"],
     labels: Int64[Tensor, " n"],
-    batches: Iterable[Int64[Tensor, " b"]],
+    batches: Iterable[Tensor],
     loss_of: Callable[[Tensor, Tensor], Tensor],
     place: Hardware,
     augment: Callable[[Tensor], Tensor] | None = None,
@@ -41,16 +41,14 @@ def run_epoch(
     return total.item() / steps
 
 
-def one_set(
-    members: Int64[Tensor, " m"], size: int, shuffle: torch.Generator | None
-) -> tuple[Int64[Tensor, " b"], ...]:
+def one_set(members: Int64[Tensor, " m"], size: int, shuffle: torch.Generator | None) -> tuple[Tensor, ...]:
     """Batches that visit every member once, in a drawn order or in the given one."""
     return _ordered(members, shuffle).split(size)
 
 
 def two_sets(
     kept: Int64[Tensor, " m"], isolated: Int64[Tensor, " k"], size: int, shuffle: torch.Generator
-) -> list[Int64[Tensor, " b"]]:
+) -> list[Tensor]:
     """Batches whose first half visits every kept example once and whose second half cycles through the isolated."""
     first = _ordered(kept, shuffle)
     rounds = -(-len(first) // len(isolated))

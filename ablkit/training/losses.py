@@ -46,10 +46,16 @@ def gradient_ascent(logits: Float[Tensor, "n classes"], labels: Int[Tensor, " n"
     return -cross_entropy(logits, labels)
 
 
-def global_gradient_ascent(logits: Float[Tensor, "n classes"], labels: Int[Tensor, " n"]) -> Float[Tensor, ""]:
+def global_gradient_ascent(
+    logits: Float[Tensor, "n classes"], labels: Int[Tensor, " n"], weight: float = 1.0
+) -> Float[Tensor, ""]:
     """Loss of the joint second phase (paper section 3, GGA): E_Dc[l] - E_Db[l].
 
     The first half of the mini-batch comes from the kept examples D_c, the second half from the isolated ones D_b.
+
+    Args:
+        weight: factor of the second mean; 1 is the paper's equation. That one has no lower bound, and with equal
+            weights the ascent soon drowns the descent.
     """
     half = len(labels) // 2
-    return cross_entropy(logits[:half], labels[:half]) - cross_entropy(logits[half:], labels[half:])
+    return cross_entropy(logits[:half], labels[:half]) - weight * cross_entropy(logits[half:], labels[half:])

@@ -42,6 +42,8 @@ class Recipe:
     schedule: Schedule = "sequential"
     """`sequential`: fine-tune on D_c, then ascend on D_b (C). `joint`: both in every step, the paper's equation,
     for finetune_epochs + unlearn_epochs epochs with the settings of the fine-tuning."""
+    joint_weight: float = 1.0
+    """Weight of the ascent in the joint schedule; 1 is the paper's equation, which has no lower bound."""
     finetune_epochs: int = 60
     """Epochs on the examples that were not isolated."""
     finetune_learning_rate: float = 0.1
@@ -100,6 +102,7 @@ class Recipe:
 
 _SMALLEST = {
     "gamma": 0,
+    "joint_weight": 0,
     "momentum": 0,
     "weight_decay": 0,
     "crop_padding": 0,
@@ -117,11 +120,12 @@ RECIPES = {
         finetune_epochs=60,
         unlearn_epochs=4,
     ),
-    # A fifth of the paper's epochs on a fifth of its images, the learning rate dropped at the same two thirds of the
-    # fine-tuning. On so few images the backdoor is learned in epochs 3 to 5; the turning epoch lies where isolation
-    # was precise on seeds 100 to 105, which no report uses. Batch 64 is that of the authors' published logs; 20
-    # unlearning epochs on 100 isolated images take as many steps (40) as the published five on 500.
-    "quick": Recipe(batch_size=64, isolation_epochs=8, finetune_epochs=12, finetune_drop_epoch=8, unlearn_epochs=20),
+    # A fifth of the paper's epochs on a fifth of its images, the learning rate dropped at two thirds of the
+    # fine-tuning as in the paper. On so few images the backdoor is learned in epochs 3 to 5 and isolation decays from
+    # epoch 8 on; at epoch 6 it was precise (0.96 or more) on all of the seeds 100 to 105, which no report uses. Batch
+    # 64 is that of the authors' published logs; 20 unlearning epochs on 100 isolated images take as many steps (40) as
+    # the published five on 500.
+    "quick": Recipe(batch_size=64, isolation_epochs=6, finetune_epochs=14, finetune_drop_epoch=9, unlearn_epochs=20),
     "smoke": Recipe(
         model="wrn-10-1",
         batch_size=32,

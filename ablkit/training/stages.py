@@ -56,7 +56,7 @@ def plan(recipe: Recipe, method: str) -> list[Stage]:
     )
     if method == "abl" and recipe.schedule == "joint":
         epochs = recipe.finetune_epochs + recipe.unlearn_epochs
-        loss = losses.global_gradient_ascent
+        loss = partial(losses.global_gradient_ascent, weight=recipe.joint_weight)
         return [isolate, Stage("joint", epochs, "both", loss, finetune_rate, recipe.finetune_augmentation)]
     finetune = Stage(
         "finetune",

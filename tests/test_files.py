@@ -1,0 +1,49 @@
+"""A file is there whole or not at all."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from ablkit.errors import UserError
+from ablkit.files import read_json, write_json, write_text
+
+FULL = """
+import resource, signal, sys
+from pathlib import Path
+from ablkit.errors import UserError
+from ablkit.files import write_text
+# The kernel refuses to let files grow beyond 1 kB: what a full disk looks like to a writer.
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+path = Path(sys.argv[1])
+write_text(path, "small")
+try:
+    write_text(path, "x" * 100_000)
+except UserError as error:
+    print(error)
+"""
+
+
+def test_a_full_disk_is_said_and_leaves_the_former_content(tmp_path):
+    path = tmp_path / "file.txt"
+    done = subprocess.run([sys.executable, "-c", FULL, str(path)], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith(f"no room left to write {path}: free some space")
+    assert path.read_text() == "small"
+    assert [p.name for p in tmp_path.iterdir()] == ["file.txt"]
+
+
+def test_a_failed_writer_leaves_nothing(tmp_path):
+    with pytest.raises(UnicodeEncodeError):
+        write_text(tmp_path / "file.txt", "\udcff")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_json_comes_back_and_damage_is_said(tmp_path):
+    write_json(tmp_path / "a.json", {"b": 1})
+    assert read_json(tmp_path / "a.json") == {"b": 1}
+    (tmp_path / "a.json").write_text('{"b": ')
+    with pytest.raises(UserError, match=r"a\.json is damaged"):
+        read_json(tmp_path / "a.json")

@@ -1,0 +1,61 @@
+"""The models are the paper's, and their weights come from the seed alone."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from ablkit import models
+from ablkit.errors import UserError
+
+
+def count(name: str) -> int:
+    return sum(p.numel() for p in models.build(name, 10).parameters())
+
+
+def test_wrn_16_1_has_175066_parameters():
+    assert count("wrn-16-1") == 175_066
+    assert count("wrn-16-2") != 175_066
+
+
+def test_convolutions_are_he_normal_over_their_outputs():
+    weight = models.build("wrn-16-4", 10, seed=3).groups[4].conv2.weight
+    assert weight.std().item() == pytest.approx(math.sqrt(2 / (9 * weight.shape[0])), rel=0.02)
+    assert weight.mean().item() == pytest.approx(0, abs=1e-3)
+
+
+def test_blocks_activate_before_they_convolve():
+    block = models.build("wrn-16-1", 10).eval().groups[0]
+    order = [type(m) for m in block.children()][:2]
+    assert order == [nn.BatchNorm2d, nn.Conv2d]
+    assert block.shortcut is None
+    # With equal width the input itself runs past the convolutions.
+    block.conv2.weight.data.zero_()
+    x = torch.randn(2, 16, 8, 8)
+    assert torch.equal(block(x), x)
+
+
+def test_the_seed_alone_draws_the_weights_and_leaves_the_global_generator():
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    first, again, other = (models.build("wrn-10-1", 10, seed=s).stem.weight for s in (0, 0, 1))
+    assert torch.equal(torch.rand(3), expected)
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+def test_normalisation_is_part_of_the_model():
+    plain, normalised = (models.build("wrn-10-1", 10, normalise=n).eval() for n in (False, True))
+    x = torch.rand(2, 3, 32, 32)
+    assert torch.equal(normalised(x), plain((x - normalised.mean) / normalised.deviation))
+    assert not torch.equal(normalised(x), plain(x))
+
+
+@pytest.mark.parametrize("name", ["resnet", "wrn-17-1", "wrn-4-1", "wrn-16-0", "wrn-16"])
+def test_a_model_that_does_not_exist_is_refused(name):
+    with pytest.raises(UserError, match=name):
+        models.build(name, 10)

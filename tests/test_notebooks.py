@@ -1,0 +1,113 @@
+"""The notebooks are clean, and their parameters cells say what the package checks."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from ablkit import notebooks
+from ablkit.errors import UserError
+from ablkit.parameters import NOTEBOOKS, PRESETS, check, defaults
+
+FOLDER = Path(__file__).parents[1] / "notebooks"
+FILES = sorted(FOLDER.glob("*.ipynb"))
+
+
+def problems(notebook: dict) -> list[str]:
+    """What a committed notebook must not have."""
+    found = []
+    cells = notebook["cells"]
+    code = [cell for cell in cells if cell["cell_type"] == "code"]
+    if [i for i, cell in enumerate(cells) if notebooks.is_parameters(cell)] not in ([1], [2]):
+        found.append("the parameters cell is not the only one and second or third")
+    if any(cell["outputs"] or cell["execution_count"] for cell in code):
+        found.append("outputs or execution counts")
+    if notebook["metadata"]["kernelspec"]["name"] != "python3":
+        found.append("a kernel of its own")
+    ids = [cell["id"] for cell in cells]
+    if len(set(ids)) < len(ids) or not all(re.fullmatch(r"[a-z][a-z0-9-]+", name) for name in ids):
+        found.append("ids that are not unique and readable")
+    for cell in code:
+        source = "".join(cell["source"])
+        if not notebooks.is_parameters(cell) and len(source.splitlines()) > 12:
+            found.append(f"cell {cell['id']} is too long")
+        if any(isinstance(node, ast.FunctionDef | ast.ClassDef) for node in ast.walk(ast.parse(source))):
+            found.append(f"cell {cell['id']} defines a function")
+    return found
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_notebooks_are_clean(path):
+    nbformat.validate(nbformat.read(path, as_version=4))
+    assert problems(json.loads(path.read_text())) == []
+    assert len(notebooks.cells(path)) <= 16
+
+
+def test_a_dirty_notebook_is_found():
+    notebook = json.loads(FILES[0].read_text())
+    cell = next(cell for cell in notebook["cells"] if cell["cell_type"] == "code")
+    cell |= {"execution_count": 1, "source": ["def f():\n", *["    x = 1\n"] * 12], "id": "A B"}
+    notebook["metadata"]["kernelspec"]["name"] = "mine"
+    assert len(problems(notebook)) >= 4
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_the_parameters_cell_equals_the_model(name):
+    cell = next(filter(notebooks.is_parameters, notebooks.cells(FOLDER / f"{name}.ipynb")))
+    declared = notebooks.read_parameters("".join(cell["source"]))
+    assert {line.name: line.default for line in declared} == defaults(name, "quick")
+    assert all(line.type is type(line.default) and line.help for line in declared)
+
+
+def test_there_is_a_notebook_for_each_model_and_the_other_way_round():
+    assert {path.stem for path in FILES} == set(NOTEBOOKS)
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_preset_is_valid(name, preset):
+    check(name, defaults(name, preset))
+
+
+@pytest.mark.parametrize(
+    "line", ["gamma = 0.5", "gamma: float", "gamma: float | None = 0.5", "gamma: float = 1 + x", "print()"]
+)
+def test_a_parameters_cell_of_another_form_is_refused_with_its_line(line):
+    with pytest.raises(UserError, match="line 2 of the parameters cell"):
+        notebooks.read_parameters(f"seed: int = 0  # fine\n{line}")
+
+
+def test_a_declaration_is_read_with_its_comment():
+    (line,) = notebooks.read_parameters('attack: str = "a=b"  # the attack')
+    assert (line.name, line.type, line.default, line.help) == ("attack", str, "a=b", "the attack")
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"gama": 0.5}, "'gama' is no parameter of run; did you mean 'gamma'?"),
+        ({"gamma": "0.7"}, "parameter gamma of run: input should be a valid number, got '0.7'"),
+        ({"seed": 1.5}, "parameter seed of run"),
+        ({"method": "able"}, "parameter method of run: input should be 'abl' or 'none'"),
+        ({"attack": "badnet"}, "'badnet' is no attack; did you mean 'badnets'?"),
+        ({"poison_rate": 0.0}, "poison_rate 0.0 is outside (0, 1)"),
+        ({"isolation_rate": 1.5}, "isolation_rate 1.5 is outside (0, 1)"),
+        ({"seed": -1}, "seed -1 is negative"),
+        ({"train_size": -5}, "train_size -5 is negative"),
+        ({"model": "wrn-17-1"}, "model 'wrn-17-1'"),
+    ],
+)
+def test_wrong_parameters_are_refused_in_one_line(values, message):
+    with pytest.raises(UserError) as error:
+        check("run", values)
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_the_command_line_may_write_numbers_as_text():
+    assert check("run", {"gamma": "0.7", "seed": "3", "flip": "false"}, strict=False).gamma == 0.7

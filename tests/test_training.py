@@ -1,0 +1,207 @@
+"""The two phases remove a backdoor that the same training without them keeps; the same seed gives the same bits."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+
+import numpy as np
+import pytest
+import torch
+
+from ablkit import attacks
+from ablkit.errors import UserError
+from ablkit.training import RECIPES, Recipe, recipe
+from ablkit.training.abl import CHECKPOINT
+from ablkit.training.stages import plan
+from conftest import TOY_RECIPE, measured, toy, train_toy, weights
+
+SHORT = replace(TOY_RECIPE, isolation_epochs=2, finetune_epochs=2, finetune_drop_epoch=1, unlearn_epochs=2)
+
+
+@pytest.fixture(scope="module")
+def undefended() -> dict:
+    return measured(TOY_RECIPE, method="none")
+
+
+@pytest.fixture(scope="module")
+def defended() -> dict:
+    return measured(TOY_RECIPE)
+
+
+def test_the_backdoor_is_learned_without_the_defence(undefended):
+    assert undefended["attack_success_rate"] >= 0.95
+    assert undefended["clean_accuracy_non_target"] >= 0.9
+    assert "isolation_precision" not in undefended
+
+
+def test_abl_isolates_poisoned_examples_and_removes_the_backdoor(defended):
+    assert defended["isolation_precision"] >= 0.9
+    assert defended["attack_success_rate_finetuned"] >= 0.9
+    assert defended["attack_success_rate"] <= 0.05
+    assert defended["clean_accuracy_non_target"] >= 0.9
+
+
+def test_in_eval_mode_of_batch_norm_the_ascent_leaves_the_backdoor(defended):
+    frozen = measured(replace(TOY_RECIPE, unlearn_batchnorm="eval"))
+    assert frozen["attack_success_rate"] >= 0.9 > 0.05 >= defended["attack_success_rate"]
+
+
+def test_the_ascent_of_the_joint_schedule_removes_the_backdoor():
+    joint = replace(TOY_RECIPE, schedule="joint", finetune_learning_rate=0.05, joint_weight=0.1, unlearn_epochs=0)
+    assert measured(joint)["attack_success_rate"] <= 0.05
+    # Without the ascent the backdoor stays. (With it the accuracy goes too: the sum has no lower bound.)
+    assert measured(replace(joint, joint_weight=0.0))["attack_success_rate"] >= 0.9
+
+
+def test_the_truth_about_the_poison_never_reaches_the_training():
+    poisoned = attacks.poison(toy(200, 1))
+    shuffled = replace(
+        poisoned,
+        is_poisoned=np.random.default_rng(0).permutation(poisoned.is_poisoned),
+        true_labels=np.random.default_rng(1).permutation(poisoned.true_labels),
+    )
+    expected = weights(train_toy(SHORT, poisoned))
+    assert np.array_equal(weights(train_toy(SHORT, shuffled)), expected)
+    # The twin: one label that the training does see changes the weights.
+    labels = poisoned.labels.copy()
+    labels[0] = (labels[0] + 1) % 10
+    assert not np.array_equal(weights(train_toy(SHORT, replace(poisoned, labels=labels))), expected)
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_does_not():
+    first, again, other = (train_toy(SHORT, seed=seed) for seed in (0, 0, 1))
+    assert np.array_equal(weights(first), weights(again))
+    assert np.array_equal(first.isolated, again.isolated)
+    assert not np.array_equal(weights(first), weights(other))
+
+
+@pytest.mark.parametrize("killed_after", range(1, 6))
+def test_a_killed_training_resumes_to_the_same_bits(tmp_path, killed_after):
+    class Killed(BaseException):
+        pass
+
+    finished = []
+
+    def kill(record: dict) -> None:
+        finished.append(record)
+        if len(finished) == killed_after:
+            raise Killed
+
+    expected = train_toy(SHORT, folder=tmp_path / "whole")
+    with pytest.raises(Killed):
+        train_toy(SHORT, folder=tmp_path / "cut", report=kill)
+    seen = []
+    resumed = train_toy(SHORT, folder=tmp_path / "cut", report=seen.append)
+    assert len(seen) == 6 - killed_after
+    assert np.array_equal(weights(resumed), weights(expected))
+    assert np.array_equal(resumed.isolated, expected.isolated)
+    assert np.array_equal(resumed.losses, expected.losses)
+    losses = [[record["loss"] for record in trained.history] for trained in (resumed, expected)]
+    assert losses[0] == losses[1]
+
+
+def test_history_lies_beside_the_checkpoint_one_line_an_epoch(tmp_path):
+    train_toy(SHORT, folder=tmp_path)
+    assert len((tmp_path / "history.jsonl").read_text().splitlines()) == 6
+
+
+def test_a_checkpoint_of_another_training_is_refused(tmp_path):
+    train_toy(SHORT, folder=tmp_path)
+    with pytest.raises(UserError, match="belongs to a training with other data or settings"):
+        train_toy(replace(SHORT, gamma=0.4), folder=tmp_path)
+
+
+def test_a_damaged_checkpoint_is_refused(tmp_path):
+    train_toy(SHORT, folder=tmp_path)
+    path = tmp_path / CHECKPOINT
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(UserError, match=r"checkpoint\.safetensors is damaged"):
+        train_toy(SHORT, folder=tmp_path)
+
+
+def test_a_loss_that_is_not_finite_ends_the_training_and_keeps_the_last_checkpoint(tmp_path):
+    with pytest.raises(
+        UserError, match=r"the loss is (nan|inf|-inf) in stage finetune, epoch 1; lower its learning rate"
+    ):
+        train_toy(replace(SHORT, finetune_learning_rate=1e30), folder=tmp_path)
+    assert len((tmp_path / "history.jsonl").read_text().splitlines()) == SHORT.isolation_epochs
+    assert (tmp_path / CHECKPOINT).exists()
+
+
+# Each setting, another value for it, and what else must hold for it to matter.
+OTHERS = {
+    "model": ("wrn-10-2", {}),
+    "normalise": (True, {}),
+    "batch_size": (16, {}),
+    "isolation_epochs": (1, {}),
+    "isolation_loss": ("plain", {"gamma": 5.0}),
+    "gamma": (5.0, {}),
+    "per_sample": (True, {"gamma": 2.3}),
+    "isolation_rate": (0.1, {}),
+    "isolation_learning_rate": (0.01, {}),
+    "isolation_shuffle": (False, {}),
+    "isolation_augmentation": (True, {}),
+    "schedule": ("joint", {}),
+    "joint_weight": (0.5, {"schedule": "joint"}),
+    "finetune_epochs": (3, {}),
+    "finetune_learning_rate": (0.05, {}),
+    "finetune_drop_epoch": (2, {}),
+    "finetune_drop_factor": (0.5, {}),
+    "finetune_augmentation": (True, {}),
+    "unlearn_epochs": (3, {}),
+    "unlearn_learning_rate": (1e-3, {}),
+    "unlearn_augmentation": (True, {}),
+    "unlearn_batchnorm": ("eval", {}),
+    "carry_momentum": (False, {}),
+    "momentum": (0.5, {}),
+    "nesterov": (False, {}),
+    "weight_decay": (1e-2, {}),
+    "crop_padding": (2, {"finetune_augmentation": True}),
+    "flip": (False, {"finetune_augmentation": True}),
+    "cutout_length": (4, {"finetune_augmentation": True}),
+}
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(Recipe)])
+def test_no_setting_is_dead(name):
+    value, others = OTHERS[name]
+    before = replace(SHORT, **others)
+    assert getattr(before, name) != value
+    changed, unchanged = train_toy(replace(before, **{name: value})), train_toy(before)
+    assert not np.array_equal(weights(changed), weights(unchanged))
+
+
+def test_the_recipes_hold_the_published_settings():
+    paper, released = RECIPES["paper"], RECIPES["released"]
+    assert (paper.isolation_epochs, paper.finetune_epochs, paper.unlearn_epochs) == (20, 60, 20)
+    assert (paper.isolation_loss, paper.gamma, paper.isolation_rate) == ("lga", 0.5, 0.01)
+    assert (released.isolation_epochs, released.finetune_epochs, released.unlearn_epochs) == (10, 60, 4)
+    assert (released.isolation_loss, released.isolation_shuffle) == ("flooding", False)
+    rates = [plan(released, "abl")[1].learning_rate(epoch) for epoch in (0, 39, 40, 59)]
+    assert rates == pytest.approx([0.1, 0.1, 0.01, 0.01])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"gama": 1}, "'gama' is no recipe setting; did you mean 'gamma'"),
+        ({"isolation_rate": 0.0}, "isolation_rate 0.0 is outside"),
+        ({"isolation_loss": "lgaa"}, "'lgaa' is no isolation_loss"),
+        ({"batch_size": 1}, "batch_size 1 is too small"),
+        ({"gamma": float("nan")}, "gamma nan must be a finite number"),
+        ({"unlearn_epochs": -1}, "unlearn_epochs -1 must be"),
+        ({"momentum": 0.0}, "nesterov needs a momentum"),
+    ],
+)
+def test_a_wrong_setting_is_refused(as_users_run_it, change, message):
+    with pytest.raises(UserError, match=message):
+        recipe("paper", **change)
+
+
+def test_another_device_or_precision_that_does_not_exist_is_refused(as_users_run_it):
+    for options in ({"device": "tpu"}, {"precision": "fp8"}):
+        with pytest.raises(UserError, match="is no"):
+            train_toy(SHORT, **options)
+    if not torch.cuda.is_available():
+        with pytest.raises(UserError, match="'cuda' is not available here"):
+            train_toy(SHORT, device="cuda")
