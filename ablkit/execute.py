@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
 import tempfile
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
-from ablkit import data, runs
+from ablkit import attacks, data, runs
 from ablkit.errors import UserError
 from ablkit.files import read_json, write_json
 from ablkit.notebooks import code_digest, path_of
 from ablkit.parameters import Parameters, check, model_of
 from ablkit.paths import data_root, runs_root
 from ablkit.training.abl import CHECKPOINT
+from ablkit.training.isolation import isolated_count
 
 # glibc hands large blocks back to the system at once and pays for the page faults of the next batch; keeping them
 # makes training 4 to 13 % faster. Other allocators ignore these.
@@ -57,7 +60,7 @@ def execute(
     a cell raised one, or the kernel died) and RunFailed for every other failing cell and for a time-out.
     """
     source = path_of(notebook)
-    data.prepare(parameters.dataset)
+    _check_against_data(parameters)
     folder = runs.folder_of(notebook, parameters, code_digest(source))
     if (folder / "metrics.json").exists() and not force:
         return Outcome(folder, was_done=True)
@@ -102,10 +105,15 @@ def need(notebook: str, parameters: Parameters, **changes: object) -> Path:
     return execute(notebook, check(notebook, values | changes)).folder
 
 
+def _check_against_data(parameters: Parameters) -> None:
+    """Raise UserError for what only the data can tell is wrong, before anything is written or started."""
+    train, _ = data.load(parameters.dataset, train_size=parameters.train_size, seed=parameters.seed)
+    attacks.poison(train, parameters.attack, rate=parameters.poison_rate, target=parameters.target)
+    isolated_count(len(train), parameters.isolation_rate)
+
+
 def _follow(child: subprocess.Popen, log: Path, timeout: float | None, show) -> bool:
     """Pass on what the child prints until it ends; kill it and all its children when time is up or on Ctrl-C."""
-    import threading
-
     timer, expired = None, threading.Event()
     if timeout is not None:
         timer = threading.Timer(timeout, lambda: (expired.set(), _kill_tree(child.pid)))
@@ -115,13 +123,15 @@ def _follow(child: subprocess.Popen, log: Path, timeout: float | None, show) -> 
             for line in child.stdout:
                 file.write(line)
                 file.flush()
-                show(line.rstrip("\n"))
+                if not line.startswith("[IPKernelApp]"):  # the kernel's own words on being shut down
+                    show(line.rstrip("\n"))
         child.wait()
     except BaseException:
         _kill_tree(child.pid)
         child.wait()
         raise
     finally:
+        child.stdout.close()
         if timer:
             timer.cancel()
     return expired.is_set()
@@ -134,17 +144,15 @@ def _kill_tree(pid: int) -> None:
     except psutil.NoSuchProcess:
         return
     for process in tree:
-        try:
+        with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
-        except psutil.NoSuchProcess:
-            pass
 
 
 def _failure(folder: Path, code: int, timed_out: bool, timeout: float | None) -> Exception | None:
     """What went wrong, or None where the run is complete. The notebook's own cell states are not to be trusted."""
     again = "the same command continues it" if any(folder.rglob(CHECKPOINT)) else "the same command tries again"
     if timed_out:
-        cell = _cell_in_state(folder, "running")
+        cell = _last_cell(folder)
         return RunFailed(f"stopped after {timeout:g} s in cell {cell}; {again}")
     if code == 0 and (folder / runs.PENDING).exists():
         return None
@@ -154,21 +162,21 @@ def _failure(folder: Path, code: int, timed_out: bool, timeout: float | None) ->
         return UserError(f"the run's process died with exit code {code} (often: out of memory); {again}")
     failure = read_json(folder / "failure.json")
     if failure["error"] == "DeadKernelError":
-        cell = _cell_in_state(folder, "running")
+        cell = _last_cell(folder)
         return UserError(f"the kernel died in cell {cell} (often: out of memory, lower batch_size); {again}")
     if failure["error"] in ("UserError", "OutOfMemoryError"):
         return UserError(failure["message"].splitlines()[0])
     return RunFailed(f"cell {failure['cell']}: {failure['error']}: {failure['message'].splitlines()[0]} ({folder})")
 
 
-def _cell_in_state(folder: Path, state: str) -> str:
-    """The id of the first cell that papermill marked with `state`."""
+def _last_cell(folder: Path) -> str:
+    """The id of the cell that was started last; its state is not to be trusted, as a dead kernel's reads completed."""
     try:
         cells = json.loads((folder / "notebook.ipynb").read_text())["cells"]
     except (OSError, ValueError):
         return "unknown"
-    states = {cell["id"]: cell["metadata"].get("papermill", {}).get("status") for cell in cells}
-    return next((name for name, value in states.items() if value == state), "unknown")
+    started = {cell["id"]: cell["metadata"].get("papermill", {}).get("start_time") for cell in cells}
+    return max((when, name) for name, when in started.items() if when)[1] if any(started.values()) else "unknown"
 
 
 def _child(source: Path, folder: Path) -> int:
@@ -194,7 +202,7 @@ def _child(source: Path, folder: Path) -> int:
                 config=ipc,
             )
         except PapermillExecutionError as error:
-            failure = {"cell": _cell_in_state(folder, "failed"), "error": error.ename, "message": error.evalue or " "}
+            failure = {"cell": _last_cell(folder), "error": error.ename, "message": error.evalue or " "}
         except DeadKernelError as error:
             failure = {"cell": "unknown", "error": "DeadKernelError", "message": str(error)}
         else:

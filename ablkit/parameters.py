@@ -16,7 +16,7 @@ _TYPES = get_type_hints(Recipe)
 
 
 class Parameters(BaseModel):
-    """What every notebook has: a poisoned data set, a seed, and hardware. The defaults are those of the quick preset."""
+    """What every notebook has: a poisoned data set, a seed and hardware, as in the quick preset."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

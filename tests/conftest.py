@@ -83,3 +83,7 @@ def folders(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, data_root: Path) ->
     monkeypatch.setenv("ABLKIT_DATA", str(data_root))
     monkeypatch.setenv("ABLKIT_RUNS", str(tmp_path / "runs"))
     return tmp_path / "runs"
+
+
+COSTS = ("seconds", "images_per_second")
+"""The metrics that no two runs share."""

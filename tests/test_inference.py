@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from conftest import toy
 
 from ablkit import models
 from ablkit.training import hardware, isolate, per_example_losses, predict
-from conftest import toy
 
 
 @pytest.fixture

@@ -7,13 +7,13 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 import torch
+from conftest import TOY_RECIPE, measured, toy, train_toy, weights
 
 from ablkit import attacks
 from ablkit.errors import UserError
 from ablkit.training import RECIPES, Recipe, recipe
 from ablkit.training.abl import CHECKPOINT
 from ablkit.training.stages import plan
-from conftest import TOY_RECIPE, measured, toy, train_toy, weights
 
 SHORT = replace(TOY_RECIPE, isolation_epochs=2, finetune_epochs=2, finetune_drop_epoch=1, unlearn_epochs=2)
 
@@ -47,7 +47,7 @@ def test_in_eval_mode_of_batch_norm_the_ascent_leaves_the_backdoor(defended):
 
 
 def test_the_ascent_of_the_joint_schedule_removes_the_backdoor():
-    joint = replace(TOY_RECIPE, schedule="joint", finetune_learning_rate=0.05, joint_weight=0.1, unlearn_epochs=0)
+    joint = replace(TOY_RECIPE, schedule="joint", finetune_learning_rate=0.01, unlearn_epochs=0)
     assert measured(joint)["attack_success_rate"] <= 0.05
     # Without the ascent the backdoor stays. (With it the accuracy goes too: the sum has no lower bound.)
     assert measured(replace(joint, joint_weight=0.0))["attack_success_rate"] >= 0.9

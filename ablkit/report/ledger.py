@@ -92,6 +92,6 @@ def _paper(jobs: list[Job], metric: str, method: str) -> paper.PaperValue | None
 
 def _mean(values: list[float]) -> str:
     if not values:
-        return "–"
+        return "-"
     mean = f"{sum(values) / len(values):.1%}"
-    return mean if len(values) == 1 else f"{mean} ({min(values):.1%}–{max(values):.1%})"
+    return mean if len(values) == 1 else f"{mean} ({min(values):.1%} to {max(values):.1%})"

@@ -61,7 +61,8 @@ def run_missing(needed: list[Job]) -> list[str]:
     """
     failures = []
     for number, job in enumerate(needed, 1):
-        name = f"[{number}/{len(needed)}] {job.notebook}.ipynb: {job.title}, {job.parameters.attack}, seed {job.parameters.seed}"
+        what = f"{job.title}, {job.parameters.attack}, seed {job.parameters.seed}"
+        name = f"[{number}/{len(needed)}] {job.notebook}.ipynb: {what}"
         if job.state == "done":
             print(f"{name}: done before", flush=True)
             continue

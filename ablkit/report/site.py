@@ -95,14 +95,15 @@ def _write_index(jobs: list[Job], to: Path, shell: Environment, style: str, comm
     columns, rows = result_rows(jobs)
     seeds = sorted({job.parameters.seed for job in jobs})
     parameters = jobs[0].parameters
+    dataset = DATASET_TITLES.get(parameters.dataset, parameters.dataset)
+    note = "Mean over the seeds, lowest and highest in brackets. * transcribed from memory, check against the PDF."
     group = {
-        "title": f"{TITLES[parameters.attack]} on {DATASET_TITLES.get(parameters.dataset, parameters.dataset)}, preset {preset}",
+        "title": f"{TITLES[parameters.attack]} on {dataset}, preset {preset}",
         "setting": _setting(jobs),
         "notice": "One seed is a demonstration, not a measurement." if len(seeds) == 1 else "",
         "columns": columns,
         "rows": [{"title": r[0], "cells": r[1:-1], "n": r[-1], "paper": r[0].startswith("paper")} for r in rows],
-        "note": "Mean over the seeds, with the lowest and highest in brackets. * transcribed from memory, check against the PDF."
-        + (f" {hardware_line(read_json(done[0].folder / 'env.json'))}." if done else ""),
+        "note": note + (f" {hardware_line(read_json(done[0].folder / 'env.json'))}." if done else ""),
         "ledger": ledger(jobs, preset),
         "figure": "",
     }
@@ -145,7 +146,7 @@ def _setting(jobs: list[Job]) -> str:
     n = next((job.metrics()["training_images"] for job in jobs if job.state == "done"), None)
     images = f"{n:,} training images" if n else "training images"
     return (
-        f"{images}, {abl.poison_rate:.0%} of them poisoned, target class {abl.target}, {abl.model}, batch {abl.batch_size};"
-        f" {abl.isolation_epochs} + {abl.finetune_epochs} + {abl.unlearn_epochs} epochs ({abl.isolation_loss}, fine-tuning,"
-        f" unlearning), {abl.isolation_rate:.0%} isolated."
+        f"{images}, {abl.poison_rate:.0%} of them poisoned, target class {abl.target}, {abl.model},"
+        f" batch {abl.batch_size}; {abl.isolation_epochs} + {abl.finetune_epochs} + {abl.unlearn_epochs} epochs"
+        f" ({abl.isolation_loss}, fine-tuning, unlearning), {abl.isolation_rate:.0%} isolated."
     )

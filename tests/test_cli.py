@@ -1,0 +1,114 @@
+"""Every mistake on the command line: one clear line, exit code 2, nothing half-written."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from ablkit.cli import main
+from ablkit.parameters import defaults
+
+DIGITS = ["run", "run", "--preset", "smoke"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "runn"], "'runn' is no notebook; did you mean 'run'?"),
+        ([*DIGITS, "-p", "gama", "1"], "'gama' is no parameter of run; did you mean 'gamma'?"),
+        ([*DIGITS, "-p", "gamma", "high"], "parameter gamma of run: input should be a valid number"),
+        ([*DIGITS, "-p", "attack", "badnet"], "'badnet' is no attack; did you mean 'badnets'?"),
+        ([*DIGITS, "-p", "dataset", "digit"], "'digit' is no dataset; did you mean 'digits'?"),
+        ([*DIGITS, "-p", "poison_rate", "1.5"], "poison_rate 1.5 is outside (0, 1)"),
+        ([*DIGITS, "-p", "poison_rate", "0"], "poison_rate 0.0 is outside (0, 1)"),
+        ([*DIGITS, "-p", "poison_rate", "0.99"], "may be poisoned (not of the target class)"),
+        ([*DIGITS, "-p", "target", "10"], "target 10 is no class of digits; choose 0 to 9"),
+        ([*DIGITS, "-p", "isolation_rate", "0.0001"], "isolation_rate 0.0001 selects 0 of 600 training images"),
+        ([*DIGITS, "-p", "train_size", "9999"], "train_size 9999"),
+        ([*DIGITS, "-p", "model", "wrn-17-1"], "model 'wrn-17-1'"),
+        ([*DIGITS, "-p", "method", "nad"], "parameter method of run: input should be 'abl' or 'none'"),
+        ([*DIGITS, "-p", "device", "tpu"], "'tpu' is no device"),
+        ([*DIGITS, "-f", "missing.yaml"], "missing.yaml cannot be read as YAML"),
+        (["run", "run", "--preset", "quik"], "'quik' is no preset; did you mean 'quick'?"),
+        (["report", "--preset", "smoke", "--seeds", "0", "0"], "seeds 0 0 name one twice"),
+        (["report", "--preset", "smoke", "--seeds", "-1"], "seed -1 is negative"),
+        (["data", "imagenet"], "'imagenet' is no dataset"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_2(folders, capsys, as_users_run_it, arguments, message):
+    assert main(arguments) == 2
+    printed = capsys.readouterr()
+    assert message in printed.err
+    assert printed.err.startswith("ablkit: ")
+    assert printed.err.count("\n") == 1
+    assert not folders.exists()
+
+
+def test_damaged_data_are_named_before_anything_starts(folders, tmp_path, monkeypatch, capsys, data_root):
+    import shutil
+
+    monkeypatch.setenv("ABLKIT_DATA", str(tmp_path / "data"))
+    shutil.copytree(data_root / "digits", tmp_path / "data" / "digits")
+    path = tmp_path / "data" / "digits" / "train_labels.npy"
+    labels = np.load(path)
+    labels[0] = (labels[0] + 1) % 10
+    np.save(path, labels)
+    assert main(DIGITS) == 2
+    error = capsys.readouterr().err
+    assert "train_labels.npy" in error
+    assert error.count("\n") == 1
+    assert not folders.exists()
+
+
+def test_a_loss_that_is_not_finite_is_one_line(folders, capsys):
+    assert main([*DIGITS, "-p", "train_size", "200", "-p", "finetune_learning_rate", "1e30"]) == 2
+    error = capsys.readouterr().err
+    assert "in stage finetune, epoch 1; lower its learning rate" in error
+    assert error.count("\n") == 1
+    (folder,) = (folders / "run").iterdir()
+    assert not (folder / "metrics.json").exists()
+    assert (folder / "checkpoint.safetensors").exists()
+
+
+def test_a_checkpoint_of_other_parameters_is_refused(folders, capsys):
+    wrong = [*DIGITS, "-p", "train_size", "200"]
+    assert main([*wrong, "-p", "finetune_learning_rate", "1e30"]) == 2
+    (diverged,) = (folders / "run").iterdir()
+    assert main([*wrong, "-p", "finetune_learning_rate", "1e31"]) == 2
+    other = next(folder for folder in (folders / "run").iterdir() if folder != diverged)
+    (other / "checkpoint.safetensors").write_bytes((diverged / "checkpoint.safetensors").read_bytes())
+    capsys.readouterr()
+    assert main([*wrong, "-p", "finetune_learning_rate", "1e31"]) == 2
+    error = capsys.readouterr().err
+    assert "belongs to a training with other data or settings; delete it" in error
+    assert error.count("\n") == 1
+
+
+def test_parameters_from_a_file_and_from_the_line_end_in_one_run(folders, tmp_path, capsys):
+    (tmp_path / "p.yaml").write_text("train_size: 200\nunlearn_learning_rate: 1e-3\nseed: 5\n")
+    assert main([*DIGITS, "-f", str(tmp_path / "p.yaml"), "-p", "seed", "7"]) == 0
+    assert "attack_success_rate" in capsys.readouterr().out
+    (folder,) = (folders / "run").iterdir()
+    values = json.loads((folder / "params.json").read_text())["parameters"]
+    assert (values["train_size"], values["unlearn_learning_rate"], values["seed"]) == (200, 1e-3, 7)
+    assert main([*DIGITS, "-f", str(tmp_path / "p.yaml"), "-p", "seed", "7"]) == 0
+    assert capsys.readouterr().out.startswith("done before:")
+
+
+def test_the_parameters_command_prints_what_papermill_reads(capsys):
+    assert main(["parameters", "run", "--preset", "released"]) == 0
+    assert yaml.safe_load(capsys.readouterr().out) == defaults("run", "released")
+
+
+def test_the_command_is_installed_and_quick_to_refuse(tmp_path):
+    command = [str(Path(sys.executable).with_name("ablkit")), "run", "runn"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env={**os.environ})
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "ablkit: 'runn' is no notebook; did you mean 'run'?\n"

@@ -1,0 +1,189 @@
+"""Done or failed without doubt: kills, failing cells and time-outs are failures, and a killed run goes on."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nbclient
+import nbformat
+import psutil
+import pytest
+from conftest import COSTS
+
+from ablkit import execute, runs
+from ablkit.errors import UserError
+from ablkit.execute import RunFailed
+from ablkit.parameters import check, defaults
+
+NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
+SMOKE = {"dataset": "digits", "precision": "fp32", "train_size": 300}
+
+
+def parameters(**changes):
+    return check("run", defaults("run", "smoke") | SMOKE | changes)
+
+
+def result(folder: Path) -> dict:
+    """The metrics without what no two runs share."""
+    return {k: v for k, v in json.loads((folder / "metrics.json").read_text()).items() if k not in COSTS}
+
+
+def notebook(path: Path, *cells: str) -> Path:
+    """A notebook of run.ipynb's parameters cell and some others."""
+    made = nbformat.read(NOTEBOOKS / "run.ipynb", as_version=4)
+    made.cells = [cell for cell in made.cells if cell.id == "parameters"]
+    made.cells += [nbformat.v4.new_code_cell(source, id=f"cell-{i}") for i, source in enumerate(cells, 1)]
+    nbformat.write(made, path)
+    return path
+
+
+@pytest.fixture
+def run_cells(folders, tmp_path, monkeypatch):
+    """Run a notebook of the given cells in the place of run.ipynb; returns the lines that it printed."""
+
+    def run(*cells: str, timeout: float | None = None) -> list[str]:
+        monkeypatch.setattr(execute, "path_of", lambda name: notebook(tmp_path / "own.ipynb", *cells))
+        lines: list[str] = []
+        execute.execute("run", parameters(), timeout=timeout, show=lines.append)
+        return lines
+
+    return run
+
+
+FINISH = """
+from ablkit import runs
+runs.start("run", globals()).finish({"a": 1})
+"""
+
+
+def test_a_finished_notebook_is_done_and_is_not_run_again(run_cells, folders):
+    assert run_cells("print('hello')", FINISH) == ["hello"]
+    (folder,) = (folders / "run").iterdir()
+    assert json.loads((folder / "metrics.json").read_text()) == {"a": 1}
+    assert "hello" in (folder / "log.txt").read_text()
+    assert run_cells("print('hello')", FINISH) == []
+
+
+@pytest.mark.parametrize(
+    ("cell", "error", "message"),
+    [
+        ("1 / 0", RunFailed, "cell cell-1: ZeroDivisionError: division by zero"),
+        ("import os; os.kill(os.getpid(), 9)", UserError, "the kernel died in cell cell-1"),
+        ("from ablkit.errors import UserError\nraise UserError('do that')", UserError, "do that"),
+        ("1", RunFailed, "without run.finish"),
+        ("import os, signal; os.kill(os.getppid(), 9)", UserError, "the run's process died with exit code -9"),
+    ],
+    ids=["failing-cell", "killed-kernel", "user-error", "no-result", "killed-runner"],
+)
+def test_a_notebook_that_does_not_end_well_is_a_failure(run_cells, folders, cell, error, message):
+    with pytest.raises(error, match=message):
+        run_cells(cell, "print('never run')")
+    (folder,) = (folders / "run").iterdir()
+    assert not (folder / "metrics.json").exists()
+    assert message in json.loads((folder / "failure.json").read_text())["message"]
+    # The twin: mended, the same run is done, and no failure is left.
+    run_cells(FINISH)
+    (folder,) = [f for f in (folders / "run").iterdir() if (f / "metrics.json").exists()]
+    assert not (folder / "failure.json").exists()
+
+
+def test_a_time_out_is_a_failure_and_leaves_no_process(run_cells):
+    sleeping = "import time; print('asleep'); time.sleep(1000)"
+    with pytest.raises(RunFailed, match="stopped after 15 s in cell cell-1"):
+        run_cells(sleeping, timeout=15.0)
+    assert psutil.Process().children(recursive=True) == []
+
+
+def start(folders: Path, *options: str) -> subprocess.Popen:
+    """The real command line in a process of its own."""
+    command = [sys.executable, "-m", "ablkit.cli", "run", "run", "--preset", "smoke"]
+    for name, value in SMOKE.items():
+        command += ["-p", name, str(value)]
+    return subprocess.Popen([*command, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def wait_for_checkpoint(folders: Path, child: subprocess.Popen) -> Path:
+    while child.poll() is None:
+        found = list(folders.glob("run/*/checkpoint.safetensors"))
+        if found:
+            return found[0].parent
+        time.sleep(0.05)
+    pytest.fail(f"ended before its first checkpoint: {child.communicate()}")
+
+
+def kernel_of(child: subprocess.Popen) -> psutil.Process:
+    return next(p for p in psutil.Process(child.pid).children(recursive=True) if "ipykernel" in " ".join(p.cmdline()))
+
+
+@pytest.mark.parametrize("victim", ["kernel", "ctrl-c"])
+def test_a_killed_run_goes_on_to_the_result_of_an_undisturbed_one(folders, monkeypatch, victim):
+    options = ("-p", "finetune_epochs", "20")
+    child = start(folders, *options)
+    folder = wait_for_checkpoint(folders, child)
+    if victim == "kernel":
+        kernel_of(child).kill()
+    else:
+        child.send_signal(signal.SIGINT)
+    _, errors = child.communicate()
+    assert child.returncode == (2 if victim == "kernel" else 130)
+    assert errors.count("\n") <= 2
+    assert ("the kernel died" if victim == "kernel" else "the same command goes on") in errors
+    assert not (folder / "metrics.json").exists()
+    done_before = len((folder / "history.jsonl").read_text().splitlines())
+
+    again = start(folders, *options)
+    output, errors = again.communicate()
+    assert again.returncode == 0, errors
+    printed = [line for line in output.splitlines() if line.startswith(("isolate", "finetune", "unlearn"))]
+    assert len(printed) == 2 + 20 + 2 - done_before
+    assert not list(folder.rglob("checkpoint.safetensors"))
+
+    monkeypatch.setenv("ABLKIT_RUNS", str(folders.parent / "undisturbed"))
+    whole = start(folders, *options)
+    whole.communicate()
+    (other,) = (folders.parent / "undisturbed" / "run").iterdir()
+    assert other.name == folder.name
+    assert result(other) == result(folder)
+    assert (other / "model.safetensors").read_bytes() == (folder / "model.safetensors").read_bytes()
+
+
+def test_plain_papermill_runs_the_notebook(folders, tmp_path):
+    command = [sys.executable, "-m", "papermill", str(NOTEBOOKS / "run.ipynb"), str(tmp_path / "out.ipynb")]
+    for name, value in parameters().model_dump().items():
+        command += ["-p", name, str(value)]
+    environment = {k: v for k, v in os.environ.items() if k != runs.FOLDER_VARIABLE}
+    subprocess.run(command, check=True, capture_output=True, cwd=tmp_path, env=environment)
+    (folder,) = (folders / "run").iterdir()
+    assert 0 <= result(folder)["clean_accuracy"] <= 1
+
+
+def test_run_all_in_jupyter_needs_no_papermill(folders, tmp_path):
+    made = nbformat.read(NOTEBOOKS / "run.ipynb", as_version=4)
+    cell = next(cell for cell in made.cells if cell.id == "parameters")
+    # As a user would who edits the cell: the defaults take minutes.
+    cell.source = "\n".join(f"{name} = {value!r}" for name, value in parameters().model_dump().items())
+    nbclient.NotebookClient(made, kernel_name="python3", resources={"metadata": {"path": tmp_path}}).execute()
+    (folder,) = (folders / "run").iterdir()
+    assert (folder / "figures" / "training-curves.svg").exists()
+    assert result(folder)["poisoned_images"] == 30
+
+
+def test_the_same_command_twice_gives_the_same_metrics_but_for_times(folders):
+    first = execute.execute("run", parameters(), show=lambda line: None).folder
+    before = (first / "metrics.json").read_text()
+    second = execute.execute("run", parameters(), force=True, show=lambda line: None).folder
+    after = (second / "metrics.json").read_text()
+
+    def without_times(text: str) -> list[str]:
+        return [line for line in text.splitlines() if not any(f'"{name}"' in line for name in COSTS)]
+
+    assert first == second
+    assert without_times(before) == without_times(after)
+    other = execute.execute("run", parameters(seed=1), show=lambda line: None).folder
+    assert without_times((other / "metrics.json").read_text()) != without_times(after)
