@@ -2,6 +2,7 @@ PYTHON ?= python3
 VENV ?= .venv
 PRESET ?= quick
 SEEDS ?= 0
+DATASET ?= cifar10
 
 INSTALLED = $(VENV)/.installed
 PIP = $(VENV)/bin/python -m pip install -q --disable-pip-version-check -c constraints.txt
@@ -11,10 +12,10 @@ PIP = $(VENV)/bin/python -m pip install -q --disable-pip-version-check -c constr
 
 help: ## this list
 	@awk -F ': .*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
-	@echo "Settings: PYTHON=$(PYTHON) VENV=$(VENV) PRESET=$(PRESET) SEEDS=$(SEEDS)"
+	@echo "Settings: PYTHON=$(PYTHON) VENV=$(VENV) PRESET=$(PRESET) SEEDS=$(SEEDS) DATASET=$(DATASET)"
 
 report: $(INSTALLED) ## run what is missing for PRESET and SEEDS, then build the report
-	$(VENV)/bin/ablkit report --preset $(PRESET) --seeds $(SEEDS)
+	$(VENV)/bin/ablkit report --preset $(PRESET) --seeds $(SEEDS) $(if $(filter-out cifar10,$(DATASET)),--dataset $(DATASET))
 
 # One thread a process: pytest -n auto already takes every core.
 test: $(INSTALLED) ## run all tests in parallel

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
+import threading
 from pathlib import Path
 
 from ablkit import __version__
@@ -12,8 +14,12 @@ from ablkit.errors import UserError
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; exit code 0 when it did what it says, 1 when a notebook failed, 2 for the user's mistakes."""
-    # Imported here: torch and pandas take seconds, and a mistake in the arguments should not.
     options = _parser().parse_args(arguments)
+    if threading.current_thread() is threading.main_thread():
+        # A closed terminal or a batch system ends us as Ctrl-C does, so that no training is left behind.
+        for name in ("SIGTERM", "SIGHUP"):
+            if hasattr(signal, name):
+                signal.signal(getattr(signal, name), _interrupt)
     try:
         return options.command(options) or 0
     except UserError as error:
@@ -24,6 +30,11 @@ def main(arguments: list[str] | None = None) -> int:
         return 130
 
 
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+# Each command imports what it needs: torch and pandas take seconds, and a mistake in the arguments should not.
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="ablkit", description="Anti-Backdoor Learning, re-run.")
     parser.add_argument("--version", action="version", version=__version__)
@@ -79,13 +90,13 @@ def _parameters(options: argparse.Namespace) -> None:
 def _run(options: argparse.Namespace) -> int:
     from ablkit.execute import RunFailed, execute
     from ablkit.files import read_json
-    from ablkit.parameters import check, defaults
+    from ablkit.parameters import changed, check
 
     given: dict = {}
     for file in options.f:
         given |= _read_yaml(file)
     given |= dict(options.p)
-    parameters = check(options.notebook, defaults(options.notebook, options.preset) | given, strict=False)
+    parameters = check(options.notebook, changed(options.notebook, options.preset, given), strict=False)
     try:
         outcome = execute(options.notebook, parameters, force=options.force, timeout=options.timeout)
     except RunFailed as error:

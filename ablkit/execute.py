@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,6 +66,25 @@ def execute(
     folder = runs.folder_of(notebook, parameters, code_digest(source))
     if (folder / "metrics.json").exists() and not force:
         return Outcome(folder, was_done=True)
+    with _locked(folder):
+        return _execute(source, notebook, parameters, folder, timeout, show)
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold the folder for this process; raises UserError where another one is filling it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / ".lock", "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise UserError(f"{folder} is being filled by another process; wait for it or stop it") from None
+        yield
+
+
+def _execute(
+    source: Path, notebook: str, parameters: Parameters, folder: Path, timeout: float | None, show: Callable
+) -> Outcome:
     for leftover in ("metrics.json", runs.PENDING, "failure.json"):
         (folder / leftover).unlink(missing_ok=True)
     write_json(folder / "params.json", {"notebook": notebook, "parameters": parameters.model_dump()})
@@ -108,7 +129,9 @@ def need(notebook: str, parameters: Parameters, **changes: object) -> Path:
 def _check_against_data(parameters: Parameters) -> None:
     """Raise UserError for what only the data can tell is wrong, before anything is written or started."""
     train, _ = data.load(parameters.dataset, train_size=parameters.train_size, seed=parameters.seed)
-    attacks.poison(train, parameters.attack, rate=parameters.poison_rate, target=parameters.target)
+    poisoned = attacks.poison(train, parameters.attack, rate=parameters.poison_rate, target=parameters.target)
+    if not poisoned.is_poisoned.any():
+        raise UserError(f"poison_rate {parameters.poison_rate} poisons none of {len(train)} training images; raise it")
     isolated_count(len(train), parameters.isolation_rate)
 
 
@@ -164,9 +187,12 @@ def _failure(folder: Path, code: int, timed_out: bool, timeout: float | None) ->
     if failure["error"] == "DeadKernelError":
         cell = _last_cell(folder)
         return UserError(f"the kernel died in cell {cell} (often: out of memory, lower batch_size); {again}")
-    if failure["error"] in ("UserError", "OutOfMemoryError"):
-        return UserError(failure["message"].splitlines()[0])
-    return RunFailed(f"cell {failure['cell']}: {failure['error']}: {failure['message'].splitlines()[0]} ({folder})")
+    first_line = failure["message"].splitlines()[0]
+    if failure["error"] == "OutOfMemoryError":
+        return UserError(f"{first_line} Lower batch_size or train_size, or use device cpu; {again}")
+    if failure["error"] == "UserError":
+        return UserError(first_line)
+    return RunFailed(f"cell {failure['cell']}: {failure['error']}: {first_line} ({folder})")
 
 
 def _last_cell(folder: Path) -> str:
@@ -182,7 +208,6 @@ def _last_cell(folder: Path) -> str:
 def _child(source: Path, folder: Path) -> int:
     """Run the notebook in this process; a failure leaves `failure.json` and a non-zero exit code."""
     import papermill
-    from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError
     from traitlets.config import Config
 
@@ -203,8 +228,8 @@ def _child(source: Path, folder: Path) -> int:
             )
         except PapermillExecutionError as error:
             failure = {"cell": _last_cell(folder), "error": error.ename, "message": error.evalue or " "}
-        except DeadKernelError as error:
-            failure = {"cell": "unknown", "error": "DeadKernelError", "message": str(error)}
+        except Exception as error:  # whatever it is, the parent has to hear of it
+            failure = {"cell": _last_cell(folder), "error": type(error).__name__, "message": str(error) or " "}
         else:
             return 0
     write_json(folder / "failure.json", failure)

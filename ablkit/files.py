@@ -41,6 +41,11 @@ def write_text(path: Path, text: str) -> None:
     write_whole(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write `content`, whole or not at all."""
+    write_whole(path, lambda temporary: temporary.write_bytes(content))
+
+
 def write_json(path: Path, value: object) -> None:
     """Write `value` as indented JSON with sorted keys, whole or not at all."""
     write_text(path, json.dumps(value, indent=1, sort_keys=True) + "\n")

@@ -64,6 +64,13 @@ def defaults(notebook: str, preset: str = "quick") -> dict:
     return {name: values.get(name, field.default) for name, field in fields.items()}
 
 
+def changed(notebook: str, preset: str, given: dict) -> dict:
+    """The parameters of a preset with those that a user gave; another data set than the preset's is taken whole."""
+    values = defaults(notebook, preset)
+    other = given.get("dataset", values["dataset"]) != values["dataset"]
+    return values | ({"train_size": 0} if other else {}) | given
+
+
 def model_of(notebook: str) -> type[Parameters]:
     """The parameter model of a notebook; raises UserError for an unknown one."""
     if notebook not in NOTEBOOKS:
@@ -95,6 +102,10 @@ def check(notebook: str, values: dict, *, strict: bool = True) -> Parameters:
         raise UserError(f"poison_rate {parameters.poison_rate} is outside (0, 1); the paper uses 0.1")
     if parameters.train_size < 0:
         raise UserError(f"train_size {parameters.train_size} is negative; 0 takes the whole training set")
+    if parameters.monitor_images and parameters.monitor_images < 100:
+        raise UserError(
+            f"monitor_images {parameters.monitor_images} is too few to measure; use 100 or more, or 0 for all"
+        )
     if parameters.seed < 0:
         raise UserError(f"seed {parameters.seed} is negative; use 0, 1, 2, ...")
     return parameters

@@ -14,8 +14,8 @@ from torch import nn
 
 from ablkit import __version__, data, environment
 from ablkit.errors import UserError
-from ablkit.files import read_json, write_json, write_text, write_whole
-from ablkit.parameters import Parameters, check, model_of
+from ablkit.files import read_json, write_bytes, write_json, write_text, write_whole
+from ablkit.parameters import Parameters, check
 from ablkit.paths import runs_root
 from ablkit.training import hardware
 from ablkit.training.abl import CHECKPOINT
@@ -43,17 +43,22 @@ class Run:
         """Save a matplotlib figure as `figures/NAME.svg` and `.png`, with the numbers it shows as `.csv`."""
         folder = self.folder / "figures"
         for ending in ("svg", "png"):
-            write_whole(folder / f"{name}.{ending}", lambda path, e=ending: figure.savefig(path, format=e))
+            # Without its date the same numbers give the same file.
+            metadata = {"Date": None} if ending == "svg" else {}
+            write_whole(
+                folder / f"{name}.{ending}",
+                lambda path, e=ending, m=metadata: figure.savefig(path, format=e, metadata=m),
+            )
         if numbers is not None:
             write_text(folder / f"{name}.csv", numbers.to_csv(index=False))
 
     def finish(self, metrics: dict, *, model: nn.Module | None = None, **arrays: np.ndarray) -> None:
         """Save weights and arrays, then the metrics; with them the run counts as done."""
         if model is not None:
-            from safetensors.torch import save_file
+            from safetensors.torch import save as serialised
 
             tensors = {name: value.cpu().contiguous() for name, value in model.state_dict().items()}
-            write_whole(self.folder / "model.safetensors", lambda path: save_file(tensors, path))
+            write_bytes(self.folder / "model.safetensors", serialised(tensors))
         for name, array in arrays.items():
             write_whole(self.folder / f"{name}.npy", lambda path, a=array: _save_array(path, a))
         env = read_json(self.folder / "env.json")
@@ -84,8 +89,9 @@ def start(notebook: str, namespace: dict) -> Run:
     Under `ablkit run` the folder is the runner's. In JupyterLab and under plain papermill it is one of the same form
     whose key says that the notebook's code was not known. Raises UserError for parameters that do not validate.
     """
-    names = model_of(notebook).model_fields
-    parameters = check(notebook, {name: namespace[name] for name in names if name in namespace})
+    # When this is called the notebook holds nothing but its parameters; a misspelt one must not pass unseen.
+    plain = {k: v for k, v in namespace.items() if not k.startswith("_") and isinstance(v, bool | int | float | str)}
+    parameters = check(notebook, plain)
     given = os.environ.get(FOLDER_VARIABLE)
     run = Run(notebook, parameters, Path(given) if given else folder_of(notebook, parameters, "interactive"))
     if not given:

@@ -28,6 +28,8 @@ DIGITS = ["run", "run", "--preset", "smoke"]
         ([*DIGITS, "-p", "dataset", "digit"], "'digit' is no dataset; did you mean 'digits'?"),
         ([*DIGITS, "-p", "poison_rate", "1.5"], "poison_rate 1.5 is outside (0, 1)"),
         ([*DIGITS, "-p", "poison_rate", "0"], "poison_rate 0.0 is outside (0, 1)"),
+        ([*DIGITS, "-p", "poison_rate", "0.0001"], "poison_rate 0.0001 poisons none of 600 training images; raise it"),
+        ([*DIGITS, "-p", "monitor_images", "-1"], "monitor_images -1 is too few to measure"),
         ([*DIGITS, "-p", "poison_rate", "0.99"], "may be poisoned (not of the target class)"),
         ([*DIGITS, "-p", "target", "10"], "target 10 is no class of digits; choose 0 to 9"),
         ([*DIGITS, "-p", "isolation_rate", "0.0001"], "isolation_rate 0.0001 selects 0 of 600 training images"),
@@ -112,3 +114,25 @@ def test_the_command_is_installed_and_quick_to_refuse(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env={**os.environ})
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "ablkit: 'runn' is no notebook; did you mean 'run'?\n"
+
+
+def test_the_way_out_without_a_download_works(folders, capsys, tmp_path):
+    from ablkit.report.plan import jobs
+
+    needed = jobs("quick", [0], {"dataset": "digits"})
+    assert {job.parameters.train_size for job in needed} == {0}
+    quickest = ["-p", "isolation_epochs", "1", "-p", "finetune_epochs", "0", "-p", "unlearn_epochs", "1"]
+    assert main(["run", "run", "-p", "dataset", "digits", "-p", "model", "wrn-10-1", *quickest]) == 0
+    assert "training_images                      1437" in capsys.readouterr().out
+
+
+def test_a_run_that_another_process_fills_is_left_alone(folders, capsys):
+    import fcntl
+
+    assert main([*DIGITS, "-p", "train_size", "200", "-p", "finetune_learning_rate", "1e30"]) == 2
+    (folder,) = (folders / "run").iterdir()
+    capsys.readouterr()
+    with open(folder / ".lock") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert main([*DIGITS, "-p", "train_size", "200", "-p", "finetune_learning_rate", "1e30"]) == 2
+    assert "is being filled by another process" in capsys.readouterr().err

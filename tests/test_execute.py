@@ -121,15 +121,15 @@ def kernel_of(child: subprocess.Popen) -> psutil.Process:
     return next(p for p in psutil.Process(child.pid).children(recursive=True) if "ipykernel" in " ".join(p.cmdline()))
 
 
-@pytest.mark.parametrize("victim", ["kernel", "ctrl-c"])
+@pytest.mark.parametrize("victim", ["kernel", "ctrl-c", "terminated"])
 def test_a_killed_run_goes_on_to_the_result_of_an_undisturbed_one(folders, monkeypatch, victim):
-    options = ("-p", "finetune_epochs", "20")
+    options = ("-p", "finetune_epochs", "12")
     child = start(folders, *options)
     folder = wait_for_checkpoint(folders, child)
     if victim == "kernel":
         kernel_of(child).kill()
     else:
-        child.send_signal(signal.SIGINT)
+        child.send_signal(signal.SIGINT if victim == "ctrl-c" else signal.SIGTERM)
     _, errors = child.communicate()
     assert child.returncode == (2 if victim == "kernel" else 130)
     assert errors.count("\n") <= 2
@@ -141,7 +141,7 @@ def test_a_killed_run_goes_on_to_the_result_of_an_undisturbed_one(folders, monke
     output, errors = again.communicate()
     assert again.returncode == 0, errors
     printed = [line for line in output.splitlines() if line.startswith(("isolate", "finetune", "unlearn"))]
-    assert len(printed) == 2 + 20 + 2 - done_before
+    assert len(printed) == 2 + 12 + 2 - done_before
     assert not list(folder.rglob("checkpoint.safetensors"))
 
     monkeypatch.setenv("ABLKIT_RUNS", str(folders.parent / "undisturbed"))
@@ -161,6 +161,14 @@ def test_plain_papermill_runs_the_notebook(folders, tmp_path):
     subprocess.run(command, check=True, capture_output=True, cwd=tmp_path, env=environment)
     (folder,) = (folders / "run").iterdir()
     assert 0 <= result(folder)["clean_accuracy"] <= 1
+
+
+def test_plain_papermill_with_a_misspelt_parameter_fails(folders, tmp_path):
+    command = [sys.executable, "-m", "papermill", str(NOTEBOOKS / "run.ipynb"), str(tmp_path / "out.ipynb")]
+    done = subprocess.run([*command, "-p", "gama", "1"], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode != 0
+    assert "'gama' is no parameter of run; did you mean 'gamma'?" in done.stderr
+    assert not folders.exists()
 
 
 def test_run_all_in_jupyter_needs_no_papermill(folders, tmp_path):

@@ -15,6 +15,9 @@ import resource, signal, sys
 from pathlib import Path
 from ablkit.errors import UserError
 from ablkit.files import write_text
+from ablkit.models import build
+from ablkit.training import checkpoint
+from torch.optim import SGD
 # The kernel refuses to let files grow beyond 1 kB: what a full disk looks like to a writer.
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
@@ -24,13 +27,20 @@ try:
     write_text(path, "x" * 100_000)
 except UserError as error:
     print(error)
+try:
+    model = build("wrn-10-1", 10)
+    checkpoint.save(path.with_name("c.safetensors"), "x", checkpoint.Progress(), model, SGD(model.parameters(), 0.1))
+except UserError as error:
+    print(error)
 """
 
 
 def test_a_full_disk_is_said_and_leaves_the_former_content(tmp_path):
     path = tmp_path / "file.txt"
     done = subprocess.run([sys.executable, "-c", FULL, str(path)], capture_output=True, text=True, check=True)
-    assert done.stdout.startswith(f"no room left to write {path}: free some space")
+    first, second = done.stdout.splitlines()
+    assert first.startswith(f"no room left to write {path}: free some space")
+    assert second.startswith(f"no room left to write {tmp_path / 'c.safetensors'}: free some space")
     assert path.read_text() == "small"
     assert [p.name for p in tmp_path.iterdir()] == ["file.txt"]
 

@@ -108,6 +108,9 @@ def test_a_run_page_says_what_was_run(site):
     for fact in ("commit: ", "processor: ", "torch: ", "started: ", "peak memory: ", "ablkit run run --preset smoke"):
         assert fact in text
     assert text.count("<pre>stage") <= 1, "the printed epochs stand in one block"
+    # The values that ran, not the defaults of the cell that papermill overrides.
+    assert "train_size = 600" in re.sub("<[^>]*>", "", text)
+    assert "10000" not in text
 
 
 def test_figures_are_not_blank(site, tmp_path):
@@ -138,6 +141,30 @@ def test_failed_and_missing_runs_stand_on_the_index(site, tmp_path):
     (needed[3].folder / "failure.json").unlink()
     assert "failed: cell train: it broke" in text
     assert "missing: ablkit run" in text
+
+
+def test_a_run_that_fails_does_not_keep_the_others_from_the_page(tmp_path, data_root, monkeypatch, capsys):
+    monkeypatch.setenv("ABLKIT_DATA", str(data_root))
+    monkeypatch.setenv("ABLKIT_RUNS", str(tmp_path / "runs"))
+    from ablkit.report import plan
+
+    real = plan.execute
+
+    def dies(notebook, parameters, **options):
+        if parameters.model_dump().get("method") == "none":
+            from ablkit.files import write_json
+
+            folder = next(job.folder for job in jobs("smoke", [0], {}) if job.title == "undefended")
+            write_json(folder / "failure.json", {"message": "the kernel died in cell train"})
+            raise plan.UserError("the kernel died in cell train")
+        return real(notebook, parameters, **options)
+
+    monkeypatch.setattr(plan, "execute", dies)
+    monkeypatch.setattr(plan, "jobs", lambda *a: jobs(*a)[:2])
+    assert main(["report", "--preset", "smoke", "--to", str(tmp_path / "site")]) == 1
+    text = (tmp_path / "site" / "index.html").read_text(encoding="utf-8")
+    assert "failed: the kernel died in cell train" in text
+    assert "run-digits-badnets-abl-seed0.html" in text
 
 
 def test_the_papers_numbers_come_with_their_mark():

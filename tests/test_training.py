@@ -9,11 +9,11 @@ import pytest
 import torch
 from conftest import TOY_RECIPE, measured, toy, train_toy, weights
 
-from ablkit import attacks
+from ablkit import attacks, measure
 from ablkit.errors import UserError
 from ablkit.training import RECIPES, Recipe, recipe
 from ablkit.training.abl import CHECKPOINT
-from ablkit.training.stages import plan
+from ablkit.training.stages import Stage, plan
 
 SHORT = replace(TOY_RECIPE, isolation_epochs=2, finetune_epochs=2, finetune_drop_epoch=1, unlearn_epochs=2)
 
@@ -54,14 +54,23 @@ def test_the_ascent_of_the_joint_schedule_removes_the_backdoor():
 
 
 def test_the_truth_about_the_poison_never_reaches_the_training():
-    poisoned = attacks.poison(toy(200, 1))
+    poisoned, test = attacks.poison(toy(200, 1)), toy(100, 2)
     shuffled = replace(
         poisoned,
         is_poisoned=np.random.default_rng(0).permutation(poisoned.is_poisoned),
         true_labels=np.random.default_rng(1).permutation(poisoned.true_labels),
     )
     expected = weights(train_toy(SHORT, poisoned))
-    assert np.array_equal(weights(train_toy(SHORT, shuffled)), expected)
+    # The only way in would be the measurements after each epoch, which hold both the truth and the model.
+    for truth in (poisoned, shuffled):
+        watch = measure.after_epoch(test, truth, SHORT.isolation_rate, precision="fp32")
+        assert np.array_equal(weights(train_toy(SHORT, truth, evaluate=watch)), expected)
+
+    def leak(model: torch.nn.Module, stage: Stage, epoch: int) -> dict:
+        next(model.parameters()).data += float(poisoned.is_poisoned.mean())
+        return {}
+
+    assert not np.array_equal(weights(train_toy(SHORT, poisoned, evaluate=leak)), expected)
     # The twin: one label that the training does see changes the weights.
     labels = poisoned.labels.copy()
     labels[0] = (labels[0] + 1) % 10
@@ -73,6 +82,16 @@ def test_the_same_seed_gives_the_same_bits_and_another_does_not():
     assert np.array_equal(weights(first), weights(again))
     assert np.array_equal(first.isolated, again.isolated)
     assert not np.array_equal(weights(first), weights(other))
+
+
+def test_two_threads_and_bf16_give_the_same_bits_too():
+    torch.set_num_threads(2)
+    try:
+        first, again = (train_toy(SHORT, precision="bf16") for _ in range(2))
+    finally:
+        torch.set_num_threads(1)
+    assert np.array_equal(weights(first), weights(again))
+    assert not np.array_equal(weights(first), weights(train_toy(SHORT)))
 
 
 @pytest.mark.parametrize("killed_after", range(1, 6))

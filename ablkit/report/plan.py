@@ -10,7 +10,7 @@ from ablkit.errors import UserError
 from ablkit.execute import RunFailed, execute
 from ablkit.files import read_json
 from ablkit.notebooks import code_digest, path_of
-from ablkit.parameters import Parameters, check, defaults
+from ablkit.parameters import Parameters, changed, check
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def jobs(preset: str, seeds: list[int], changes: dict) -> list[Job]:
     if len(set(seeds)) < len(seeds):
         raise UserError(f"seeds {' '.join(map(str, seeds))} name one twice; each counts once")
     return [
-        Job(notebook, title, check(notebook, {**defaults(notebook, preset), **changes, **own, "seed": seed}))
+        Job(notebook, title, check(notebook, {**changed(notebook, preset, changes), **own, "seed": seed}))
         for seed in seeds
         for notebook, title, own in kinds
     ]
@@ -57,7 +57,7 @@ def jobs(preset: str, seeds: list[int], changes: dict) -> list[Job]:
 def run_missing(needed: list[Job]) -> list[str]:
     """Run what is not done yet, one after another; return a line for each run that failed.
 
-    A mistake that the user can mend ends it at once, as every further run would meet it too.
+    A mistake that is found before a run has started ends it at once, as every further run would meet it too.
     """
     failures = []
     for number, job in enumerate(needed, 1):
@@ -69,7 +69,9 @@ def run_missing(needed: list[Job]) -> list[str]:
         print(name, flush=True)
         try:
             execute(job.notebook, job.parameters, show=lambda line: print(f"    {line}", flush=True))
-        except RunFailed as error:
+        except (RunFailed, UserError) as error:
+            if job.state != "failed":
+                raise
             print(f"    failed: {error}", flush=True)
             failures.append(f"{name}: {error}")
     return failures

@@ -62,7 +62,8 @@ def command_of(job: Job) -> str:
 
 def _write_page(job: Job, to: Path, shell: Environment, style: str, exporter: HTMLExporter) -> None:
     notebook = nbformat.read(job.folder / "notebook.ipynb", as_version=4)
-    notebook.cells = [cell for cell in notebook.cells if "injected-parameters" not in cell.metadata.get("tags", [])]
+    # What ran are the injected values; the cell of the defaults before them would mislead.
+    notebook.cells = [cell for cell in notebook.cells if "parameters" not in cell.metadata.get("tags", [])]
     body, _ = exporter.from_notebook_node(notebook)
     name = name_of(job)
     figures = job.folder / "figures"
@@ -77,6 +78,7 @@ def _write_page(job: Job, to: Path, shell: Environment, style: str, exporter: HT
         body=body,
         command=command_of(job),
         files=[f"files/{name}/{file.name}" for file in numbers],
+        seconds=job.metrics().get("seconds"),
         environment=_environment(job),
         parameters=job.parameters.model_dump(),
     )

@@ -13,7 +13,7 @@ from torch import nn
 
 from ablkit import __version__
 from ablkit.errors import UserError
-from ablkit.files import write_text, write_whole
+from ablkit.files import write_bytes, write_text
 from ablkit.training.recipe import Recipe
 
 
@@ -44,7 +44,7 @@ def fingerprint(images: np.ndarray, labels: np.ndarray, recipe: Recipe, **others
 
 def save(path: Path, identity: str, progress: Progress, model: nn.Module, optimiser: torch.optim.Optimizer) -> None:
     """Write a checkpoint, whole or not at all, and beside it the history as JSON lines for people to follow."""
-    from safetensors.torch import save_file
+    from safetensors.torch import save as serialised
 
     tensors = {f"model.{name}": value.contiguous() for name, value in model.state_dict().items()}
     for index, state in optimiser.state_dict()["state"].items():
@@ -55,7 +55,7 @@ def save(path: Path, identity: str, progress: Progress, model: nn.Module, optimi
             tensors[name] = torch.tensor(getattr(progress, name))
     facts = {"stage": progress.stage, "epoch": progress.epoch, "history": progress.history}
     metadata = {"identity": identity, "progress": json.dumps(facts)}
-    write_whole(path, lambda temporary: save_file(tensors, temporary, metadata))
+    write_bytes(path, serialised(tensors, metadata))
     lines = [json.dumps(record) for record in progress.history]
     write_text(path.with_name("history.jsonl"), "".join(f"{line}\n" for line in lines))
 
