@@ -35,8 +35,8 @@ def bench(device: str = "auto", precision: str = "auto", json_file: Path | None 
     rounds' ratios. Returns {phase1, finetune, isolation_pass: {images_per_second, conventional, ratio}}.
     """
     place = hardware.choose(device, precision)
-    facts = environment.describe()
-    print(f"{environment.hardware_line(facts)}, {place.precision}, {RECIPE.model}, batch {RECIPE.batch_size}")
+    facts = environment.describe(device, precision)
+    print(f"{environment.hardware_line(facts)}, {RECIPE.model}, batch {RECIPE.batch_size}")
     many, few = SIZES
     images, labels = _images(many)
     phases: dict[str, tuple[Callable, Callable]] = {
@@ -65,7 +65,7 @@ def bench(device: str = "auto", precision: str = "auto", json_file: Path | None 
             f"{min(ratios):>8.2f}{max(ratios):>9.2f}"
         )
     if json_file:
-        write_json(json_file, {**figures, "environment": facts, "precision": place.precision, "rounds": ROUNDS})
+        write_json(json_file, {**figures, "environment": facts, "rounds": ROUNDS})
     return figures
 
 

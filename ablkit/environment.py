@@ -13,12 +13,16 @@ import torch
 
 from ablkit import __version__
 from ablkit.paths import project
+from ablkit.training import hardware
 
 
-def describe() -> dict:
-    """Versions, processor, GPU, commit and time, as text and numbers without any path or host name."""
+def describe(device: str = "auto", precision: str = "auto") -> dict:
+    """Versions, hardware, what of it is used, commit and time: text and numbers without any path or host name."""
     cuda = torch.cuda.is_available()
+    place = hardware.choose(device, precision)
     return {
+        "device": place.device.type,
+        "precision": place.precision,
         "ablkit": __version__,
         "commit": commit(),
         "python": platform.python_version(),
@@ -35,8 +39,9 @@ def describe() -> dict:
 
 def hardware_line(environment: dict) -> str:
     """The environment in one line for tables and captions."""
-    where = environment["gpu"] if environment["gpu"] != "none" else environment["processor"]
-    return f"{where}, {environment['cores']} cores, torch {environment['torch']}, Python {environment['python']}"
+    where = environment["gpu"] if environment.get("device") == "cuda" else environment["processor"]
+    used = f"{environment['precision']}, " if "precision" in environment else ""
+    return f"{where}, {environment['cores']} cores, {used}torch {environment['torch']}, Python {environment['python']}"
 
 
 def commit() -> str:
@@ -52,9 +57,9 @@ def commit() -> str:
     return head.stdout.strip() + ("+changes" if status.stdout.strip() else "")
 
 
-def peak_memory_bytes() -> int:
-    """The most memory that this process has held: on the GPU where there is one, else resident."""
-    if torch.cuda.is_available():
+def peak_memory_bytes(device: str) -> int:
+    """The most memory that this process has held: on the GPU where it computes there, else resident."""
+    if device == "cuda":
         return torch.cuda.max_memory_reserved()
     import resource
 

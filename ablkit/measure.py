@@ -27,8 +27,8 @@ def after_epoch(test: Images, poisoned: Poisoned, rate: float, images: int = 0, 
         images: how many test images are used between the ends of stages, to save time; 0 takes all. At the end of a
             stage always all are.
     """
-    # The prepared test sets are in no order of class, so their first images are a fair sample.
-    sample = test.take(np.arange(min(images or len(test), len(test))))
+    # Drawn, as some sets lie in the order of their classes; the same images in every run.
+    sample = test.take(np.random.default_rng(0).permutation(len(test))[: images or len(test)])
 
     def evaluate_epoch(model: nn.Module, stage: Stage, epoch: int) -> dict:
         record = evaluate(model, test if epoch == stage.epochs else sample, poisoned, precision)

@@ -48,8 +48,12 @@ def is_parameters(cell: dict) -> bool:
 
 
 def code_digest(path: Path) -> str:
-    """Digest of the code cells, the parameters cell left out: its values are in the key on their own."""
-    code = ["".join(c["source"]) for c in cells(path) if c["cell_type"] == "code" and not is_parameters(c)]
+    """Digest of the code cells of a notebook and of run.ipynb, whose runs the others read.
+
+    The parameters cell is left out: its values are in the key on their own.
+    """
+    sources = [c for p in (path, path.with_name("run.ipynb")) if p.exists() for c in cells(p)]
+    code = ["".join(c["source"]) for c in sources if c["cell_type"] == "code" and not is_parameters(c)]
     return hashlib.sha256("\0".join(code).encode()).hexdigest()[:12]
 
 

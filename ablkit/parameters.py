@@ -24,6 +24,7 @@ class Parameters(BaseModel):
     train_size: int = 10_000
     attack: str = "badnets"
     poison_rate: float = 0.1
+    include_target: bool = False
     target: int = 0
     seed: int = 0
     device: str = "auto"
@@ -50,7 +51,7 @@ _DATA = {
     "smoke": {"dataset": "digits", "train_size": 600, "monitor_images": 0},
     "quick": {},
     "paper": {"train_size": 0, "monitor_images": 0},
-    "released": {"train_size": 0, "monitor_images": 0},
+    "released": {"train_size": 0, "monitor_images": 0, "include_target": True},
 }
 PRESETS = tuple(_DATA)
 

@@ -12,11 +12,12 @@ import numpy as np
 import pandas as pd
 from torch import nn
 
-from ablkit import __version__, data, environment
+from ablkit import data, environment
 from ablkit.errors import UserError
 from ablkit.files import read_json, write_bytes, write_json, write_text, write_whole
 from ablkit.parameters import Parameters, check
 from ablkit.paths import runs_root
+from ablkit.provenance import package_digest
 from ablkit.training import hardware
 from ablkit.training.abl import CHECKPOINT
 
@@ -62,7 +63,7 @@ class Run:
         for name, array in arrays.items():
             write_whole(self.folder / f"{name}.npy", lambda path, a=array: _save_array(path, a))
         env = read_json(self.folder / "env.json")
-        write_json(self.folder / "env.json", {**env, "peak_memory_bytes": environment.peak_memory_bytes()})
+        write_json(self.folder / "env.json", {**env, "peak_memory_bytes": environment.peak_memory_bytes(env["device"])})
         under_runner = os.environ.get(FOLDER_VARIABLE)
         write_json(self.folder / (PENDING if under_runner else "metrics.json"), metrics)
         if not under_runner:
@@ -97,15 +98,18 @@ def start(notebook: str, namespace: dict) -> Run:
     if not given:
         (run.folder / "metrics.json").unlink(missing_ok=True)
     write_json(run.folder / "params.json", {"notebook": notebook, "parameters": parameters.model_dump()})
-    write_json(run.folder / "env.json", environment.describe())
+    write_json(
+        run.folder / "env.json",
+        {**environment.describe(parameters.device, parameters.precision), "data": data.digest(parameters.dataset)},
+    )
     return run
 
 
 def folder_of(notebook: str, parameters: Parameters, code: str) -> Path:
-    """The folder of a run: a function of parameters, code, data, package version, device and precision.
+    """The folder of a run: a function of parameters, code, data, device and precision.
 
     Args:
-        code: digest of the notebook's code cells.
+        code: digest of the notebook's code cells; the package's own code is digested here.
     """
     place = hardware.choose(parameters.device, parameters.precision)
     facts = {
@@ -113,7 +117,7 @@ def folder_of(notebook: str, parameters: Parameters, code: str) -> Path:
         "parameters": parameters.model_dump(),
         "code": code,
         "data": data.digest(parameters.dataset),
-        "version": __version__,
+        "package": package_digest(),
         "place": [place.device.type, place.precision],
     }
     key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]

@@ -21,7 +21,7 @@ def test_the_benchmark_writes_rates_and_ratios(folders, tmp_path, monkeypatch, c
         assert written[phase] == figures[phase]
         assert figures[phase]["images_per_second"] > 0
         assert phase in printed
-    assert written["precision"] == "fp32"
+    assert written["environment"]["precision"] == "fp32"
 
 
 def test_the_conventional_pass_computes_the_same_losses():

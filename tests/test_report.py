@@ -105,7 +105,16 @@ def test_a_run_page_says_what_was_run(site):
     text = (site / "run-digits-badnets-abl-seed0.html").read_text(encoding="utf-8")
     for fact in ("before isolation", "after fine-tuning", "after unlearning", "isolation precision", "target class"):
         assert fact in text
-    for fact in ("commit: ", "processor: ", "torch: ", "started: ", "peak memory: ", "ablkit run run --preset smoke"):
+    for fact in (
+        "commit: ",
+        "processor: ",
+        "precision: ",
+        "data: ",
+        "torch: ",
+        "started: ",
+        "peak memory: ",
+        "ablkit run run --preset smoke",
+    ):
         assert fact in text
     assert text.count("<pre>stage") <= 1, "the printed epochs stand in one block"
     # The values that ran, not the defaults of the cell that papermill overrides.

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from ablkit import __version__
 from ablkit.errors import UserError
 from ablkit.files import write_bytes, write_text
+from ablkit.provenance import package_digest
 from ablkit.training.recipe import Recipe
 
 
@@ -36,7 +36,7 @@ class Progress:
 def fingerprint(images: np.ndarray, labels: np.ndarray, recipe: Recipe, **others: object) -> str:
     """A digest of all that a training's result depends on."""
     digest = hashlib.sha256()
-    digest.update(json.dumps([__version__, asdict(recipe), others], sort_keys=True).encode())
+    digest.update(json.dumps([package_digest(), asdict(recipe), others], sort_keys=True).encode())
     digest.update(np.ascontiguousarray(images))
     digest.update(np.ascontiguousarray(labels))
     return digest.hexdigest()
