@@ -209,6 +209,7 @@ def test_the_recipes_hold_the_published_settings():
         ({"batch_size": 1}, "batch_size 1 is too small"),
         ({"gamma": float("nan")}, "gamma nan must be a finite number"),
         ({"unlearn_epochs": -1}, "unlearn_epochs -1 must be"),
+        ({"isolation_epochs": 0, "finetune_epochs": 0}, "are both 0, so nothing would be trained"),
         ({"momentum": 0.0}, "nesterov needs a momentum"),
     ],
 )

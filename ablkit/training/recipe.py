@@ -96,6 +96,8 @@ class Recipe:
         for name, smallest in _SMALLEST.items():
             if not smallest <= getattr(self, name) < float("inf"):
                 raise UserError(f"{name} {getattr(self, name)} must be a finite number of at least {smallest}")
+        if not self.isolation_epochs + self.finetune_epochs:
+            raise UserError("isolation_epochs and finetune_epochs are both 0, so nothing would be trained; raise one")
         if self.nesterov and self.momentum == 0:
             raise UserError("nesterov needs a momentum above 0; set nesterov False or momentum 0.9")
 
