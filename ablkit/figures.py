@@ -8,6 +8,7 @@ from importlib.resources import files
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
@@ -68,7 +69,7 @@ def training_curves(history: pd.DataFrame) -> Figure:
     for metric in ("clean_accuracy", "target_class_accuracy", "attack_success_rate", "isolation_precision"):
         if metric in history and history[metric].notna().any():
             name, colour = SERIES[metric]
-            axes.plot(epochs, history[metric], color=colour, label=name, marker=".", markersize=4)
+            sns.lineplot(x=epochs, y=history[metric], ax=axes, color=colour, label=name, marker=".")
     begins = np.flatnonzero(history["epoch"].to_numpy() == 1)
     for begin in begins:
         axes.axvline(begin + 0.5, color="#999999", linewidth=0.8)
@@ -95,7 +96,8 @@ def loss_gap(frame: pd.DataFrame) -> Figure:
         for metric in ("clean_loss", "poisoned_loss", "isolation_precision"):
             title, colour = SERIES[metric]
             place = axes[int(metric == "isolation_precision"), column]
-            place.plot(rows["epoch"], rows[metric], color=colour, label=title, marker=".")
+            sns.lineplot(rows, x="epoch", y=metric, ax=place, color=colour, label=title, marker=".", legend=False)
+            place.set_ylabel("")
         axes[0, column].set_title(METHOD_TITLES[name], fontsize=9)
         axes[1, column].set_xlabel("epoch")
         axes[1, column].xaxis.set_major_locator(MaxNLocator(integer=True))
