@@ -122,12 +122,13 @@ RECIPES = {
         finetune_epochs=60,
         unlearn_epochs=4,
     ),
-    # A fifth of the paper's epochs on a fifth of its images, the learning rate dropped at two thirds of the
-    # fine-tuning as in the paper. On so few images the backdoor is learned in epochs 3 to 5 and isolation may decay
-    # soon after. The turning epoch is no clean choice: 5 and 8 were given up after isolation failed there on seed 0
-    # (precision 0.66, in an earlier draw, and 0.32), which the reports show; 6 was then taken as it was precise (0.96 or more) on the seeds
-    # 100, 101, 102, 103 and 105. Seeds 1 and 2 had no part in it. Batch 64 is that of the authors' published logs; 20
-    # unlearning epochs on 100 isolated images take as many steps (40) as the published five on 500.
+    # A fifth of the paper's epochs on a fifth of its images, the learning rate dropped at two thirds of the fine-
+    # tuning as in the paper. On so few images the backdoor is learned in epochs 3 to 5 and isolation may decay soon
+    # after. The turning epoch is no clean choice: 5 and 8 were given up after isolation failed there on seed 0
+    # (precision 0.66, in an earlier draw, and 0.32), which the reports show; 6 was then taken as it was precise (0.96
+    # or more) on the seeds 100, 101, 102, 103 and 105. Seeds 1 and 2 had no part in it. Batch 64 is that of the
+    # authors' published logs; 20 unlearning epochs on 100 isolated images take as many steps (40) as the published
+    # five on 500.
     "quick": Recipe(batch_size=64, isolation_epochs=6, finetune_epochs=14, finetune_drop_epoch=9, unlearn_epochs=20),
     "smoke": Recipe(
         model="wrn-10-1",
