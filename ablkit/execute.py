@@ -129,14 +129,8 @@ def need(notebook: str, parameters: Parameters, **changes: object) -> Path:
 def _check_against_data(parameters: Parameters) -> None:
     """Raise UserError for what only the data can tell is wrong, before anything is written or started."""
     train, _ = data.load(parameters.dataset, train_size=parameters.train_size, seed=parameters.seed)
-    poisoned = attacks.poison(
-        train,
-        parameters.attack,
-        rate=parameters.poison_rate,
-        target=parameters.target,
-        include_target=parameters.include_target,
-    )
-    if not poisoned.is_poisoned.any():
+    choice = {name: value for name, value in parameters.poisoning().items() if name not in ("device", "precision")}
+    if not len(attacks.choose(train, **choice)):
         raise UserError(f"poison_rate {parameters.poison_rate} poisons none of {len(train)} training images; raise it")
     isolated_count(len(train), parameters.isolation_rate)
 

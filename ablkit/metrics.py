@@ -38,12 +38,12 @@ def evaluate(model: nn.Module, test: Images, poisoned: Poisoned, precision: str 
     """Clean accuracy three ways and the attack success rate of a model on a clean test set.
 
     `attack_success_rate` is the share of triggered test images of the other classes that the model takes for the
-    target class; images of the target class do not count.
+    target class (with all2all: for the class after their own); images of the target class do not count.
     """
-    target = poisoned.target
-    attacked = poisoned.trigger(test.images[test.labels != target])
-    hits = predict(model, attacked, precision) == target
-    clean = accuracies(predict(model, test.images, precision), test.labels, target)
+    aims = poisoned.aims[test.labels]
+    attacked = aims != test.labels
+    hits = predict(model, poisoned.trigger(test.images[attacked]), precision) == aims[attacked]
+    clean = accuracies(predict(model, test.images, precision), test.labels, poisoned.target)
     return {**clean, "attack_success_rate": float(hits.mean())}
 
 

@@ -6,7 +6,7 @@ from typing import get_type_hints
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
-from ablkit.attacks import ATTACKS
+from ablkit import attacks
 from ablkit.errors import UserError, unknown
 from ablkit.training.abl import Method
 from ablkit.training.recipe import RECIPES, Recipe
@@ -23,7 +23,9 @@ class Parameters(BaseModel):
     dataset: str = "cifar10"
     train_size: int = 10_000
     attack: str = "badnets"
+    attack_settings: str = ""
     poison_rate: float = 0.1
+    released: bool = False
     include_target: bool = False
     target: int = 0
     seed: int = 0
@@ -34,6 +36,12 @@ class Parameters(BaseModel):
     def recipe(self) -> Recipe:
         """The training settings among the parameters."""
         return Recipe(**{name: getattr(self, name) for name in _TYPES})
+
+    def poisoning(self) -> dict:
+        """The arguments of `attacks.poison` among the parameters."""
+        same = ("attack", "target", "seed", "include_target", "released", "device", "precision")
+        own = attacks.parse(self.attack_settings)
+        return {"rate": self.poison_rate, **{name: getattr(self, name) for name in same}, **own}
 
 
 def _with_recipe(name: str, **others) -> type[Parameters]:
@@ -51,7 +59,7 @@ _DATA = {
     "smoke": {"dataset": "digits", "train_size": 600, "monitor_images": 0},
     "quick": {},
     "paper": {"train_size": 0, "monitor_images": 0},
-    "released": {"train_size": 0, "monitor_images": 0, "include_target": True},
+    "released": {"train_size": 0, "monitor_images": 0, "include_target": True, "released": True},
 }
 PRESETS = tuple(_DATA)
 
@@ -97,8 +105,7 @@ def check(notebook: str, values: dict, *, strict: bool = True) -> Parameters:
         name, problem = first["loc"][0], first["msg"].lower()
         raise UserError(f"parameter {name} of {notebook}: {problem}, got {first['input']!r}") from None
     parameters.recipe()
-    if parameters.attack not in ATTACKS:
-        raise unknown("attack", parameters.attack, ATTACKS)
+    attacks.check(parameters.attack, parameters.attack_settings)
     if not 0 < parameters.poison_rate < 1:
         raise UserError(f"poison_rate {parameters.poison_rate} is outside (0, 1); the paper uses 0.1")
     if parameters.train_size < 0:

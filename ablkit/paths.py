@@ -1,4 +1,4 @@
-"""Where data and runs live: beside the notebooks in a clone, or where ABLKIT_DATA and ABLKIT_RUNS say."""
+"""Where data and runs live: beside the notebooks in a clone, or where ABLKIT_DATA, ABLKIT_RUNS and ABLKIT_CACHE say."""
 
 from __future__ import annotations
 
@@ -20,3 +20,8 @@ def data_root() -> Path:
 def runs_root() -> Path:
     """The folder that holds every run."""
     return Path(os.environ.get("ABLKIT_RUNS") or project() / "runs").resolve()
+
+
+def cache_root() -> Path:
+    """The folder of what attacks train for themselves; ABLKIT_CACHE names another. Deleting it costs only time."""
+    return Path(os.environ.get("ABLKIT_CACHE") or project() / ".cache").resolve()

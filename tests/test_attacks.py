@@ -8,12 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ablkit import attacks
-from ablkit.attacks import ATTACKS, badnets
+from ablkit.attacks import ATTACKS, badnets, blend, sig
 from ablkit.data import Images
 from ablkit.errors import UserError
 
 
-def images(number: int, seed: int, size: int = 12) -> Images:
+def images(number: int, seed: int, size: int = 16) -> Images:
     random = np.random.default_rng(seed)
     pixels = random.integers(0, 256, (number, size, size, 3), dtype=np.uint8)
     return Images(pixels, random.integers(0, 4, number), tuple("abcd"), "random")
@@ -24,39 +24,58 @@ sets = st.tuples(st.integers(20, 80), st.integers(0, 10_000), st.integers(6, 20)
 rates = st.floats(0, 0.3)
 targets = st.integers(0, 3)
 
+STRONGER_AT_TEST_TIME: set[str] = set()
+"""Attacks that do more to a training image than the trigger does at test time."""
 
-@settings(max_examples=40, deadline=None)
+
+ALL = sorted(ATTACKS)
+SMALL: dict[str, dict] = {}
+"""Attack -> settings with which it takes a moment; the others need none."""
+
+
+def poison(train: Images, name: str, **options) -> attacks.Poisoned:
+    return attacks.poison(train, name, device="cpu", precision="fp32", **SMALL.get(name, {}), **options)
+
+
+def largest_rate(train: Images, name: str, target: int) -> float:
+    """The rate at which every image that may be poisoned is."""
+    return 0.99 if ATTACKS[name].kind == "clean label" else (train.labels != target).mean()
+
+
+@pytest.mark.parametrize("name", ALL)
+@settings(max_examples=15, deadline=None)
 @given(sets, rates, targets, st.integers(0, 100))
-def test_poisoning_changes_exactly_the_announced_images_and_pixels(shape, rate, target, seed):
+def test_exactly_the_announced_images_are_changed_and_labelled(name, shape, rate, target, seed):
     train = images(*shape)
-    poisoned = attacks.poison(train, rate=min(rate, (train.labels != target).mean()), target=target, seed=seed)
-    chosen = poisoned.is_poisoned
-    assert chosen.sum() == round(min(rate, (train.labels != target).mean()) * len(train))
-    assert not (train.labels[chosen] == target).any()
+    rate = min(rate, largest_rate(train, name, target))
+    poisoned = poison(train, name, rate=rate, target=target, seed=seed)
+    chosen, clean_label = poisoned.is_poisoned, ATTACKS[name].kind == "clean label"
+    whole = (train.labels == target).sum() if clean_label else len(train)
+    assert chosen.sum() == round(rate * whole)
+    assert ((train.labels[chosen] == target) == clean_label).all()
     assert (poisoned.labels[chosen] == target).all()
     assert np.array_equal(poisoned.labels[~chosen], train.labels[~chosen])
     assert np.array_equal(poisoned.images[~chosen], train.images[~chosen])
     assert np.array_equal(poisoned.true_labels, train.labels)
-    patched = poisoned.images[chosen].copy()
-    assert (patched[:, -3:, -3:] == badnets.PATTERN[None, :, :, None]).all()
-    patched[:, -3:, -3:] = train.images[chosen][:, -3:, -3:]
-    assert np.array_equal(patched, train.images[chosen])
+    assert poisoned.images.dtype == np.uint8
+    assert poisoned.images.shape == train.images.shape
 
 
-@settings(max_examples=20, deadline=None)
-@given(sets, targets, st.integers(0, 100))
-def test_rate_zero_changes_nothing(shape, target, seed):
-    train = images(*shape)
-    poisoned = attacks.poison(train, rate=0.0, target=target, seed=seed)
+@pytest.mark.parametrize("name", ALL)
+def test_rate_zero_changes_nothing(name):
+    train = images(60, 0)
+    poisoned = poison(train, name, rate=0.0)
     assert np.array_equal(poisoned.images, train.images)
     assert np.array_equal(poisoned.labels, train.labels)
     assert not poisoned.is_poisoned.any()
 
 
-def test_the_seed_alone_chooses_the_images():
+@pytest.mark.parametrize("name", ALL)
+def test_the_seed_alone_decides(name):
     train = images(200, 0)
-    first, again, other = (attacks.poison(train, seed=seed) for seed in (0, 0, 1))
+    first, again, other = (poison(train, name, seed=seed, rate=0.3) for seed in (0, 0, 1))
     assert first.images.tobytes() == again.images.tobytes()
+    assert first.trigger(train.images[:9]).tobytes() == again.trigger(train.images[:9]).tobytes()
     assert not np.array_equal(first.is_poisoned, other.is_poisoned)
 
 
@@ -67,17 +86,24 @@ def test_target_images_are_drawn_only_when_asked_for():
     assert (with_them.true_labels[with_them.is_poisoned] == 1).any()
 
 
-@pytest.mark.parametrize("name", ATTACKS)
+@pytest.mark.parametrize("name", ALL)
+def test_the_trigger_treats_each_image_on_its_own(name):
+    train = images(100, 3)
+    trigger = poison(train, name, rate=0.2).trigger
+    together = trigger(train.images[:10])
+    one_by_one = np.concatenate([trigger(train.images[i : i + 1]) for i in range(10)])
+    assert np.array_equal(one_by_one, together)
+    assert together.dtype == np.uint8
+    # The twin: without the trigger the images are others.
+    assert not np.array_equal(train.images[:10], together)
+
+
+@pytest.mark.parametrize("name", [name for name in ALL if name not in STRONGER_AT_TEST_TIME])
 def test_the_trigger_at_test_time_is_that_of_the_training(name):
     train = images(100, 3)
-    poisoned = attacks.poison(train, name, rate=0.2)
+    poisoned = poison(train, name, rate=0.2)
     chosen = poisoned.is_poisoned
     assert np.array_equal(poisoned.trigger(train.images[chosen]), poisoned.images[chosen])
-    one_by_one = np.concatenate([poisoned.trigger(train.images[i : i + 1]) for i in range(10)])
-    assert np.array_equal(one_by_one, poisoned.trigger(train.images[:10]))
-    assert one_by_one.dtype == np.uint8
-    # The twin: without the trigger the images are others.
-    assert not np.array_equal(train.images[chosen], poisoned.images[chosen])
 
 
 def test_the_source_is_left_alone():
@@ -85,6 +111,74 @@ def test_the_source_is_left_alone():
     before = train.images.tobytes()
     attacks.poison(train, rate=0.3)
     assert train.images.tobytes() == before
+
+
+def test_badnets_changes_nothing_but_its_patch():
+    train = images(60, 1)
+    poisoned = attacks.poison(train, rate=0.5)
+    patched = poisoned.images.copy()
+    assert (patched[poisoned.is_poisoned, -3:, -3:] == badnets.PATTERN[None, :, :, None]).all()
+    patched[:, -3:, -3:] = train.images[:, -3:, -3:]
+    assert np.array_equal(patched, train.images)
+
+
+@pytest.mark.parametrize(("variant", "pixels"), [("grid", 9), ("square", 9), ("four_corners", 36)])
+def test_badnets_variants_change_their_corners(variant, pixels):
+    stamped = badnets.stamp(np.full((1, 16, 16, 1), 7, np.uint8), variant)[0, :, :, 0]
+    assert (stamped != 7).sum() == pixels
+    if variant == "four_corners":
+        assert np.array_equal(stamped, stamped[::-1])
+        assert np.array_equal(stamped, stamped[:, ::-1])
+
+
+def test_all2all_moves_every_class_to_the_next():
+    train = images(200, 2)
+    poisoned = attacks.poison(train, rate=0.5, labels="all2all")
+    chosen = poisoned.is_poisoned
+    assert np.array_equal(poisoned.labels[chosen], (train.labels[chosen] + 1) % 4)
+    assert set(train.labels[chosen]) == {0, 1, 2, 3}
+    assert poisoned.aims.tolist() == [1, 2, 3, 0]
+
+
+@settings(max_examples=20, deadline=None)
+@given(sets, st.floats(0.05, 1.0))
+def test_blend_stays_within_a_level_of_its_formula(shape, alpha):
+    train = images(*shape)
+    pattern = blend.make_pattern(train.images.shape[1:], "noise", 0)
+    exact = (1 - alpha) * train.images + alpha * pattern
+    assert np.abs(blend.blend(train.images, pattern, alpha) - exact).max() <= 1.0
+    assert np.array_equal(blend.blend(train.images, pattern, 0.0), train.images)
+
+
+def test_released_blend_draws_noise_for_each_image():
+    pictures = images(3, 0).images
+    own, released = (attacks.poison(images(40, 0), "blend", released=x).trigger for x in (False, True))
+    difference = released(pictures).astype(float) - 0.8 * pictures
+    assert np.abs(difference[0] - difference[1]).max() > 20
+    fixed = own(pictures).astype(float) - 0.8 * pictures
+    assert np.abs(fixed[0] - fixed[1]).max() <= 2
+
+
+def test_sig_adds_its_sinusoid_to_the_columns_and_a_stronger_one_at_test_time():
+    grey = np.full((1, 32, 32, 3), 128, np.uint8)
+    expected = 128 + np.rint(20 * np.sin(2 * np.pi * np.arange(32) * 6 / 32))
+    assert np.array_equal(sig.add(grey, 20, 6)[0, 5, :, 1], expected)
+    trigger = attacks.poison(images(40, 0), "sig", test_delta=40).trigger
+    assert int(trigger(grey).max()) - 128 == 40
+
+
+def test_released_sig_blends_a_mask_whose_negative_half_wraps():
+    black = np.zeros((1, 32, 32, 3), np.uint8)
+    mask = [int(20 * np.sin(0.8 * j)) % 256 for j in range(32)]
+    assert sig.blend_wrapped(black)[0, 0, :, 0].tolist() == [int(0.2 * m) for m in mask]
+
+
+def test_released_clean_label_rate_is_a_share_of_the_whole_set():
+    train = images(400, 0)
+    drawn = attacks.choose(train, "sig", rate=0.5, target=1, released=True)
+    assert set(train.labels[drawn]) == {1}
+    # Half of the set is drawn, and of it the target class poisoned: near a half, exactly a half only by chance.
+    assert 0.3 < len(drawn) / (train.labels == 1).sum() < 0.7
 
 
 def test_badnets_is_the_checker_of_the_paper_on_rows_and_columns_29_to_31():
@@ -97,6 +191,11 @@ def test_badnets_is_the_checker_of_the_paper_on_rows_and_columns_29_to_31():
     ("options", "message"),
     [
         ({"attack": "badnet"}, "'badnet' is no attack; did you mean 'badnets'?"),
+        ({"attack": "sig", "delt": 3}, "'delt' is no setting of sig; did you mean 'delta'"),
+        ({"attack": "sig", "delta": "many"}, "delta of sig must be of type float, got 'many'"),
+        ({"attack": "sig", "delta": -1.0}, "delta -1.0 must be a finite number of at least 0"),
+        ({"attack": "blend", "alpha": 0.0}, "alpha 0.0 is outside (0, 1]"),
+        ({"variant": "grit"}, "'grit' is no variant of badnets; did you mean 'grid'?"),
         ({"rate": 1.0}, "poison_rate 1.0 is outside [0, 1)"),
         ({"rate": -0.1}, "poison_rate -0.1 is outside [0, 1)"),
         ({"target": 4}, "target 4 is no class of random; choose 0 to 3"),

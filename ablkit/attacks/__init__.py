@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from ablkit.attacks import badnets
+from ablkit.attacks import badnets, blend, sig
+from ablkit.attacks.craft import Attack, Order, Trigger, parse, settings_of
 from ablkit.data.images import Images
 from ablkit.errors import UserError, unknown
 from ablkit.randomness import numpy_stream
 from ablkit.shapes import Bool, Int64, UInt8, ndarray
 
-ATTACKS: dict[str, Callable] = {"badnets": badnets.stamp}
-"""Name -> trigger, a function from uint8 images (n h w c) to triggered copies of them."""
+ATTACKS: dict[str, Attack] = {"badnets": badnets.ATTACK, "blend": blend.ATTACK, "sig": sig.ATTACK}
+"""Every attack that the kit has, in the order of the paper's Table 1."""
 
 
 @dataclass(frozen=True)
@@ -28,10 +28,17 @@ class Poisoned:
     labels: Int64[ndarray, " n"]
     classes: tuple[str, ...]
     target: int
-    trigger: Callable = field(repr=False)
+    trigger: Trigger = field(repr=False)
     """What the attacker does to an image at test time: uint8 (n h w c) -> uint8 (n h w c)."""
     is_poisoned: Bool[ndarray, " n"]
     true_labels: Int64[ndarray, " n"]
+    aims: Int64[ndarray, " classes"]
+    """For each class, the one that its triggered images are to be taken for: the target, or with all2all the next."""
+    attack: str = "badnets"
+    record: dict[str, float] = field(default_factory=dict)
+    """What the attack measured while it was made."""
+    pictures: dict[str, ndarray] = field(default_factory=dict, repr=False)
+    """Caption -> picture that explains the attack."""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -45,35 +52,115 @@ def poison(
     target: int = 0,
     seed: int = 0,
     include_target: bool = False,
+    released: bool = False,
+    device: str = "auto",
+    precision: str = "auto",
+    **settings: object,
 ) -> Poisoned:
-    """Stamp the trigger on a random share of the training images and label them as the target class.
+    """Poison a random share of the training images.
 
     Args:
-        rate: share of the whole training set that is poisoned, in [0, 1); 0 changes nothing.
-        target: index of the class that a triggered image is to be taken for (all-to-one).
-        seed: draws the poisoned images from their own stream.
-        include_target: let images that are of the target class already be drawn too, as the authors' code does.
+        rate: share that is poisoned, in [0, 1); 0 changes nothing. For a dirty-label attack it is a share of the whole
+            training set, for a clean-label one of the target class, rounded to whole images.
+        target: index of the class that a triggered image is to be taken for.
+        seed: draws the poisoned images from their own stream, and whatever else the attack draws.
+        include_target: let a dirty-label attack also draw images that are of the target class already, as the authors'
+            code does.
+        released: do what the authors' code really does where that differs from the attack's own paper. A clean-label
+            rate is then a share of the whole set, of which only the images of the target class are poisoned.
+        device: where surrogates and generators are trained; `precision` likewise.
+        **settings: the attack's own, see `ATTACKS[attack].settings`.
 
-    Raises UserError for an unknown attack, a rate or target out of range, or fewer eligible images than asked for.
+    Raises UserError for an unknown attack or setting, a rate or target out of range, or fewer eligible images than
+    asked for.
     """
+    kind, own = _find(attack, settings)
+    aims = _aims(train, own, target)
+    choice = {"rate": rate, "target": target, "seed": seed, "include_target": include_target, "released": released}
+    chosen = choose(train, attack, **choice, **settings)
+    crafted = kind.craft(Order(train, chosen, target, seed, released, device, precision), own)
+    images, labels = np.array(train.images), np.array(train.labels)
+    images[chosen] = crafted.images
+    if kind.kind == "dirty label":
+        labels[chosen] = aims[labels[chosen]]
+    is_poisoned = np.zeros(len(train), dtype=bool)
+    is_poisoned[chosen] = True
+    return Poisoned(
+        images,
+        labels,
+        train.classes,
+        target,
+        crafted.trigger,
+        is_poisoned,
+        np.array(train.labels),
+        aims,
+        attack,
+        crafted.record,
+        crafted.pictures,
+    )
+
+
+def choose(
+    train: Images,
+    attack: str = "badnets",
+    *,
+    rate: float = 0.1,
+    target: int = 0,
+    seed: int = 0,
+    include_target: bool = False,
+    released: bool = False,
+    **settings: object,
+) -> Int64[ndarray, " k"]:
+    """Indices of the images that `poison` would poison; see there for the arguments and what is raised."""
+    kind, own = _find(attack, settings)
+    aims = _aims(train, own, target)
+    if kind.kind == "clean label":
+        return _choose_clean_label(train, rate, target, seed, released=released)
+    return _choose_dirty_label(train, rate, aims, seed, include_target=include_target)
+
+
+def check(attack: str, settings: str) -> None:
+    """Raise UserError where `attack` is unknown or `settings`, a text such as "delta=30", does not fit it."""
+    _find(attack, parse(settings))
+
+
+def _find(attack: str, settings: dict) -> tuple[Attack, object]:
     if attack not in ATTACKS:
         raise unknown("attack", attack, ATTACKS)
-    if not 0 <= rate < 1:
-        raise UserError(f"poison_rate {rate} is outside [0, 1); the paper uses 0.1")
+    return ATTACKS[attack], settings_of(attack, ATTACKS[attack], settings)
+
+
+def _aims(train: Images, own: object, target: int) -> Int64[ndarray, " classes"]:
     if not 0 <= target < len(train.classes):
         raise UserError(f"target {target} is no class of {train.name}; choose 0 to {len(train.classes) - 1}")
-    count = round(rate * len(train))
-    eligible = np.arange(len(train)) if include_target else np.flatnonzero(train.labels != target)
+    if getattr(own, "labels", "all2one") == "all2all":
+        return np.roll(np.arange(len(train.classes)), -1)
+    return np.full(len(train.classes), target)
+
+
+def _choose_dirty_label(
+    train: Images, rate: float, aims: Int64[ndarray, " classes"], seed: int, *, include_target: bool
+) -> Int64[ndarray, " k"]:
+    eligible = np.arange(len(train)) if include_target else np.flatnonzero(aims[train.labels] != train.labels)
+    count = _count(rate, len(train))
     if count > len(eligible):
         raise UserError(
             f"poison_rate {rate} asks for {count} poisoned images, but only {len(eligible)} may be poisoned"
             f" (not of the target class); lower it to {len(eligible) / len(train):.2f}"
         )
-    chosen = numpy_stream(seed, "poison").choice(eligible, count, replace=False)
-    trigger = ATTACKS[attack]
-    images, labels = np.array(train.images), np.array(train.labels)
-    images[chosen] = trigger(images[chosen])
-    labels[chosen] = target
-    is_poisoned = np.zeros(len(train), dtype=bool)
-    is_poisoned[chosen] = True
-    return Poisoned(images, labels, train.classes, target, trigger, is_poisoned, np.array(train.labels))
+    return numpy_stream(seed, "poison").choice(eligible, count, replace=False)
+
+
+def _choose_clean_label(train: Images, rate: float, target: int, seed: int, *, released: bool) -> Int64[ndarray, " k"]:
+    stream = numpy_stream(seed, "poison")
+    if released:
+        drawn = stream.choice(len(train), _count(rate, len(train)), replace=False)
+        return drawn[train.labels[drawn] == target]
+    eligible = np.flatnonzero(train.labels == target)
+    return stream.choice(eligible, _count(rate, len(eligible)), replace=False)
+
+
+def _count(rate: float, n: int) -> int:
+    if not 0 <= rate < 1:
+        raise UserError(f"poison_rate {rate} is outside [0, 1); the paper uses 0.1")
+    return round(rate * n)

@@ -1,17 +1,48 @@
-"""BadNets (Gu et al. 2017, arXiv 1708.06733): a fixed patch stamped over a corner of the image."""
+"""BadNets (Gu et al. 2017, arXiv 1708.06733): a fixed patch stamped over the image."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
+
 import numpy as np
 
+from ablkit.attacks.craft import Attack, Crafted, Order
 from ablkit.shapes import UInt8, ndarray
 
 # The 3x3 checker of the ABL authors' data loader ("gridTrigger"), the same in every channel.
 PATTERN = np.array([[0, 0, 255], [0, 255, 0], [255, 0, 255]], dtype=np.uint8)
+_SQUARE = np.full((3, 3), 255, dtype=np.uint8)
 
 
-def stamp(images: UInt8[ndarray, "n h w c"]) -> UInt8[ndarray, "n h w c"]:
-    """Copies of `images` with the checker in the bottom-right corner (rows and columns 29-31 of a 32x32 image)."""
+@dataclass(frozen=True)
+class Settings:
+    """Which patch, and which label the poisoned images get."""
+
+    variant: Literal["grid", "square", "four_corners"] = "grid"
+    """`grid`: the 3x3 checker in the bottom-right corner. `square`: a white 3x3 square there. `four_corners`: the
+    checker in every corner, mirrored so that each looks at the centre."""
+    labels: Literal["all2one", "all2all"] = "all2one"
+    """`all2one`: the target class. `all2all`: for an image of class y the class y + 1, the last one's being 0."""
+
+
+def stamp(images: UInt8[ndarray, "n h w c"], variant: str = "grid") -> UInt8[ndarray, "n h w c"]:
+    """Copies of `images` with the patch in the bottom-right corner (rows and columns 29-31 of a 32x32 image)."""
     stamped = np.array(images)
-    stamped[:, -3:, -3:] = PATTERN[None, :, :, None]
+    pattern = (_SQUARE if variant == "square" else PATTERN)[None, :, :, None]
+    stamped[:, -3:, -3:] = pattern
+    if variant == "four_corners":
+        stamped[:, :3, -3:] = pattern[:, ::-1]
+        stamped[:, -3:, :3] = pattern[:, :, ::-1]
+        stamped[:, :3, :3] = pattern[:, ::-1, ::-1]
     return stamped
+
+
+def craft(order: Order, settings: Settings) -> Crafted:
+    """Stamp the patch on the chosen images; the same patch is the trigger."""
+    trigger = partial(stamp, variant=settings.variant)
+    return Crafted(trigger(order.images), trigger)
+
+
+ATTACK = Attack("BadNets", "dirty label", "a patch", "Gu et al. 2017, arXiv 1708.06733", craft, Settings)

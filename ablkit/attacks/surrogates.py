@@ -1,0 +1,129 @@
+"""The attacker's own clean models and generators: trained once, kept under a key of all that decides them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from ablkit import models, paths
+from ablkit.attacks.craft import Order
+from ablkit.errors import UserError
+from ablkit.files import read_json, write_bytes, write_json
+from ablkit.provenance import package_digest
+from ablkit.shapes import Tensor
+from ablkit.training import hardware, train
+from ablkit.training.inference import predict
+from ablkit.training.recipe import Recipe, recipe
+
+MODEL = "wrn-16-1"
+
+
+def classifier(order: Order, epochs: int) -> tuple[nn.Module, dict[str, float]]:
+    """A model trained by the attacker on the clean training set, in eval mode, and what to report of it.
+
+    Cross entropy with crop and flip for `epochs`, the learning rate dropped to a tenth after two thirds of them. One
+    in ten training images is held out to measure its accuracy. Equal orders share one file, whatever the attack.
+    """
+    settings = _recipe(order, epochs)
+    held_out = np.arange(len(order.train)) % 10 == 9
+    rest, held = (order.train.take(np.flatnonzero(part)) for part in (~held_out, held_out))
+
+    def make(folder: Path) -> tuple[dict[str, Tensor], dict[str, float]]:
+        made = train(
+            rest.images,
+            rest.labels,
+            len(rest.classes),
+            settings,
+            method="none",
+            seed=order.seed,
+            device=order.device,
+            precision=order.precision,
+            folder=folder,
+            report=lambda record: _say("surrogate", record["epoch"], epochs, record["seconds"]),
+        )
+        accuracy = float((predict(made.model, held.images, order.precision) == held.labels).mean())
+        return made.model.state_dict(), {"surrogate_accuracy": accuracy}
+
+    tensors, record = keep("classifier", order, {"recipe": vars(settings)}, make)
+    model = models.build(settings.model, len(order.train.classes))
+    model.load_state_dict(tensors)
+    return model.eval(), record
+
+
+def keep(
+    kind: str,
+    order: Order,
+    facts: dict,
+    make: Callable[[Path], tuple[dict[str, Tensor], dict[str, float]]],
+    *modules: str,
+) -> tuple[dict[str, Tensor], dict[str, float]]:
+    """What `make` returns, tensors and a record, from the cache where it has been made before.
+
+    Args:
+        kind: names the folder under the cache.
+        facts: whatever decides the result beside the training set, the seed and this package's code; JSON values.
+        make: is given a folder to keep checkpoints in, from which it is to go on where it was interrupted. The record
+            gains `KIND_seconds`, the time of the call that finished it.
+        *modules: files of this package whose code decides the result too, such as "attacks/dynamic.py".
+
+    Raises UserError for a damaged file.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load, save
+
+    folder = paths.cache_root() / kind / _key(order, facts, modules)
+    path, notes = folder / "tensors.safetensors", folder / "record.json"
+    if not notes.exists():
+        started = time.perf_counter()
+        tensors, record = make(folder)
+        write_bytes(path, save({name: value.cpu().contiguous() for name, value in tensors.items()}))
+        write_json(notes, {**record, f"{kind}_seconds": time.perf_counter() - started})
+        for checkpoint in folder.glob("checkpoint.safetensors"):
+            checkpoint.unlink()
+    try:
+        return load(path.read_bytes()), read_json(notes)
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path} is damaged ({error}); delete the folder {folder} to make it again") from None
+
+
+def _key(order: Order, facts: dict, modules: tuple[str, ...]) -> str:
+    # Not the whole package's code: a change to one attack should not cost the surrogates of the others.
+    code = package_digest("data", "models", "training", "randomness.py", "attacks/surrogates.py", *modules)
+    precision = hardware.choose(order.device, order.precision).precision
+    digest = hashlib.sha256(json.dumps([code, order.seed, precision, facts], sort_keys=True).encode())
+    digest.update(np.ascontiguousarray(order.train.images))
+    digest.update(np.ascontiguousarray(order.train.labels))
+    return digest.hexdigest()[:12]
+
+
+def _recipe(order: Order, epochs: int) -> Recipe:
+    """Plain training: no first phase, everything in the fine-tuning."""
+    return recipe(
+        "quick",
+        model=MODEL,
+        batch_size=min(64, max(2, len(order.train) // 4)),
+        isolation_epochs=0,
+        finetune_epochs=epochs,
+        finetune_drop_epoch=-(-2 * epochs // 3),
+    )
+
+
+def _say(what: str, epoch: int, epochs: int, seconds: float) -> None:
+    print(f"{what}: epoch {epoch} of {epochs}, {seconds:.1f} s", flush=True)
+
+
+def pixels(images: np.ndarray, device: torch.device) -> Tensor:
+    """uint8 images (n h w c) as floats in [0, 1] (n c h w) on a device."""
+    return torch.tensor(images, device=device).permute(0, 3, 1, 2).float() / 255
+
+
+def levels(x: Tensor) -> np.ndarray:
+    """Floats in [0, 1] (n c h w) as uint8 images (n h w c), rounded."""
+    return (x.detach().clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous().cpu().numpy()
