@@ -109,7 +109,7 @@ def at_least(settings: object, **smallest: float | int) -> None:
             raise UserError(f"{name} {value} must be a finite number of at least {least}")
 
 
-def _read(name: str, value: object, kind: type) -> object:
+def _read(name: str, value: object, kind: object) -> object:
     if get_origin(kind) is Literal:
         if value not in get_args(kind):
             raise unknown(name, value, get_args(kind))
