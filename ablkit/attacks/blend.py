@@ -33,7 +33,7 @@ class Settings:
 
 
 def blend(
-    images: UInt8[ndarray, "n h w c"], pattern: UInt8[ndarray, "*h w c"], alpha: float
+    images: UInt8[ndarray, "n h w c"], pattern: UInt8[ndarray, "... #c"], alpha: float
 ) -> UInt8[ndarray, "n h w c"]:
     """(1 - alpha) x + alpha pattern, rounded to the nearest of the 256 levels."""
     # In 1/256 steps and whole numbers: four times as fast as in floats, and never more than a level away.
