@@ -162,7 +162,7 @@ def test_released_blend_draws_noise_for_each_image():
 def test_sig_adds_its_sinusoid_to_the_columns_and_a_stronger_one_at_test_time():
     grey = np.full((1, 32, 32, 3), 128, np.uint8)
     expected = 128 + np.rint(20 * np.sin(2 * np.pi * np.arange(32) * 6 / 32))
-    assert np.array_equal(sig.add(grey, 20, 6)[0, 5, :, 1], expected)
+    assert np.array_equal(sig.add(grey, 20.0, 6.0)[0, 5, :, 1], expected)
     trigger = attacks.poison(images(40, 0), "sig", test_delta=40).trigger
     assert int(trigger(grey).max()) - 128 == 40
 
