@@ -1,4 +1,4 @@
-"""The command line: `ablkit data | parameters | run | report | bench`."""
+"""The command line: `ablkit data | parameters | run | report | attacks | bench`."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     parameters.set_defaults(command=_parameters)
 
     run = commands.add_parser("run", help="run one notebook through papermill")
-    run.add_argument("notebook", help="run or loss_gap")
+    run.add_argument("notebook", help="run, loss_gap or attacks")
     run.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="set a parameter")
     run.add_argument("-f", type=Path, action="append", default=[], metavar="FILE", help="set parameters from YAML")
     run.add_argument("--preset", default="quick", help="smoke, quick, paper or released (default: quick)")
@@ -62,10 +62,15 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("--preset", default="quick", help="smoke, quick, paper or released (default: quick)")
     report.add_argument("--seeds", type=int, nargs="+", default=[0], help="one run of each kind for each seed")
     report.add_argument("--dataset", help="cifar10 (default), digits or a prepared folder")
+    report.add_argument("--attacks", nargs="+", default=["badnets"], metavar="ATTACK", help="names, or 'all'")
     report.add_argument("--to", type=Path, help="folder of the pages (default: reports/local)")
     report.set_defaults(command=_report)
 
+    attack_list = commands.add_parser("attacks", help="list the attacks: kind, paper, what a rate counts, settings")
+    attack_list.set_defaults(command=_attacks)
+
     bench = commands.add_parser("bench", help="images/s beside a conventional pipeline, in one process")
+    bench.add_argument("what", nargs="?", choices=("training", "attacks"), default="training")
     bench.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
     bench.add_argument("--device", default="auto")
     bench.add_argument("--precision", default="auto")
@@ -121,18 +126,34 @@ def _read_yaml(path: Path) -> dict:
 
 
 def _report(options: argparse.Namespace) -> int:
+    from ablkit.attacks import ATTACKS
     from ablkit.paths import project
     from ablkit.report.plan import run_all
 
     changes = {"dataset": options.dataset} if options.dataset else {}
     to = options.to or project() / "reports" / "local"
-    return run_all(options.preset, options.seeds, to, changes)
+    names = tuple(ATTACKS) if options.attacks == ["all"] else tuple(options.attacks)
+    return run_all(options.preset, options.seeds, to, changes, names)
+
+
+def _attacks(options: argparse.Namespace) -> None:
+    from ablkit.attacks import ATTACKS
+    from ablkit.attacks.craft import defaults
+
+    for name, attack in ATTACKS.items():
+        print(f"{name:<9}{attack.kind}, {attack.changes}; {attack.paper}")
+        print(f"{'':<9}rate: share of the {attack.rate_of}, {attack.quick_rate} works on 10,000 images")
+        settings = ", ".join(f"{key}={value}" for key, value in defaults(attack).items())
+        print(f"{'':<9}settings: {settings or 'none'}")
 
 
 def _bench(options: argparse.Namespace) -> None:
-    from ablkit.bench import bench
+    from ablkit.bench import attacks, bench
 
-    bench(options.device, options.precision, options.json)
+    if options.what == "attacks":
+        attacks(options.json)
+    else:
+        bench(options.device, options.precision, options.json)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from ablkit import attacks, data, runs
 from ablkit.errors import UserError
 from ablkit.files import read_json, write_json
 from ablkit.notebooks import code_digest, path_of
-from ablkit.parameters import Parameters, check, model_of
+from ablkit.parameters import Parameters, PoisonedSet, check, model_of
 from ablkit.paths import data_root, runs_root
 from ablkit.training.abl import CHECKPOINT
 from ablkit.training.isolation import isolated_count
@@ -128,6 +128,8 @@ def need(notebook: str, parameters: Parameters, **changes: object) -> Path:
 
 def _check_against_data(parameters: Parameters) -> None:
     """Raise UserError for what only the data can tell is wrong, before anything is written or started."""
+    if not isinstance(parameters, PoisonedSet):
+        return  # its runs are checked one by one
     train, _ = data.load(parameters.dataset, train_size=parameters.train_size, seed=parameters.seed)
     choice = {name: value for name, value in parameters.poisoning().items() if name not in ("device", "precision")}
     if not len(attacks.choose(train, **choice)):

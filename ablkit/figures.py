@@ -12,12 +12,12 @@ import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from ablkit.attacks import Poisoned
+from ablkit.attacks import ATTACKS, Poisoned
 from ablkit.data.images import Images
 
 plt.style.use(str(files("ablkit") / "ablkit.mplstyle"))
 
-TITLES = {"badnets": "BadNets"}
+TITLES = {name: attack.title for name, attack in ATTACKS.items()}
 """Attack -> its name in captions."""
 DATASET_TITLES = {"cifar10": "CIFAR-10", "digits": "digits"}
 """Data set -> its name in captions."""
@@ -59,6 +59,67 @@ def poisoned_images(train: Images, poisoned: Poisoned, count: int = 8) -> Figure
         axes[1, column].set_title(f"→ {poisoned.classes[poisoned.target]}", fontsize=7)
     for row, name in enumerate(("clean", "poisoned", "difference")):
         axes[row, 0].set_ylabel(name)
+    return figure
+
+
+def gallery(train: Images, sets: dict[str, Poisoned], count: int = 3) -> Figure:
+    """One row an attack: poisoned images as triples of clean, poisoned and five times the difference (grey is none).
+
+    Args:
+        sets: attack -> the set that it made of `train`.
+        count: triples in a row.
+    """
+    figure, axes = plt.subplots(len(sets), 3 * count, figsize=(2.3 * count, 0.85 * len(sets)), squeeze=False)
+    for row, (name, poisoned) in zip(axes, sets.items(), strict=True):
+        chosen = np.flatnonzero(poisoned.is_poisoned)[:count]
+        for place in row:
+            place.set(xticks=[], yticks=[])
+            place.spines[:].set_visible(False)
+        for place, index in enumerate(chosen):
+            clean, changed = train.images[index], poisoned.images[index]
+            difference = (128 + 5 * (changed.astype(int) - clean)).clip(0, 255).astype(np.uint8)
+            for offset, image in enumerate((clean, changed, difference)):
+                row[3 * place + offset].imshow(image)
+        row[0].set_ylabel(TITLES[name], rotation=0, ha="right", va="center")
+    for place, title in enumerate(("clean", "poisoned", "difference x5") * count):
+        axes[0, place].set_title(title, fontsize=7)
+    return figure
+
+
+def making(sets: dict[str, Poisoned]) -> Figure | None:
+    """The pictures that explain the attacks, such as generated triggers; None where no attack has one."""
+    pictures = [
+        (f"{TITLES[name]}:\n{caption}", picture)
+        for name, poisoned in sets.items()
+        for caption, picture in poisoned.pictures.items()
+    ]
+    if not pictures:
+        return None
+    figure, axes = plt.subplots(1, len(pictures), figsize=(1.5 * len(pictures), 1.7), squeeze=False)
+    for place, (caption, picture) in zip(axes[0], pictures, strict=True):
+        place.imshow(picture.squeeze(), cmap="gray", vmin=0, vmax=255)
+        place.set(xticks=[], yticks=[])
+        place.set_title(caption, fontsize=7)
+    return figure
+
+
+def attack_results(frame: pd.DataFrame) -> Figure:
+    """Attack success rate and clean accuracy of undefended models: bars are means over seeds, dots the seeds.
+
+    Args:
+        frame: columns `attack`, `seed`, `attack_success_rate`, `clean_accuracy`.
+    """
+    metrics = ["attack_success_rate", "clean_accuracy"]
+    long = frame.assign(attack=frame["attack"].map(TITLES)).melt(["attack", "seed"], metrics)
+    colours = {metric: SERIES[metric][1] for metric in metrics}
+    figure, axes = plt.subplots(figsize=(7.2, 3.0))
+    shared = {"data": long, "x": "attack", "y": "value", "hue": "variable", "palette": colours, "ax": axes}
+    sns.barplot(**shared, errorbar=None, alpha=0.55)
+    sns.stripplot(**shared, dodge=True, jitter=False, size=4, legend=False)
+    axes.set(xlabel="", ylabel="share", ylim=(0, 1.05))
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+    handles, names = axes.get_legend_handles_labels()
+    axes.legend(handles, [SERIES[name][0] for name in names], loc="upper center", bbox_to_anchor=(0.5, -0.1), ncols=2)
     return figure
 
 

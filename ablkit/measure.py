@@ -15,6 +15,9 @@ from ablkit.shapes import Int64, ndarray
 from ablkit.training.inference import per_example_losses
 from ablkit.training.stages import Stage
 
+UNDEFENDED = ("attack_success_rate", "clean_accuracy", "clean_accuracy_non_target")
+"""What attacks are compared by."""
+
 Evaluation = Callable[[nn.Module, Stage, int], dict]
 """Model, stage and number of finished epochs in it -> what joins the epoch's record."""
 
@@ -63,6 +66,12 @@ def summary(history: list[dict], isolated: Int64[ndarray, " k"], poisoned: Poiso
         "seconds": seconds,
         "images_per_second": images / seconds,
     }
+
+
+def attack_summary(frame: pd.DataFrame) -> dict:
+    """The flat metrics of a comparison of attacks: means over seeds, with the attack as suffix."""
+    means = frame.groupby("attack", sort=False)[list(UNDEFENDED)].mean()
+    return {f"{metric}_{name}": float(means.loc[name, metric]) for name in means.index for metric in means.columns}
 
 
 def gap_summary(frame: pd.DataFrame) -> dict:

@@ -7,6 +7,7 @@ from typing import get_type_hints
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from ablkit import attacks
+from ablkit.data.images import Images
 from ablkit.errors import UserError, unknown
 from ablkit.training.abl import Method
 from ablkit.training.recipe import RECIPES, Recipe
@@ -16,19 +17,15 @@ _TYPES = get_type_hints(Recipe)
 
 
 class Parameters(BaseModel):
-    """What every notebook has: a poisoned data set, a seed and hardware, as in the quick preset."""
+    """What every notebook has: data, a target class, hardware and a training, as in the quick preset."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     dataset: str = "cifar10"
     train_size: int = 10_000
-    attack: str = "badnets"
-    attack_settings: str = ""
-    poison_rate: float = 0.1
+    target: int = 0
     released: bool = False
     include_target: bool = False
-    target: int = 0
-    seed: int = 0
     device: str = "auto"
     precision: str = "auto"
     monitor_images: int = 2_000
@@ -37,6 +34,15 @@ class Parameters(BaseModel):
         """The training settings among the parameters."""
         return Recipe(**{name: getattr(self, name) for name in _TYPES})
 
+
+class PoisonedSet(Parameters):
+    """Those of a notebook about one poisoned training set."""
+
+    attack: str = "badnets"
+    attack_settings: str = ""
+    poison_rate: float = 0.1
+    seed: int = 0
+
     def poisoning(self) -> dict:
         """The arguments of `attacks.poison` among the parameters."""
         same = ("attack", "target", "seed", "include_target", "released", "device", "precision")
@@ -44,22 +50,49 @@ class Parameters(BaseModel):
         return {"rate": self.poison_rate, **{name: getattr(self, name) for name in same}, **own}
 
 
-def _with_recipe(name: str, **others) -> type[Parameters]:
+class ManyAttacks(Parameters):
+    """Those of a notebook that compares attacks, each with its own default settings and rate, over seeds."""
+
+    attack_names: str = " ".join(attacks.ATTACKS)
+    poison_rate: float = 0.0
+    seeds: str = "0 1 2"
+
+    def seed_numbers(self) -> list[int]:
+        """The seeds as numbers."""
+        return [int(seed) for seed in self.seeds.split()]
+
+    def each_attack(self, train: Images) -> dict[str, attacks.Poisoned]:
+        """Attack -> the set that it makes of `train`, with the first of the seeds."""
+        return {
+            name: attacks.poison(train, **self.undefended(name, self.seed_numbers()[0]).poisoning())
+            for name in self.attack_names.split()
+        }
+
+    def undefended(self, attack: str, seed: int) -> PoisonedSet:
+        """The parameters of the undefended run of one attack and seed."""
+        shared = {name: value for name, value in self.model_dump().items() if name not in ("attack_names", "seeds")}
+        rate = self.poison_rate or attacks.find(attack).quick_rate
+        own = {"attack": attack, "poison_rate": rate, "seed": seed, "method": "none"}
+        return check("run", shared | own)
+
+
+def _with_recipe(name: str, base: type[Parameters], **others) -> type[Parameters]:
     fields = {setting: (kind, getattr(QUICK, setting)) for setting, kind in _TYPES.items()}
-    return create_model(name, __base__=Parameters, **others, **fields)
+    return create_model(name, __base__=base, **others, **fields)
 
 
 NOTEBOOKS: dict[str, type[Parameters]] = {
-    "run": _with_recipe("RunParameters", method=(Method, "abl")),
-    "loss_gap": _with_recipe("LossGapParameters"),
+    "run": _with_recipe("RunParameters", PoisonedSet, method=(Method, "abl")),
+    "loss_gap": _with_recipe("LossGapParameters", PoisonedSet),
+    "attacks": _with_recipe("AttacksParameters", ManyAttacks),
 }
 """Notebook -> model of its parameters."""
 
 _DATA = {
-    "smoke": {"dataset": "digits", "train_size": 600, "monitor_images": 0},
+    "smoke": {"dataset": "digits", "train_size": 600, "monitor_images": 0, "seeds": "0"},
     "quick": {},
-    "paper": {"train_size": 0, "monitor_images": 0},
-    "released": {"train_size": 0, "monitor_images": 0, "include_target": True, "released": True},
+    "paper": {"train_size": 0, "monitor_images": 0, "poison_rate": 0.1},
+    "released": {"train_size": 0, "monitor_images": 0, "poison_rate": 0.1, "include_target": True, "released": True},
 }
 PRESETS = tuple(_DATA)
 
@@ -105,15 +138,36 @@ def check(notebook: str, values: dict, *, strict: bool = True) -> Parameters:
         name, problem = first["loc"][0], first["msg"].lower()
         raise UserError(f"parameter {name} of {notebook}: {problem}, got {first['input']!r}") from None
     parameters.recipe()
-    attacks.check(parameters.attack, parameters.attack_settings)
-    if not 0 < parameters.poison_rate < 1:
-        raise UserError(f"poison_rate {parameters.poison_rate} is outside (0, 1); the paper uses 0.1")
+    if isinstance(parameters, PoisonedSet):
+        _check_poisoning(parameters)
+    else:
+        _check_many(parameters)
     if parameters.train_size < 0:
         raise UserError(f"train_size {parameters.train_size} is negative; 0 takes the whole training set")
     if parameters.monitor_images and parameters.monitor_images < 100:
         raise UserError(
             f"monitor_images {parameters.monitor_images} is too few to measure; use 100 or more, or 0 for all"
         )
+    return parameters
+
+
+def _check_poisoning(parameters: PoisonedSet) -> None:
+    attacks.check(parameters.attack, parameters.attack_settings)
+    if not 0 < parameters.poison_rate < 1:
+        raise UserError(f"poison_rate {parameters.poison_rate} is outside (0, 1); the paper uses 0.1")
     if parameters.seed < 0:
         raise UserError(f"seed {parameters.seed} is negative; use 0, 1, 2, ...")
-    return parameters
+
+
+def _check_many(parameters: ManyAttacks) -> None:
+    if not 0 <= parameters.poison_rate < 1:
+        raise UserError(f"poison_rate {parameters.poison_rate} is outside [0, 1); 0 takes each attack's own")
+    for name in parameters.attack_names.split():
+        attacks.check(name, "")
+    for part in parameters.seeds.split():
+        if not part.isdecimal():
+            raise UserError(f"seeds {parameters.seeds!r} must be whole numbers with spaces between; {part!r} is none")
+    for name in ("attack_names", "seeds"):
+        values = getattr(parameters, name).split()
+        if not values or len(set(values)) < len(values):
+            raise UserError(f"{name} {getattr(parameters, name)!r} must name one or more, each once")

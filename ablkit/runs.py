@@ -134,9 +134,17 @@ def history(folder: Path) -> pd.DataFrame:
 
 def load(notebook: str) -> pd.DataFrame:
     """The finished runs of a notebook, one a row: parameters, metrics, `key` and `folder`."""
-    rows = []
-    for folder in sorted((runs_root() / notebook).glob("*")):
-        if (folder / "metrics.json").exists():
-            parameters = read_json(folder / "params.json")["parameters"]
-            rows.append({**parameters, **read_json(folder / "metrics.json"), "key": folder.name, "folder": folder})
-    return pd.DataFrame(rows)
+    return frame([path.parent for path in sorted((runs_root() / notebook).glob("*/metrics.json"))])
+
+
+def frame(folders: list[Path]) -> pd.DataFrame:
+    """Finished runs by their folders, one a row, in that order; see `load`."""
+    return pd.DataFrame(
+        {
+            **read_json(folder / "params.json")["parameters"],
+            **read_json(folder / "metrics.json"),
+            "key": folder.name,
+            "folder": folder,
+        }
+        for folder in folders
+    )

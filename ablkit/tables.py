@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 from pandas.io.formats.style import Styler
 
 from ablkit import paper
-from ablkit.attacks import Poisoned
+from ablkit.attacks import ATTACKS, Poisoned
+from ablkit.measure import UNDEFENDED
 from ablkit.metrics import TABLE
 
 _SHARES = (*TABLE, "isolation_recall", "isolation_auroc")
@@ -20,6 +22,47 @@ def poisoning(poisoned: Poisoned) -> Styler:
     counts["of them poisoned"] = [int((drawn == k).sum()) for k in range(len(poisoned.classes))]
     counts.loc[len(counts)] = ["all", len(poisoned), int(poisoned.is_poisoned.sum())]
     return counts.style.hide(axis="index")
+
+
+def making(sets: dict[str, Poisoned]) -> Styler:
+    """How each attack was made: what it changes, how many images of which classes, and what it measured of itself."""
+    rows = []
+    for name, poisoned in sets.items():
+        attack, truth = ATTACKS[name], poisoned.true_labels[poisoned.is_poisoned]
+        classes = [poisoned.classes[k] for k in np.unique(truth)]
+        rows.append(
+            {
+                "attack": attack.title,
+                "kind": attack.kind,
+                "changes": attack.changes,
+                "poisoned images": len(truth),
+                "share": f"{len(truth) / _whole(poisoned, attack.kind):.0%} of the {attack.rate_of}",
+                "of classes": ", ".join(classes) if len(classes) < 3 else f"{len(classes)} of {len(poisoned.classes)}",
+                "measured while making": ", ".join(_fact(*fact) for fact in sorted(poisoned.record.items())),
+            }
+        )
+    return pd.DataFrame(rows).style.hide(axis="index")
+
+
+def _whole(poisoned: Poisoned, kind: str) -> int:
+    return len(poisoned) if kind == "dirty label" else int((poisoned.true_labels == poisoned.target).sum())
+
+
+def _fact(name: str, value: float) -> str:
+    words = name.replace("_", " ")
+    return f"{words} {value:.1%}" if name.endswith(("accuracy", "rate")) else f"{words} {value:.4g}"
+
+
+def attack_results(frame: pd.DataFrame) -> Styler:
+    """Mean over seeds (lowest to highest) of undefended models, one row an attack."""
+    grouped = frame.groupby("attack", sort=False)
+    table = pd.DataFrame({"attack": [ATTACKS[name].title for name in grouped.groups]})
+    for column in UNDEFENDED:
+        table[column.replace("_", " ")] = [
+            f"{values.mean():.1%} ({values.min():.1%} to {values.max():.1%})" for _, values in grouped[column]
+        ]
+    table["n"] = grouped.size().to_numpy()
+    return table.style.hide(axis="index")
 
 
 def history(records: list[dict]) -> pd.DataFrame:

@@ -17,7 +17,7 @@ from ablkit.paper import PaperValue, lookup
 from ablkit.report import ledger
 from ablkit.report.plan import jobs
 
-SMALL = {"train_size": 300}
+COMMAND = ["report", "--preset", "smoke", "--attacks", "badnets", "sig"]
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 
 
@@ -28,7 +28,7 @@ def site(tmp_path_factory, data_root):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ABLKIT_DATA", str(data_root))
         patch.setenv("ABLKIT_RUNS", str(root / "runs"))
-        assert main(["report", "--preset", "smoke", "--to", str(root / "site")]) == 0
+        assert main([*COMMAND, "--to", str(root / "site")]) == 0
         yield root / "site"
 
 
@@ -65,10 +65,14 @@ def pages(site: Path) -> list[Path]:
 def test_there_is_an_index_and_a_page_for_each_run(site):
     names = [page.name for page in pages(site)]
     assert names == [
+        "attacks-digits.html",
         "index.html",
         "loss_gap-digits-badnets-seed0.html",
+        "loss_gap-digits-sig-seed0.html",
         "run-digits-badnets-abl-seed0.html",
         "run-digits-badnets-none-seed0.html",
+        "run-digits-sig-abl-seed0.html",
+        "run-digits-sig-none-seed0.html",
     ]
 
 
@@ -125,16 +129,22 @@ def test_a_run_page_says_what_was_run(site):
 def test_figures_are_not_blank(site, tmp_path):
     runs = Path(os.environ["ABLKIT_RUNS"])
     found = sorted(runs.glob("*/*/figures/*.png"))
-    assert {path.stem for path in found} == {"poisoned-images", "training-curves", "loss-gap"}
+    assert {path.stem for path in found} == {
+        "poisoned-images",
+        "training-curves",
+        "loss-gap",
+        "gallery",
+        "attack-results",
+    }
     for path in found:
         assert matplotlib.image.imread(path)[..., :3].std() > 0.05
 
 
 def test_a_second_call_runs_nothing(site, capsys):
     times = {page: page.stat().st_mtime for page in Path(os.environ["ABLKIT_RUNS"]).glob("*/*/metrics.json")}
-    assert main(["report", "--preset", "smoke", "--to", str(site)]) == 0
+    assert main([*COMMAND, "--to", str(site)]) == 0
     printed = capsys.readouterr().out
-    assert printed.count("done before") == 3
+    assert printed.count("done before") == 7
     assert "after unlearning" in printed
     assert printed.rstrip().endswith(str(site / "index.html"))
     assert {page: page.stat().st_mtime for page in times} == times

@@ -74,7 +74,8 @@ def poison(
     Raises UserError for an unknown attack or setting, a rate or target out of range, or fewer eligible images than
     asked for.
     """
-    kind, own = _find(attack, settings)
+    kind = find(attack)
+    own = settings_of(attack, kind, settings)
     aims = _aims(train, own, target)
     choice = {"rate": rate, "target": target, "seed": seed, "include_target": include_target, "released": released}
     chosen = choose(train, attack, **choice, **settings)
@@ -112,7 +113,8 @@ def choose(
     **settings: object,
 ) -> Int64[ndarray, " k"]:
     """Indices of the images that `poison` would poison; see there for the arguments and what is raised."""
-    kind, own = _find(attack, settings)
+    kind = find(attack)
+    own = settings_of(attack, kind, settings)
     aims = _aims(train, own, target)
     if kind.kind == "clean label":
         return _choose_clean_label(train, rate, target, seed, released=released)
@@ -121,13 +123,14 @@ def choose(
 
 def check(attack: str, settings: str) -> None:
     """Raise UserError where `attack` is unknown or `settings`, a text such as "delta=30", does not fit it."""
-    _find(attack, parse(settings))
+    settings_of(attack, find(attack), parse(settings))
 
 
-def _find(attack: str, settings: dict) -> tuple[Attack, object]:
+def find(attack: str) -> Attack:
+    """The attack of that name; raises UserError with the nearest names where there is none."""
     if attack not in ATTACKS:
         raise unknown("attack", attack, ATTACKS)
-    return ATTACKS[attack], settings_of(attack, ATTACKS[attack], settings)
+    return ATTACKS[attack]
 
 
 def _aims(train: Images, own: object, target: int) -> Int64[ndarray, " classes"]:

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ablkit import runs
+from ablkit.attacks import find
 from ablkit.errors import UserError
 from ablkit.execute import RunFailed, execute
 from ablkit.files import read_json
 from ablkit.notebooks import code_digest, path_of
-from ablkit.parameters import Parameters, changed, check
+from ablkit.parameters import Parameters, PoisonedSet, changed, check, defaults
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,14 @@ class Job:
         return runs.folder_of(self.notebook, self.parameters, code_digest(path_of(self.notebook)))
 
     @property
+    def subject(self) -> str:
+        """What tells it from the others of its kind: attack and seed, or what is compared."""
+        p = self.parameters
+        if isinstance(p, PoisonedSet):
+            return f"{find(p.attack).title}, seed {p.seed}"
+        return f"{len(p.attack_names.split())} attacks, seeds {p.seeds}"
+
+    @property
     def state(self) -> str:
         """`done`, `failed` or `missing`."""
         if (self.folder / "metrics.json").exists():
@@ -38,8 +47,11 @@ class Job:
         return read_json(self.folder / "metrics.json")
 
 
-def jobs(preset: str, seeds: list[int], changes: dict) -> list[Job]:
-    """The runs of a report: undefended, ABL and the loss gap, for each seed; all parameters are checked."""
+def jobs(preset: str, seeds: list[int], changes: dict, attacks: tuple[str, ...] = ("badnets",)) -> list[Job]:
+    """The runs of a report: undefended, ABL and the loss gap for each attack and seed; all parameters are checked.
+
+    In the small presets each attack comes with its own poisoning rate. Several attacks are also compared in `attacks.ipynb`.
+    """
     kinds = [
         ("run", "undefended", {"method": "none"}),
         ("run", "ABL", {"method": "abl"}),
@@ -47,11 +59,17 @@ def jobs(preset: str, seeds: list[int], changes: dict) -> list[Job]:
     ]
     if len(set(seeds)) < len(seeds):
         raise UserError(f"seeds {' '.join(map(str, seeds))} name one twice; each counts once")
-    return [
-        Job(notebook, title, check(notebook, {**changed(notebook, preset, changes), **own, "seed": seed}))
-        for seed in seeds
-        for notebook, title, own in kinds
-    ]
+    needed = []
+    for attack in attacks:
+        rate = defaults("attacks", preset)["poison_rate"] or find(attack).quick_rate
+        for seed in seeds:
+            for notebook, title, own in kinds:
+                values = {**own, "attack": attack, "poison_rate": rate, "seed": seed}
+                needed.append(Job(notebook, title, check(notebook, {**changed(notebook, preset, changes), **values})))
+    if len(attacks) > 1:
+        values = {**changed("attacks", preset, changes), "attack_names": " ".join(attacks)}
+        needed.append(Job("attacks", "gallery and undefended models", check("attacks", values)))
+    return needed
 
 
 def run_missing(needed: list[Job]) -> list[str]:
@@ -61,8 +79,7 @@ def run_missing(needed: list[Job]) -> list[str]:
     """
     failures = []
     for number, job in enumerate(needed, 1):
-        what = f"{job.title}, {job.parameters.attack}, seed {job.parameters.seed}"
-        name = f"[{number}/{len(needed)}] {job.notebook}.ipynb: {what}"
+        name = f"[{number}/{len(needed)}] {job.notebook}.ipynb: {job.title}, {job.subject}"
         if job.state == "done":
             print(f"{name}: done before", flush=True)
             continue
@@ -77,19 +94,36 @@ def run_missing(needed: list[Job]) -> list[str]:
     return failures
 
 
-def run_all(preset: str, seeds: list[int], to: Path, changes: dict) -> int:
+def by_attack(needed: list[Job]) -> dict[str, list[Job]]:
+    """Attack -> its jobs; those that compare attacks are left out."""
+    groups: dict[str, list[Job]] = {}
+    for job in needed:
+        if isinstance(job.parameters, PoisonedSet):
+            groups.setdefault(job.parameters.attack, []).append(job)
+    return groups
+
+
+def run_all(preset: str, seeds: list[int], to: Path, changes: dict, attacks: tuple[str, ...] = ("badnets",)) -> int:
     """Run what is missing, build the pages in `to`, print the result table and the index's path."""
     from ablkit.report.ledger import result_rows
     from ablkit.report.site import build
 
-    needed = jobs(preset, seeds, changes)
+    needed = jobs(preset, seeds, changes, attacks)
     command = f"ablkit report --preset {preset} --seeds {' '.join(map(str, seeds))}"
     for option, value in changes.items():
         command += f" --{option} {value}"
+    if attacks != ("badnets",):
+        command += f" --attacks {' '.join(attacks)}"
     failures = run_missing(needed)
     index = build(needed, to, command, preset)
-    print()
-    columns, rows = result_rows(needed)
+    for attack, own in by_attack(needed).items():
+        print(f"\n{find(attack).title}")
+        _print_table(*result_rows(own))
+    print(f"\n{index}")
+    return 1 if failures else 0
+
+
+def _print_table(columns: list[str], rows: list[list[str]]) -> None:
     widths = [max(len(line) for line in column) for column in zip(["", *columns, "n"], *rows, strict=True)]
     for row in (["", *columns, "n"], *rows):
         print(
@@ -97,5 +131,3 @@ def run_all(preset: str, seeds: list[int], to: Path, changes: dict) -> int:
                 cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))
             )
         )
-    print(f"\n{index}")
-    return 1 if failures else 0

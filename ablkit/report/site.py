@@ -11,12 +11,13 @@ import nbformat
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from nbconvert import HTMLExporter
 
+from ablkit.attacks import find
 from ablkit.environment import hardware_line
 from ablkit.figures import DATASET_TITLES, TITLES
 from ablkit.files import read_json, write_text
-from ablkit.parameters import PRESETS, defaults
+from ablkit.parameters import PRESETS, PoisonedSet, defaults
 from ablkit.report.ledger import ledger, result_rows
-from ablkit.report.plan import Job
+from ablkit.report.plan import Job, by_attack
 
 
 def build(jobs: list[Job], to: Path, command: str, preset: str) -> Path:
@@ -42,6 +43,8 @@ def build(jobs: list[Job], to: Path, command: str, preset: str) -> Path:
 def name_of(job: Job) -> str:
     """The page's name: what tells the runs of a report apart."""
     p = job.parameters
+    if not isinstance(p, PoisonedSet):
+        return f"{job.notebook}-{p.dataset}"
     method = f"-{p.method}" if job.notebook == "run" else ""
     return f"{job.notebook}-{p.dataset}-{p.attack}{method}-seed{p.seed}"
 
@@ -72,7 +75,7 @@ def _write_page(job: Job, to: Path, shell: Environment, style: str, exporter: HT
         (to / "files" / name).mkdir(parents=True, exist_ok=True)
         shutil.copyfile(file, to / "files" / name / file.name)
     page = shell.get_template("page.html.j2").render(
-        title=f"{job.title}, {TITLES[job.parameters.attack]}, seed {job.parameters.seed}",
+        title=f"{job.title}, {job.subject}",
         notebook=job.notebook,
         style=style,
         body=body,
@@ -93,6 +96,19 @@ def _environment(job: Job) -> dict:
 
 
 def _write_index(jobs: list[Job], to: Path, shell: Environment, style: str, command: str, preset: str) -> None:
+    done = [job for job in jobs if job.state == "done"]
+    page = shell.get_template("index.html.j2").render(
+        style=style,
+        groups=[_group(own, preset) for own in by_attack(jobs).values()],
+        jobs=[_line(job) for job in jobs],
+        command=command,
+        environment=_environment(done[0]) if done else {},
+    )
+    write_text(to / "index.html", page)
+
+
+def _group(jobs: list[Job], preset: str) -> dict:
+    """What the index says of one attack."""
     done = [job for job in jobs if job.state == "done"]
     columns, rows = result_rows(jobs)
     seeds = sorted({job.parameters.seed for job in jobs})
@@ -116,14 +132,7 @@ def _write_index(jobs: list[Job], to: Path, shell: Environment, style: str, comm
             "figure_seed": shown.parameters.seed,
             "figure_page": f"{name_of(shown)}.html",
         }
-    page = shell.get_template("index.html.j2").render(
-        style=style,
-        groups=[group],
-        jobs=[_line(job) for job in jobs],
-        command=command,
-        environment=_environment(done[0]) if done else {},
-    )
-    write_text(to / "index.html", page)
+    return group
 
 
 def _warnings(preset: str, seeds: list[int]) -> list[str]:
@@ -138,9 +147,8 @@ def _line(job: Job) -> dict:
     failed = job.state == "failed"
     seconds = job.metrics().get("seconds") if job.state == "done" else None
     return {
-        "title": f"{job.notebook}: {job.title}",
+        "title": f"{job.notebook}: {job.title}, {job.subject}",
         "page": f"{name_of(job)}.html" if job.state == "done" else "",
-        "seed": job.parameters.seed,
         "minutes": "" if seconds is None else f"{seconds / 60:.1f}",
         "state": job.state,
         "message": read_json(job.folder / "failure.json")["message"]
@@ -155,8 +163,9 @@ def _setting(jobs: list[Job]) -> str:
     abl = next(job.parameters for job in jobs if job.title == "ABL")
     n = next((job.metrics()["training_images"] for job in jobs if job.state == "done"), None)
     images = f"{n:,} training images" if n else "training images"
+    whole = "them" if find(abl.attack).kind == "dirty label" else "those of the target class"
     return (
-        f"{images}, {abl.poison_rate:.0%} of them poisoned, target class {abl.target}, {abl.model},"
+        f"{images}, {abl.poison_rate:.0%} of {whole} poisoned, target class {abl.target}, {abl.model},"
         f" batch {abl.batch_size}; {abl.isolation_epochs} + {abl.finetune_epochs} + {abl.unlearn_epochs} epochs"
         f" ({abl.isolation_loss}, fine-tuning, unlearning), {abl.isolation_rate:.0%} isolated."
     )
