@@ -1,4 +1,4 @@
-"""The command line: `ablkit data | parameters | run | report | attacks | bench`."""
+"""The command line: `ablkit data | parameters | run | sweep | runs | export | report | attacks | bench`."""
 
 from __future__ import annotations
 
@@ -65,6 +65,29 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("--attacks", nargs="+", default=["badnets"], metavar="ATTACK", help="names, or 'all'")
     report.add_argument("--to", type=Path, help="folder of the pages (default: reports/local)")
     report.set_defaults(command=_report)
+
+    sweep = commands.add_parser("sweep", help="run every combination in a YAML file that is not done yet")
+    sweep.add_argument("file", type=Path, help="see notebooks/sweeps")
+    room = sweep.add_mutually_exclusive_group()
+    room.add_argument("--workers", type=int, default=1, metavar="K", help="runs at a time, sharing the cores (1)")
+    room.add_argument("--per-gpu", type=int, default=0, metavar="K", help="runs at a time on each GPU")
+    sweep.add_argument("--shard", metavar="I/N", help="this machine's part; from Slurm or Kubernetes by itself")
+    sweep.add_argument("--ray", metavar="ADDRESS", help="run on a Ray cluster; 'local' starts one")
+    sweep.add_argument("--timeout", type=float, metavar="SECONDS", help="kill a run after this time")
+    sweep.add_argument("--dry-run", action="store_true", help="list the runs and their states")
+    sweep.set_defaults(command=_sweep)
+
+    kept = commands.add_parser("runs", help="list runs, show one, delete failed ones")
+    kept.add_argument("key", nargs="?", help="show the run whose key begins so")
+    kept.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="only runs like this")
+    kept.add_argument("--state", choices=("done", "failed", "unfinished"), help="only runs in this state")
+    kept.add_argument("--delete-failed", action="store_true", help="delete the folders of failed runs")
+    kept.set_defaults(command=_runs)
+
+    export = commands.add_parser("export", help="write the finished runs as CSV and Parquet")
+    export.add_argument("notebook", nargs="?", default="run")
+    export.add_argument("--to", type=Path, default=Path("results"), metavar="NAME", help="NAME.csv and NAME.parquet")
+    export.set_defaults(command=_export)
 
     attack_list = commands.add_parser("attacks", help="list the attacks: kind, paper, what a rate counts, settings")
     attack_list.set_defaults(command=_attacks)
@@ -134,6 +157,31 @@ def _report(options: argparse.Namespace) -> int:
     to = options.to or project() / "reports" / "local"
     names = tuple(ATTACKS) if options.attacks == ["all"] else tuple(options.attacks)
     return run_all(options.preset, options.seeds, to, changes, names)
+
+
+def _sweep(options: argparse.Namespace) -> int:
+    from ablkit.sweep import sweep
+
+    names = ("workers", "per_gpu", "shard", "ray", "timeout", "dry_run")
+    return sweep(options.file, **{name: getattr(options, name) for name in names})
+
+
+def _runs(options: argparse.Namespace) -> None:
+    from ablkit import browse
+
+    if options.key:
+        browse.show(options.key)
+    elif options.delete_failed:
+        browse.delete_failed(dict(options.p))
+    else:
+        browse.show_all(dict(options.p), options.state)
+
+
+def _export(options: argparse.Namespace) -> None:
+    from ablkit import browse
+
+    for path in browse.export(options.notebook, options.to):
+        print(path)
 
 
 def _attacks(options: argparse.Namespace) -> None:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
 import os
 import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,6 +15,7 @@ from pathlib import Path
 import psutil
 
 from ablkit import attacks, data, runs
+from ablkit.child import last_cell
 from ablkit.errors import UserError
 from ablkit.files import read_json, write_json
 from ablkit.notebooks import code_digest, path_of
@@ -38,6 +37,10 @@ class RunFailed(Exception):
     """A notebook that did not end well: which cell, and the last line of what went wrong."""
 
 
+class Busy(UserError):
+    """Another process is filling the folder of this run."""
+
+
 @dataclass(frozen=True)
 class Outcome:
     """A finished run."""
@@ -48,7 +51,13 @@ class Outcome:
 
 
 def execute(
-    notebook: str, parameters: Parameters, *, force: bool = False, timeout: float | None = None, show=print
+    notebook: str,
+    parameters: Parameters,
+    *,
+    force: bool = False,
+    timeout: float | None = None,
+    show: Callable[[str], object] = print,
+    environment: dict[str, str] | None = None,
 ) -> Outcome:
     """Run a notebook through papermill unless its run is done already.
 
@@ -57,17 +66,23 @@ def execute(
         force: run again although it is done.
         timeout: seconds after which the run is killed.
         show: called with each line that the notebook prints.
+        environment: variables that the run gets beside those of this process, such as its number of threads.
 
     A run that was killed before goes on from its checkpoint. Raises UserError for what the user can mend (also where
-    a cell raised one, or the kernel died) and RunFailed for every other failing cell and for a time-out.
+    a cell raised one, or the kernel died), Busy where another process has this run in hand, and RunFailed for every
+    other failing cell and for a time-out.
     """
     source = path_of(notebook)
-    _check_against_data(parameters)
     folder = runs.folder_of(notebook, parameters, code_digest(source))
-    if (folder / "metrics.json").exists() and not force:
+    record = {"notebook": notebook, "parameters": parameters.model_dump()}
+    if _done(folder, record) and not force:
         return Outcome(folder, was_done=True)
+    _check_against_data(parameters)
     with _locked(folder):
-        return _execute(source, notebook, parameters, folder, timeout, show)
+        # Once more: another process may have finished it while this one came to the lock.
+        if _done(folder, record) and not force:
+            return Outcome(folder, was_done=True)
+        return _execute(source, record, folder, timeout, show, environment or {})
 
 
 @contextlib.contextmanager
@@ -78,28 +93,46 @@ def _locked(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise UserError(f"{folder} is being filled by another process; wait for it or stop it") from None
+            raise Busy(f"{folder} is being filled by another process; wait for it or stop it") from None
         yield
 
 
+def _done(folder: Path, record: dict) -> bool:
+    """Whether the run is done; its record of parameters is written again where it has been damaged since."""
+    if not (folder / "metrics.json").exists():
+        return False
+    try:
+        read_json(folder / "metrics.json")
+    except UserError:
+        return False  # only damage from outside can do that: it is written whole or not at all
+    try:
+        whole = read_json(folder / "params.json") == record
+    except UserError:
+        whole = False
+    if not whole:
+        write_json(folder / "params.json", record)
+    return True
+
+
 def _execute(
-    source: Path, notebook: str, parameters: Parameters, folder: Path, timeout: float | None, show: Callable
+    source: Path, record: dict, folder: Path, timeout: float | None, show: Callable, environment: dict[str, str]
 ) -> Outcome:
     for leftover in ("metrics.json", runs.PENDING, "failure.json"):
         (folder / leftover).unlink(missing_ok=True)
-    write_json(folder / "params.json", {"notebook": notebook, "parameters": parameters.model_dump()})
-    environment = {
+    write_json(folder / "params.json", record)
+    variables = {
         **ALLOCATOR,
         **os.environ,
+        **environment,
         runs.FOLDER_VARIABLE: str(folder),
         "ABLKIT_DATA": str(data_root()),
         "ABLKIT_RUNS": str(runs_root()),
         "PYTHONUNBUFFERED": "1",
     }
     child = subprocess.Popen(
-        [sys.executable, "-m", "ablkit.execute", str(source), str(folder)],
-        env=environment,
-        stdin=subprocess.DEVNULL,
+        [sys.executable, "-m", "ablkit.child", str(source), str(folder)],
+        env=variables,
+        stdin=subprocess.PIPE,  # never written to: its end tells the child that this process is gone
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -141,7 +174,7 @@ def _follow(child: subprocess.Popen, log: Path, timeout: float | None, show) -> 
     """Pass on what the child prints until it ends; kill it and all its children when time is up or on Ctrl-C."""
     timer, expired = None, threading.Event()
     if timeout is not None:
-        timer = threading.Timer(timeout, lambda: (expired.set(), _kill_tree(child.pid)))
+        timer = threading.Timer(timeout, lambda: (expired.set(), kill_tree(child.pid)))
         timer.start()
     try:
         with open(log, "a", encoding="utf-8") as file:
@@ -152,17 +185,19 @@ def _follow(child: subprocess.Popen, log: Path, timeout: float | None, show) -> 
                     show(line.rstrip("\n"))
         child.wait()
     except BaseException:
-        _kill_tree(child.pid)
+        kill_tree(child.pid)
         child.wait()
         raise
     finally:
         child.stdout.close()
+        child.stdin.close()
         if timer:
             timer.cancel()
     return expired.is_set()
 
 
-def _kill_tree(pid: int) -> None:
+def kill_tree(pid: int) -> None:
+    """Kill a process and all that it has started."""
     # The kernel has a process group of its own, so killing the child's group would leave it running.
     try:
         tree = [*psutil.Process(pid).children(recursive=True), psutil.Process(pid)]
@@ -177,7 +212,7 @@ def _failure(folder: Path, code: int, timed_out: bool, timeout: float | None) ->
     """What went wrong, or None where the run is complete. The notebook's own cell states are not to be trusted."""
     again = "the same command continues it" if any(folder.rglob(CHECKPOINT)) else "the same command tries again"
     if timed_out:
-        cell = _last_cell(folder)
+        cell = last_cell(folder)
         return RunFailed(f"stopped after {timeout:g} s in cell {cell}; {again}")
     if code == 0 and (folder / runs.PENDING).exists():
         return None
@@ -187,7 +222,7 @@ def _failure(folder: Path, code: int, timed_out: bool, timeout: float | None) ->
         return UserError(f"the run's process died with exit code {code} (often: out of memory); {again}")
     failure = read_json(folder / "failure.json")
     if failure["error"] == "DeadKernelError":
-        cell = _last_cell(folder)
+        cell = last_cell(folder)
         return UserError(f"the kernel died in cell {cell} (often: out of memory, lower batch_size); {again}")
     first_line = failure["message"].splitlines()[0]
     if failure["error"] == "OutOfMemoryError":
@@ -195,48 +230,3 @@ def _failure(folder: Path, code: int, timed_out: bool, timeout: float | None) ->
     if failure["error"] == "UserError":
         return UserError(first_line)
     return RunFailed(f"cell {failure['cell']}: {failure['error']}: {first_line} ({folder})")
-
-
-def _last_cell(folder: Path) -> str:
-    """The id of the cell that was started last; its state is not to be trusted, as a dead kernel's reads completed."""
-    try:
-        cells = json.loads((folder / "notebook.ipynb").read_text())["cells"]
-    except (OSError, ValueError):
-        return "unknown"
-    started = {cell["id"]: cell["metadata"].get("papermill", {}).get("start_time") for cell in cells}
-    return max((when, name) for name, when in started.items() if when)[1] if any(started.values()) else "unknown"
-
-
-def _child(source: Path, folder: Path) -> int:
-    """Run the notebook in this process; a failure leaves `failure.json` and a non-zero exit code."""
-    import papermill
-    from papermill.exceptions import PapermillExecutionError
-    from traitlets.config import Config
-
-    # A private folder with a short name: socket paths are capped near 100 bytes, and ports would be raced for.
-    with tempfile.TemporaryDirectory(prefix="abl-") as sockets:
-        ipc = Config({"KernelManager": {"transport": "ipc", "ip": f"{sockets}/k"}})
-        try:
-            papermill.execute_notebook(
-                str(source),
-                str(folder / "notebook.ipynb"),
-                read_json(folder / "params.json")["parameters"],
-                kernel_name="python3",
-                cwd=str(folder),
-                progress_bar=False,
-                stdout_file=sys.stdout,
-                stderr_file=sys.stdout,
-                config=ipc,
-            )
-        except PapermillExecutionError as error:
-            failure = {"cell": _last_cell(folder), "error": error.ename, "message": error.evalue or " "}
-        except Exception as error:  # whatever it is, the parent has to hear of it
-            failure = {"cell": _last_cell(folder), "error": type(error).__name__, "message": str(error) or " "}
-        else:
-            return 0
-    write_json(folder / "failure.json", failure)
-    return 1
-
-
-if __name__ == "__main__":
-    sys.exit(_child(Path(sys.argv[1]), Path(sys.argv[2])))

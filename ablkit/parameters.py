@@ -127,16 +127,32 @@ def check(notebook: str, values: dict, *, strict: bool = True) -> Parameters:
         strict: refuse values of another type than the declared one. Without it the text "0.5" becomes a number, as
             the command line needs it.
     """
+    wrong = mistakes(notebook, values, strict=strict)
+    if wrong:
+        raise UserError(wrong[0])
+    return model_of(notebook).model_validate(values, strict=strict)
+
+
+def mistakes(notebook: str, values: dict, *, strict: bool = True) -> list[str]:
+    """What is wrong with parameters, a line each: every unknown name and wrong type, else the first wrong value."""
     model = model_of(notebook)
-    for name in values:
-        if name not in model.model_fields:
-            raise unknown(f"parameter of {notebook}", name, model.model_fields)
+    names = [name for name in values if name not in model.model_fields]
+    found = [str(unknown(f"parameter of {notebook}", name, model.model_fields)) for name in names]
+    good = {name: value for name, value in values.items() if name not in names}
     try:
-        parameters = model.model_validate(values, strict=strict)
+        model.model_validate(good, strict=strict)
     except ValidationError as error:
-        first = error.errors()[0]
-        name, problem = first["loc"][0], first["msg"].lower()
-        raise UserError(f"parameter {name} of {notebook}: {problem}, got {first['input']!r}") from None
+        for one in error.errors():
+            found.append(f"parameter {one['loc'][0]} of {notebook}: {one['msg'].lower()}, got {one['input']!r}")
+            good.pop(one["loc"][0], None)
+    try:
+        _check_values(model.model_validate(good, strict=strict))
+    except UserError as error:
+        found.append(str(error))
+    return found
+
+
+def _check_values(parameters: Parameters) -> None:
     parameters.recipe()
     if isinstance(parameters, PoisonedSet):
         _check_poisoning(parameters)
@@ -148,7 +164,6 @@ def check(notebook: str, values: dict, *, strict: bool = True) -> Parameters:
         raise UserError(
             f"monitor_images {parameters.monitor_images} is too few to measure; use 100 or more, or 0 for all"
         )
-    return parameters
 
 
 def _check_poisoning(parameters: PoisonedSet) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ablkit import paper
+from ablkit.jobs import Job
 from ablkit.metrics import TABLE
-from ablkit.report.plan import Job
 
 _ROWS = (
     ("undefended", "none", ""),

@@ -2,55 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
-from ablkit import runs
 from ablkit.attacks import find
 from ablkit.errors import UserError
 from ablkit.execute import RunFailed, execute
-from ablkit.files import read_json
-from ablkit.notebooks import code_digest, path_of
-from ablkit.parameters import Parameters, PoisonedSet, changed, check, defaults
-
-
-@dataclass(frozen=True)
-class Job:
-    """One run that a report needs."""
-
-    notebook: str
-    title: str
-    parameters: Parameters
-
-    @property
-    def folder(self) -> Path:
-        """Where its run is or will be."""
-        return runs.folder_of(self.notebook, self.parameters, code_digest(path_of(self.notebook)))
-
-    @property
-    def subject(self) -> str:
-        """What tells it from the others of its kind: attack and seed, or what is compared."""
-        p = self.parameters
-        if isinstance(p, PoisonedSet):
-            return f"{find(p.attack).title}, seed {p.seed}"
-        return f"{len(p.attack_names.split())} attacks, seeds {p.seeds}"
-
-    @property
-    def state(self) -> str:
-        """`done`, `failed` or `missing`."""
-        if (self.folder / "metrics.json").exists():
-            return "done"
-        return "failed" if (self.folder / "failure.json").exists() else "missing"
-
-    def metrics(self) -> dict:
-        """The metrics of a run that is done."""
-        return read_json(self.folder / "metrics.json")
+from ablkit.jobs import Job
+from ablkit.parameters import PoisonedSet, changed, check, defaults
 
 
 def jobs(preset: str, seeds: list[int], changes: dict, attacks: tuple[str, ...] = ("badnets",)) -> list[Job]:
     """The runs of a report: undefended, ABL and the loss gap for each attack and seed; all parameters are checked.
 
-    In the small presets each attack comes with its own poisoning rate. Several attacks are also compared in `attacks.ipynb`.
+    In the small presets each attack comes with its own poisoning rate. Several are also compared in `attacks.ipynb`.
     """
     kinds = [
         ("run", "undefended", {"method": "none"}),

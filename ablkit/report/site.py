@@ -15,9 +15,10 @@ from ablkit.attacks import find
 from ablkit.environment import hardware_line
 from ablkit.figures import DATASET_TITLES, TITLES
 from ablkit.files import read_json, write_text
+from ablkit.jobs import Job
 from ablkit.parameters import PRESETS, PoisonedSet, defaults
 from ablkit.report.ledger import ledger, result_rows
-from ablkit.report.plan import Job, by_attack
+from ablkit.report.plan import by_attack
 
 
 def build(jobs: list[Job], to: Path, command: str, preset: str) -> Path:

@@ -92,3 +92,15 @@ def restore_momentum(optimiser: torch.optim.Optimizer, momentum: dict[int, torch
         parameter = parameters[index]
         # The memory order of the parameter too: sums over another order would round differently.
         optimiser.state[parameter]["momentum_buffer"] = torch.empty_like(parameter).copy_(buffer)
+
+
+def drop_damaged(folder: Path) -> None:
+    """Delete checkpoints below `folder` that cannot be read, so that their training starts again."""
+    from safetensors import SafetensorError, safe_open
+
+    for path in folder.rglob("checkpoint.safetensors"):
+        try:
+            with safe_open(path, "pt") as file:
+                file.keys()
+        except (SafetensorError, OSError):
+            path.unlink(missing_ok=True)

@@ -1,0 +1,69 @@
+"""One notebook through papermill in this process; imports no torch, as two seconds for each of 200 runs would show."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+import threading
+from pathlib import Path
+
+import psutil
+
+from ablkit.files import read_json, write_json
+
+
+def main(source: Path, folder: Path) -> int:
+    """Execute the notebook `source` into `folder`; a failure leaves `failure.json` and a non-zero exit code."""
+    import papermill
+    from papermill.exceptions import PapermillExecutionError
+    from traitlets.config import Config
+
+    # A private folder with a short name: socket paths are capped near 100 bytes, and ports would be raced for.
+    with tempfile.TemporaryDirectory(prefix="abl-") as sockets:
+        ipc = Config({"KernelManager": {"transport": "ipc", "ip": f"{sockets}/k"}})
+        try:
+            papermill.execute_notebook(
+                str(source),
+                str(folder / "notebook.ipynb"),
+                read_json(folder / "params.json")["parameters"],
+                kernel_name="python3",
+                cwd=str(folder),
+                progress_bar=False,
+                stdout_file=sys.stdout,
+                stderr_file=sys.stdout,
+                config=ipc,
+            )
+        except PapermillExecutionError as error:
+            failure = {"cell": last_cell(folder), "error": error.ename, "message": error.evalue or " "}
+        except Exception as error:  # whatever it is, the parent has to hear of it
+            failure = {"cell": last_cell(folder), "error": type(error).__name__, "message": str(error) or " "}
+        else:
+            return 0
+    write_json(folder / "failure.json", failure)
+    return 1
+
+
+def last_cell(folder: Path) -> str:
+    """The id of the cell that was started last; its state is not to be trusted, as a dead kernel's reads completed."""
+    try:
+        cells = json.loads((folder / "notebook.ipynb").read_text())["cells"]
+    except (OSError, ValueError):
+        return "unknown"
+    started = {cell["id"]: cell["metadata"].get("papermill", {}).get("start_time") for cell in cells}
+    return max((when, name) for name, when in started.items() if when)[1] if any(started.values()) else "unknown"
+
+
+def _die_with_parent() -> None:
+    # The parent holds the other end of standard input, and never writes: its end means that the parent is gone.
+    # Not through sys.stdin: a thread that waits in there would block the end of the interpreter.
+    os.read(0, 1)
+    for process in psutil.Process().children(recursive=True):
+        process.kill()
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+    sys.exit(main(Path(sys.argv[1]), Path(sys.argv[2])))

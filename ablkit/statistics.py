@@ -1,0 +1,57 @@
+"""Numbers over seeds: a mean with its interval, and the difference of two methods on the same seeds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+ENOUGH = 5
+"""Values from which on an interval is given: bootstrapping fewer pretends to know what three numbers cannot say."""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A mean, and its 95 % interval where there are enough values."""
+
+    mean: float
+    low: float | None
+    high: float | None
+    n: int
+
+    def __str__(self) -> str:
+        if self.low is None:
+            return f"{self.mean:.4g} (n = {self.n})"
+        return f"{self.mean:.4g} [{self.low:.4g}, {self.high:.4g}] (n = {self.n})"
+
+
+def summary(values: list[float] | np.ndarray | pd.Series) -> Summary:
+    """Mean and 95 % BCa bootstrap interval (Efron 1987), always the same one for the same values.
+
+    Missing values are left out. There is no interval for fewer than five values; for equal ones it is that value.
+    """
+    from scipy.stats import bootstrap
+
+    found = np.asarray(values, dtype=float)
+    found = found[~np.isnan(found)]
+    n = len(found)
+    mean = float(found.mean()) if n else float("nan")
+    if n < ENOUGH:
+        return Summary(mean, None, None, n)
+    if np.ptp(found) == 0:
+        return Summary(mean, mean, mean, n)
+    interval = bootstrap((found,), np.mean, method="BCa", rng=np.random.default_rng(0)).confidence_interval
+    return Summary(mean, float(interval.low), float(interval.high), n)
+
+
+def difference(frame: pd.DataFrame, metric: str, column: str, first: str, second: str) -> Summary:
+    """Mean of `first` minus `second` of a column, paired by seed; seeds that only one of them has are left out.
+
+    Args:
+        frame: runs, one a row, with a column `seed`; for instance those of one attack from `runs.load`.
+
+    Raises ValueError where a seed comes twice, as then something else than the column differs too.
+    """
+    values = frame.pivot(index="seed", columns=column, values=metric)
+    return summary((values[first] - values[second]).dropna())

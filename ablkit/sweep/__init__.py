@@ -1,0 +1,59 @@
+"""Many runs: which ones a file asks for, and running them on this machine, in shards, or on a Ray cluster."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ablkit.sweep import file, local, slots
+from ablkit.sweep.board import Board
+
+
+def sweep(
+    path: Path,
+    *,
+    workers: int = 1,
+    per_gpu: int = 0,
+    shard: str | None = None,
+    ray: str | None = None,
+    timeout: float | None = None,
+    dry_run: bool = False,
+) -> int:
+    """Run what a sweep file asks for and is not done yet; return 1 where a run failed twice, else 0.
+
+    Args:
+        path: the sweep file, see `ablkit.sweep.file.read`.
+        workers: runs at a time on this machine; each gets its share of the cores.
+        per_gpu: runs at a time on each GPU, in place of `workers`.
+        shard: `i/n`, see `ablkit.sweep.slots.shard`.
+        ray: address of a Ray cluster, or `local`; in place of `workers`.
+        timeout: seconds after which a run is killed and counts as failed.
+        dry_run: only list the runs and their states.
+
+    Raises UserError for every mistake in the file at once, before anything starts.
+    """
+    jobs = slots.shard(file.read(path), shard)
+    done = [job for job in jobs if job.state == "done"]
+    print(f"{path}: {len(jobs)} runs, {len(done)} of them done", flush=True)
+    if dry_run:
+        for job in jobs:
+            print(f"{job.state:<9}{job.folder.name}  {job.notebook}: {job.title}, {job.subject}")
+        return 0
+    if ray is not None:
+        from ablkit.sweep import ray_cluster
+
+        board = Board(jobs, slots.cores())
+        failed = ray_cluster.run(jobs, ray, board, per_gpu, timeout)
+    else:
+        room = slots.make(jobs, workers, per_gpu)
+        board = Board(jobs, len(room))
+        failed = local.run(jobs, room, board, timeout)
+    print(board.counts())
+    for job, message in failed.items():
+        print(f"failed    {job.folder}\n          {message}")
+        for line in _last_lines(job.folder / "log.txt"):
+            print(f"          | {line}")
+    return 1 if failed else 0
+
+
+def _last_lines(log: Path, count: int = 5) -> list[str]:
+    return log.read_text(encoding="utf-8", errors="replace").splitlines()[-count:] if log.exists() else []

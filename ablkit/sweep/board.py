@@ -1,0 +1,82 @@
+"""What a sweep shows while it runs: a table that redraws itself in a terminal, a line for each event elsewhere."""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+import time
+from typing import TextIO
+
+from ablkit.jobs import Job
+
+
+class Board:
+    """The states of a sweep's jobs; safe to use from several threads."""
+
+    def __init__(self, jobs: list[Job], slots: int, stream: TextIO | None = None) -> None:
+        self.jobs, self.slots, self.stream = jobs, slots, stream or sys.stdout
+        self.started: dict[Job, float] = {}
+        self.taken: list[float] = []
+        self.states = dict.fromkeys(jobs, "waiting")
+        self.lock, self.drawn = threading.Lock(), 0
+
+    def start(self, job: Job, where: str) -> None:
+        """A slot has taken a job."""
+        with self.lock:
+            self.states[job], self.started[job] = "running", time.monotonic()
+        self._tell(f"started   {_name(job)} on {where}")
+
+    def end(self, job: Job, state: str, note: str = "") -> None:
+        """A job is `done`, `failed`, held `elsewhere`, or `waiting` again."""
+        with self.lock:
+            self.states[job] = state
+            seconds = time.monotonic() - self.started.pop(job)
+            if state == "done" and not note:
+                self.taken.append(seconds)
+        self._tell(f"{state:<10}{_name(job)}{f', {seconds:.0f} s' if not note else f': {note}'}")
+
+    def counts(self) -> str:
+        """How many jobs are in which state, and when the sweep may be over."""
+        states = list(self.states.values())
+        line = ", ".join(f"{states.count(state)} {state}" for state in ("done", "running", "failed", "elsewhere"))
+        left = states.count("waiting") + states.count("running")
+        if left and self.taken:
+            seconds = sum(self.taken) / len(self.taken) * left / self.slots
+            return f"{line}, {left} left: about {seconds // 60:.0f} m {seconds % 60:02.0f} s"
+        return f"{line}, {left} left"
+
+    def draw(self) -> None:
+        """Redraw the table, where the output is a terminal."""
+        if not self.stream.isatty():
+            return
+        with self.lock:
+            now = time.monotonic()
+            lines = [f"  {_name(job)}  {_epoch(job):<16} {now - at:>5.0f} s" for job, at in self.started.items()]
+            self._erase()
+            for line in [*lines, self.counts()]:
+                self.stream.write(f"{line}\n")
+            self.drawn = len(lines) + 1
+            self.stream.flush()
+
+    def _tell(self, line: str) -> None:
+        with self.lock:
+            self._erase()
+            print(line, file=self.stream, flush=True)
+
+    def _erase(self) -> None:
+        if self.drawn:
+            self.stream.write(f"\x1b[{self.drawn}A\x1b[J")
+            self.drawn = 0
+
+
+def _name(job: Job) -> str:
+    return f"{job.folder.name}  {job.notebook}: {job.title}, {job.subject}"
+
+
+def _epoch(job: Job) -> str:
+    try:
+        last = json.loads((job.folder / "history.jsonl").read_text().splitlines()[-1])
+    except (OSError, ValueError, IndexError):
+        return ""
+    return f"{last['stage']} {last['epoch']}"

@@ -1,0 +1,84 @@
+"""Runs of a sweep side by side on this machine, each in a process of its own."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+
+import psutil
+
+from ablkit.errors import UserError
+from ablkit.execute import Busy, RunFailed, execute, kill_tree
+from ablkit.jobs import Job
+from ablkit.sweep.board import Board
+from ablkit.sweep.slots import Slot, alone
+from ablkit.training.checkpoint import drop_damaged
+
+
+def run(jobs: list[Job], slots: list[Slot], board: Board, timeout: float | None = None) -> dict[Job, str]:
+    """Run what is not done; return the message of each job that failed twice.
+
+    A failed run is tried once more after all others and alone, as most failures of packed runs are for want of memory.
+    Runs that another sweep has in hand are waited for. On Ctrl-C the children are killed, and nothing is lost but what
+    they did since their last checkpoint.
+    """
+    failed, elsewhere = _pass(jobs, slots, board, timeout)
+    if failed:
+        print(f"{len(failed)} failed; once more, each alone", file=board.stream, flush=True)
+        for job in failed:
+            drop_damaged(job.folder)
+        failed, held = _pass(list(failed), alone(slots), board, timeout)
+        elsewhere += held
+    while elsewhere:
+        time.sleep(1)
+        more, elsewhere = _pass(elsewhere, slots[:1], board, timeout)
+        failed |= more
+    return failed
+
+
+def _pass(jobs: list[Job], slots: list[Slot], board: Board, timeout: float | None) -> tuple[dict[Job, str], list[Job]]:
+    """Try each job once; return those that failed, with their messages, and those that another process holds."""
+    free: queue.Queue[Slot] = queue.Queue()
+    for slot in slots:
+        free.put(slot)
+    stopped = threading.Event()
+
+    def attempt(job: Job) -> str | None:
+        slot = free.get()
+        board.start(job, slot.name)
+        try:
+            options = {"timeout": timeout, "show": lambda line: None, "environment": slot.environment}
+            outcome = execute(job.notebook, job.parameters, **options)
+        except Busy:
+            board.end(job, "elsewhere", "another process has it in hand")
+            return "elsewhere"
+        except (RunFailed, UserError) as error:
+            if stopped.is_set():
+                (job.folder / "failure.json").unlink(missing_ok=True)
+            board.end(job, "failed", str(error))
+            return str(error)
+        finally:
+            free.put(slot)
+        board.end(job, "done", "done before" if outcome.was_done else "")
+        return None
+
+    with ThreadPoolExecutor(len(slots)) as pool:
+        futures: dict[Future, Job] = {pool.submit(attempt, job): job for job in jobs}
+        try:
+            left = set(futures)
+            while left:
+                _, left = wait(left, timeout=1, return_when=FIRST_COMPLETED)
+                board.draw()
+        except BaseException:
+            stopped.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+            while any(future.running() for future in futures):
+                for child in psutil.Process().children():
+                    kill_tree(child.pid)
+                time.sleep(0.05)
+            raise
+    results = {job: future.result() for future, job in futures.items()}
+    failed = {job: message for job, message in results.items() if message not in (None, "elsewhere")}
+    return failed, [job for job, message in results.items() if message == "elsewhere"]

@@ -1,0 +1,106 @@
+"""Where runs of a sweep may go at the same time, and which of them belong to this machine."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+
+from ablkit import runs
+from ablkit.errors import UserError
+from ablkit.files import read_json
+from ablkit.jobs import Job
+
+
+@dataclass(frozen=True)
+class Slot:
+    """Room for one run at a time."""
+
+    name: str
+    environment: dict[str, str]
+    """Variables that its runs get: their number of threads and their GPU."""
+
+
+def cores() -> int:
+    """The processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def make(jobs: list[Job], workers: int = 1, per_gpu: int = 0) -> list[Slot]:
+    """Slots on this machine: `workers` that share its cores, or `per_gpu` on each of its GPUs.
+
+    Raises UserError for a number below 1, where there is no GPU, and where as many runs as `per_gpu` need more memory
+    than a GPU has, judged by the largest peak among finished runs of the same data set and model.
+    """
+    if per_gpu < 0 or workers < 1:
+        raise UserError(f"--workers {workers} --per-gpu {per_gpu}: give at least 1")
+    if not per_gpu:
+        return [Slot(f"worker {k}", _threads(workers)) for k in range(workers)]
+    gpus = torch.cuda.device_count()
+    if not gpus:
+        raise UserError("--per-gpu needs a GPU, and there is none here; use --workers")
+    _check_memory(jobs, per_gpu, min(torch.cuda.get_device_properties(g).total_memory for g in range(gpus)))
+    names = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(gpus)))
+    return [
+        Slot(f"gpu {gpu}, {k}", {**_threads(gpus * per_gpu), "CUDA_VISIBLE_DEVICES": gpu})
+        for k in range(per_gpu)  # the outer loop, so that the first runs spread over the GPUs
+        for gpu in names.split(",")
+    ]
+
+
+def alone(slots: list[Slot]) -> list[Slot]:
+    """One slot that has the machine, or its first GPU, for itself."""
+    return [Slot("alone", {**slots[0].environment, **_threads(1)})]
+
+
+def shard(jobs: list[Job], text: str | None, environment: Mapping[str, str] = os.environ) -> list[Job]:
+    """The jobs that belong to shard `i/n`: each key belongs to one, so shards need not know of each other.
+
+    Args:
+        text: i/n, with i from 0 to n - 1. None takes both from a Slurm array task, or from a Kubernetes indexed Job
+            with ABLKIT_SHARDS for n, and all jobs outside of both.
+    """
+    if text is None:
+        text = _shard_of(environment)
+    if text is None:
+        return jobs
+    index, _, count = text.partition("/")
+    if not (index.isdecimal() and count.isdecimal() and int(index) < int(count)):
+        raise UserError(f"shard {text!r} must be i/n with i from 0 to n - 1, such as 0/4")
+    return [job for job in jobs if int(job.folder.name, 16) % int(count) == int(index)]
+
+
+def _shard_of(environment: Mapping[str, str]) -> str | None:
+    if "SLURM_ARRAY_TASK_ID" in environment:
+        first, step = (int(environment.get(f"SLURM_ARRAY_TASK_{name}", d)) for name, d in (("MIN", 0), ("STEP", 1)))
+        index = (int(environment["SLURM_ARRAY_TASK_ID"]) - first) // step
+        return f"{index}/{environment['SLURM_ARRAY_TASK_COUNT']}"
+    if "JOB_COMPLETION_INDEX" in environment:
+        if "ABLKIT_SHARDS" not in environment:
+            raise UserError("JOB_COMPLETION_INDEX is set but not ABLKIT_SHARDS; set it to the Job's completions")
+        return f"{environment['JOB_COMPLETION_INDEX']}/{environment['ABLKIT_SHARDS']}"
+    return None
+
+
+def _threads(share: int) -> dict[str, str]:
+    return {"OMP_NUM_THREADS": str(max(1, cores() // share))}
+
+
+def _check_memory(jobs: list[Job], per_gpu: int, total: int) -> None:
+    alike = {(job.notebook, job.parameters.dataset, job.parameters.recipe().model) for job in jobs}
+    peaks = []
+    for notebook, dataset, model in alike:
+        for path in (runs.runs_root() / notebook).glob("*/metrics.json"):
+            facts, values = (
+                read_json(path.with_name("env.json")),
+                read_json(path.with_name("params.json"))["parameters"],
+            )
+            if facts["device"] == "cuda" and (values["dataset"], values["model"]) == (dataset, model):
+                peaks.append(facts["peak_memory_bytes"])
+    if peaks and per_gpu * max(peaks) > total:
+        raise UserError(
+            f"--per-gpu {per_gpu} needs {per_gpu * max(peaks) / 2**30:.1f} GiB by the largest peak of such runs, and"
+            f" the GPU has {total / 2**30:.1f}; use at most {max(1, int(total // max(peaks)))}"
+        )
