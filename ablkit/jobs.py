@@ -10,7 +10,7 @@ from ablkit import runs
 from ablkit.attacks import find
 from ablkit.files import read_json
 from ablkit.notebooks import code_digest, path_of
-from ablkit.parameters import Parameters, PoisonedSet
+from ablkit.parameters import ManyAttacks, Parameters, PoisonedSet
 
 
 @dataclass(frozen=True)
@@ -28,11 +28,13 @@ class Job:
 
     @property
     def subject(self) -> str:
-        """What tells it from the others of its kind: attack and seed, or what is compared."""
+        """What tells it from the others of its kind: attack and seed, what is compared, or else the data set."""
         p = self.parameters
         if isinstance(p, PoisonedSet):
             return f"{find(p.attack).title}, seed {p.seed}"
-        return f"{len(p.attack_names.split())} attacks, seeds {p.seeds}"
+        if isinstance(p, ManyAttacks):
+            return f"{len(p.attack_names.split())} attacks, seeds {p.seeds}"
+        return p.dataset
 
     @property
     def state(self) -> str:

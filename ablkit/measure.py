@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 
 import numpy as np
 import pandas as pd
@@ -10,7 +11,7 @@ from torch import nn
 
 from ablkit.attacks import Poisoned
 from ablkit.data.images import Images
-from ablkit.metrics import evaluate, isolation_quality, loss_gap
+from ablkit.metrics import Triggered, evaluate, isolation_quality, loss_gap, trigger
 from ablkit.shapes import Int64, ndarray
 from ablkit.training.inference import per_example_losses
 from ablkit.training.stages import Stage
@@ -33,8 +34,13 @@ def after_epoch(test: Images, poisoned: Poisoned, rate: float, images: int = 0, 
     # Drawn, as some sets lie in the order of their classes; the same images in every run.
     sample = test.take(np.random.default_rng(0).permutation(len(test))[: images or len(test)])
 
+    @cache
+    def triggered(*, whole: bool) -> Triggered:
+        return trigger(test if whole else sample, poisoned)
+
     def evaluate_epoch(model: nn.Module, stage: Stage, epoch: int) -> dict:
-        record = evaluate(model, test if epoch == stage.epochs else sample, poisoned, precision)
+        whole = epoch == stage.epochs
+        record = evaluate(model, test if whole else sample, poisoned, precision, triggered(whole=whole))
         if stage.name == "isolate":
             record |= loss_gap(per_example_losses(model, poisoned.images, poisoned.labels, precision), poisoned, rate)
         return record
@@ -50,7 +56,8 @@ def summary(history: list[dict], isolated: Int64[ndarray, " k"], poisoned: Poiso
     training without its evaluations.
     """
     ends = {record["stage"]: record for record in history}
-    names = ("clean_accuracy", "clean_accuracy_non_target", "target_class_accuracy", "attack_success_rate")
+    names = ["clean_accuracy", "clean_accuracy_non_target", "target_class_accuracy", "attack_success_rate"]
+    names += ["cross_trigger_accuracy"] * ("cross_trigger_accuracy" in history[-1])
     suffixes = {"isolate": "_before", "finetune": "_finetuned", history[-1]["stage"]: ""}
     result = {name + suffix: ends[stage][name] for stage, suffix in suffixes.items() if stage in ends for name in names}
     if len(isolated):

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+import numpy as np
 from torch import nn
 
 from ablkit.attacks import Poisoned
 from ablkit.data.images import Images
-from ablkit.shapes import Bool, Float, Int64, ndarray
+from ablkit.shapes import Bool, Float, Int64, UInt8, ndarray
 from ablkit.training.inference import predict
 from ablkit.training.isolation import isolate
 
@@ -34,16 +37,53 @@ def accuracies(predicted: Int64[ndarray, " n"], labels: Int64[ndarray, " n"], ta
     }
 
 
-def evaluate(model: nn.Module, test: Images, poisoned: Poisoned, precision: str = "auto") -> dict[str, float]:
+@dataclass(frozen=True)
+class Triggered:
+    """The test images that the attack is tried on: those which it wants to be taken for another class."""
+
+    images: UInt8[ndarray, "n h w c"]
+    """Each with its trigger."""
+    crossed: UInt8[ndarray, "n h w c"] | None
+    """Each with the trigger made for the image before it, where triggers belong to one image; else None."""
+    aims: Int64[ndarray, " n"]
+    """The classes that they are to be taken for."""
+    labels: Int64[ndarray, " n"]
+    """Their true classes."""
+
+
+def trigger(test: Images, poisoned: Poisoned) -> Triggered:
+    """The triggered test images, made once for many evaluations, as some attacks take seconds for them."""
+    aims = poisoned.aims[test.labels]
+    attacked = aims != test.labels
+    clean = test.images[attacked]
+    crossed = getattr(poisoned.trigger, "crossed", None)
+    return Triggered(
+        poisoned.trigger(clean),
+        None if crossed is None else crossed(clean, np.roll(clean, 1, axis=0)),
+        aims[attacked],
+        test.labels[attacked],
+    )
+
+
+def evaluate(
+    model: nn.Module, test: Images, poisoned: Poisoned, precision: str = "auto", triggered: Triggered | None = None
+) -> dict[str, float]:
     """Clean accuracy three ways and the attack success rate of a model on a clean test set.
 
     `attack_success_rate` is the share of triggered test images of the other classes that the model takes for the
     target class (with all2all: for the class after their own); images of the target class do not count.
+    `cross_trigger_accuracy`, for attacks whose triggers belong to one image, is the share of these images that is
+    classified correctly under the trigger made for another.
+
+    Args:
+        triggered: what `trigger` gives for `test` and `poisoned`; made here where it is missing.
     """
-    aims = poisoned.aims[test.labels]
-    attacked = aims != test.labels
-    hits = predict(model, poisoned.trigger(test.images[attacked]), precision) == aims[attacked]
+    triggered = trigger(test, poisoned) if triggered is None else triggered
     clean = accuracies(predict(model, test.images, precision), test.labels, poisoned.target)
+    hits = predict(model, triggered.images, precision) == triggered.aims
+    if triggered.crossed is not None:
+        right = predict(model, triggered.crossed, precision) == triggered.labels
+        clean["cross_trigger_accuracy"] = float(right.mean())
     return {**clean, "attack_success_rate": float(hits.mean())}
 
 

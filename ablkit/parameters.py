@@ -17,17 +17,22 @@ _TYPES = get_type_hints(Recipe)
 
 
 class Parameters(BaseModel):
-    """What every notebook has: data, a target class, hardware and a training, as in the quick preset."""
+    """What every notebook has: a data set and hardware."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     dataset: str = "cifar10"
+    device: str = "auto"
+    precision: str = "auto"
+
+
+class TrainingParameters(Parameters):
+    """Those of a notebook that trains or reads trainings: data, a target class and a recipe, as in the quick preset."""
+
     train_size: int = 10_000
     target: int = 0
     released: bool = False
     include_target: bool = False
-    device: str = "auto"
-    precision: str = "auto"
     monitor_images: int = 2_000
 
     def recipe(self) -> Recipe:
@@ -35,7 +40,7 @@ class Parameters(BaseModel):
         return Recipe(**{name: getattr(self, name) for name in _TYPES})
 
 
-class PoisonedSet(Parameters):
+class PoisonedSet(TrainingParameters):
     """Those of a notebook about one poisoned training set."""
 
     attack: str = "badnets"
@@ -50,7 +55,7 @@ class PoisonedSet(Parameters):
         return {"rate": self.poison_rate, **{name: getattr(self, name) for name in same}, **own}
 
 
-class ManyAttacks(Parameters):
+class ManyAttacks(TrainingParameters):
     """Those of a notebook that compares attacks, each with its own default settings and rate, over seeds."""
 
     attack_names: str = " ".join(attacks.ATTACKS)
@@ -76,6 +81,14 @@ class ManyAttacks(Parameters):
         return check("run", shared | own)
 
 
+class SweepParameters(Parameters):
+    """Those of the notebook about sweeps."""
+
+    dataset: str = "digits"
+    file: str = "smoke.yaml"
+    workers: int = 2
+
+
 def _with_recipe(name: str, base: type[Parameters], **others) -> type[Parameters]:
     fields = {setting: (kind, getattr(QUICK, setting)) for setting, kind in _TYPES.items()}
     return create_model(name, __base__=base, **others, **fields)
@@ -85,6 +98,7 @@ NOTEBOOKS: dict[str, type[Parameters]] = {
     "run": _with_recipe("RunParameters", PoisonedSet, method=(Method, "abl")),
     "loss_gap": _with_recipe("LossGapParameters", PoisonedSet),
     "attacks": _with_recipe("AttacksParameters", ManyAttacks),
+    "sweep": SweepParameters,
 }
 """Notebook -> model of its parameters."""
 
@@ -109,6 +123,8 @@ def defaults(notebook: str, preset: str = "quick") -> dict:
 def changed(notebook: str, preset: str, given: dict) -> dict:
     """The parameters of a preset with those that a user gave; another data set than the preset's is taken whole."""
     values = defaults(notebook, preset)
+    if "train_size" not in values:
+        return values | given
     other = given.get("dataset", values["dataset"]) != values["dataset"]
     return values | ({"train_size": 0} if other else {}) | given
 
@@ -153,11 +169,18 @@ def mistakes(notebook: str, values: dict, *, strict: bool = True) -> list[str]:
 
 
 def _check_values(parameters: Parameters) -> None:
-    parameters.recipe()
     if isinstance(parameters, PoisonedSet):
         _check_poisoning(parameters)
-    else:
+    if isinstance(parameters, ManyAttacks):
         _check_many(parameters)
+    if isinstance(parameters, TrainingParameters):
+        _check_training(parameters)
+    elif parameters.workers < 1:
+        raise UserError(f"workers {parameters.workers} must be at least 1")
+
+
+def _check_training(parameters: TrainingParameters) -> None:
+    parameters.recipe()
     if parameters.train_size < 0:
         raise UserError(f"train_size {parameters.train_size} is negative; 0 takes the whole training set")
     if parameters.monitor_images and parameters.monitor_images < 100:

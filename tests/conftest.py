@@ -67,6 +67,14 @@ def as_users_run_it():
     jaxtyping.config.update("jaxtyping_disable", False)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def cache_root(tmp_path_factory: pytest.TempPathFactory):
+    """A folder of the tests for what attacks train for themselves."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ABLKIT_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def data_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data folder with the digits, shared by the tests of a worker."""

@@ -6,14 +6,21 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ablkit.attacks import badnets, blend, sig
+from ablkit.attacks import badnets, blend, cl, dynamic, sig, trojan
 from ablkit.attacks.craft import Attack, Order, Trigger, parse, settings_of
 from ablkit.data.images import Images
 from ablkit.errors import UserError, unknown
 from ablkit.randomness import numpy_stream
 from ablkit.shapes import Bool, Int64, UInt8, ndarray
 
-ATTACKS: dict[str, Attack] = {"badnets": badnets.ATTACK, "blend": blend.ATTACK, "sig": sig.ATTACK}
+ATTACKS: dict[str, Attack] = {
+    "badnets": badnets.ATTACK,
+    "trojan": trojan.ATTACK,
+    "blend": blend.ATTACK,
+    "dynamic": dynamic.ATTACK,
+    "sig": sig.ATTACK,
+    "cl": cl.ATTACK,
+}
 """Every attack that the kit has, in the order of the paper's Table 1."""
 
 

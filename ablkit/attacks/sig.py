@@ -52,5 +52,5 @@ def craft(order: Order, settings: Settings) -> Crafted:
 
 
 ATTACK = Attack(
-    "SIG", "clean label", "the whole image", "Barni et al. 2019, arXiv 1902.11237", craft, Settings, quick_rate=0.5
+    "SIG", "clean label", "the whole image", "Barni et al. 2019, arXiv 1902.11237", craft, Settings, quick_rate=0.7
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import time
@@ -17,8 +18,10 @@ from ablkit.attacks.craft import Order
 from ablkit.errors import UserError
 from ablkit.files import read_json, write_bytes, write_json
 from ablkit.provenance import package_digest
+from ablkit.randomness import numpy_stream
 from ablkit.shapes import Tensor
 from ablkit.training import hardware, train
+from ablkit.training.abl import CHECKPOINT
 from ablkit.training.inference import predict
 from ablkit.training.recipe import Recipe, recipe
 
@@ -42,7 +45,7 @@ def classifier(order: Order, epochs: int) -> tuple[nn.Module, dict[str, float]]:
             len(rest.classes),
             settings,
             method="none",
-            seed=order.seed,
+            seed=own_seed(order),
             device=order.device,
             precision=order.precision,
             folder=folder,
@@ -80,17 +83,24 @@ def keep(
 
     folder = paths.cache_root() / kind / _key(order, facts, modules)
     path, notes = folder / "tensors.safetensors", folder / "record.json"
-    if not notes.exists():
-        started = time.perf_counter()
-        tensors, record = make(folder)
-        write_bytes(path, save({name: value.cpu().contiguous() for name, value in tensors.items()}))
-        write_json(notes, {**record, f"{kind}_seconds": time.perf_counter() - started})
-        for checkpoint in folder.glob("checkpoint.safetensors"):
-            checkpoint.unlink()
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / ".lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # of two runs that need it at once, one makes it and the other waits
+        if not notes.exists():
+            started = time.perf_counter()
+            tensors, record = make(folder)
+            write_bytes(path, save({name: value.cpu().contiguous() for name, value in tensors.items()}))
+            write_json(notes, {**record, f"{kind}_seconds": time.perf_counter() - started})
+            (folder / CHECKPOINT).unlink(missing_ok=True)
     try:
         return load(path.read_bytes()), read_json(notes)
     except (SafetensorError, OSError) as error:
         raise UserError(f"{path} is damaged ({error}); delete the folder {folder} to make it again") from None
+
+
+def own_seed(order: Order) -> int:
+    """The seed of the attacker's models, so that none starts from the weights of the model that is attacked."""
+    return int(numpy_stream(order.seed, "trigger", 1).integers(1 << 31))
 
 
 def _key(order: Order, facts: dict, modules: tuple[str, ...]) -> str:
@@ -110,6 +120,7 @@ def _recipe(order: Order, epochs: int) -> Recipe:
         model=MODEL,
         batch_size=min(64, max(2, len(order.train) // 4)),
         isolation_epochs=0,
+        cutout_length=0,
         finetune_epochs=epochs,
         finetune_drop_epoch=-(-2 * epochs // 3),
     )

@@ -39,7 +39,9 @@ def read(path: Path) -> list[Job]:
             wrong.update(dict.fromkeys(found))
             if not found:
                 parameters = check(notebook, given)
-                jobs.setdefault(parameters.model_dump_json(), Job(notebook, getattr(parameters, "method", path.stem), parameters))
+                jobs.setdefault(
+                    parameters.model_dump_json(), Job(notebook, getattr(parameters, "method", path.stem), parameters)
+                )
     if wrong:
         raise UserError("\n".join(f"{path}: {mistake}" for mistake in wrong))
     return list(jobs.values())

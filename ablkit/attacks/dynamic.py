@@ -1,0 +1,139 @@
+"""Dynamic (Nguyen & Tran 2020, arXiv 2010.08138): generators make a trigger of its own for every image.
+
+This is the attack's poisoning-only use. The original hands over the classifier that was trained along with the
+generators; here that classifier is thrown away, and the victim trains from scratch on the poisoned images. Nor does
+its training set hold other images' triggers under true labels, as the original's batches do (`p_cross`): the generators
+learned against them, but nothing keeps the victim from taking any trigger for the backdoor. `InputAware.crossed` makes
+the images with which to measure that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from ablkit.attacks import generator, surrogates
+from ablkit.attacks.craft import Attack, Crafted, Order
+from ablkit.attacks.dynamic_training import Settings, mix, sharpen, train
+from ablkit.errors import UserError
+from ablkit.shapes import Tensor, UInt8, ndarray
+from ablkit.training import hardware
+from ablkit.training.inference import predict
+
+_FEWEST = 20
+_CHUNK = 16
+
+
+@dataclass(frozen=True)
+class InputAware:
+    """The trigger: what the generators make of an image, put on that image or on another."""
+
+    generators: Callable[[], tuple[nn.Module, nn.Module]]
+    """Gives the mask's and the pattern's generator, trained at the first call where they have not been before."""
+
+    def __call__(self, images: UInt8[ndarray, "n h w c"]) -> UInt8[ndarray, "n h w c"]:
+        """Each image under its own trigger."""
+        return self.crossed(images, images)
+
+    def crossed(
+        self, images: UInt8[ndarray, "n h w c"], donors: UInt8[ndarray, "n h w c"]
+    ) -> UInt8[ndarray, "n h w c"]:
+        """Each image under the trigger that is made for the donor at its place: x (1 - m(d)) + p(d) m(d), rounded."""
+        masks, patterns = self.trigger_of(donors)
+        place = torch.device("cpu")
+        mixed = mix(surrogates.pixels(images, place), masks, patterns)
+        return surrogates.levels(mixed)
+
+    def trigger_of(self, images: UInt8[ndarray, "n h w c"]) -> tuple[Tensor, Tensor]:
+        """Mask (n 1 h w) and pattern (n c h w) of each image, floats in [0, 1] on the CPU, computed in float32."""
+        networks = self.generators()
+        device = next(networks[0].parameters()).device
+        made = ([], [])
+        for start in range(0, len(images), _CHUNK):
+            chunk = images[start : start + _CHUNK]
+            # Always as many images: the libraries compute batches of other sizes in other orders.
+            filled = np.concatenate([chunk, np.zeros((_CHUNK - len(chunk), *images.shape[1:]), np.uint8)])
+            with torch.inference_mode():
+                x = surrogates.pixels(filled, device).contiguous(memory_format=torch.channels_last)
+                for outputs, network in zip(made, networks, strict=True):
+                    outputs.append(network(x)[: len(chunk)].cpu())
+        height, width, channels = images.shape[1:]
+        masks = torch.cat([torch.empty(0, 1, height, width), *made[0]])
+        return sharpen(masks), torch.cat([torch.empty(0, channels, height, width), *made[1]])
+
+
+def craft(order: Order, settings: Settings) -> Crafted:
+    """Put its own trigger on each chosen image; the trigger at test time is the same function.
+
+    The generators are trained on nine tenths of the clean training set, whatever the chosen images; the record is
+    measured with their own classifier on the last tenth. Without a chosen image nothing is trained before the trigger
+    is asked for. Training is repeatable bit for bit on a CPU; on a GPU the gradient of the bilinear upsampling is
+    summed in no fixed order.
+
+    Raises UserError for fewer than 20 training images.
+    """
+    if not len(order.chosen):
+        return Crafted(order.images, InputAware(cache(lambda: _trained(order, settings)[0])))
+    generators, record = _trained(order, settings)
+    trigger = InputAware(lambda: generators)
+    return Crafted(trigger(order.images), trigger, record, _pictures(trigger, order.images[:1]))
+
+
+def _trained(order: Order, settings: Settings) -> tuple[tuple[nn.Module, nn.Module], dict[str, float]]:
+    if len(order.train) < _FEWEST:
+        raise UserError(
+            f"the dynamic attack trains generators on the training set, but {len(order.train)} images are too few;"
+            f" give at least {_FEWEST}"
+        )
+    held_out = np.arange(len(order.train)) % 10 == 9
+    rest, held = (order.train.take(np.flatnonzero(part)) for part in (~held_out, held_out))
+
+    def make(folder: Path) -> tuple[dict[str, Tensor], dict[str, float]]:
+        networks = train(order, rest, settings, folder)
+        classifier = networks.pop("classifier")
+        trigger = InputAware(lambda: tuple(networks.values()))
+        others = held.labels != order.target
+
+        def share(images: np.ndarray, labels: np.ndarray | int) -> float:
+            return float((predict(classifier, images, order.precision) == labels).mean()) if len(images) else 0.0
+
+        record = {
+            "surrogate_accuracy": share(held.images, held.labels),
+            "surrogate_attack_success_rate": share(trigger(held.images[others]), order.target),
+            "surrogate_cross_accuracy": share(trigger.crossed(held.images, np.roll(held.images, 1, 0)), held.labels),
+            "mask_density": float(trigger.trigger_of(held.images)[0].mean()),
+        }
+        tensors = {f"{name}/{key}": v for name, network in networks.items() for key, v in network.state_dict().items()}
+        return tensors, record
+
+    facts = {"settings": vars(settings), "target": order.target}
+    code = (f"attacks/{name}.py" for name in ("dynamic", "dynamic_training", "generator", "epochs"))
+    tensors, record = surrogates.keep("dynamic", order, facts, make, *code)
+    place = hardware.choose(order.device, order.precision)
+    channels = order.train.images.shape[3]
+    networks = []
+    for name, outputs in (("masks", 1), ("patterns", channels)):
+        network = generator.Generator(channels, outputs, settings.width)
+        network.load_state_dict({k.removeprefix(f"{name}/"): v for k, v in tensors.items() if k.startswith(f"{name}/")})
+        networks.append(place.place(network).eval())
+    return tuple(networks), record
+
+
+def _pictures(trigger: InputAware, image: UInt8[ndarray, "1 h w c"]) -> dict[str, ndarray]:
+    """What the trigger of one image is made of."""
+    masks, patterns = trigger.trigger_of(image)
+    return {
+        "an image": image[0],
+        "its mask": surrogates.levels(masks.expand_as(patterns))[0],
+        "its pattern": surrogates.levels(patterns)[0],
+        "with its trigger": trigger(image)[0],
+    }
+
+
+ATTACK = Attack("Dynamic", "dirty label", "a few pixels", "Nguyen & Tran 2020, arXiv 2010.08138", craft, Settings)

@@ -1,0 +1,236 @@
+"""The input-aware attack: sparse masks, a trigger for each image that works on no other, and no epoch trained twice."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from conftest import toy
+
+from ablkit import attacks
+from ablkit.attacks import dynamic, epochs, surrogates
+from ablkit.attacks.craft import Crafted, Order
+from ablkit.attacks.dynamic_training import Settings, diversity, excess, mix, sharpen
+from ablkit.attacks.generator import Generator, build
+from ablkit.errors import UserError
+from ablkit.shapes import Tensor
+
+TINY = Settings(mask_epochs=2, epochs=2, width=2)
+
+
+def craft(settings: Settings = TINY, *, number: int = 100, chosen: int = 5, seed: int = 0) -> Crafted:
+    """The attack on a toy set, target class 0, of which images of other classes are chosen."""
+    train = toy(number, 1)
+    order = Order(train, np.flatnonzero(train.labels)[:chosen], 0, seed, False, "cpu", "fp32")
+    return dynamic.craft(order, settings)
+
+
+def noise(*shape: int) -> Tensor:
+    return torch.rand(shape, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("size", [1, 5, 8, 13, 32])
+def test_a_generator_makes_something_as_large_as_the_image_between_0_and_1(size):
+    with torch.inference_mode():
+        made = build(3, 2, 2, 0, 0).eval()(noise(4, 3, size, size))
+    assert made.shape == (4, 2, size, size)
+    assert ((made > 0) & (made < 1)).all()
+
+
+def test_the_generator_of_width_32_has_the_layers_of_the_paper():
+    convolutions = [m for m in Generator(3, 3, 32).modules() if isinstance(m, torch.nn.Conv2d)]
+    shapes = [(m.in_channels, m.out_channels) for m in convolutions]
+    down = [(3, 32), (32, 32), (32, 64), (64, 64), (64, 128), (128, 128)]
+    up = [(128, 128), (128, 64), (64, 64), (64, 32), (32, 32), (32, 3)]
+    assert shapes == [*down, (128, 128), *up]
+
+
+def test_sharp_masks_are_near_0_or_1():
+    sharp = sharpen(torch.tensor([0.2, 0.4, 0.5, 0.6, 0.8]).view(5, 1, 1, 1)).flatten()
+    assert torch.allclose(sharp, torch.tensor([0.0, 0.018, 0.5, 0.982, 1.0]), atol=1e-3)
+
+
+def test_a_mask_of_zeros_leaves_the_image_and_one_of_ones_leaves_the_pattern():
+    image, pattern = noise(2, 3, 4, 4), 1 - noise(2, 3, 4, 4)
+    assert torch.equal(mix(image, torch.zeros(2, 1, 4, 4), pattern), image)
+    assert torch.equal(mix(image, torch.ones(2, 1, 4, 4), pattern), pattern)
+
+
+def test_diversity_is_the_ratio_of_distances_and_high_where_outputs_are_alike():
+    images = noise(4, 3, 6, 6)
+    assert diversity(images, images).item() == pytest.approx(1, abs=1e-5)
+    assert diversity(images, images / 2).item() == pytest.approx(2, abs=1e-5)
+    assert diversity(images, torch.zeros(4, 3, 6, 6)).item() > 1000
+
+
+def test_diversity_has_a_gradient_where_outputs_are_equal():
+    made = torch.zeros(2, 1, 4, 4, requires_grad=True)
+    diversity(noise(2, 3, 4, 4), made).backward()
+    assert torch.isfinite(made.grad).all()
+    # The twin: the root of a mean of squares has none.
+    ((made - made.roll(1, 0)) ** 2).mean().sqrt().backward()
+    assert made.grad.isnan().any()
+
+
+def test_only_what_lies_above_the_density_is_penalised():
+    assert excess(torch.full((2, 1, 3, 3), 0.03), 0.032).item() == 0
+    assert excess(torch.full((2, 1, 3, 3), 0.532), 0.032).item() == pytest.approx(0.5)
+
+
+@pytest.fixture(scope="module")
+def tiny() -> Crafted:
+    return craft()
+
+
+def test_every_image_has_a_trigger_of_its_own(tiny):
+    images = toy(4, 2).images
+    masks, patterns = tiny.trigger.trigger_of(images)
+    assert not torch.equal(masks[0], masks[1])
+    assert not torch.equal(patterns[0], patterns[1])
+    # The twin: the same image always has the same.
+    again = tiny.trigger.trigger_of(images[[0, 0]])
+    assert torch.equal(again[1][0], again[1][1])
+
+
+def test_a_crossed_trigger_is_the_donors(tiny):
+    images, donors = toy(4, 2).images, toy(4, 3).images
+    masks, patterns = tiny.trigger.trigger_of(donors)
+    expected = images * (1 - masks.permute(0, 2, 3, 1).numpy())
+    expected += 255 * (masks * patterns).permute(0, 2, 3, 1).numpy()
+    assert np.abs(tiny.trigger.crossed(images, donors) - expected).max() <= 0.501
+    assert np.array_equal(tiny.trigger.crossed(images, images), tiny.trigger(images))
+    assert not np.array_equal(tiny.trigger.crossed(images, donors), tiny.trigger(images))
+
+
+@pytest.mark.parametrize("number", [1, 3, 16, 17, 40])
+def test_the_number_of_images_at_once_does_not_matter(tiny, number):
+    images = toy(40, 5).images
+    together = tiny.trigger.trigger_of(images)
+    first = tiny.trigger.trigger_of(images[:number])
+    assert all(torch.equal(a[:number], b) for a, b in zip(together, first, strict=True))
+
+
+def test_pictures_show_what_the_first_image_gets(tiny):
+    assert np.array_equal(tiny.pictures["with its trigger"], tiny.images[0])
+    assert not np.array_equal(tiny.pictures["an image"], tiny.images[0])
+    assert {picture.shape for picture in tiny.pictures.values()} == {(16, 16, 3)}
+
+
+def test_the_norm_makes_masks_sparse():
+    sparse, dense = (craft(replace(TINY, mask_epochs=8, lambda_norm=x), number=400).record for x in (100.0, 0.0))
+    assert sparse["mask_density"] < 0.15
+    assert dense["mask_density"] > 0.3
+
+
+def test_a_trigger_works_on_its_own_image_and_on_no_other():
+    settings = Settings(mask_epochs=8, epochs=16, width=4, p_cross=0.2, p_attack=0.2)
+    own = craft(settings, number=1000).record
+    assert own["surrogate_attack_success_rate"] > 0.8
+    assert own["surrogate_cross_accuracy"] > own["surrogate_accuracy"] - 0.25
+    # The twin: without the loss of crossed triggers any image's trigger works on all.
+    free = craft(replace(settings, p_cross=0.0), number=1000).record
+    assert free["surrogate_cross_accuracy"] < free["surrogate_accuracy"] / 2
+
+
+class Killed(Exception):
+    pass
+
+
+def cached(root) -> dict[str, bytes]:
+    """The generators of each cache folder."""
+    return {path.parent.name: path.read_bytes() for path in root.rglob("tensors.safetensors")}
+
+
+@pytest.mark.parametrize("finished", [1, 3])
+def test_a_killed_training_goes_on_as_if_nothing_had_happened(finished, monkeypatch, tmp_path):
+    def run(name: str) -> bytes:
+        monkeypatch.setenv("ABLKIT_CACHE", str(tmp_path / name))
+        craft()
+        (generators,) = cached(tmp_path / name).values()
+        return generators
+
+    def killed(name: str) -> None:
+        save = epochs.save
+
+        def save_and_die(path, epoch, parts):
+            save(path, epoch, parts)
+            if epoch == finished:
+                raise Killed
+
+        with monkeypatch.context() as patch, pytest.raises(Killed):
+            patch.setattr(epochs, "save", save_and_die)
+            run(name)
+
+    whole = run("whole")
+    killed("resumed")
+    assert run("resumed") == whole
+    assert not list((tmp_path / "resumed").rglob("checkpoint.safetensors"))
+    # The twin: without the optimisers' state it would have become another attack.
+    killed("forgetful")
+    (checkpoint,) = (tmp_path / "forgetful").rglob("checkpoint.safetensors")
+    forget_optimisers(checkpoint)
+    assert run("forgetful") != whole
+
+
+def forget_optimisers(checkpoint) -> None:
+    from safetensors import safe_open
+    from safetensors.torch import save_file
+
+    with safe_open(checkpoint, "pt") as file:
+        kept = {name: file.get_tensor(name) for name in file.keys() if "/optimiser/" not in name}  # noqa: SIM118
+        metadata = file.metadata()
+    save_file(kept, checkpoint, metadata)
+
+
+def test_a_damaged_checkpoint_is_said_in_one_line(tmp_path):
+    path = tmp_path / "checkpoint.safetensors"
+    path.write_bytes(b"no tensors")
+    with pytest.raises(UserError, match=r"checkpoint .* is damaged .*; delete it"):
+        epochs.load(path, {})
+
+
+def test_generators_are_trained_once_whatever_is_chosen(monkeypatch):
+    first = craft(chosen=5)
+
+    def train(*_):
+        raise AssertionError("trained again")
+
+    monkeypatch.setattr(dynamic, "train", train)
+    assert np.array_equal(craft(chosen=9).images[:5], first.images)
+    with pytest.raises(AssertionError, match="trained again"):
+        craft(seed=9)
+
+
+def test_without_a_chosen_image_nothing_is_trained_before_the_trigger_is_asked_for(monkeypatch):
+    asked = []
+    keep = surrogates.keep
+    monkeypatch.setattr(surrogates, "keep", lambda *arguments: asked.append(1) or keep(*arguments))
+    nothing = craft(chosen=0)
+    assert not asked
+    images = toy(3, 4).images
+    assert np.array_equal(nothing.trigger(images), craft(chosen=5).trigger(images))
+    assert asked
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"p_attack": 0.0}, "p_attack 0.0 must be above 0 and together with p_cross 0.1 below 1"),
+        ({"p_attack": 0.5, "p_cross": 0.5}, "p_attack 0.5 must be above 0 and together with p_cross 0.5 below 1"),
+        ({"epochs": 0}, "epochs 0 must be a finite number of at least 1"),
+        ({"lambda_div": -1.0}, "lambda_div -1.0 must be a finite number of at least 0"),
+        ({"lambda_norm": float("inf")}, "lambda_norm inf must be a finite number of at least 0"),
+    ],
+)
+def test_settings_that_make_no_sense_are_said_in_one_line(settings, message):
+    with pytest.raises(UserError) as error:
+        Settings(**settings)
+    assert str(error.value).startswith(message)
+    assert "\n" not in str(error.value)
+
+
+def test_too_few_images_are_said_in_one_line():
+    with pytest.raises(UserError, match="but 19 images are too few; give at least 20"):
+        attacks.poison(toy(19, 0), "dynamic", rate=0.2, device="cpu", precision="fp32")

@@ -1,0 +1,245 @@
+"""Sweeps: what a file asks for, where its runs go, and what becomes of those that fail."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from ablkit import execute, jobs
+from ablkit.cli import main
+from ablkit.errors import UserError
+from ablkit.sweep import file, local, slots
+from ablkit.sweep.board import Board
+
+SWEEPS = Path(__file__).parents[1] / "notebooks" / "sweeps"
+TINY = """
+notebook: run
+preset: smoke
+params: {{train_size: 200}}
+grid:
+  seed: {seeds}
+"""
+# What a finished notebook leaves, without the seconds that importing torch takes.
+TRIVIAL = """
+import json, os, pathlib, time
+pathlib.Path(os.environ["ABLKIT_RUN_FOLDER"], "metrics.pending.json").write_text(json.dumps({"seed_seen": seed}))
+"""
+
+
+def write(tmp_path: Path, text: str) -> Path:
+    (tmp_path / "sweep.yaml").write_text(text)
+    return tmp_path / "sweep.yaml"
+
+
+@pytest.fixture
+def cells(folders, tmp_path, monkeypatch):
+    """Replace run.ipynb by a notebook of the parameters cell and the given ones."""
+
+    def use(*sources: str) -> None:
+        made = nbformat.read(SWEEPS.parent / "run.ipynb", as_version=4)
+        made.cells = [cell for cell in made.cells if cell.id == "parameters"]
+        made.cells += [nbformat.v4.new_code_cell(source, id=f"cell-{i}") for i, source in enumerate(sources, 1)]
+        nbformat.write(made, tmp_path / "own.ipynb")
+        for module in (execute, jobs):
+            monkeypatch.setattr(module, "path_of", lambda name: tmp_path / "own.ipynb")
+
+    return use
+
+
+def run(path: Path, workers: int = 2, **options) -> tuple[dict, str]:
+    wanted, stream = file.read(path), io.StringIO()
+    room = slots.make(wanted, workers)
+    return local.run(wanted, room, Board(wanted, len(room), stream), **options), stream.getvalue()
+
+
+def test_a_file_is_the_product_of_its_grid_with_each_case(tmp_path):
+    text = "notebook: run\nparams: {gamma: 0.4}\ngrid: {seed: [0, 1], method: [none, abl]}\n"
+    text += "cases: [{attack: badnets}, {attack: sig, poison_rate: 0.5}]\n"
+    wanted = [job.parameters for job in file.read(write(tmp_path, text))]
+    assert len(wanted) == 8
+    assert {p.gamma for p in wanted} == {0.4}
+    assert {(p.attack, p.poison_rate) for p in wanted} == {("badnets", 0.1), ("sig", 0.5)}
+    assert len({(p.attack, p.seed, p.method) for p in wanted}) == 8
+
+
+def test_what_is_asked_for_twice_is_run_once(tmp_path):
+    assert len(file.read(write(tmp_path, TINY.format(seeds=[0, 1, 0])))) == 2
+
+
+def test_all_mistakes_are_told_at_once_with_the_nearest_names(tmp_path, capsys, folders):
+    text = "notebook: run\npreset: smoke\nparams: {gama: 1.0}\n"
+    text += "grid: {seed: [0, 1.5], attack: [badnets, badnet], attack_settings: ['', 'varant=grid']}\n"
+    assert main(["sweep", str(write(tmp_path, text))]) == 2
+    told = capsys.readouterr().err
+    for mistake in (
+        "'gama' is no parameter of run; did you mean 'gamma'?",
+        "parameter seed of run: input should be a valid integer, got 1.5",
+        "'badnet' is no attack; did you mean 'badnets'?",
+        "'varant' is no setting of badnets; did you mean 'variant'?",
+    ):
+        assert told.count(mistake) == 1
+    assert not folders.exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("params: {}", "is no sweep; write 'notebook: run'"),
+        ("notebook: rnu", "'rnu' is no notebook; did you mean 'run'?"),
+        ("notebook: run\ngird: {}", "'gird' is no part of a sweep"),
+        ("notebook: run\ngrid: {seed: 3}", "seed in grid must be a list of values, got 3"),
+        ("notebook: run\ngrid: []\ncases: 3", "cases must be a list"),
+        ("notebook: run\ncases: [3]", "each case must map names to values"),
+        ("notebook: [", "cannot be read as YAML"),
+    ],
+)
+def test_a_file_of_another_form_is_refused(tmp_path, text, message):
+    with pytest.raises(UserError) as error:
+        file.read(write(tmp_path, text))
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize("path", sorted(SWEEPS.glob("[!k]*.yaml")), ids=lambda path: path.stem)
+def test_the_sweeps_of_the_repository_are_valid(path):
+    assert len(file.read(path)) >= 4
+
+
+def test_shards_share_all_runs_among_them(tmp_path, folders):
+    wanted = file.read(write(tmp_path, TINY.format(seeds=list(range(20)))))
+    parts = [slots.shard(wanted, f"{i}/3") for i in range(3)]
+    assert sorted(job.folder.name for part in parts for job in part) == sorted(job.folder.name for job in wanted)
+    assert all(0 < len(part) < 20 for part in parts)
+    slurm = {"SLURM_ARRAY_TASK_ID": "5", "SLURM_ARRAY_TASK_MIN": "4", "SLURM_ARRAY_TASK_COUNT": "3"}
+    assert slots.shard(wanted, None, slurm) == parts[1]
+    assert slots.shard(wanted, None, {"JOB_COMPLETION_INDEX": "2", "ABLKIT_SHARDS": "3"}) == parts[2]
+    assert slots.shard(wanted, None, {}) == wanted
+
+
+@pytest.mark.parametrize("text", ["3/3", "1", "a/b", "-1/2"])
+def test_a_shard_of_another_form_is_refused(text):
+    with pytest.raises(UserError, match="must be i/n with i from 0 to n - 1"):
+        slots.shard([], text)
+
+
+def test_slots_share_the_cores_and_gpus(monkeypatch):
+    monkeypatch.setattr(slots, "cores", lambda: 8)
+    assert [slot.environment["OMP_NUM_THREADS"] for slot in slots.make([], 3)] == ["2", "2", "2"]
+    with pytest.raises(UserError, match="there is none here"):
+        slots.make([], per_gpu=2)
+    monkeypatch.setattr(slots.torch.cuda, "device_count", lambda: 2)
+    gpu = type("Properties", (), {"total_memory": 10 * 2**30})
+    monkeypatch.setattr(slots.torch.cuda, "get_device_properties", lambda index: gpu)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    used = [slot.environment["CUDA_VISIBLE_DEVICES"] for slot in slots.make([], per_gpu=2)]
+    assert used == ["0", "1", "0", "1"]
+
+
+def test_more_runs_than_fit_a_gpu_are_refused(tmp_path, folders, monkeypatch):
+    (job,) = file.read(write(tmp_path, TINY.format(seeds=[0])))
+    job.folder.mkdir(parents=True)
+    (job.folder / "metrics.json").write_text("{}")
+    (job.folder / "params.json").write_text(json.dumps({"parameters": job.parameters.model_dump()}))
+    (job.folder / "env.json").write_text(json.dumps({"device": "cuda", "peak_memory_bytes": 4 * 2**30}))
+    slots._check_memory([job], 2, 10 * 2**30)
+    with pytest.raises(UserError, match=r"--per-gpu 3 needs 12.0 GiB .* the GPU has 10.0; use at most 2"):
+        slots._check_memory([job], 3, 10 * 2**30)
+
+
+def test_a_sweep_runs_what_is_missing_and_nothing_twice(cells, tmp_path, folders):
+    cells(TRIVIAL)
+    path = write(tmp_path, TINY.format(seeds=[0, 1, 2]))
+    failed, told = run(path)
+    assert failed == {}
+    assert told.count("started") == 3
+    seen = {json.loads(p.read_text())["seed_seen"] for p in folders.glob("run/*/metrics.json")}
+    assert seen == {0, 1, 2}
+    failed, told = run(write(tmp_path, TINY.format(seeds=[0, 1, 2, 3])))
+    assert told.count("done before") == 3
+
+
+def test_a_failing_run_is_tried_once_more_alone_and_then_listed_with_its_cell(cells, tmp_path, capsys):
+    cells("print('before')", "assert seed != 1, 'seed one'", TRIVIAL)
+    path = write(tmp_path, TINY.format(seeds=[0, 1, 2]))
+    assert main(["sweep", str(path), "--workers", "2"]) == 1
+    told = capsys.readouterr().out
+    assert told.count("cell cell-2: AssertionError: seed one") == 3  # twice as it happened, once at the end
+    assert "1 failed; once more, each alone" in told
+    assert "| before" in told
+    assert "2 done, 0 running, 1 failed" in told
+
+
+def test_a_run_that_fails_by_chance_is_done_at_the_second_try(cells, tmp_path):
+    flag = tmp_path / "flag"
+    once = f"import pathlib\nf = pathlib.Path({str(flag)!r})\nx = f.exists()\nf.touch()\nassert seed != 1 or x"
+    cells(once, TRIVIAL)
+    flag.unlink(missing_ok=True)
+    failed, told = run(write(tmp_path, TINY.format(seeds=[1])))
+    assert failed == {}
+    assert "once more, each alone" in told
+
+
+def test_a_run_that_another_sweep_has_in_hand_is_waited_for(cells, tmp_path):
+    cells("import time; time.sleep(3)", TRIVIAL)
+    path = write(tmp_path, TINY.format(seeds=[0]))
+    told: list[str] = []
+    threads = [threading.Thread(target=lambda: told.append(run(path)[1])) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+        time.sleep(1)
+    for thread in threads:
+        thread.join()
+    assert sorted("another process has it in hand" in text for text in told) == [False, True]
+    assert sum("done before" in text for text in told) == 1
+
+
+def test_each_run_gets_its_share_of_the_threads(cells, tmp_path, folders, monkeypatch):
+    monkeypatch.setattr(slots, "cores", lambda: 6)
+    cells(TRIVIAL.replace("seed}", "os.environ['OMP_NUM_THREADS']}"))
+    run(write(tmp_path, TINY.format(seeds=[0, 1])), workers=2)
+    assert [json.loads(p.read_text())["seed_seen"] for p in folders.glob("run/*/metrics.json")] == ["3", "3"]
+
+
+def test_a_dry_run_starts_nothing(cells, tmp_path, folders, capsys):
+    cells(TRIVIAL)
+    assert main(["sweep", str(write(tmp_path, TINY.format(seeds=[0, 1]))), "--dry-run"]) == 0
+    assert capsys.readouterr().out.count("missing") == 2
+    assert not folders.exists()
+
+
+def test_ctrl_c_leaves_no_process_and_no_failure(tmp_path, folders):
+    import psutil
+
+    path = write(tmp_path, TINY.format(seeds=[0, 1]))
+    child = subprocess.Popen([sys.executable, "-m", "ablkit.cli", "sweep", str(path)], stderr=subprocess.PIPE)
+    until = time.monotonic() + 120
+    while not list(folders.glob("run/*/env.json")) and time.monotonic() < until:
+        time.sleep(0.1)
+    tree = psutil.Process(child.pid).children(recursive=True)
+    assert len(tree) >= 2
+    child.send_signal(2)
+    _, told = child.communicate(timeout=60)
+    assert child.returncode == 130
+    assert b"the same command goes on from here" in told
+    _, alive = psutil.wait_procs(tree, timeout=10)
+    assert alive == []
+    assert not list(folders.rglob("failure.json"))
+
+
+def test_ray_runs_the_same_folders_on_several_workers(tmp_path, folders, capsys):
+    os.environ.pop("RAY_ADDRESS", None)
+    path = write(tmp_path, TINY.format(seeds=[0, 1]))
+    assert main(["sweep", str(path), "--ray", "local"]) == 0
+    assert "2 done, 0 running, 0 failed" in capsys.readouterr().out
+    assert len(list(folders.glob("run/*/metrics.json"))) == 2
+    # The same sweep without Ray finds its runs done.
+    assert main(["sweep", str(path)]) == 0
+    assert "2 runs, 2 of them done" in capsys.readouterr().out
