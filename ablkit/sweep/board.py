@@ -6,7 +6,7 @@ import json
 import sys
 import threading
 import time
-from typing import TextIO
+from io import TextIOBase
 
 from ablkit.jobs import Job
 
@@ -14,7 +14,7 @@ from ablkit.jobs import Job
 class Board:
     """The states of a sweep's jobs; safe to use from several threads."""
 
-    def __init__(self, jobs: list[Job], slots: int, stream: TextIO | None = None) -> None:
+    def __init__(self, jobs: list[Job], slots: int, stream: TextIOBase | None = None) -> None:
         self.jobs, self.slots, self.stream = jobs, slots, stream or sys.stdout
         self.started: dict[Job, float] = {}
         self.taken: list[float] = []
