@@ -206,7 +206,7 @@ def test_training_on_adversarial_examples_takes_their_sting():
     [
         ({"eps": -1.0}, "eps -1.0 must be a finite number of at least 0"),
         ({"surrogate_epochs": 0}, "surrogate_epochs 0 must be a finite number of at least 1"),
-        ({"patch": "corners"}, "'corners' is no patch of cl; did you mean 'corner'?"),
+        ({"patch": "corners"}, "'corners' is no patch of cl; did you mean 'corner' or 'four_corners'?"),
         ({"surrogate": "robust"}, "'robust' is no surrogate of cl"),
     ],
 )

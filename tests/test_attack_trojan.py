@@ -122,6 +122,7 @@ def test_the_record_shows_what_the_patch_does():
     assert record["activation_after"] > record["activation_before"]
     assert record["activation_stamped_images"] != record["activation_clean_images"]
     assert record["trigger_steps"] == 30
+    assert record["target_value"] == 100
     assert {"surrogate_accuracy", "classifier_seconds", "trojan_seconds"} <= record.keys()
     untouched = poison(steps=0).record
     assert untouched["activation_after"] == untouched["activation_before"]

@@ -34,8 +34,8 @@ def start(file: Path, root: Path, before=None) -> subprocess.Popen:
     """The real command in a process of its own."""
     command = [sys.executable, "-m", "ablkit.cli", "sweep", str(file), "--workers", "2"]
     environment = {**os.environ, "ABLKIT_RUNS": str(root), "ABLKIT_DRILL": str(root)}
-    log = open(file.with_name(f"{root.name}.log"), "a")  # noqa: SIM115 (the child's, closed when it ends)
-    return subprocess.Popen(command, env=environment, stdout=log, stderr=log, preexec_fn=before)
+    with open(file.with_name(f"{root.name}.log"), "a") as log:
+        return subprocess.Popen(command, env=environment, stdout=log, stderr=log, preexec_fn=before)
 
 
 def of_the_drill(root: Path) -> list[psutil.Process]:

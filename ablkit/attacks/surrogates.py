@@ -121,6 +121,7 @@ def _recipe(order: Order, epochs: int) -> Recipe:
         batch_size=min(64, max(2, len(order.train) // 4)),
         isolation_epochs=0,
         cutout_length=0,
+        isolation_rate=0.5,  # of no use here, but checked: it must select an image of the smallest set
         finetune_epochs=epochs,
         finetune_drop_epoch=-(-2 * epochs // 3),
     )

@@ -148,7 +148,7 @@ def craft(order: Order, settings: Settings) -> Crafted:
 
     The record has the activation of the units, as a mean over them: `activation_before` and `activation_after` on the
     grey image with the noise and with the patch, `activation_clean_images` and `activation_stamped_images` over 512
-    training images; `trigger_steps`; the surrogate's accuracy and seconds; and `trojan_seconds`.
+    training images; `target_value`; `trigger_steps`; the surrogate's accuracy and seconds; and `trojan_seconds`.
     """
     shape = order.train.images.shape[1:]
     where = place(shape, settings)
@@ -169,7 +169,11 @@ def craft(order: Order, settings: Settings) -> Crafted:
             "stamped_images": stamp(images, patch, where),
         }
         record = {f"activation_{name}": _mean_activation(model, images, units) for name, images in seen.items()}
-        return {"patch": torch.tensor(patch), "units": units}, {"trigger_steps": float(steps), **record}
+        return {"patch": torch.tensor(patch), "units": units}, {
+            "target_value": settings.target_value,
+            "trigger_steps": float(steps),
+            **record,
+        }
 
     tensors, record = surrogates.keep("trojan", order, {"settings": asdict(settings)}, make, "attacks/trojan.py")
     patch = tensors["patch"].numpy()

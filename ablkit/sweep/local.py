@@ -13,7 +13,7 @@ from ablkit.errors import UserError
 from ablkit.execute import Busy, RunFailed, execute, kill_tree
 from ablkit.jobs import Job
 from ablkit.sweep.board import Board
-from ablkit.sweep.slots import Slot, alone
+from ablkit.sweep.slots import Slot
 from ablkit.training.checkpoint import drop_damaged
 
 
@@ -26,10 +26,11 @@ def run(jobs: list[Job], slots: list[Slot], board: Board, timeout: float | None 
     """
     failed, elsewhere = _pass(jobs, slots, board, timeout)
     if failed:
+        # With as many threads as before: another number would round differently, and give another result.
         print(f"{len(failed)} failed; once more, each alone", file=board.stream, flush=True)
         for job in failed:
             drop_damaged(job.folder)
-        failed, held = _pass(list(failed), alone(slots), board, timeout)
+        failed, held = _pass(list(failed), slots[:1], board, timeout)
         elsewhere += held
     while elsewhere:
         time.sleep(1)

@@ -50,11 +50,6 @@ def make(jobs: list[Job], workers: int = 1, per_gpu: int = 0) -> list[Slot]:
     ]
 
 
-def alone(slots: list[Slot]) -> list[Slot]:
-    """One slot that has the machine, or its first GPU, for itself."""
-    return [Slot("alone", {**slots[0].environment, **_threads(1)})]
-
-
 def shard(jobs: list[Job], text: str | None, environment: Mapping[str, str] = os.environ) -> list[Job]:
     """The jobs that belong to shard `i/n`: each key belongs to one, so shards need not know of each other.
 
