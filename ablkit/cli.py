@@ -92,8 +92,8 @@ def _parser() -> argparse.ArgumentParser:
     attack_list = commands.add_parser("attacks", help="list the attacks: kind, paper, what a rate counts, settings")
     attack_list.set_defaults(command=_attacks)
 
-    bench = commands.add_parser("bench", help="images/s beside a conventional pipeline, in one process")
-    bench.add_argument("what", nargs="?", choices=("training", "attacks"), default="training")
+    bench = commands.add_parser("bench", help="speed of training beside a conventional pipeline")
+    bench.add_argument("what", nargs="?", choices=("training", "attacks", "sweeps"), default="training")
     bench.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
     bench.add_argument("--device", default="auto")
     bench.add_argument("--precision", default="auto")
@@ -196,12 +196,14 @@ def _attacks(options: argparse.Namespace) -> None:
 
 
 def _bench(options: argparse.Namespace) -> None:
-    from ablkit.bench import attacks, bench
+    from ablkit.bench import attacks, sweeps, training
 
     if options.what == "attacks":
-        attacks(options.json)
+        attacks.bench(options.json)
+    elif options.what == "sweeps":
+        sweeps.bench(options.json)
     else:
-        bench(options.device, options.precision, options.json)
+        training.bench(options.device, options.precision, options.json)
 
 
 if __name__ == "__main__":

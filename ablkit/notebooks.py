@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ablkit.errors import UserError, unknown
 from ablkit.parameters import NOTEBOOKS
-from ablkit.paths import project
+from ablkit.paths import notebooks_root
 
 TYPES = {"int": int, "float": float, "bool": bool, "str": str}
 
@@ -31,7 +31,7 @@ def path_of(notebook: str) -> Path:
     """The file of a notebook; raises UserError for an unknown name or outside a clone."""
     if notebook not in NOTEBOOKS:
         raise unknown("notebook", notebook, NOTEBOOKS)
-    path = project() / "notebooks" / f"{notebook}.ipynb"
+    path = notebooks_root() / f"{notebook}.ipynb"
     if not path.exists():
         raise UserError(f"{path} does not exist; the notebooks come with a clone of the repository")
     return path

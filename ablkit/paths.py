@@ -12,6 +12,11 @@ def project() -> Path:
     return clone if (clone / "notebooks").is_dir() else Path.cwd()
 
 
+def notebooks_root() -> Path:
+    """The folder of the notebooks; ABLKIT_NOTEBOOKS names another, for changed copies of them."""
+    return Path(os.environ.get("ABLKIT_NOTEBOOKS") or project() / "notebooks").resolve()
+
+
 def data_root() -> Path:
     """The folder that holds one prepared folder for each data set."""
     return Path(os.environ.get("ABLKIT_DATA") or project() / "data").resolve()

@@ -7,7 +7,8 @@ import json
 import numpy as np
 import torch
 
-from ablkit import bench
+from ablkit.bench import attacks, sweeps
+from ablkit.bench import training as bench
 from ablkit.training import hardware
 
 
@@ -22,6 +23,24 @@ def test_the_benchmark_writes_rates_and_ratios(folders, tmp_path, monkeypatch, c
         assert figures[phase]["images_per_second"] > 0
         assert phase in printed
     assert written["environment"]["precision"] == "fp32"
+
+
+def test_the_benchmark_of_attacks_measures_each_closed_form(folders, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(attacks, "ROUNDS", 1)
+    figures = attacks.bench(tmp_path / "bench.json")
+    assert set(figures) == {"(copy)", "badnets", "trojan", "blend", "sig"}
+    assert all(rate > 0 for rate in figures.values())
+    assert json.loads((tmp_path / "bench.json").read_text())["blend"] == figures["blend"]
+    assert capsys.readouterr().out.count("images/s") == 5
+
+
+def test_the_benchmark_of_sweeps_measures_both_sides(folders, tmp_path, capsys):
+    figures = sweeps.bench(tmp_path / "bench.json", count=2)
+    assert figures["overhead_seconds"] == figures["sweep_seconds"] - figures["papermill_seconds"]
+    assert figures["load_2000_seconds"] > 0
+    assert "overhead_seconds" in capsys.readouterr().out
+    # The user's own runs are left alone.
+    assert not folders.exists()
 
 
 def test_the_conventional_pass_computes_the_same_losses():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import statistics
-import time
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
@@ -12,8 +11,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from ablkit import attacks as attack
-from ablkit import data, environment, models, paths, vision
+from ablkit import environment, models, vision
 from ablkit.files import write_json
 from ablkit.randomness import torch_stream
 from ablkit.training import hardware
@@ -27,8 +25,6 @@ ROUNDS = 9
 SIZES = (2048, 640)
 """Images of one round: ours, conventional. Each round takes about as long for the one as for the other."""
 RECIPE = recipe("quick")
-CLOSED_FORM = ("badnets", "blend", "sig")
-"""The attacks whose trigger is a formula."""
 
 
 def bench(device: str = "auto", precision: str = "auto", json_file: Path | None = None) -> dict:
@@ -41,7 +37,7 @@ def bench(device: str = "auto", precision: str = "auto", json_file: Path | None 
     facts = environment.describe(device, precision)
     print(f"{environment.hardware_line(facts)}, {RECIPE.model}, batch {RECIPE.batch_size}")
     many, few = SIZES
-    images, labels = _images(many)
+    images, labels = cifar_images(many)
     phases: dict[str, tuple[Callable, Callable]] = {
         "phase1": (_ours_phase1, _usual_phase1),
         "finetune": (_ours_finetune, _usual_finetune),
@@ -53,7 +49,7 @@ def bench(device: str = "auto", precision: str = "auto", json_file: Path | None 
         fast, slow = ours(place), usual(place)
         pairs = []
         for round_ in range(ROUNDS + 1):
-            pair = _rate(fast, images, labels), _rate(slow, images[:few], labels[:few])
+            pair = rate(fast, images, labels), rate(slow, images[:few], labels[:few])
             if round_:  # the first one warms up
                 pairs.append(pair)
         ratios = [a / b for a, b in pairs]
@@ -70,42 +66,6 @@ def bench(device: str = "auto", precision: str = "auto", json_file: Path | None 
     if json_file:
         write_json(json_file, {**figures, "environment": facts, "rounds": ROUNDS})
     return figures
-
-
-def attacks(json_file: Path | None = None) -> dict:
-    """Print how many images a second the triggers of the closed-form attacks take, on 50,000 images of 32x32 pixels.
-
-    Copying the images alone is the ceiling, and stands first. Returns {attack: images per second}.
-    """
-    images, labels = _images(50_000)
-    classes = tuple(map(str, range(10)))
-    train = data.Images(images[:1_000], labels[:1_000], classes, "bench")
-    triggers: dict[str, Callable] = {"(copy)": np.array}
-    triggers |= {name: attack.poison(train, name, rate=0.1).trigger for name in CLOSED_FORM}
-    figures = {}
-    for name, trigger in triggers.items():
-        rates = [_rate(lambda x, _, change=trigger: change(x), images, labels) for _ in range(ROUNDS)]
-        figures[name] = statistics.median(rates)
-        print(f"{name:<16}{figures[name]:>14,.0f} images/s")
-    if json_file:
-        write_json(json_file, {**figures, "environment": environment.describe("cpu", "fp32"), "rounds": ROUNDS})
-    return figures
-
-
-def _images(n: int) -> tuple[np.ndarray, np.ndarray]:
-    """CIFAR-10's first training images where they are prepared, else random ones: the speed is the same."""
-    if (paths.data_root() / "cifar10" / "meta.json").exists():
-        train, _ = data.load("cifar10")
-        return np.array(train.images[:n]), np.array(train.labels[:n])
-    generator = np.random.default_rng(0)
-    return generator.integers(0, 256, (n, 32, 32, 3), dtype=np.uint8), generator.integers(0, 10, n)
-
-
-def _rate(epoch: Callable, images: np.ndarray, labels: np.ndarray) -> float:
-    """Images per second of one pass that ends with its result on the host."""
-    started = time.perf_counter()
-    epoch(images, labels)
-    return len(labels) / (time.perf_counter() - started)
 
 
 def _ours_training(place: hardware.Hardware, loss_of: Callable, augmented: bool) -> Callable:

@@ -1,0 +1,1 @@
+"""Speed, measured where it is claimed: of training, of attacks, of sweeps."""
