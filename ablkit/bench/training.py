@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 
 from ablkit import environment, models, vision
+from ablkit.bench.measuring import cifar_images, rate
 from ablkit.files import write_json
 from ablkit.randomness import torch_stream
 from ablkit.training import hardware
