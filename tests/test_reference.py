@@ -25,7 +25,7 @@ def optimiser_of(model: torch.nn.Module, momentum: float = 0.9) -> torch.optim.S
 
 
 def plain_loop(momentum: float = 0.9) -> dict[str, torch.Tensor]:
-    """Five steps as anyone would write them; memory layout and fused optimiser are the kit's: others round otherwise."""
+    """Five steps as anyone would write them, in the kit's memory layout and with its fused optimiser."""
     images, labels = examples()
     model = models.build("wrn-16-1", 10, seed=0).to(memory_format=torch.channels_last).train()
     optimiser = optimiser_of(model, momentum)
