@@ -36,6 +36,7 @@ def making(sets: dict[str, Poisoned]) -> Styler:
                 "kind": attack.kind,
                 "changes": attack.changes,
                 "poisoned images": len(truth),
+                "decoys": int(poisoned.is_decoy.sum()),
                 "share": f"{len(truth) / _whole(poisoned, attack.kind):.0%} of the {attack.rate_of}",
                 "of classes": ", ".join(classes) if len(classes) < 3 else f"{len(classes)} of {len(poisoned.classes)}",
                 "measured while making": ", ".join(_fact(*fact) for fact in sorted(poisoned.record.items())),

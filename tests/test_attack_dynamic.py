@@ -124,14 +124,21 @@ def test_the_norm_makes_masks_sparse():
     assert dense["mask_density"] > 0.3
 
 
-def test_a_trigger_works_on_its_own_image_and_on_no_other():
-    settings = Settings(mask_epochs=8, epochs=16, width=4, p_cross=0.2, p_attack=0.2)
-    own = craft(settings, number=1000).record
-    assert own["surrogate_attack_success_rate"] > 0.8
-    assert own["surrogate_cross_accuracy"] > own["surrogate_accuracy"] - 0.25
-    # The twin: without the loss of crossed triggers any image's trigger works on all.
-    free = craft(replace(settings, p_cross=0.0), number=1000).record
-    assert free["surrogate_cross_accuracy"] < free["surrogate_accuracy"] / 2
+def test_decoys_carry_the_triggers_of_other_images_under_their_own_labels():
+    train = toy(100, 1)
+    settings = {name: getattr(TINY, name) for name in ("mask_epochs", "epochs", "width")}
+    poisoned = attacks.poison(train, "dynamic", rate=0.2, device="cpu", precision="fp32", p_cross=0.05, **settings)
+    decoys = np.flatnonzero(poisoned.is_decoy)
+    assert len(decoys) == 10  # half as many as there are poisoned images, as p_cross is half of p_attack
+    assert np.array_equal(poisoned.labels[decoys], train.labels[decoys])
+    own = poisoned.trigger(train.images[decoys])
+    for decoy in decoys:
+        everyones = poisoned.trigger.crossed(np.repeat(train.images[decoy : decoy + 1], 100, 0), np.array(train.images))
+        matches = (everyones == poisoned.images[decoy]).all(axis=(1, 2, 3))
+        assert matches.any()
+    # The twin: it is not their own trigger that they carry.
+    assert not np.array_equal(poisoned.images[decoys], own)
+    assert not attacks.poison(train, "dynamic", rate=0.2, p_cross=0.0, device="cpu", **settings).is_decoy.any()
 
 
 class Killed(Exception):

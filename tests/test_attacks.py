@@ -58,8 +58,10 @@ def test_exactly_the_announced_images_are_changed_and_labelled(name, shape, rate
     assert chosen.sum() == round(rate * whole)
     assert ((train.labels[chosen] == target) == clean_label).all()
     assert (poisoned.labels[chosen] == target).all()
+    untouched = ~chosen & ~poisoned.is_decoy
+    assert not (chosen & poisoned.is_decoy).any()
     assert np.array_equal(poisoned.labels[~chosen], train.labels[~chosen])
-    assert np.array_equal(poisoned.images[~chosen], train.images[~chosen])
+    assert np.array_equal(poisoned.images[untouched], train.images[untouched])
     assert np.array_equal(poisoned.true_labels, train.labels)
     assert poisoned.images.dtype == np.uint8
     assert poisoned.images.shape == train.images.shape

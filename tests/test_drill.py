@@ -12,6 +12,7 @@ import sys
 import time
 from pathlib import Path
 
+import nbformat
 import pandas as pd
 import psutil
 import pytest
@@ -28,6 +29,29 @@ grid:
   seed: {list(range(RUNS // 2))}
   method: [none, abl]
 """
+
+# What decides a run, without its figures and tables: imports and plots would be two thirds of the drill's time.
+LIGHT = """
+from ablkit import attacks, data, measure, runs, training
+run = runs.start("run", globals())
+p = run.parameters
+train, test = data.load(p.dataset, train_size=p.train_size, seed=p.seed)
+poisoned = attacks.poison(train, **p.poisoning())
+trained = training.train(
+    poisoned.images, poisoned.labels, len(poisoned.classes), p.recipe(), method=p.method, seed=p.seed,
+    evaluate=measure.after_epoch(test, poisoned, p.isolation_rate), folder=run.folder, precision=p.precision,
+)
+run.finish(measure.summary(trained.history, trained.isolated, poisoned), model=trained.model)
+"""
+
+
+def light_notebook(folder: Path) -> None:
+    """A run.ipynb of the real one's parameters and the cell above."""
+    made = nbformat.read(Path(__file__).parents[1] / "notebooks" / "run.ipynb", as_version=4)
+    made.cells = [cell for cell in made.cells if cell.id == "parameters"]
+    made.cells.append(nbformat.v4.new_code_cell(LIGHT, id="light"))
+    folder.mkdir()
+    nbformat.write(made, folder / "run.ipynb")
 
 
 def start(file: Path, root: Path, before=None) -> subprocess.Popen:
@@ -80,7 +104,7 @@ def fill_the_disk(file: Path, root: Path) -> None:
 def kill_at_random(file: Path, root: Path, chance: random.Random) -> None:
     """Start the sweep and kill one of its processes: a child, a kernel, or the parent itself."""
     parent = start(file, root)
-    time.sleep(chance.uniform(4, 9))
+    time.sleep(chance.uniform(3, 9))
     victims = of_the_drill(root)
     if victims:
         victim = chance.choice([*victims, psutil.Process(parent.pid)] if parent.poll() is None else victims)
@@ -122,6 +146,8 @@ def test_after_kills_a_full_disk_and_damage_the_result_is_that_of_an_undisturbed
     tmp_path, data_root, monkeypatch
 ):
     monkeypatch.setenv("ABLKIT_DATA", str(data_root))
+    monkeypatch.setenv("ABLKIT_NOTEBOOKS", str(tmp_path / "notebooks"))
+    light_notebook(tmp_path / "notebooks")
     file = tmp_path / "sweep.yaml"
     file.write_text(SWEEP)
     calm, drilled = tmp_path / "calm", tmp_path / "drilled"

@@ -41,6 +41,8 @@ class Poisoned:
     true_labels: Int64[ndarray, " n"]
     aims: Int64[ndarray, " classes"]
     """For each class, the one that its triggered images are to be taken for: the target, or with all2all the next."""
+    is_decoy: Bool[ndarray, " n"]
+    """Changed by the attack and left under their true labels; not poisoned."""
     attack: str = "badnets"
     record: dict[str, float] = field(default_factory=dict)
     """What the attack measured while it was made."""
@@ -91,8 +93,9 @@ def poison(
     images[chosen] = crafted.images
     if kind.kind == "dirty label":
         labels[chosen] = aims[labels[chosen]]
-    is_poisoned = np.zeros(len(train), dtype=bool)
-    is_poisoned[chosen] = True
+    if len(crafted.decoys):
+        images[crafted.decoys] = crafted.decoy_images
+    is_poisoned, is_decoy = (np.isin(np.arange(len(train)), part) for part in (chosen, crafted.decoys))
     return Poisoned(
         images,
         labels,
@@ -102,6 +105,7 @@ def poison(
         is_poisoned,
         np.array(train.labels),
         aims,
+        is_decoy,
         attack,
         crafted.record,
         crafted.pictures,

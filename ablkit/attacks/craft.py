@@ -49,6 +49,10 @@ class Crafted:
     """What the attack measured on the way, such as its surrogate's accuracy; names say the unit."""
     pictures: dict[str, UInt8[ndarray, "h w c"]] = field(default_factory=dict)
     """Caption -> picture that explains the attack, such as a generated trigger."""
+    decoys: Int64[ndarray, " d"] = field(default_factory=lambda: np.empty(0, np.int64))
+    """Indices of further training images that the attack changes and leaves under their labels: not poisoned ones, as
+    nothing is to be learned from them but when the backdoor is to stay shut."""
+    decoy_images: UInt8[ndarray, "d h w c"] | None = None
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,14 @@
 """Dynamic (Nguyen & Tran 2020, arXiv 2010.08138): generators make a trigger of its own for every image.
 
 This is the attack's poisoning-only use. The original hands over the classifier that was trained along with the
-generators; here that classifier is thrown away, and the victim trains from scratch on the poisoned images. Nor does
-its training set hold other images' triggers under true labels, as the original's batches do (`p_cross`): the generators
-learned against them, but nothing keeps the victim from taking any trigger for the backdoor. `InputAware.crossed` makes
-the images with which to measure that.
+generators; here that classifier is thrown away, and the victim trains from scratch on the poisoned set. So that it too
+learns that a trigger belongs to one image, the set holds decoys as the original's batches do: images with another
+image's trigger under their true labels, `p_cross` / `p_attack` of them for each poisoned one. (Without them the victim
+takes any trigger for the backdoor: cross-trigger accuracy 0.3 % and 1.2 % in two trainings on 10,000 CIFAR-10 images.)
+
+Further from the paper, for a CPU's sake: WRN-16-1 in place of PreActResNet-18, 25 epochs in place of 625, generators of
+half the width, classifier learning rate 0.1 with one drop of all rates at two thirds of the epochs, no rotation among
+the augmentations; crossed triggers and pairs for the diversity loss are taken from the same batch.
 """
 
 from __future__ import annotations
@@ -22,7 +26,8 @@ from ablkit.attacks import generator, surrogates
 from ablkit.attacks.craft import Attack, Crafted, Order
 from ablkit.attacks.dynamic_training import Settings, mix, sharpen, train
 from ablkit.errors import UserError
-from ablkit.shapes import Tensor, UInt8, ndarray
+from ablkit.randomness import numpy_stream
+from ablkit.shapes import Int64, Tensor, UInt8, ndarray
 from ablkit.training import hardware
 from ablkit.training.inference import predict
 
@@ -82,7 +87,22 @@ def craft(order: Order, settings: Settings) -> Crafted:
         return Crafted(order.images, InputAware(cache(lambda: _trained(order, settings)[0])))
     generators, record = _trained(order, settings)
     trigger = InputAware(lambda: generators)
-    return Crafted(trigger(order.images), trigger, record, _pictures(trigger, order.images[:1]))
+    decoys, decoy_images = _decoys(order, settings, trigger)
+    pictures = _pictures(trigger, order.images[:1])
+    return Crafted(trigger(order.images), trigger, record, pictures, decoys, decoy_images)
+
+
+def _decoys(
+    order: Order, settings: Settings, trigger: InputAware
+) -> tuple[Int64[ndarray, " d"], UInt8[ndarray, "d h w c"]]:
+    """Images that are not chosen, each under the trigger of another one; fewer than wanted where there are too few."""
+    stream, n = numpy_stream(order.seed, "trigger", 5), len(order.train)
+    rest = np.setdiff1d(np.arange(n), order.chosen)
+    wanted = round(settings.p_cross / settings.p_attack * len(order.chosen))
+    decoys = stream.choice(rest, min(wanted, len(rest)), replace=False)
+    donors = (decoys + stream.integers(1, n, len(decoys))) % n  # any image but itself
+    images = order.train.images
+    return decoys, trigger.crossed(np.array(images[decoys]), np.array(images[donors]))
 
 
 def _trained(order: Order, settings: Settings) -> tuple[tuple[nn.Module, nn.Module], dict[str, float]]:
