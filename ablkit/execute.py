@@ -17,7 +17,7 @@ import psutil
 from ablkit import attacks, data, runs
 from ablkit.child import last_cell
 from ablkit.errors import UserError
-from ablkit.files import read_json, write_json
+from ablkit.files import read_json, saying_no_room, write_json
 from ablkit.notebooks import code_digest, path_of
 from ablkit.parameters import Parameters, PoisonedSet, check, model_of
 from ablkit.paths import data_root, runs_root
@@ -78,7 +78,7 @@ def execute(
     if _done(folder, record) and not force:
         return Outcome(folder, was_done=True)
     _check_against_data(parameters)
-    with _locked(folder):
+    with saying_no_room(folder), _locked(folder):
         # Once more: another process may have finished it while this one came to the lock.
         if _done(folder, record) and not force:
             return Outcome(folder, was_done=True)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from ablkit.errors import UserError
@@ -18,22 +19,30 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
 
     A killed or failed writer leaves the former content of `path` untouched. Raises UserError where the disk is full.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     # One name for each process: two writers of the same file never share a temporary one.
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with saying_no_room(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            write(temporary)
+            with open(temporary, "rb") as file:
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def saying_no_room(path: Path) -> Iterator[None]:
+    """Raise UserError in place of the system's error where the disk of `path` is full."""
     try:
-        write(temporary)
-        with open(temporary, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        yield
     except OSError as error:
         if error.errno in _NO_ROOM:
             raise UserError(
                 f"no room left to write {path}: free some space, then run the same command again"
             ) from error
         raise
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -92,6 +92,7 @@ def fill_the_disk(file: Path, root: Path) -> None:
         subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(small)], check=True)
         try:
             assert start(file, small).wait(timeout=300) == 1
+            assert "Traceback" not in file.with_name("small.log").read_text()
             shutil.copytree(small, root, dirs_exist_ok=True)
         finally:
             subprocess.run(["umount", "-l", str(small)], check=True)
