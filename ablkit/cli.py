@@ -50,7 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     parameters.set_defaults(command=_parameters)
 
     run = commands.add_parser("run", help="run one notebook through papermill")
-    run.add_argument("notebook", help="run, loss_gap or attacks")
+    run.add_argument("notebook", help="run, loss_gap, attacks or sweep")
     run.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="set a parameter")
     run.add_argument("-f", type=Path, action="append", default=[], metavar="FILE", help="set parameters from YAML")
     run.add_argument("--preset", default="quick", help="smoke, quick, paper or released (default: quick)")

@@ -20,7 +20,7 @@ from ablkit.errors import UserError
 from ablkit.files import read_json, saying_no_room, write_json
 from ablkit.notebooks import code_digest, path_of
 from ablkit.parameters import Parameters, PoisonedSet, check, model_of
-from ablkit.paths import data_root, runs_root
+from ablkit.paths import cache_root, data_root, notebooks_root, runs_root
 from ablkit.training.abl import CHECKPOINT
 from ablkit.training.isolation import isolated_count
 
@@ -58,6 +58,7 @@ def execute(
     timeout: float | None = None,
     show: Callable[[str], object] = print,
     environment: dict[str, str] | None = None,
+    started: Callable[[int], object] = lambda pid: None,
 ) -> Outcome:
     """Run a notebook through papermill unless its run is done already.
 
@@ -67,6 +68,7 @@ def execute(
         timeout: seconds after which the run is killed.
         show: called with each line that the notebook prints.
         environment: variables that the run gets beside those of this process, such as its number of threads.
+        started: called with the number of the run's process, for those who may have to end it.
 
     A run that was killed before goes on from its checkpoint. Raises UserError for what the user can mend (also where
     a cell raised one, or the kernel died), Busy where another process has this run in hand, and RunFailed for every
@@ -82,7 +84,7 @@ def execute(
         # Once more: another process may have finished it while this one came to the lock.
         if _done(folder, record) and not force:
             return Outcome(folder, was_done=True)
-        return _execute(source, record, folder, timeout, show, environment or {})
+        return _execute(source, record, folder, timeout, show, environment or {}, started)
 
 
 @contextlib.contextmanager
@@ -92,9 +94,18 @@ def _locked(folder: Path) -> Iterator[None]:
     with open(folder / ".lock", "w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             raise Busy(f"{folder} is being filled by another process; wait for it or stop it") from None
         yield
+
+
+def is_busy(folder: Path) -> bool:
+    """Whether a process is filling the folder of a run at this moment."""
+    try:
+        with _locked(folder):
+            return False
+    except Busy:
+        return True
 
 
 def _done(folder: Path, record: dict) -> bool:
@@ -115,7 +126,13 @@ def _done(folder: Path, record: dict) -> bool:
 
 
 def _execute(
-    source: Path, record: dict, folder: Path, timeout: float | None, show: Callable, environment: dict[str, str]
+    source: Path,
+    record: dict,
+    folder: Path,
+    timeout: float | None,
+    show: Callable,
+    environment: dict[str, str],
+    started: Callable[[int], object],
 ) -> Outcome:
     for leftover in ("metrics.json", runs.PENDING, "failure.json"):
         (folder / leftover).unlink(missing_ok=True)
@@ -127,6 +144,8 @@ def _execute(
         runs.FOLDER_VARIABLE: str(folder),
         "ABLKIT_DATA": str(data_root()),
         "ABLKIT_RUNS": str(runs_root()),
+        "ABLKIT_CACHE": str(cache_root()),
+        "ABLKIT_NOTEBOOKS": str(notebooks_root()),
         "PYTHONUNBUFFERED": "1",
     }
     child = subprocess.Popen(
@@ -139,6 +158,7 @@ def _execute(
         errors="replace",
         start_new_session=True,
     )
+    started(child.pid)
     timed_out = _follow(child, folder / "log.txt", timeout, show)
     failure = _failure(folder, child.returncode, timed_out, timeout)
     if failure:

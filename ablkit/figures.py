@@ -56,7 +56,7 @@ def poisoned_images(train: Images, poisoned: Poisoned, count: int = 8) -> Figure
             axes[row, column].set(xticks=[], yticks=[])
             axes[row, column].spines[:].set_visible(False)
         axes[0, column].set_title(poisoned.classes[poisoned.true_labels[index]], fontsize=7)
-        axes[1, column].set_title(f"→ {poisoned.classes[poisoned.target]}", fontsize=7)
+        axes[1, column].set_title(f"→ {poisoned.classes[poisoned.labels[index]]}", fontsize=7)
     for row, name in enumerate(("clean", "poisoned", "difference")):
         axes[row, 0].set_ylabel(name)
     return figure

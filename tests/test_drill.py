@@ -20,7 +20,7 @@ from conftest import COSTS
 
 from ablkit import runs
 
-SEED, RUNS, KILLS = 7, 24, 6
+SEED, RUNS, KILLS = 7, 24, 5
 SWEEP = f"""
 notebook: run
 preset: smoke
@@ -86,17 +86,17 @@ def frame(root: Path, monkeypatch: pytest.MonkeyPatch) -> pd.DataFrame:
 
 def fill_the_disk(file: Path, root: Path) -> None:
     """Run the sweep where there is hardly any room, and leave what it left."""
-    if os.geteuid() == 0:
-        small = root.with_name("small")
-        small.mkdir()
-        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(small)], check=True)
+    small = root.with_name("small")
+    small.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(small)], capture_output=True)
+    if mounted.returncode == 0:
         try:
             assert start(file, small).wait(timeout=300) == 1
             assert "Traceback" not in file.with_name("small.log").read_text()
             shutil.copytree(small, root, dirs_exist_ok=True)
         finally:
             subprocess.run(["umount", "-l", str(small)], check=True)
-    else:  # a limit on the size of files meets the same code: EFBIG in place of ENOSPC
+    else:  # only root may mount; a limit on the size of files meets the same code: EFBIG in place of ENOSPC
         limit = 64 * 1024
         assert start(file, root, lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))).wait(300) == 1
     assert not finished(root)
@@ -174,5 +174,9 @@ def test_after_kills_a_full_disk_and_damage_the_result_is_that_of_an_undisturbed
     assert len(finished(drilled)) == RUNS
     assert {key: finished(drilled)[key] for key in seen} == seen
     pd.testing.assert_frame_equal(frame(drilled, monkeypatch), frame(calm, monkeypatch), check_exact=True)
-    # The twin: another sweep has another result.
-    assert not frame(drilled, monkeypatch)["seed"].equals(frame(drilled, monkeypatch)["clean_accuracy"])
+    # Of the two sweeps at once, too, each run was done by one alone.
+    lines = (tmp_path / "drilled.log").read_text().splitlines()
+    ended = [line.split()[1] for line in lines if line.startswith("done") and "done before" not in line]
+    assert len(ended) == len(set(ended))
+    # The twin: the frame tells runs apart, so equality of two is no accident.
+    assert frame(calm, monkeypatch)["clean_accuracy"].nunique() > RUNS // 2

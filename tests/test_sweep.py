@@ -234,6 +234,18 @@ def test_stopping_leaves_no_process_and_no_failure(tmp_path, folders):
     assert not list(folders.rglob("failure.json"))
 
 
+def test_the_notebook_about_sweeps_runs_one_and_reads_it(folders):
+    from ablkit.parameters import check, defaults
+
+    lines: list[str] = []
+    outcome = execute.execute("sweep", check("sweep", defaults("sweep", "smoke")), show=lines.append)
+    metrics = json.loads((outcome.folder / "metrics.json").read_text())
+    assert metrics["runs"] == 4
+    assert metrics["failed"] == 0
+    assert sum("done before" in line for line in lines) == 4  # the second call runs nothing
+    assert any("(n = 2)" in line for line in lines)
+
+
 def test_ray_runs_the_same_folders_on_several_workers(tmp_path, folders, capsys):
     os.environ.pop("RAY_ADDRESS", None)
     path = write(tmp_path, TINY.format(seeds=[0, 1]))

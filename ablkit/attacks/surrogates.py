@@ -22,6 +22,7 @@ from ablkit.randomness import numpy_stream
 from ablkit.shapes import Tensor
 from ablkit.training import hardware, train
 from ablkit.training.abl import CHECKPOINT
+from ablkit.training.checkpoint import drop_damaged
 from ablkit.training.inference import predict
 from ablkit.training.recipe import Recipe, recipe
 
@@ -87,6 +88,7 @@ def keep(
     with open(folder / ".lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # of two runs that need it at once, one makes it and the other waits
         if not notes.exists():
+            drop_damaged(folder)
             started = time.perf_counter()
             tensors, record = make(folder)
             write_bytes(path, save({name: value.cpu().contiguous() for name, value in tensors.items()}))

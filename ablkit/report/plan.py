@@ -31,7 +31,11 @@ def jobs(preset: str, seeds: list[int], changes: dict, attacks: tuple[str, ...] 
                 values = {**own, "attack": attack, "poison_rate": rate, "seed": seed}
                 needed.append(Job(notebook, title, check(notebook, {**changed(notebook, preset, changes), **values})))
     if len(attacks) > 1:
-        values = {**changed("attacks", preset, changes), "attack_names": " ".join(attacks)}
+        values = {
+            **changed("attacks", preset, changes),
+            "attack_names": " ".join(attacks),
+            "seeds": " ".join(map(str, seeds)),
+        }
         needed.append(Job("attacks", "gallery and undefended models", check("attacks", values)))
     return needed
 

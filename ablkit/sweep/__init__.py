@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ablkit.errors import UserError
 from ablkit.sweep import file, local, slots
 from ablkit.sweep.board import Board
 
@@ -41,7 +42,9 @@ def sweep(
     if ray is not None:
         from ablkit.sweep import ray_cluster
 
-        board = Board(jobs, slots.cores())
+        if per_gpu < 0:
+            raise UserError(f"--per-gpu {per_gpu}: give at least 1")
+        board = Board(jobs, 1)
         failed = ray_cluster.run(jobs, ray, board, per_gpu, timeout)
     else:
         room = slots.make(jobs, workers, per_gpu)

@@ -25,7 +25,7 @@ class Board:
         """A slot has taken a job."""
         with self.lock:
             self.states[job], self.started[job] = "running", time.monotonic()
-        self._tell(f"started   {_name(job)} on {where}")
+        self.tell(f"started   {_name(job)} on {where}")
 
     def end(self, job: Job, state: str, note: str = "") -> None:
         """A job is `done`, `failed`, held `elsewhere`, or `waiting` again."""
@@ -34,7 +34,7 @@ class Board:
             seconds = time.monotonic() - self.started.pop(job)
             if state == "done" and not note:
                 self.taken.append(seconds)
-        self._tell(f"{state:<10}{_name(job)}{f', {seconds:.0f} s' if not note else f': {note}'}")
+        self.tell(f"{state:<10}{_name(job)}{f', {seconds:.0f} s' if not note else f': {note}'}")
 
     def counts(self) -> str:
         """How many jobs are in which state, and when the sweep may be over."""
@@ -59,7 +59,8 @@ class Board:
             self.drawn = len(lines) + 1
             self.stream.flush()
 
-    def _tell(self, line: str) -> None:
+    def tell(self, line: str) -> None:
+        """Print a line above the table."""
         with self.lock:
             self._erase()
             print(line, file=self.stream, flush=True)

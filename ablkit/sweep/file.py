@@ -48,18 +48,28 @@ def read(path: Path) -> list[Job]:
 
 
 def _check_form(path: Path, content: object) -> None:
-    if not isinstance(content, dict) or not isinstance(content.get("notebook"), str):
+    if not (
+        isinstance(content, dict) and all(isinstance(content.get(k, "quick"), str) for k in ("notebook", "preset"))
+    ):
+        raise UserError(f"{path} is no sweep; write 'notebook: run', then params, grid and cases")
+    if "notebook" not in content:
         raise UserError(f"{path} is no sweep; write 'notebook: run', then params, grid and cases")
     others = set(content) - set(KEYS)
     if others:
         raise UserError(
             f"{path}: {', '.join(map(repr, sorted(others)))} is no part of a sweep; known: {', '.join(KEYS)}"
         )
+    if not isinstance(content.get("preset", "quick"), str):
+        raise UserError(f"{path}: preset must be a name, got {content['preset']!r}")
     for name, kind in (("params", dict), ("grid", dict), ("cases", list)):
         if not isinstance(content.get(name) or kind(), kind):
             raise UserError(f"{path}: {name} must be a {'list' if kind is list else 'mapping of names to values'}")
     for name, values in (content.get("grid") or {}).items():
         if not isinstance(values, list) or not values:
             raise UserError(f"{path}: {name} in grid must be a list of values, got {values!r}")
-    if not all(isinstance(case, dict) for case in content.get("cases") or []):
-        raise UserError(f"{path}: each case must map names to values")
+    for case in content.get("cases") or []:
+        if not isinstance(case, dict):
+            raise UserError(f"{path}: each case must map names to values")
+        twice = set(case) & set(content.get("grid") or {})
+        if twice:
+            raise UserError(f"{path}: {', '.join(sorted(twice))} stands in grid and in a case; leave it in one of them")

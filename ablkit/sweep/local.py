@@ -7,10 +7,8 @@ import threading
 import time
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
-import psutil
-
 from ablkit.errors import UserError
-from ablkit.execute import Busy, RunFailed, execute, kill_tree
+from ablkit.execute import Busy, RunFailed, execute, is_busy, kill_tree
 from ablkit.jobs import Job
 from ablkit.sweep.board import Board
 from ablkit.sweep.slots import Slot
@@ -21,22 +19,27 @@ def run(jobs: list[Job], slots: list[Slot], board: Board, timeout: float | None 
     """Run what is not done; return the message of each job that failed twice.
 
     A failed run is tried once more after all others and alone, as most failures of packed runs are for want of memory.
-    Runs that another sweep has in hand are waited for. On Ctrl-C the children are killed, and nothing is lost but what
-    they did since their last checkpoint.
+    Runs that another sweep has in hand are waited for, and done here should it not do them. On Ctrl-C the children are
+    killed, and nothing is lost but what they did since their last checkpoint.
     """
     failed, elsewhere = _pass(jobs, slots, board, timeout)
+    while elsewhere:
+        _wait_for(elsewhere)
+        more, elsewhere = _pass(elsewhere, slots, board, timeout)
+        failed |= more
     if failed:
         # With as many threads as before: another number would round differently, and give another result.
-        print(f"{len(failed)} failed; once more, each alone", file=board.stream, flush=True)
+        board.tell(f"{len(failed)} failed; once more, each alone")
         for job in failed:
             drop_damaged(job.folder)
-        failed, held = _pass(list(failed), slots[:1], board, timeout)
-        elsewhere += held
-    while elsewhere:
-        time.sleep(1)
-        more, elsewhere = _pass(elsewhere, slots[:1], board, timeout)
-        failed |= more
+        failed, _ = _pass(list(failed), slots[:1], board, timeout)
     return failed
+
+
+def _wait_for(jobs: list[Job]) -> None:
+    """Sleep until one of the runs is in no other process's hand any more."""
+    while all(is_busy(job.folder) for job in jobs):
+        time.sleep(1)
 
 
 def _pass(jobs: list[Job], slots: list[Slot], board: Board, timeout: float | None) -> tuple[dict[Job, str], list[Job]]:
@@ -44,18 +47,18 @@ def _pass(jobs: list[Job], slots: list[Slot], board: Board, timeout: float | Non
     free: queue.Queue[Slot] = queue.Queue()
     for slot in slots:
         free.put(slot)
-    stopped = threading.Event()
+    stopped, children = threading.Event(), set()
 
     def attempt(job: Job) -> str | None:
         slot = free.get()
         board.start(job, slot.name)
+        options = {"timeout": timeout, "show": lambda line: None, "environment": slot.environment}
         try:
-            options = {"timeout": timeout, "show": lambda line: None, "environment": slot.environment}
-            outcome = execute(job.notebook, job.parameters, **options)
+            outcome = execute(job.notebook, job.parameters, started=children.add, **options)
         except Busy:
             board.end(job, "elsewhere", "another process has it in hand")
             return "elsewhere"
-        except (RunFailed, UserError) as error:
+        except (RunFailed, UserError, OSError) as error:
             if stopped.is_set():
                 (job.folder / "failure.json").unlink(missing_ok=True)
             board.end(job, "failed", str(error))
@@ -76,8 +79,8 @@ def _pass(jobs: list[Job], slots: list[Slot], board: Board, timeout: float | Non
             stopped.set()
             pool.shutdown(wait=False, cancel_futures=True)
             while any(future.running() for future in futures):
-                for child in psutil.Process().children():
-                    kill_tree(child.pid)
+                for pid in set(children):
+                    kill_tree(pid)
                 time.sleep(0.05)
             raise
     results = {job: future.result() for future, job in futures.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,6 +13,9 @@ from ablkit import runs
 from ablkit.errors import UserError
 from ablkit.files import read_json
 from ablkit.jobs import Job
+
+_USABLE = 0.9
+"""Share of a GPU's memory that runs may plan with; the rest goes to their CUDA contexts."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,7 @@ def make(jobs: list[Job], workers: int = 1, per_gpu: int = 0) -> list[Slot]:
 
 
 def shard(jobs: list[Job], text: str | None, environment: Mapping[str, str] = os.environ) -> list[Job]:
-    """The jobs that belong to shard `i/n`: each key belongs to one, so shards need not know of each other.
+    """The jobs that belong to shard `i/n`: a digest of its parameters decides, so shards need not know of each other.
 
     Args:
         text: i/n, with i from 0 to n - 1. None takes both from a Slurm array task, or from a Kubernetes indexed Job
@@ -64,7 +68,13 @@ def shard(jobs: list[Job], text: str | None, environment: Mapping[str, str] = os
     index, _, count = text.partition("/")
     if not (index.isdecimal() and count.isdecimal() and int(index) < int(count)):
         raise UserError(f"shard {text!r} must be i/n with i from 0 to n - 1, such as 0/4")
-    return [job for job in jobs if int(job.folder.name, 16) % int(count) == int(index)]
+    return [job for job in jobs if _number(job) % int(count) == int(index)]
+
+
+def _number(job: Job) -> int:
+    # Not the folder's key, which holds the kind of hardware: nodes that differ would then not agree on the shards.
+    text = f"{job.notebook} {job.parameters.model_dump_json()}"
+    return int(hashlib.sha256(text.encode()).hexdigest(), 16)
 
 
 def _shard_of(environment: Mapping[str, str]) -> str | None:
@@ -88,14 +98,15 @@ def _check_memory(jobs: list[Job], per_gpu: int, total: int) -> None:
     peaks = []
     for notebook, dataset, model in alike:
         for path in (runs.runs_root() / notebook).glob("*/metrics.json"):
-            facts, values = (
-                read_json(path.with_name("env.json")),
-                read_json(path.with_name("params.json"))["parameters"],
-            )
+            try:
+                facts = read_json(path.with_name("env.json"))
+                values = read_json(path.with_name("params.json"))["parameters"]
+            except UserError:
+                continue  # damaged since; its own run will mend it
             if facts["device"] == "cuda" and (values["dataset"], values["model"]) == (dataset, model):
                 peaks.append(facts["peak_memory_bytes"])
-    if peaks and per_gpu * max(peaks) > total:
+    if peaks and per_gpu * max(peaks) > _USABLE * total:
         raise UserError(
             f"--per-gpu {per_gpu} needs {per_gpu * max(peaks) / 2**30:.1f} GiB by the largest peak of such runs, and"
-            f" the GPU has {total / 2**30:.1f}; use at most {max(1, int(total // max(peaks)))}"
+            f" the GPU has {total / 2**30:.1f}; use at most {max(1, int(_USABLE * total // max(peaks)))}"
         )
