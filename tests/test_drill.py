@@ -157,7 +157,9 @@ def test_after_kills_a_full_disk_and_damage_the_result_is_that_of_an_undisturbed
 
     chance = random.Random(SEED)
     drilled.mkdir()
-    fill_the_disk(file, drilled)
+    part = tmp_path / "part.yaml"  # four of the runs: on a full disk the others would fail in the same way
+    part.write_text(SWEEP.replace(str(list(range(RUNS // 2))), "[0, 1]"))
+    fill_the_disk(part, drilled)
     seen: dict[str, int] = {}
     for _ in range(KILLS):
         kill_at_random(file, drilled, chance)
