@@ -37,7 +37,7 @@ def fine_tune(
     loss_of: Callable[[Tensor, Tensor], Tensor] = losses.cross_entropy,
     redraw: Callable[[Tensor, int], Tensor] | None = None,
     before_step: Callable[..., None] | None = None,
-    record: dict[str, float] | None = None,
+    measured: dict[str, float] | None = None,
 ) -> Repaired:
     """Train a copy of the model on some examples as ABL's unlearning stage would.
 
@@ -52,7 +52,7 @@ def fine_tune(
             batch norm statistics. 0 trains all.
         redraw: called with the images on the device and the epoch, counted from 0; gives those of that epoch.
         before_step: hook of the optimiser, called before each step with the optimiser first.
-        record: what the way has measured of itself; the number of examples joins it.
+        measured: what the way has measured of itself; the number of examples joins it.
 
     Raises UserError where there are no examples and where the loss is not finite.
     """
@@ -96,18 +96,15 @@ def fine_tune(
             raise UserError(f"the loss is {loss} in {stage}, epoch {epoch + 1}; lower its learning rate ({rate:g})")
         seconds = time.perf_counter() - started
         record = {"stage": stage, "epoch": epoch + 1, "loss": loss, "learning_rate": rate, "seconds": seconds}
-        history.append(record | measure(model, stage, epoch + 1, evaluate))
+        started = time.perf_counter()
+        if evaluate is not None:
+            record |= evaluate(model, stage, epoch + 1)
+        record["evaluation_seconds"] = time.perf_counter() - started
+        history.append(record)
         if given.report is not None:
-            given.report(history[-1])
+            given.report(record)
     model.requires_grad_(True).eval()
-    return Repaired(model, history, {"training_images": float(len(labels)), **(record or {})})
-
-
-def measure(model: nn.Module, stage: str, epoch: int, evaluate: Evaluation | None) -> dict:
-    """What `evaluate` returns and the seconds that it took."""
-    started = time.perf_counter()
-    measured = {} if evaluate is None else evaluate(model, stage, epoch)
-    return measured | {"evaluation_seconds": time.perf_counter() - started}
+    return Repaired(model, history, {"training_images": float(len(labels)), **(measured or {})})
 
 
 def last_layers(model: nn.Module, count: int) -> list[nn.Module]:

@@ -53,8 +53,8 @@ def label_shuffling(given: Given, settings: LabelShuffling, evaluate: Evaluation
     """Trains on the isolated images with their labels permuted, once, before the first epoch.
 
     Where the isolation is precise, nearly all of these labels are the target's: a permutation then changes next to
-    none of them (`relabelled` says how many), and this is fine-tuning on the poison. The attack success rate of 30 %
-    that is recalled of the table can hardly come from that; see the setting `among` for another reading.
+    none of them (`relabelled` says how many), and this is fine-tuning on the poison as it is, whose effect comes from
+    the batch norm alone. See the setting `among` for another reading.
     """
     stream = numpy_stream(given.seed, "defense")
     if settings.among == "training set":
@@ -76,7 +76,7 @@ def label_uniform(given: Given, settings: Changed, evaluate: Evaluation | None =
 def label_smoothing(given: Given, settings: LabelSmoothing, evaluate: Evaluation | None = None) -> Repaired:
     """Trains on the isolated examples against smoothed targets: (1 - s) on the label plus s / classes on each class.
 
-    The label keeps the largest share, so this lowers the model's confidence in the target class, not its choice.
+    The label keeps the largest share: this asks for less confidence in the target class, not for another.
     """
     loss_of = partial(_smoothed, smoothing=settings.smoothing)
     examples = isolated_examples(given)
@@ -108,4 +108,4 @@ def _relabelled(
     isolated = isolated_examples(given)
     examples = with_kept(Examples(isolated.images, labels), given, settings)
     share = float((labels != isolated.labels).mean())
-    return fine_tune(given, settings, stage, examples, evaluate, record={"relabelled": share})
+    return fine_tune(given, settings, stage, examples, evaluate, measured={"relabelled": share})
