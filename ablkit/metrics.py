@@ -37,6 +37,29 @@ def accuracies(predicted: Int64[ndarray, " n"], labels: Int64[ndarray, " n"], ta
     }
 
 
+def robust_accuracy(predicted: Int64[ndarray, " n"], labels: Int64[ndarray, " n"]) -> float:
+    """Share of triggered test images of the other classes (see `Triggered`) that is taken for its true class.
+
+    A defence that merely moves triggered images to a third class lowers the attack success rate and not this. The two
+    never add up to more than 1.
+    """
+    return float((predicted == labels).mean())
+
+
+def defense_effectiveness(before: dict[str, float], after: dict[str, float]) -> float:
+    """Defence effectiveness rating, in [0, 1]: (max(0, dASR) - max(0, dCA) + 1) / 2.
+
+    dASR and dCA are how far the attack success rate and the clean accuracy over all classes fall; a gain of either
+    counts as no fall. 1 is a backdoor gone at no cost, 0.5 no effect. Source: Zhu et al. 2023 (FT-SAM) as BackdoorBench
+    writes it out.
+
+    Args:
+        before: what `evaluate` gives for the undefended model; `after` for the defended one.
+    """
+    fall = {name: max(0.0, before[name] - after[name]) for name in ("attack_success_rate", "clean_accuracy")}
+    return (fall["attack_success_rate"] - fall["clean_accuracy"] + 1) / 2
+
+
 @dataclass(frozen=True)
 class Triggered:
     """The test images that the attack is tried on: those which it wants to be taken for another class."""
@@ -72,6 +95,7 @@ def evaluate(
 
     `attack_success_rate` is the share of triggered test images of the other classes that the model takes for the
     target class (with all2all: for the class after their own); images of the target class do not count.
+    `robust_accuracy` is the share of the same images that is taken for its true class.
     `cross_trigger_accuracy`, for attacks whose triggers belong to one image, is the share of these images that is
     classified correctly under the trigger made for another.
 
@@ -80,11 +104,15 @@ def evaluate(
     """
     triggered = trigger(test, poisoned) if triggered is None else triggered
     clean = accuracies(predict(model, test.images, precision), test.labels, poisoned.target)
-    hits = predict(model, triggered.images, precision) == triggered.aims
+    predicted = predict(model, triggered.images, precision)
     if triggered.crossed is not None:
         right = predict(model, triggered.crossed, precision) == triggered.labels
         clean["cross_trigger_accuracy"] = float(right.mean())
-    return {**clean, "attack_success_rate": float(hits.mean())}
+    return {
+        **clean,
+        "attack_success_rate": float((predicted == triggered.aims).mean()),
+        "robust_accuracy": robust_accuracy(predicted, triggered.labels),
+    }
 
 
 def isolation_quality(isolated: Int64[ndarray, " k"], is_poisoned: Bool[ndarray, " n"]) -> dict[str, float]:
@@ -105,6 +133,20 @@ def isolation_auroc(losses: Float[ndarray, " n"], is_poisoned: Bool[ndarray, " n
         return float("nan")
     ranks = rankdata(-losses)[is_poisoned].sum()
     return float((ranks - poisoned * (poisoned + 1) / 2) / (poisoned * clean))
+
+
+def isolation_average_precision(losses: Float[ndarray, " n"], is_poisoned: Bool[ndarray, " n"]) -> float:
+    """Mean, over the poisoned examples, of the precision of isolating all whose loss is no higher than theirs.
+
+    1 where every poisoned example has a lower loss than every clean one; about the poisoned share where losses tell
+    nothing. Examples of one loss are isolated together. nan without a poisoned example.
+    """
+    if not is_poisoned.any():
+        return float("nan")
+    values, place = np.unique(losses, return_inverse=True)
+    isolated = np.bincount(place, minlength=len(values)).cumsum()
+    found = np.bincount(place[is_poisoned], minlength=len(values)).cumsum()
+    return float((found / isolated)[place[is_poisoned]].mean())
 
 
 def loss_gap(losses: Float[ndarray, " n"], poisoned: Poisoned, rate: float) -> dict[str, float]:

@@ -7,18 +7,21 @@ from torch import nn
 
 from ablkit.shapes import Float, Tensor
 
+Channels = tuple[float, float, float]
 CIFAR10_MEAN = (0.4914, 0.4822, 0.4465)
 CIFAR10_DEVIATION = (0.2470, 0.2435, 0.2616)
 
 
 class Normalised(nn.Module):
-    """A model behind a fixed normalisation of its three input channels."""
+    """A model behind a fixed normalisation of its three input channels, by default CIFAR-10's."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(
+        self, model: nn.Module, mean: Channels = CIFAR10_MEAN, deviation: Channels = CIFAR10_DEVIATION
+    ) -> None:
         super().__init__()
         self.model = model
-        self.register_buffer("mean", torch.tensor(CIFAR10_MEAN).view(1, 3, 1, 1))
-        self.register_buffer("deviation", torch.tensor(CIFAR10_DEVIATION).view(1, 3, 1, 1))
+        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1))
+        self.register_buffer("deviation", torch.tensor(deviation).view(1, 3, 1, 1))
 
     def forward(self, x: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n classes"]:
         return self.model((x - self.mean) / self.deviation)

@@ -15,18 +15,19 @@ from ablkit.training import hardware
 
 def predict(model: nn.Module, images: UInt8[ndarray, "n h w c"], precision: str = "auto") -> Int64[ndarray, " n"]:
     """The class that `model` takes each image for."""
-    return _logits(model, images, precision).argmax(dim=1).cpu().numpy()
+    return logits_of(model, images, precision).argmax(dim=1).cpu().numpy()
 
 
 def per_example_losses(
     model: nn.Module, images: UInt8[ndarray, "n h w c"], labels: Int64[ndarray, " n"], precision: str = "auto"
 ) -> Float[ndarray, " n"]:
     """Plain cross entropy of each example, float32: what isolation ranks on."""
-    logits = _logits(model, images, precision)
+    logits = logits_of(model, images, precision)
     return F.cross_entropy(logits, torch.tensor(labels, device=logits.device), reduction="none").cpu().numpy()
 
 
-def _logits(model: nn.Module, images: UInt8[ndarray, "n h w c"], precision: str) -> Float[Tensor, "n classes"]:
+def logits_of(model: nn.Module, images: UInt8[ndarray, "n h w c"], precision: str) -> Float[Tensor, "n classes"]:
+    """What `model` says of each image, float32, on the device of the model."""
     place = hardware.of(model, precision)
 
     def one_batch(start: int) -> Tensor:
