@@ -94,7 +94,7 @@ def train(
             state.losses = per_example_losses(model, images, labels, place.precision)
             state.isolated = isolate(state.losses, recipe.isolation_rate)
         if optimiser is None or not stage.keeps_optimiser:
-            optimiser = _sgd(model, recipe)
+            optimiser = sgd(model.parameters(), recipe)
             checkpoint.restore_momentum(optimiser, momentum if index == state.stage else {})
         while state.epoch < stage.epochs:
             record = _epoch(model, optimiser, on_device, stage, index, state, recipe, seed, place)
@@ -124,9 +124,10 @@ def _resume(
     return save, *(checkpoint.load(path, identity, model) if path.exists() else (Progress(), {}))
 
 
-def _sgd(model: nn.Module, recipe: Recipe) -> torch.optim.SGD:
+def sgd(parameters: Iterable[nn.Parameter], recipe: Recipe) -> torch.optim.SGD:
+    """The optimiser of every stage, without a learning rate."""
     return torch.optim.SGD(
-        model.parameters(),
+        parameters,
         lr=0.0,  # each epoch sets its own
         momentum=recipe.momentum,
         nesterov=recipe.nesterov,

@@ -1,0 +1,67 @@
+"""What every defence is made of: what it is given, and what it leaves behind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal
+
+from torch import nn
+
+from ablkit.data.images import Images
+from ablkit.shapes import Int64, UInt8, ndarray
+from ablkit.training.recipe import Recipe
+
+Evaluation = Callable[[nn.Module, str, int], dict]
+"""Model, name of the stage and number of finished epochs in it -> what joins the epoch's record."""
+Needs = Literal["clean data", "isolated data"]
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a defence works with: nothing that a defender would not have."""
+
+    model: nn.Module
+    """The backdoored model; a defence works on a copy and never changes it."""
+    clean: Images | None
+    """Clean images held out from training (5 %), for repairs; None for defences that need none."""
+    images: UInt8[ndarray, "n h w c"]
+    """The poisoned training set as the adversary left it."""
+    labels: Int64[ndarray, " n"]
+    """Its labels as the adversary left them."""
+    isolated: Int64[ndarray, " k"]
+    """Indices of the examples that ABL isolated, lowest loss first; empty for repairs."""
+    recipe: Recipe
+    """Of the training that made the model: optimiser settings, batch size, augmentation."""
+    seed: int
+    device: str = "auto"
+    precision: str = "auto"
+    report: Callable[[dict], None] | None = None
+    """Called with each new record of the history."""
+
+
+@dataclass(frozen=True)
+class Repaired:
+    """What a defence leaves behind."""
+
+    model: nn.Module
+    """In eval mode."""
+    history: list[dict]
+    """One record for each epoch or step: at least stage, epoch, loss and seconds, where they make sense, and whatever
+    `evaluate` returned."""
+    record: dict[str, float] = field(default_factory=dict)
+    """What the defence measured of itself; names say the unit."""
+
+
+@dataclass(frozen=True)
+class Defense:
+    """A defence by name; see `ablkit.defenses.DEFENSES`."""
+
+    title: str
+    paper: str
+    needs: Needs
+    """What it needs beside the model: clean images held out, or the training set and what was isolated of it."""
+    repair: Callable[..., Repaired]
+    """(given, settings, evaluate=None) -> the repaired model."""
+    settings: type
+    """Frozen dataclass of the defence's own settings."""
