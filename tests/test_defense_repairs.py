@@ -302,7 +302,7 @@ def rate(model: torch.nn.Module) -> float:
     return measured(model)["attack_success_rate"]
 
 
-# What a mini-batch of CIFAR-10 has four times as many pixels of needs a quarter of the weight here.
+# Maps of these images have a quarter of CIFAR-10's pixels: with a quarter of the weights the distances count as there.
 TOY = {"batch_size": 32, "augmentation": False}
 TOY_NAD = nad.Settings(**TOY, beta_low=125.0, beta_middle=250.0, beta_high=250.0)
 
