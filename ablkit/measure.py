@@ -57,6 +57,7 @@ def summary(history: list[dict], isolated: Int64[ndarray, " k"], poisoned: Poiso
     """
     ends = {record["stage"]: record for record in history}
     names = ["clean_accuracy", "clean_accuracy_non_target", "target_class_accuracy", "attack_success_rate"]
+    names += ["robust_accuracy"]
     names += ["cross_trigger_accuracy"] * ("cross_trigger_accuracy" in history[-1])
     suffixes = {"isolate": "_before", "finetune": "_finetuned", history[-1]["stage"]: ""}
     result = {name + suffix: ends[stage][name] for stage, suffix in suffixes.items() if stage in ends for name in names}

@@ -59,3 +59,21 @@ def test_normalisation_is_part_of_the_model():
 def test_a_model_that_does_not_exist_is_refused(name):
     with pytest.raises(UserError, match=name):
         models.build(name, 10)
+
+
+@pytest.mark.parametrize("normalise", [False, True])
+def test_the_head_on_the_last_groups_output_is_the_model(normalise):
+    model = models.build("wrn-16-1", 10, normalise=normalise).eval()
+    x = torch.rand(2, 3, 32, 32)
+    outputs = models.group_outputs(model, x)
+    assert [tuple(output.shape[1:]) for output in outputs] == [(16, 32, 32), (32, 16, 16), (64, 8, 8)]
+    classify = models.unwrapped(model).classify
+    assert torch.equal(classify(outputs[2]), model(x))
+    # The twin: the images reach the groups normalised where the model is one that does so.
+    raw = models.unwrapped(model).group_outputs(x)
+    assert torch.equal(classify(raw[2]), model(x)) == (not normalise)
+
+
+def test_a_model_without_three_groups_is_refused():
+    with pytest.raises(UserError, match="a Linear has no three groups to look into"):
+        models.unwrapped(nn.Linear(1, 1))

@@ -11,6 +11,7 @@ from ablkit.errors import UserError
 from ablkit.models.normalise import Normalised
 from ablkit.models.wrn import WideResNet
 from ablkit.randomness import torch_stream
+from ablkit.shapes import Float, Tensor
 
 _WRN = re.compile(r"wrn-(\d+)-(\d+)")
 
@@ -40,3 +41,19 @@ def build(name: str, classes: int, *, channels: int = 3, normalise: bool = False
         torch.manual_seed(torch_stream(seed, "weights").initial_seed())
         model = WideResNet(depth, width, classes, channels)
     return Normalised(model) if normalise else model
+
+
+def unwrapped(model: nn.Module) -> WideResNet:
+    """The network itself, without its normalisation of the input; raises UserError where it is no `wrn`."""
+    network = model.model if isinstance(model, Normalised) else model
+    if not isinstance(network, WideResNet):
+        raise UserError(f"a {type(network).__name__} has no three groups to look into; use a model wrn-DEPTH-WIDTH")
+    return network
+
+
+def group_outputs(model: nn.Module, x: Float[Tensor, "n 3 h w"]) -> list[Float[Tensor, "n d i j"]]:
+    """What each of the three groups of a model of `build` gives for images in [0, 1].
+
+    `unwrapped(model).classify` of the last one are the logits. Raises UserError where the model is no `wrn`.
+    """
+    return unwrapped(model).group_outputs(model.normalised(x) if isinstance(model, Normalised) else x)

@@ -24,4 +24,8 @@ class Normalised(nn.Module):
         self.register_buffer("deviation", torch.tensor(deviation).view(1, 3, 1, 1))
 
     def forward(self, x: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n classes"]:
-        return self.model((x - self.mean) / self.deviation)
+        return self.model(self.normalised(x))
+
+    def normalised(self, x: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n 3 h w"]:
+        """What the model inside takes."""
+        return (x - self.mean) / self.deviation

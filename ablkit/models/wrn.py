@@ -58,5 +58,21 @@ class WideResNet(nn.Module):
         nn.init.zeros_(self.head.bias)
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n classes"]:
-        x = F.relu(self.norm(self.groups(self.stem(x))), inplace=True)
-        return self.head(x.mean(dim=(2, 3)))
+        return self.classify(self.groups(self.stem(x)))
+
+    def group_outputs(self, x: Float[Tensor, "n c h w"]) -> list[Float[Tensor, "n d i j"]]:
+        """What each of the three groups gives, before the batch norm and the ReLU of what follows."""
+        x, outputs = self.stem(x), []
+        for number, block in enumerate(self.groups, start=1):
+            x = block(x)
+            if number % (len(self.groups) // 3) == 0:
+                outputs.append(x)
+        return outputs
+
+    def last_channels(self, output: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
+        """The maps whose means the head takes, from the output of the last group."""
+        return F.relu(self.norm(output), inplace=True)
+
+    def classify(self, output: Float[Tensor, "n c h w"]) -> Float[Tensor, "n classes"]:
+        """Logits from the output of the last group."""
+        return self.head(self.last_channels(output).mean(dim=(2, 3)))

@@ -5,25 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 import torch
-from torch import nn
 
 from ablkit.shapes import Int64, Tensor, UInt8
 from ablkit.training.hardware import Hardware
 
 
 def run_epoch(
-    model: nn.Module,
+    model: Callable[[Tensor], object],
     optimiser: torch.optim.Optimizer,
     images: UInt8[Tensor, "n h w c"],
     labels: Int64[Tensor, " n"],
     batches: Iterable[Tensor],
-    loss_of: Callable[[Tensor, Tensor], Tensor],
+    loss_of: Callable[[object, Tensor], Tensor],
     place: Hardware,
     augment: Callable[[Tensor], Tensor] | None = None,
 ) -> float:
     """Take one optimiser step for each batch of indices; return the mean of the batches' losses.
 
     Images and labels lie on the device as a whole, so that nothing is decoded, copied or waited for inside the epoch.
+    What `model` returns, for a network its logits, goes to `loss_of` as it is.
     """
     total, steps = torch.zeros((), device=place.device), 0
     for indices in batches:
