@@ -19,7 +19,7 @@ report: $(INSTALLED) ## run what is missing for PRESET and SEEDS, then build the
 
 # One thread a process: pytest -n auto already takes every core.
 test: $(INSTALLED) ## run all tests in parallel
-	OMP_NUM_THREADS=1 $(VENV)/bin/pytest -n auto
+	OMP_NUM_THREADS=1 $(VENV)/bin/pytest -n auto --dist loadfile
 
 lab: $(INSTALLED) ## open the notebooks in JupyterLab
 	$(VENV)/bin/jupyter lab notebooks

@@ -78,6 +78,7 @@ def _write_page(job: Job, to: Path, shell: Environment, style: str, exporter: HT
     page = shell.get_template("page.html.j2").render(
         title=f"{job.title}, {job.subject}",
         notebook=job.notebook,
+        subject=job.subject,
         style=style,
         body=body,
         command=command_of(job),
