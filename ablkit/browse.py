@@ -47,10 +47,11 @@ def show(key: str) -> None:
 
 def delete_failed(wanted: dict[str, str]) -> None:
     """Delete the folders of failed runs with the `wanted` values."""
-    for folder, values in _folders(wanted):
-        if state(folder) == "failed":
-            shutil.rmtree(folder)
-            print(f"deleted {folder}: {_short(values)}")
+    failed = [(folder, values) for folder, values in _folders(wanted) if state(folder) == "failed"]
+    for folder, values in failed:
+        shutil.rmtree(folder)
+        print(f"deleted {folder}: {_short(values)}")
+    print(f"{len(failed)} failed runs deleted")
 
 
 def export(notebook: str, to: Path) -> list[Path]:
@@ -79,9 +80,19 @@ def _folders(wanted: dict[str, str]) -> list[tuple[Path, dict]]:
     found = []
     for path in sorted(runs_root().glob("*/*/params.json")):
         values = read_json(path)["parameters"]
-        if all(str(values.get(name)) == value for name, value in wanted.items()):
+        if all(_same(values.get(name), text) for name, text in wanted.items()):
             found.append((path.parent, values))
     return found
+
+
+def _same(value: object, text: str) -> bool:
+    """Whether a parameter has the value that a user wrote: 0.1 is 0.10, True is true."""
+    if isinstance(value, float):
+        try:
+            return value == float(text)
+        except ValueError:
+            return False
+    return str(value).lower() == text.lower()
 
 
 def _short(values: dict) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-import tempfile
 import threading
 from pathlib import Path
 
@@ -14,33 +13,35 @@ import psutil
 from ablkit.files import read_json, write_json
 
 
-def main(source: Path, folder: Path) -> int:
-    """Execute the notebook `source` into `folder`; a failure leaves `failure.json` and a non-zero exit code."""
+def main(source: Path, folder: Path, sockets: Path) -> int:
+    """Execute the notebook `source` into `folder`; a failure leaves `failure.json` and a non-zero exit code.
+
+    Args:
+        sockets: a private folder with a short name: socket paths are capped near 100 bytes, and ports would be raced
+            for. It is the parent's, so that it goes even if this process is killed.
+    """
     import papermill
     from papermill.exceptions import PapermillExecutionError
     from traitlets.config import Config
 
-    # A private folder with a short name: socket paths are capped near 100 bytes, and ports would be raced for.
-    with tempfile.TemporaryDirectory(prefix="abl-") as sockets:
-        ipc = Config({"KernelManager": {"transport": "ipc", "ip": f"{sockets}/k"}})
-        try:
-            papermill.execute_notebook(
-                str(source),
-                str(folder / "notebook.ipynb"),
-                read_json(folder / "params.json")["parameters"],
-                kernel_name="python3",
-                cwd=str(folder),
-                progress_bar=False,
-                stdout_file=sys.stdout,
-                stderr_file=sys.stdout,
-                config=ipc,
-            )
-        except PapermillExecutionError as error:
-            failure = {"cell": last_cell(folder), "error": error.ename, "message": error.evalue or " "}
-        except Exception as error:  # whatever it is, the parent has to hear of it
-            failure = {"cell": last_cell(folder), "error": type(error).__name__, "message": str(error) or " "}
-        else:
-            return 0
+    try:
+        papermill.execute_notebook(
+            str(source),
+            str(folder / "notebook.ipynb"),
+            read_json(folder / "params.json")["parameters"],
+            kernel_name="python3",
+            cwd=str(folder),
+            progress_bar=False,
+            stdout_file=sys.stdout,
+            stderr_file=sys.stdout,
+            config=Config({"KernelManager": {"transport": "ipc", "ip": f"{sockets}/k"}}),
+        )
+    except PapermillExecutionError as error:
+        failure = {"cell": last_cell(folder), "error": error.ename, "message": error.evalue or " "}
+    except Exception as error:  # whatever it is, the parent has to hear of it
+        failure = {"cell": last_cell(folder), "error": type(error).__name__, "message": str(error) or " "}
+    else:
+        return 0
     write_json(folder / "failure.json", failure)
     return 1
 
@@ -66,4 +67,4 @@ def _die_with_parent() -> None:
 
 if __name__ == "__main__":
     threading.Thread(target=_die_with_parent, daemon=True).start()
-    sys.exit(main(Path(sys.argv[1]), Path(sys.argv[2])))
+    sys.exit(main(*map(Path, sys.argv[1:])))

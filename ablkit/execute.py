@@ -7,6 +7,7 @@ import fcntl
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -122,6 +123,7 @@ def _done(folder: Path, record: dict) -> bool:
         whole = False
     if not whole:
         write_json(folder / "params.json", record)
+    runs.drop_checkpoints(folder)  # of a runner that was killed between its last two steps
     return True
 
 
@@ -137,6 +139,25 @@ def _execute(
     for leftover in ("metrics.json", runs.PENDING, "failure.json"):
         (folder / leftover).unlink(missing_ok=True)
     write_json(folder / "params.json", record)
+    code, timed_out = _run_child(source, folder, timeout, show, environment, started)
+    failure = _failure(folder, code, timed_out, timeout)
+    if failure:
+        write_json(folder / "failure.json", {"message": str(failure), "cell": last_cell(folder)})
+        raise failure
+    os.replace(folder / runs.PENDING, folder / "metrics.json")
+    runs.drop_checkpoints(folder)
+    return Outcome(folder, was_done=False)
+
+
+def _run_child(
+    source: Path,
+    folder: Path,
+    timeout: float | None,
+    show: Callable,
+    environment: dict[str, str],
+    started: Callable[[int], object],
+) -> tuple[int, bool]:
+    """Run the notebook in a process of its own; return its exit code and whether it was killed for time."""
     variables = {
         **ALLOCATOR,
         **os.environ,
@@ -148,25 +169,20 @@ def _execute(
         "ABLKIT_NOTEBOOKS": str(notebooks_root()),
         "PYTHONUNBUFFERED": "1",
     }
-    child = subprocess.Popen(
-        [sys.executable, "-m", "ablkit.child", str(source), str(folder)],
-        env=variables,
-        stdin=subprocess.PIPE,  # never written to: its end tells the child that this process is gone
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        start_new_session=True,
-    )
-    started(child.pid)
-    timed_out = _follow(child, folder / "log.txt", timeout, show)
-    failure = _failure(folder, child.returncode, timed_out, timeout)
-    if failure:
-        write_json(folder / "failure.json", {"message": str(failure)})
-        raise failure
-    os.replace(folder / runs.PENDING, folder / "metrics.json")
-    runs.drop_checkpoints(folder)
-    return Outcome(folder, was_done=False)
+    with tempfile.TemporaryDirectory(prefix="abl-", ignore_cleanup_errors=True) as sockets:
+        child = subprocess.Popen(
+            [sys.executable, "-m", "ablkit.child", str(source), str(folder), sockets],
+            env=variables,
+            stdin=subprocess.PIPE,  # never written to: its end tells the child that this process is gone
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            start_new_session=True,
+        )
+        started(child.pid)
+        timed_out = _follow(child, folder / "log.txt", timeout, show)
+    return child.returncode, timed_out
 
 
 def need(notebook: str, parameters: Parameters, **changes: object) -> Path:

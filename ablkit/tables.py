@@ -21,6 +21,10 @@ def poisoning(poisoned: Poisoned) -> Styler:
     drawn = poisoned.true_labels[poisoned.is_poisoned]
     counts["of them poisoned"] = [int((drawn == k).sum()) for k in range(len(poisoned.classes))]
     counts.loc[len(counts)] = ["all", len(poisoned), int(poisoned.is_poisoned.sum())]
+    if poisoned.is_decoy.any():
+        decoys = poisoned.true_labels[poisoned.is_decoy]
+        each = [int((decoys == k).sum()) for k in range(len(poisoned.classes))]
+        counts["decoys, true label"] = [*each, len(decoys)]
     return counts.style.hide(axis="index")
 
 
@@ -62,6 +66,9 @@ def attack_results(frame: pd.DataFrame) -> Styler:
         table[column.replace("_", " ")] = [
             f"{values.mean():.1%} ({values.min():.1%} to {values.max():.1%})" for _, values in grouped[column]
         ]
+    if "cross_trigger_accuracy" in frame:  # of attacks whose triggers belong to one image
+        means = grouped["cross_trigger_accuracy"].mean()
+        table["accuracy under another's trigger"] = ["" if pd.isna(mean) else f"{mean:.1%}" for mean in means]
     table["n"] = grouped.size().to_numpy()
     return table.style.hide(axis="index")
 

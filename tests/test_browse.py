@@ -45,6 +45,7 @@ def test_lists_are_filtered_by_state_and_parameter(three, capsys):
     assert "1 runs in" in told(capsys, "runs", "--state", "failed")
     assert three[2].name in told(capsys, "runs", "-p", "seed", "2")
     assert "0 runs in" in told(capsys, "runs", "-p", "seed", "9")
+    assert "3 runs in" in told(capsys, "runs", "-p", "poison_rate", "0.10", "-p", "released", "false")
     assert main(["runs", "-p", "sed", "2"]) == 2
     assert "did you mean 'seed'" in capsys.readouterr().err
 

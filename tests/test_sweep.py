@@ -173,6 +173,7 @@ def test_a_failing_run_is_tried_once_more_alone_and_then_listed_with_its_cell(ce
     told = capsys.readouterr().out
     assert told.count("cell cell-2: AssertionError: seed one") == 3  # twice as it happened, once at the end
     assert "1 failed; once more, each alone" in told
+    assert "in cell cell-2\n" in told
     assert "| before" in told
     assert "2 done, 0 running, 1 failed" in told
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from ablkit.errors import UserError
+from ablkit.files import read_json
+from ablkit.jobs import Job
 from ablkit.sweep import file, local, slots
 from ablkit.sweep.board import Board
 
@@ -52,10 +54,16 @@ def sweep(
         failed = local.run(jobs, room, board, timeout)
     print(board.counts())
     for job, message in failed.items():
-        print(f"failed    {job.folder}\n          {message}")
+        print(f"failed    {job.folder}{_cell(job)}\n          {message}")
         for line in _last_lines(job.folder / "log.txt"):
             print(f"          | {line}")
     return 1 if failed else 0
+
+
+def _cell(job: Job) -> str:
+    path = job.folder / "failure.json"
+    cell = read_json(path).get("cell") if path.exists() else None
+    return f" in cell {cell}" if cell else ""
 
 
 def _last_lines(log: Path, count: int = 5) -> list[str]:
