@@ -22,6 +22,7 @@ from ablkit.execute import RunFailed
 from ablkit.parameters import check, defaults
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
+LONGER = ("-p", "finetune_epochs", "12")
 SMOKE = {"dataset": "digits", "precision": "fp32", "train_size": 300}
 
 
@@ -121,9 +122,21 @@ def kernel_of(child: subprocess.Popen) -> psutil.Process:
     return next(p for p in psutil.Process(child.pid).children(recursive=True) if "ipykernel" in " ".join(p.cmdline()))
 
 
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory, data_root):
+    """The folder of a longer run that nobody killed."""
+    root = tmp_path_factory.mktemp("undisturbed")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ABLKIT_DATA", str(data_root))
+        patch.setenv("ABLKIT_RUNS", str(root))
+        start(root, *LONGER).communicate()
+    (folder,) = (root / "run").iterdir()
+    return folder
+
+
 @pytest.mark.parametrize("victim", ["kernel", "ctrl-c", "terminated"])
-def test_a_killed_run_goes_on_to_the_result_of_an_undisturbed_one(folders, monkeypatch, victim):
-    options = ("-p", "finetune_epochs", "12")
+def test_a_killed_run_goes_on_to_the_result_of_an_undisturbed_one(folders, undisturbed, victim):
+    options = LONGER
     child = start(folders, *options)
     folder = wait_for_checkpoint(folders, child)
     if victim == "kernel":
@@ -144,13 +157,9 @@ def test_a_killed_run_goes_on_to_the_result_of_an_undisturbed_one(folders, monke
     assert len(printed) == 2 + 12 + 2 - done_before
     assert not list(folder.rglob("checkpoint.safetensors"))
 
-    monkeypatch.setenv("ABLKIT_RUNS", str(folders.parent / "undisturbed"))
-    whole = start(folders, *options)
-    whole.communicate()
-    (other,) = (folders.parent / "undisturbed" / "run").iterdir()
-    assert other.name == folder.name
-    assert result(other) == result(folder)
-    assert (other / "model.safetensors").read_bytes() == (folder / "model.safetensors").read_bytes()
+    assert undisturbed.name == folder.name
+    assert result(undisturbed) == result(folder)
+    assert (undisturbed / "model.safetensors").read_bytes() == (folder / "model.safetensors").read_bytes()
 
 
 def test_plain_papermill_runs_the_notebook(folders, tmp_path):
