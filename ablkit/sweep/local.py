@@ -22,24 +22,25 @@ def run(jobs: list[Job], slots: list[Slot], board: Board, timeout: float | None 
     Runs that another sweep has in hand are waited for, and done here should it not do them. On Ctrl-C the children are
     killed, and nothing is lost but what they did since their last checkpoint.
     """
-    failed, elsewhere = _pass(jobs, slots, board, timeout)
-    while elsewhere:
-        _wait_for(elsewhere)
-        more, elsewhere = _pass(elsewhere, slots, board, timeout)
-        failed |= more
+    failed = _each_once(jobs, slots, board, timeout)
     if failed:
         # With as many threads as before: another number would round differently, and give another result.
         board.tell(f"{len(failed)} failed; once more, each alone")
         for job in failed:
             drop_damaged(job.folder)
-        failed, _ = _pass(list(failed), slots[:1], board, timeout)
+        failed = _each_once(list(failed), slots[:1], board, timeout)
     return failed
 
 
-def _wait_for(jobs: list[Job]) -> None:
-    """Sleep until one of the runs is in no other process's hand any more."""
-    while all(is_busy(job.folder) for job in jobs):
-        time.sleep(1)
+def _each_once(jobs: list[Job], slots: list[Slot], board: Board, timeout: float | None) -> dict[Job, str]:
+    """Try each job once, those that another process holds when it has let go; return those that failed."""
+    failed, elsewhere = _pass(jobs, slots, board, timeout)
+    while elsewhere:
+        while all(is_busy(job.folder) for job in elsewhere):
+            time.sleep(1)
+        more, elsewhere = _pass(elsewhere, slots, board, timeout)
+        failed |= more
+    return failed
 
 
 def _pass(jobs: list[Job], slots: list[Slot], board: Board, timeout: float | None) -> tuple[dict[Job, str], list[Job]]:
