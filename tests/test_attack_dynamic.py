@@ -1,4 +1,4 @@
-"""The input-aware attack: sparse masks, a trigger for each image that works on no other, and no epoch trained twice."""
+"""The input-aware attack: sparse masks, decoys under other images' triggers, and no epoch trained twice."""
 
 from __future__ import annotations
 
