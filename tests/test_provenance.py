@@ -33,7 +33,9 @@ def test_words_and_layout_change_nothing(other):
     assert other != CODE and provenance.bare(other) == provenance.bare(CODE)
 
 
-@pytest.mark.parametrize("old, new", [("y + 1", "y + 2"), ("int = 1", "int = 2"), ("return", "yield"), ("f(y)", "g(y)")])
+@pytest.mark.parametrize(
+    "old, new", [("y + 1", "y + 2"), ("int = 1", "int = 2"), ("return", "yield"), ("f(y)", "g(y)")]
+)
 def test_code_changes_it(old, new):
     assert provenance.bare(CODE.replace(old, new)) != provenance.bare(CODE)
 
