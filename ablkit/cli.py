@@ -70,7 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     sweep.add_argument("file", type=Path, help="see notebooks/sweeps")
     room = sweep.add_mutually_exclusive_group()
     room.add_argument("--workers", type=int, default=1, metavar="K", help="runs at a time, sharing the cores (1)")
-    room.add_argument("--per-gpu", type=int, default=0, metavar="K", help="runs at a time on each GPU")
+    room.add_argument("--per-gpu", type=_number_or_auto, default=0, metavar="K", help="runs on each GPU, or auto")
     sweep.add_argument("--shard", metavar="I/N", help="this machine's part; from Slurm or Kubernetes by itself")
     sweep.add_argument("--ray", metavar="ADDRESS", help="run on a Ray cluster; 'local' starts one")
     sweep.add_argument("--timeout", type=float, metavar="SECONDS", help="kill a run after this time")
@@ -99,6 +99,10 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("--precision", default="auto")
     bench.set_defaults(command=_bench)
     return parser
+
+
+def _number_or_auto(text: str) -> int | str:
+    return text if text == "auto" else int(text)
 
 
 def _data(options: argparse.Namespace) -> None:

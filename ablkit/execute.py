@@ -80,7 +80,7 @@ def execute(
     record = {"notebook": notebook, "parameters": parameters.model_dump()}
     if _done(folder, record) and not force:
         return Outcome(folder, was_done=True)
-    _check_against_data(parameters)
+    check_against_data(parameters)
     with saying_no_room(folder), _locked(folder):
         # Once more: another process may have finished it while this one came to the lock.
         if _done(folder, record) and not force:
@@ -195,7 +195,7 @@ def need(notebook: str, parameters: Parameters, **changes: object) -> Path:
     return execute(notebook, check(notebook, values | changes)).folder
 
 
-def _check_against_data(parameters: Parameters) -> None:
+def check_against_data(parameters: Parameters) -> None:
     """Raise UserError for what only the data can tell is wrong, before anything is written or started."""
     if not isinstance(parameters, PoisonedSet):
         return  # its runs are checked one by one

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import get_type_hints
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
@@ -9,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from ablkit import attacks
 from ablkit.data.images import Images
 from ablkit.errors import UserError, unknown
+from ablkit.paths import notebooks_root
 from ablkit.training.abl import Method
 from ablkit.training.recipe import RECIPES, Recipe
 
@@ -24,6 +26,10 @@ class Parameters(BaseModel):
     dataset: str = "cifar10"
     device: str = "auto"
     precision: str = "auto"
+
+    def outside(self) -> dict[str, str]:
+        """What else decides a result, beyond parameters, code and data: the content of files that are only named."""
+        return {}
 
 
 class TrainingParameters(Parameters):
@@ -87,6 +93,18 @@ class SweepParameters(Parameters):
     dataset: str = "digits"
     file: str = "smoke.yaml"
     workers: int = 2
+
+    @property
+    def path(self) -> Path:
+        """The sweep file; raises UserError where there is none of that name."""
+        path = notebooks_root() / "sweeps" / self.file
+        if not path.is_file():
+            raise UserError(f"file {self.file!r} is not in {path.parent}; name one that is")
+        return path
+
+    def outside(self) -> dict[str, str]:
+        """The text of the sweep file."""
+        return {"file": self.path.read_text(encoding="utf-8")}
 
 
 def _with_recipe(name: str, base: type[Parameters], **others) -> type[Parameters]:
@@ -159,13 +177,21 @@ def mistakes(notebook: str, values: dict, *, strict: bool = True) -> list[str]:
         model.model_validate(good, strict=strict)
     except ValidationError as error:
         for one in error.errors():
-            found.append(f"parameter {one['loc'][0]} of {notebook}: {one['msg'].lower()}, got {one['input']!r}")
+            hint = "; YAML reads a number such as 5e-4 only as 5.0e-4" if _is_number(one["input"]) else ""
+            found.append(f"parameter {one['loc'][0]} of {notebook}: {one['msg'].lower()}, got {one['input']!r}{hint}")
             good.pop(one["loc"][0], None)
     try:
         _check_values(model.model_validate(good, strict=strict))
     except UserError as error:
         found.append(str(error))
     return found
+
+
+def _is_number(value: object) -> bool:
+    try:
+        return isinstance(value, str) and "e" in value.lower() and float(value) == float(value)
+    except ValueError:
+        return False
 
 
 def _check_values(parameters: Parameters) -> None:

@@ -119,6 +119,7 @@ def folder_of(notebook: str, parameters: Parameters, code: str) -> Path:
         "data": data.digest(parameters.dataset),
         "package": package_digest(),
         "place": [place.device.type, place.precision],
+        **parameters.outside(),
     }
     key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]
     return runs_root() / notebook / key

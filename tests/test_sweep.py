@@ -14,9 +14,10 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from ablkit import execute, jobs
+from ablkit import execute, jobs, runs
 from ablkit.cli import main
 from ablkit.errors import UserError
+from ablkit.parameters import check, defaults
 from ablkit.sweep import file, local, slots
 from ablkit.sweep.board import Board
 
@@ -32,6 +33,13 @@ grid:
 TRIVIAL = """
 import json, os, pathlib, time
 pathlib.Path(os.environ["ABLKIT_RUN_FOLDER"], "metrics.pending.json").write_text(json.dumps({"seed_seen": seed}))
+"""
+# Which run was done in which process tree: a worker of Ray, or a sweep.
+WHO = """
+import json, os, pathlib, psutil, time
+above = [p for p in psutil.Process().parents() if p.name().startswith("ray::")]
+with open(pathlib.Path(os.environ["ABLKIT_TOLD"], "who.jsonl"), "a") as told:
+    told.write(json.dumps([seed, f"ray {above[0].pid}" if above else "sweep"]) + "\\n")
 """
 
 
@@ -108,6 +116,33 @@ def test_a_file_of_another_form_is_refused(tmp_path, text, message):
     assert message in str(error.value)
 
 
+def test_what_only_the_data_tell_is_refused_before_anything_starts(tmp_path, folders, capsys):
+    text = TINY.format(seeds=[0, 1]) + "  target: [3, 17]\n  isolation_rate: [0.01, 0.0001]\n"
+    assert main(["sweep", str(write(tmp_path, text))]) == 2
+    told = capsys.readouterr().err
+    assert told.count("target 17 is no class of digits; choose 0 to 9") == 1
+    assert told.count("isolation_rate 0.0001") == 1
+    assert not folders.exists()
+
+
+def test_a_number_that_yaml_takes_for_a_text_comes_with_a_hint(tmp_path):
+    with pytest.raises(UserError, match=r"got '5e-4'; YAML reads a number such as 5e-4 only as 5.0e-4"):
+        file.read(write(tmp_path, "notebook: run\nparams: {weight_decay: 5e-4}"))
+    file.read(write(tmp_path, "notebook: run\nparams: {weight_decay: 5.0e-4}"))
+
+
+def test_another_sweep_file_of_that_name_is_another_run(tmp_path, folders, monkeypatch):
+    monkeypatch.setenv("ABLKIT_NOTEBOOKS", str(tmp_path))
+    (tmp_path / "sweeps").mkdir()
+    keys = []
+    for seeds in ([0], [0, 1], [0]):
+        (tmp_path / "sweeps" / "smoke.yaml").write_text(TINY.format(seeds=seeds))
+        keys.append(runs.folder_of("sweep", check("sweep", defaults("sweep")), "code"))
+    assert keys[0] == keys[2] != keys[1]
+    with pytest.raises(UserError, match=r"file 'gone\.yaml' is not in"):
+        check("sweep", {"file": "gone.yaml"}).path  # noqa: B018
+
+
 @pytest.mark.parametrize("path", sorted(SWEEPS.glob("[!k]*.yaml")), ids=lambda path: path.stem)
 def test_the_sweeps_of_the_repository_are_valid(path):
     assert len(file.read(path)) >= 4
@@ -149,9 +184,13 @@ def test_more_runs_than_fit_a_gpu_are_refused(tmp_path, folders, monkeypatch):
     (job.folder / "metrics.json").write_text("{}")
     (job.folder / "params.json").write_text(json.dumps({"parameters": job.parameters.model_dump()}))
     (job.folder / "env.json").write_text(json.dumps({"device": "cuda", "peak_memory_bytes": 4 * 2**30}))
-    slots._check_memory([job], 2, 10 * 2**30)
+    assert slots._fitting([job], 2, 10 * 2**30) == 2
     with pytest.raises(UserError, match=r"--per-gpu 3 needs 12.0 GiB .* the GPU has 10.0; use at most 2"):
-        slots._check_memory([job], 3, 10 * 2**30)
+        slots._fitting([job], 3, 10 * 2**30)
+    monkeypatch.setattr(slots, "cores", lambda: 16)
+    assert slots._fitting([job], "auto", 10 * 2**30) == 2
+    assert slots._fitting([job], "auto", 80 * 2**30) == 16  # a process each: no more than there are cores
+    assert slots._fitting([], "auto", 80 * 2**30) == 1  # nothing measured yet
 
 
 def test_a_sweep_runs_what_is_missing_and_nothing_twice(cells, tmp_path, folders):
@@ -236,8 +275,6 @@ def test_stopping_leaves_no_process_and_no_failure(tmp_path, folders):
 
 
 def test_the_notebook_about_sweeps_runs_one_and_reads_it(folders):
-    from ablkit.parameters import check, defaults
-
     lines: list[str] = []
     outcome = execute.execute("sweep", check("sweep", defaults("sweep", "smoke")), show=lines.append)
     metrics = json.loads((outcome.folder / "metrics.json").read_text())
@@ -247,12 +284,28 @@ def test_the_notebook_about_sweeps_runs_one_and_reads_it(folders):
     assert any("(n = 2)" in line for line in lines)
 
 
-def test_ray_runs_the_same_folders_on_several_workers(tmp_path, folders, capsys):
+def test_ray_and_another_sweep_share_the_runs_and_several_workers_take_them(tmp_path, folders, monkeypatch, capsys):
     os.environ.pop("RAY_ADDRESS", None)
-    path = write(tmp_path, TINY.format(seeds=[0, 1]))
-    assert main(["sweep", str(path), "--ray", "local"]) == 0
-    assert "2 done, 0 running, 0 failed" in capsys.readouterr().out
-    assert len(list(folders.glob("run/*/metrics.json"))) == 2
-    # The same sweep without Ray finds its runs done.
-    assert main(["sweep", str(path)]) == 0
-    assert "2 runs, 2 of them done" in capsys.readouterr().out
+    made = nbformat.read(SWEEPS.parent / "run.ipynb", as_version=4)
+    made.cells = [cell for cell in made.cells if cell.id == "parameters"]
+    made.cells.append(nbformat.v4.new_code_cell(f"{WHO}\ntime.sleep(2){TRIVIAL}", id="who"))
+    (tmp_path / "notebooks").mkdir()
+    nbformat.write(made, tmp_path / "notebooks" / "run.ipynb")
+    monkeypatch.setenv("ABLKIT_NOTEBOOKS", str(tmp_path / "notebooks"))
+    monkeypatch.setenv("ABLKIT_TOLD", str(tmp_path))
+    path = write(tmp_path, TINY.format(seeds=list(range(8))))
+    command = [sys.executable, "-m", "ablkit.cli", "sweep", str(path)]
+    beside = subprocess.Popen([*command, "--ray", "local"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    until = time.monotonic() + 120
+    while not list(folders.glob("run/*/params.json")) and time.monotonic() < until:
+        time.sleep(0.1)
+    assert main([*command[3:], "--workers", "2"]) == 0
+    told, _ = beside.communicate(timeout=120)
+    assert beside.returncode == 0, told
+    for text in (told, capsys.readouterr().out):
+        assert "8 done, 0 running, 0 failed" in text
+    # Each run was done once, by more than one worker of the cluster and by the other sweep.
+    did = [json.loads(line) for line in (tmp_path / "who.jsonl").read_text().splitlines()]
+    assert sorted(seed for seed, _ in did) == list(range(8))
+    assert len({worker for _, worker in did if worker.startswith("ray")}) > 1
+    assert any(not worker.startswith("ray") for _, worker in did)

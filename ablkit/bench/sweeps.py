@@ -46,8 +46,9 @@ def bench(json_file: Path | None = None, count: int = 200) -> dict:
     return figures
 
 
-_NOTHING = """import os, pathlib
-pathlib.Path(os.environ["ABLKIT_RUN_FOLDER"], "metrics.pending.json").write_text("{}")"""
+_NOTHING = """import json, os, pathlib
+metrics = {f"metric_{k}": k / 7 for k in range(40)}  # about as many as a training has
+pathlib.Path(os.environ["ABLKIT_RUN_FOLDER"], "metrics.pending.json").write_text(json.dumps(metrics))"""
 
 
 def _papermill_calls(root: Path, count: int) -> float:
@@ -64,8 +65,10 @@ def _papermill_calls(root: Path, count: int) -> float:
 def _sweep_of(root: Path, count: int) -> float:
     write_text(root / "sweep.yaml", f"notebook: run\npreset: smoke\ngrid: {{seed: {list(range(count))}}}\n")
     started = time.perf_counter()
-    with contextlib.redirect_stdout(io.StringIO()):
-        sweep(root / "sweep.yaml", workers=2)
+    with contextlib.redirect_stdout(io.StringIO()) as told:
+        failed = sweep(root / "sweep.yaml", workers=2)
+    if failed:
+        raise RuntimeError(f"the sweep of the benchmark failed: {told.getvalue()}")
     return time.perf_counter() - started
 
 

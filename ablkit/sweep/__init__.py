@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from ablkit.errors import UserError
+from ablkit.execute import check_against_data
 from ablkit.files import read_json
 from ablkit.jobs import Job
 from ablkit.sweep import file, local, slots
@@ -15,7 +17,7 @@ def sweep(
     path: Path,
     *,
     workers: int = 1,
-    per_gpu: int = 0,
+    per_gpu: int | Literal["auto"] = 0,
     shard: str | None = None,
     ray: str | None = None,
     timeout: float | None = None,
@@ -26,13 +28,14 @@ def sweep(
     Args:
         path: the sweep file, see `ablkit.sweep.file.read`.
         workers: runs at a time on this machine; each gets its share of the cores.
-        per_gpu: runs at a time on each GPU, in place of `workers`.
+        per_gpu: runs at a time on each GPU, in place of `workers`; `auto` takes as many as finished runs show to fit.
         shard: `i/n`, see `ablkit.sweep.slots.shard`.
         ray: address of a Ray cluster, or `local`; in place of `workers`.
         timeout: seconds after which a run is killed and counts as failed.
         dry_run: only list the runs and their states.
 
-    Raises UserError for every mistake in the file at once, before anything starts.
+    Raises UserError for every mistake in the file at once, before anything starts, and likewise for what only the data
+    can tell is wrong.
     """
     jobs = slots.shard(file.read(path), shard)
     done = [job for job in jobs if job.state == "done"]
@@ -41,11 +44,12 @@ def sweep(
         for job in jobs:
             print(f"{job.state:<9}{job.folder.name}  {job.notebook}: {job.title}, {job.subject}")
         return 0
+    _check_against_data(path, [job for job in jobs if job.state != "done"])
     if ray is not None:
         from ablkit.sweep import ray_cluster
 
-        if per_gpu < 0:
-            raise UserError(f"--per-gpu {per_gpu}: give at least 1")
+        if per_gpu == "auto" or per_gpu < 0:
+            raise UserError(f"--per-gpu {per_gpu} with --ray: give a number of at least 1")
         board = Board(jobs, 1)
         failed = ray_cluster.run(jobs, ray, board, per_gpu, timeout)
     else:
@@ -58,6 +62,19 @@ def sweep(
         for line in _last_lines(job.folder / "log.txt"):
             print(f"          | {line}")
     return 1 if failed else 0
+
+
+def _check_against_data(path: Path, jobs: list[Job]) -> None:
+    """Raise UserError with all that the data tell is wrong; runs that differ by their seed alone are judged by one."""
+    alike = {job.parameters.model_copy(update={"seed": 0}).model_dump_json(): job.parameters for job in jobs}
+    wrong: dict[str, None] = {}
+    for parameters in alike.values():
+        try:
+            check_against_data(parameters)
+        except UserError as error:
+            wrong[str(error)] = None
+    if wrong:
+        raise UserError("\n".join(f"{path}: {mistake}" for mistake in wrong))
 
 
 def _cell(job: Job) -> str:

@@ -6,6 +6,7 @@ import hashlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 
@@ -32,20 +33,22 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def make(jobs: list[Job], workers: int = 1, per_gpu: int = 0) -> list[Slot]:
+def make(jobs: list[Job], workers: int = 1, per_gpu: int | Literal["auto"] = 0) -> list[Slot]:
     """Slots on this machine: `workers` that share its cores, or `per_gpu` on each of its GPUs.
 
-    Raises UserError for a number below 1, where there is no GPU, and where as many runs as `per_gpu` need more memory
-    than a GPU has, judged by the largest peak among finished runs of the same data set and model.
+    What fits a GPU is judged by the largest peak of memory among finished runs of the same data sets and models;
+    `auto` takes as many as that allows, and one where no such run is finished yet.
+
+    Raises UserError for a number below 1, where there is no GPU, and where `per_gpu` runs do not fit.
     """
-    if per_gpu < 0 or workers < 1:
+    if workers < 1 or (per_gpu != "auto" and per_gpu < 0):
         raise UserError(f"--workers {workers} --per-gpu {per_gpu}: give at least 1")
     if not per_gpu:
         return [Slot(f"worker {k}", _threads(workers)) for k in range(workers)]
     gpus = torch.cuda.device_count()
     if not gpus:
         raise UserError("--per-gpu needs a GPU, and there is none here; use --workers")
-    _check_memory(jobs, per_gpu, min(torch.cuda.get_device_properties(g).total_memory for g in range(gpus)))
+    per_gpu = _fitting(jobs, per_gpu, min(torch.cuda.get_device_properties(g).total_memory for g in range(gpus)))
     names = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(gpus)))
     return [
         Slot(f"gpu {gpu}, {k}", {**_threads(gpus * per_gpu), "CUDA_VISIBLE_DEVICES": gpu})
@@ -93,9 +96,25 @@ def _threads(share: int) -> dict[str, str]:
     return {"OMP_NUM_THREADS": str(max(1, cores() // share))}
 
 
-def _check_memory(jobs: list[Job], per_gpu: int, total: int) -> None:
+def _fitting(jobs: list[Job], per_gpu: int | Literal["auto"], total: int) -> int:
+    """How many runs are to share a GPU of `total` bytes; raises UserError where the number asked for does not fit."""
+    peak = _largest_peak(jobs)
+    most = max(1, int(_USABLE * total // peak)) if peak else None
+    if per_gpu == "auto":
+        # More than the cores would wait for them: each run has a process that feeds its GPU.
+        return min(most or 1, cores())
+    if most and per_gpu > most:
+        raise UserError(
+            f"--per-gpu {per_gpu} needs {per_gpu * peak / 2**30:.1f} GiB by the largest peak of such runs, and"
+            f" the GPU has {total / 2**30:.1f}; use at most {most}"
+        )
+    return per_gpu
+
+
+def _largest_peak(jobs: list[Job]) -> int:
+    """Bytes of GPU memory that the hungriest finished run of the same data sets and models took; 0 without any."""
     alike = {(job.notebook, job.parameters.dataset, job.parameters.recipe().model) for job in jobs}
-    peaks = []
+    peak = 0
     for notebook, dataset, model in alike:
         for path in (runs.runs_root() / notebook).glob("*/metrics.json"):
             try:
@@ -104,9 +123,5 @@ def _check_memory(jobs: list[Job], per_gpu: int, total: int) -> None:
             except UserError:
                 continue  # damaged since; its own run will mend it
             if facts["device"] == "cuda" and (values["dataset"], values["model"]) == (dataset, model):
-                peaks.append(facts["peak_memory_bytes"])
-    if peaks and per_gpu * max(peaks) > _USABLE * total:
-        raise UserError(
-            f"--per-gpu {per_gpu} needs {per_gpu * max(peaks) / 2**30:.1f} GiB by the largest peak of such runs, and"
-            f" the GPU has {total / 2**30:.1f}; use at most {max(1, int(_USABLE * total // max(peaks)))}"
-        )
+                peak = max(peak, facts["peak_memory_bytes"])
+    return peak
