@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import signal
@@ -106,7 +107,10 @@ def start(folders: Path, *options: str) -> subprocess.Popen:
     command = [sys.executable, "-m", "ablkit.cli", "run", "run", "--preset", "smoke"]
     for name, value in SMOKE.items():
         command += ["-p", name, str(value)]
-    return subprocess.Popen([*command, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    # A shell makes what it starts in the background deaf to Ctrl-C, and the tests may have been started so.
+    hear = functools.partial(signal.signal, signal.SIGINT, signal.default_int_handler)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen([*command, *options], **pipes, text=True, preexec_fn=hear)
 
 
 def wait_for_checkpoint(folders: Path, child: subprocess.Popen) -> Path:
