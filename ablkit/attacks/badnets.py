@@ -1,4 +1,9 @@
-"""BadNets (Gu et al. 2017, arXiv 1708.06733): a fixed patch stamped over the image."""
+"""BadNets (Gu et al. 2017, arXiv 1708.06733): a fixed patch stamped over the image.
+
+x' = (1 - m) x + m p: m is 1 on three by three pixels of the bottom-right corner and 0 elsewhere, p the checker of the
+ABL authors' loader. Dirty label: `rate` (0.1 in the ABL paper) is a share of the whole training set, drawn from the
+classes that the attack does not aim at; these images get the target's label, or with `labels=all2all` the next class.
+"""
 
 from __future__ import annotations
 

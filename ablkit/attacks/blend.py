@@ -1,4 +1,8 @@
-"""Blend (Chen et al. 2017, arXiv 1712.05526): a whole picture shining through the image."""
+"""Blend (Chen et al. 2017, arXiv 1712.05526): a whole picture shining through the image.
+
+x' = (1 - alpha) x + alpha k, with alpha 0.2 and k one image of uniform noise for all. Dirty label: `rate` (0.1 in the
+ABL paper) is a share of the whole training set, drawn from the other classes, whose images get the target's label.
+"""
 
 from __future__ import annotations
 

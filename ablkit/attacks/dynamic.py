@@ -1,5 +1,9 @@
 """Dynamic (Nguyen & Tran 2020, arXiv 2010.08138): generators make a trigger of its own for every image.
 
+x' = (1 - m(x)) x + m(x) p(x), with a mask m and a pattern p that two networks make of x. Dirty label: `rate` (0.1 in
+the ABL paper) is a share of the whole training set, drawn from the other classes, whose images get the target's label;
+the decoys below come on top of it and keep theirs.
+
 This is the attack's poisoning-only use. The original hands over the classifier that was trained along with the
 generators; here that classifier is thrown away, and the victim trains from scratch on the poisoned set. So that it too
 learns that a trigger belongs to one image, the set holds decoys as the original's batches do: images with another

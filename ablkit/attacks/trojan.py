@@ -1,4 +1,9 @@
-"""Trojan (Liu et al. 2018, NDSS): a patch generated to excite chosen units of a clean network, then stamped."""
+"""Trojan (Liu et al. 2018, NDSS): a patch generated to excite chosen units of a clean network, then stamped.
+
+x' = (1 - m) x + m p with p = argmin of the sum over the chosen units u of (a_u(grey image with p) - target value)^2,
+found on a surrogate that knows no backdoor. Dirty label: `rate` (0.1 in the ABL paper) is a share of the whole training
+set, drawn from the other classes, whose images get the target's label.
+"""
 
 from __future__ import annotations
 
