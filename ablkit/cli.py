@@ -63,6 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("--seeds", type=int, nargs="+", default=[0], help="one run of each kind for each seed")
     report.add_argument("--dataset", help="cifar10 (default), digits or a prepared folder")
     report.add_argument("--attacks", nargs="+", default=["badnets"], metavar="ATTACK", help="names, or 'all'")
+    report.add_argument("--as-is", action="store_true", help="run nothing: pages of what is done, a list of the rest")
     report.add_argument("--to", type=Path, help="folder of the pages (default: reports/local)")
     report.set_defaults(command=_report)
 
@@ -160,7 +161,7 @@ def _report(options: argparse.Namespace) -> int:
     changes = {"dataset": options.dataset} if options.dataset else {}
     to = options.to or project() / "reports" / "local"
     names = tuple(ATTACKS) if options.attacks == ["all"] else tuple(options.attacks)
-    return run_all(options.preset, options.seeds, to, changes, names)
+    return run_all(options.preset, options.seeds, to, changes, names, as_is=options.as_is)
 
 
 def _sweep(options: argparse.Namespace) -> int:

@@ -162,6 +162,16 @@ def test_failed_and_missing_runs_stand_on_the_index(site, tmp_path):
     assert "missing: ablkit run" in text
 
 
+def test_as_it_is_the_report_runs_nothing_and_says_what_is_missing(tmp_path, data_root, monkeypatch):
+    monkeypatch.setenv("ABLKIT_DATA", str(data_root))
+    monkeypatch.setenv("ABLKIT_RUNS", str(tmp_path / "runs"))
+    assert main([*COMMAND, "--as-is", "--to", str(tmp_path / "site")]) == 0
+    text = (tmp_path / "site" / "index.html").read_text(encoding="utf-8")
+    assert text.count("missing: ablkit run") == 7
+    assert text.count("Not all runs are done") == 2  # each attack says so
+    assert not (tmp_path / "runs").exists()
+
+
 def test_a_run_that_fails_does_not_keep_the_others_from_the_page(tmp_path, data_root, monkeypatch, capsys):
     monkeypatch.setenv("ABLKIT_DATA", str(data_root))
     monkeypatch.setenv("ABLKIT_RUNS", str(tmp_path / "runs"))

@@ -71,8 +71,20 @@ def by_attack(needed: list[Job]) -> dict[str, list[Job]]:
     return groups
 
 
-def run_all(preset: str, seeds: list[int], to: Path, changes: dict, attacks: tuple[str, ...] = ("badnets",)) -> int:
-    """Run what is missing, build the pages in `to`, print the result table and the index's path."""
+def run_all(
+    preset: str,
+    seeds: list[int],
+    to: Path,
+    changes: dict,
+    attacks: tuple[str, ...] = ("badnets",),
+    *,
+    as_is: bool = False,
+) -> int:
+    """Run what is missing, build the pages in `to`, print the result table and the index's path.
+
+    Args:
+        as_is: run nothing; the index then lists what is missing with the command of each run.
+    """
     from ablkit.report.ledger import result_rows
     from ablkit.report.site import build
 
@@ -82,7 +94,7 @@ def run_all(preset: str, seeds: list[int], to: Path, changes: dict, attacks: tup
         command += f" --{option} {value}"
     if attacks != ("badnets",):
         command += f" --attacks {' '.join(attacks)}"
-    failures = run_missing(needed)
+    failures = [] if as_is else run_missing(needed)
     index = build(needed, to, command, preset)
     for attack, own in by_attack(needed).items():
         print(f"\n{find(attack).title}")

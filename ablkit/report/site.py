@@ -120,7 +120,7 @@ def _group(jobs: list[Job], preset: str) -> dict:
     group = {
         "title": f"{TITLES[parameters.attack]} on {dataset}, preset {preset}",
         "setting": _setting(jobs),
-        "notice": " ".join(_warnings(preset, seeds)),
+        "notice": " ".join(_warnings(preset, seeds, jobs)),
         "columns": columns,
         "rows": [{"title": r[0], "cells": r[1:-1], "n": r[-1], "paper": r[0].startswith("paper")} for r in rows],
         "note": note + (f" {hardware_line(read_json(done[0].folder / 'env.json'))}." if done else ""),
@@ -137,9 +137,12 @@ def _group(jobs: list[Job], preset: str) -> dict:
     return group
 
 
-def _warnings(preset: str, seeds: list[int]) -> list[str]:
+def _warnings(preset: str, seeds: list[int], jobs: list[Job]) -> list[str]:
     """What a reader must know before believing the table."""
-    warnings = ["One seed is a demonstration, not a measurement."] if len(seeds) == 1 else []
+    done = [len([j for j in jobs if j.title == title and j.state == "done"]) for title in ("undefended", "ABL")]
+    warnings = ["Rows of one seed (n = 1) are a demonstration, not a measurement."] if 1 in done else []
+    if min(done) < len(seeds):
+        warnings.append("Not all runs are done; the missing ones stand below with their commands.")
     if preset == "quick" and 0 in seeds:
         warnings.append("Seed 0 took part in the choice of this preset's turning epoch; take its numbers as fitted.")
     return warnings
@@ -163,11 +166,13 @@ def _line(job: Job) -> dict:
 
 def _setting(jobs: list[Job]) -> str:
     abl = next(job.parameters for job in jobs if job.title == "ABL")
-    n = next((job.metrics()["training_images"] for job in jobs if job.state == "done"), None)
-    images = f"{n:,} training images" if n else "training images"
-    whole = "them" if find(abl.attack).kind == "dirty label" else "those of the target class"
+    attack = find(abl.attack)
+    runs = (job.metrics() for job in jobs if job.state == "done" and job.notebook == "run")
+    counts = next((f"{m['training_images']:,} training images, {m['poisoned_images']:,} of them" for m in runs), "")
+    whole = "the training set" if attack.kind == "dirty label" else "the target class, which keeps its labels"
     return (
-        f"{images}, {abl.poison_rate:.0%} of {whole} poisoned, target class {abl.target}, {abl.model},"
+        f"{attack.title} ({attack.paper}; {attack.kind}, changes {attack.changes}). {counts} poisoned"
+        f" ({abl.poison_rate:.0%} of {whole}), target class {abl.target}, {abl.model},"
         f" batch {abl.batch_size}; {abl.isolation_epochs} + {abl.finetune_epochs} + {abl.unlearn_epochs} epochs"
         f" ({abl.isolation_loss}, fine-tuning, unlearning), {abl.isolation_rate:.0%} isolated."
     )
