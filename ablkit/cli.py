@@ -9,7 +9,7 @@ import threading
 from pathlib import Path
 
 from ablkit import __version__
-from ablkit.errors import UserError
+from ablkit.errors import UserError, unknown
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -50,7 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     parameters.set_defaults(command=_parameters)
 
     run = commands.add_parser("run", help="run one notebook through papermill")
-    run.add_argument("notebook", help="run, loss_gap, attacks or sweep")
+    run.add_argument("notebook", help="run, loss_gap, attacks, defenses, unlearning or sweep")
     run.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="set a parameter")
     run.add_argument("-f", type=Path, action="append", default=[], metavar="FILE", help="set parameters from YAML")
     run.add_argument("--preset", default="quick", help="smoke, quick, paper or released (default: quick)")
@@ -63,6 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("--seeds", type=int, nargs="+", default=[0], help="one run of each kind for each seed")
     report.add_argument("--dataset", help="cifar10 (default), digits or a prepared folder")
     report.add_argument("--attacks", nargs="+", default=["badnets"], metavar="ATTACK", help="names, or 'all'")
+    report.add_argument("--with", nargs="+", default=[], metavar="NOTEBOOK", help="also compare: defenses, unlearning")
     report.add_argument("--as-is", action="store_true", help="run nothing: pages of what is done, a list of the rest")
     report.add_argument("--to", type=Path, help="folder of the pages (default: reports/local)")
     report.set_defaults(command=_report)
@@ -92,6 +93,9 @@ def _parser() -> argparse.ArgumentParser:
 
     attack_list = commands.add_parser("attacks", help="list the attacks: kind, paper, what a rate counts, settings")
     attack_list.set_defaults(command=_attacks)
+
+    method_list = commands.add_parser("methods", help="list the methods: title, paper, what it needs, settings")
+    method_list.set_defaults(command=_methods)
 
     bench = commands.add_parser("bench", help="speed of training beside a conventional pipeline")
     bench.add_argument("what", nargs="?", choices=("training", "attacks", "sweeps"), default="training")
@@ -156,12 +160,16 @@ def _read_yaml(path: Path) -> dict:
 def _report(options: argparse.Namespace) -> int:
     from ablkit.attacks import ATTACKS
     from ablkit.paths import project
-    from ablkit.report.plan import run_all
+    from ablkit.report.plan import COMPARISONS, run_all
 
     changes = {"dataset": options.dataset} if options.dataset else {}
     to = options.to or project() / "reports" / "local"
     names = tuple(ATTACKS) if options.attacks == ["all"] else tuple(options.attacks)
-    return run_all(options.preset, options.seeds, to, changes, names, as_is=options.as_is)
+    comparisons = tuple(vars(options)["with"])
+    for name in comparisons:
+        if name not in COMPARISONS:
+            raise unknown("comparison", name, COMPARISONS)
+    return run_all(options.preset, options.seeds, to, changes, names, comparisons, as_is=options.as_is)
 
 
 def _sweep(options: argparse.Namespace) -> int:
@@ -191,13 +199,27 @@ def _export(options: argparse.Namespace) -> None:
 
 def _attacks(options: argparse.Namespace) -> None:
     from ablkit.attacks import ATTACKS
-    from ablkit.attacks.craft import defaults
+    from ablkit.settings import defaults
 
     for name, attack in ATTACKS.items():
         print(f"{name:<9}{attack.kind}, {attack.changes}; {attack.paper}")
         print(f"{'':<9}rate: share of the {attack.rate_of}; reports of the small presets take {attack.quick_rate}")
-        settings = ", ".join(f"{key}={value}" for key, value in defaults(attack).items())
+        settings = ", ".join(f"{key}={value}" for key, value in defaults(attack.settings).items())
         print(f"{'':<9}settings: {settings or 'none'}")
+
+
+def _methods(options: argparse.Namespace) -> None:
+    from ablkit.defenses import DEFENSES, METHODS
+    from ablkit.settings import defaults
+
+    for name, title in METHODS.items():
+        if name not in DEFENSES:
+            print(f"{name:<16}{title}")
+            continue
+        defense = DEFENSES[name]
+        print(f"{name:<16}{title}; {defense.paper}")
+        settings = ", ".join(f"{key}={value}" for key, value in defaults(defense.settings).items())
+        print(f"{'':<16}needs {defense.needs}; settings: {settings or 'none'}")
 
 
 def _bench(options: argparse.Namespace) -> None:

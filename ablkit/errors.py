@@ -10,6 +10,10 @@ class UserError(Exception):
     """A mistake in the input or its surroundings: one line that names the thing, the value and the way out."""
 
 
+class NotRunError(UserError):
+    """What was asked for cannot be had on this machine, through no fault of its settings; the reason to report."""
+
+
 def unknown(kind: str, value: object, known: Iterable[str]) -> UserError:
     """The error for a name that does not exist, with the nearest names that do."""
     known = sorted(known)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ import psutil
 
 from ablkit import attacks, data, runs
 from ablkit.child import last_cell
-from ablkit.errors import UserError
+from ablkit.errors import NotRunError, UserError
 from ablkit.files import read_json, saying_no_room, write_json
 from ablkit.notebooks import code_digest, path_of
 from ablkit.parameters import Parameters, PoisonedSet, check, model_of
@@ -188,18 +189,24 @@ def _run_child(
 def need(notebook: str, parameters: Parameters, **changes: object) -> Path:
     """The folder of a finished run with `parameters` and some changes; what is missing is run first.
 
-    For notebooks that read other runs instead of training: parameters that the other one does not have are left out.
+    For notebooks that start from other runs: parameters that the other one does not have are left out. One that another
+    process has in hand is waited for.
     """
     names = model_of(notebook).model_fields
     values = {name: value for name, value in parameters.model_dump().items() if name in names}
-    return execute(notebook, check(notebook, values | changes)).folder
+    wanted = check(notebook, values | changes)
+    while True:
+        try:
+            return execute(notebook, wanted).folder
+        except Busy:
+            time.sleep(1)
 
 
 def check_against_data(parameters: Parameters) -> None:
     """Raise UserError for what only the data can tell is wrong, before anything is written or started."""
     if not isinstance(parameters, PoisonedSet):
         return  # its runs are checked one by one
-    train, _ = data.load(parameters.dataset, train_size=parameters.train_size, seed=parameters.seed)
+    train, _ = data.load(parameters.dataset, seed=parameters.seed, **parameters.drawing())
     choice = {name: value for name, value in parameters.poisoning().items() if name not in ("device", "precision")}
     if not len(attacks.choose(train, **choice)):
         raise UserError(f"poison_rate {parameters.poison_rate} poisons none of {len(train)} training images; raise it")
@@ -263,6 +270,6 @@ def _failure(folder: Path, code: int, timed_out: bool, timeout: float | None) ->
     first_line = failure["message"].splitlines()[0]
     if failure["error"] == "OutOfMemoryError":
         return UserError(f"{first_line} Lower batch_size or train_size, or use device cpu; {again}")
-    if failure["error"] == "UserError":
-        return UserError(first_line)
+    if failure["error"] in ("UserError", "NotRunError"):
+        return {"UserError": UserError, "NotRunError": NotRunError}[failure["error"]](first_line)
     return RunFailed(f"cell {failure['cell']}: {failure['error']}: {first_line} ({folder})")

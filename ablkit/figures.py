@@ -14,6 +14,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from ablkit.attacks import ATTACKS, Poisoned
 from ablkit.data.images import Images
+from ablkit.defenses import METHODS
 
 plt.style.use(str(files("ablkit") / "ablkit.mplstyle"))
 
@@ -123,15 +124,64 @@ def attack_results(frame: pd.DataFrame) -> Figure:
     return figure
 
 
+def methods(frame: pd.DataFrame) -> Figure:
+    """Clean accuracy and attack success rate by method, a panel for each attack: bars are means, dots the seeds.
+
+    Args:
+        frame: columns `attack`, `method`, `seed`, `attack_success_rate`, `clean_accuracy`.
+    """
+    metrics = ["clean_accuracy", "attack_success_rate"]
+    names, order = list(dict.fromkeys(frame["attack"])), [METHODS[name] for name in dict.fromkeys(frame["method"])]
+    size = (1.5 + 3.0 * len(names), 0.8 + 0.34 * len(order))
+    figure, axes = plt.subplots(1, len(names), figsize=size, sharey=True, squeeze=False)
+    for place, name in zip(axes[0], names, strict=True):
+        rows = frame[frame["attack"] == name]
+        long = rows.assign(method=rows["method"].map(METHODS)).melt(["method", "seed"], metrics)
+        colours = {metric: SERIES[metric][1] for metric in metrics}
+        shared = {"data": long, "y": "method", "x": "value", "hue": "variable", "order": order, "palette": colours}
+        sns.barplot(**shared, ax=place, errorbar=None, alpha=0.55, legend=place is axes[0, 0])
+        sns.stripplot(**shared, ax=place, dodge=True, jitter=False, size=3, legend=False)
+        place.set(xlabel=TITLES[name], ylabel="", xlim=(0, 1.02))
+        place.xaxis.set_major_formatter(PercentFormatter(1.0))
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    axes[0, 0].get_legend().remove()
+    figure.legend(handles, [SERIES[name][0] for name in labels], loc="outside upper center", ncols=2)
+    return figure
+
+
+def connectivity(curves: pd.DataFrame) -> Figure:
+    """Clean accuracy and attack success rate along the curve of mode connectivity repair, a panel for each attack.
+
+    Args:
+        curves: columns `attack`, `seed`, `t`, `clean_accuracy`, `attack_success_rate`; thin lines are seeds.
+    """
+    names = list(dict.fromkeys(curves["attack"]))
+    figure, axes = plt.subplots(1, len(names), figsize=(1.2 + 3.0 * len(names), 2.8), sharey=True, squeeze=False)
+    for place, name in zip(axes[0], names, strict=True):
+        for metric in ("clean_accuracy", "attack_success_rate"):
+            title, colour = SERIES[metric]
+            for index, (_, rows) in enumerate(curves[curves["attack"] == name].groupby("seed")):
+                rows = rows.sort_values("t")
+                place.plot(rows["t"], rows[metric], color=colour, marker=".", label=title if index == 0 else None)
+        place.set(xlabel=f"t ({TITLES[name]})", xlim=(0, 1), ylim=(-0.02, 1.05))
+        place.yaxis.set_major_formatter(PercentFormatter(1.0))
+    axes[0, 0].legend(fontsize=8)
+    return figure
+
+
 def training_curves(history: pd.DataFrame) -> Figure:
-    """Accuracy, attack success rate and isolation precision after each epoch, the stages marked."""
+    """Accuracy, attack success rate and isolation precision after each epoch, the stages marked.
+
+    The points along the curve of mode connectivity repair are left out: they follow no training.
+    """
+    history = history[~history["stage"].str.startswith("t=")]
     figure, axes = plt.subplots(figsize=(7.2, 3.2))
     epochs = np.arange(1, len(history) + 1)
     for metric in ("clean_accuracy", "target_class_accuracy", "attack_success_rate", "isolation_precision"):
         if metric in history and history[metric].notna().any():
             name, colour = SERIES[metric]
             sns.lineplot(x=epochs, y=history[metric], ax=axes, color=colour, label=name, marker=".")
-    begins = np.flatnonzero(history["epoch"].to_numpy() == 1)
+    begins = np.flatnonzero(history["stage"] != history["stage"].shift())
     for begin in begins:
         axes.axvline(begin + 0.5, color="#999999", linewidth=0.8)
         axes.text(begin + 0.65, 1.03, history["stage"].iloc[begin], fontsize=8, color="#555555")

@@ -11,16 +11,25 @@ from torch import nn
 
 from ablkit.attacks import Poisoned
 from ablkit.data.images import Images
-from ablkit.metrics import Triggered, evaluate, isolation_quality, loss_gap, trigger
+from ablkit.metrics import Triggered, defense_effectiveness, evaluate, isolation_quality, loss_gap, trigger
 from ablkit.shapes import Int64, ndarray
 from ablkit.training.inference import per_example_losses
-from ablkit.training.stages import Stage
 
 UNDEFENDED = ("attack_success_rate", "clean_accuracy", "clean_accuracy_non_target")
 """What attacks are compared by."""
 
-Evaluation = Callable[[nn.Module, Stage, int], dict]
-"""Model, stage and number of finished epochs in it -> what joins the epoch's record."""
+COMPARED = (
+    "clean_accuracy",
+    "clean_accuracy_non_target",
+    "target_class_accuracy",
+    "attack_success_rate",
+    "robust_accuracy",
+    "defense_effectiveness",
+)
+"""What methods are compared by."""
+
+Evaluation = Callable[[nn.Module, str, int, bool], dict]
+"""Model, name of the stage, number of finished epochs in it, whether it was the last -> what joins its record."""
 
 
 def after_epoch(test: Images, poisoned: Poisoned, rate: float, images: int = 0, precision: str = "auto") -> Evaluation:
@@ -38,22 +47,27 @@ def after_epoch(test: Images, poisoned: Poisoned, rate: float, images: int = 0, 
     def triggered(*, whole: bool) -> Triggered:
         return trigger(test if whole else sample, poisoned)
 
-    def evaluate_epoch(model: nn.Module, stage: Stage, epoch: int) -> dict:
-        whole = epoch == stage.epochs
-        record = evaluate(model, test if whole else sample, poisoned, precision, triggered(whole=whole))
-        if stage.name == "isolate":
+    def evaluate_epoch(model: nn.Module, stage: str, epoch: int, last: bool) -> dict:
+        record = evaluate(model, test if last else sample, poisoned, precision, triggered(whole=last))
+        if stage == "isolate":
             record |= loss_gap(per_example_losses(model, poisoned.images, poisoned.labels, precision), poisoned, rate)
         return record
 
     return evaluate_epoch
 
 
-def summary(history: list[dict], isolated: Int64[ndarray, " k"], poisoned: Poisoned) -> dict:
+def summary(
+    history: list[dict],
+    isolated: Int64[ndarray, " k"],
+    poisoned: Poisoned,
+    record: dict[str, float] | None = None,
+) -> dict:
     """The flat metrics of a finished training, as `metrics.json` has them.
 
     Accuracies and attack success rate of the final model under their plain names, after phase 1 with `_before`, after
-    the fine-tuning with `_finetuned`; isolation quality; numbers of images; seconds and images per second of the
-    training without its evaluations.
+    the fine-tuning with `_finetuned` (for a defence: the model that it was given); isolation quality; numbers of
+    images; seconds and images per second of the training, with what a defence starts from and without the evaluations;
+    what the defence measured of itself, with `method_` before its names.
     """
     ends = {record["stage"]: record for record in history}
     names = ["clean_accuracy", "clean_accuracy_non_target", "target_class_accuracy", "attack_success_rate"]
@@ -63,16 +77,40 @@ def summary(history: list[dict], isolated: Int64[ndarray, " k"], poisoned: Poiso
     result = {name + suffix: ends[stage][name] for stage, suffix in suffixes.items() if stage in ends for name in names}
     if len(isolated):
         result |= isolation_quality(isolated, poisoned.is_poisoned)
-        result["isolation_auroc"] = ends["isolate"]["isolation_auroc"] if "isolate" in ends else None
+        for name in ("isolation_auroc", "isolation_average_precision"):
+            result[name] = ends["isolate"][name] if "isolate" in ends else None
         result["isolated_images"] = len(isolated)
-    sizes = {"isolate": len(poisoned), "finetune": len(poisoned) - len(isolated), "unlearn": len(isolated)}
-    images = sum(sizes.get(record["stage"], 2 * sizes["finetune"]) for record in history)
-    seconds = sum(record["seconds"] for record in history)
+    images, seconds = (sum(record.get(name, 0) for record in history) for name in ("images", "seconds"))
     return result | {
         "training_images": len(poisoned),
         "poisoned_images": int(poisoned.is_poisoned.sum()),
         "seconds": seconds,
         "images_per_second": images / seconds,
+        **{f"method_{name}": value for name, value in (record or {}).items()},
+    }
+
+
+def with_effectiveness(frame: pd.DataFrame) -> pd.DataFrame:
+    """Runs with `defense_effectiveness`, each held against the undefended run of its attack and seed; nan for those."""
+    rows = frame[["attack", "seed", "method", "attack_success_rate", "clean_accuracy"]].to_dict("records")
+    shares = [{name: row[name] for name in ("attack_success_rate", "clean_accuracy")} for row in rows]
+    undefended = {
+        (row["attack"], row["seed"]): share for row, share in zip(rows, shares, strict=True) if row["method"] == "none"
+    }
+    rating = [
+        np.nan if row["method"] == "none" else defense_effectiveness(undefended[row["attack"], row["seed"]], share)
+        for row, share in zip(rows, shares, strict=True)
+    ]
+    return frame.assign(defense_effectiveness=rating)
+
+
+def method_summary(frame: pd.DataFrame) -> dict:
+    """The flat metrics of a comparison of methods: means over seeds, with attack and method as suffix."""
+    means = frame.groupby(["attack", "method"], sort=False)[list(COMPARED)].mean()
+    return {
+        f"{metric}_{attack}_{method}": None if np.isnan(value) else float(value)
+        for (attack, method), row in means.iterrows()
+        for metric, value in row.items()
     }
 
 

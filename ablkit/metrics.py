@@ -157,4 +157,5 @@ def loss_gap(losses: Float[ndarray, " n"], poisoned: Poisoned, rate: float) -> d
         "poisoned_loss": float(losses[truth].mean()) if truth.any() else float("nan"),
         **isolation_quality(isolate(losses, rate), truth),
         "isolation_auroc": isolation_auroc(losses, truth),
+        "isolation_average_precision": isolation_average_precision(losses, truth),
     }

@@ -61,7 +61,7 @@ def read_parameters(source: str) -> list[Declared]:
     """The declarations of a parameters cell: `name: type = literal  # help`, one a line.
 
     Raises UserError with the line number for anything else: papermill's own reader overlooks unions, `Literal` and
-    defaults that hold an equals sign, so they are not allowed.
+    lines with a second equals sign, so they are not allowed.
     """
     comments = {
         token.start[0]: token.string.lstrip("# ")
@@ -73,6 +73,10 @@ def read_parameters(source: str) -> list[Declared]:
         form = f"line {line.lineno} of the parameters cell is not 'name: type = literal  # help'"
         if not (isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name) and line.value):
             raise UserError(form)
+        if "=" in comments.get(line.lineno, ""):
+            raise UserError(
+                f"line {line.lineno} of the parameters cell has an equals sign in its help; say it in words"
+            )
         if not (isinstance(line.annotation, ast.Name) and line.annotation.id in TYPES):
             raise UserError(f"{form} with a type of {', '.join(TYPES)}")
         try:

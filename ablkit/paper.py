@@ -14,6 +14,18 @@ MARKS = {
 }
 
 
+_SAME = ("pixel_noise", "gradient_noise", "label_shuffling", "label_uniform", "label_smoothing", "self_learning")
+_WAYS = {
+    **{name: name for name in _SAME},
+    "finetune_all": "finetune_all_layers",
+    "finetune_last": "finetune_last_layers",
+    "pretrained": "finetune_imagenet_model",
+    "retrain": "retrain_from_scratch",
+    "gradient_ascent": "abl",
+}
+"""Method -> its name in the table of ways to unlearn."""
+
+
 @dataclass(frozen=True)
 class PaperValue:
     """One published number as a fraction, with its provenance."""
@@ -36,8 +48,13 @@ def values() -> pd.DataFrame:
 def lookup(
     metric: str, *, attack: str, method: str, dataset: str = "cifar10", item: str = "table1"
 ) -> PaperValue | None:
-    """The paper's number for one cell of one table, or None where it has none or we do not know it."""
+    """The paper's number for one cell of one table, or None where it has none or we do not know it.
+
+    The ways to use the isolated examples are looked up in the table of their own, under the paper's names for them.
+    """
     table = values()
+    if method in _WAYS:
+        item, method = "unlearning_methods", _WAYS[method]
     wanted = {"item": item, "dataset": dataset, "attack": attack, "method": method, "metric": metric}
     for column, value in wanted.items():
         table = table[table[column] == value]

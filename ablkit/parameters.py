@@ -7,11 +7,11 @@ from typing import get_type_hints
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
-from ablkit import attacks
+from ablkit import attacks, defenses, settings
 from ablkit.data.images import Images
 from ablkit.errors import UserError, unknown
 from ablkit.paths import notebooks_root
-from ablkit.training.abl import Method
+from ablkit.provenance import package_digest
 from ablkit.training.recipe import RECIPES, Recipe
 
 QUICK = RECIPES["quick"]
@@ -36,10 +36,15 @@ class TrainingParameters(Parameters):
     """Those of a notebook that trains or reads trainings: data, a target class and a recipe, as in the quick preset."""
 
     train_size: int = 10_000
+    held_out: float = 0.05
     target: int = 0
     released: bool = False
     include_target: bool = False
     monitor_images: int = 2_000
+
+    def drawing(self) -> dict:
+        """The arguments of `data.load` among the parameters, without the seed."""
+        return {"train_size": self.train_size, "held_out": self.held_out}
 
     def recipe(self) -> Recipe:
         """The training settings among the parameters."""
@@ -57,8 +62,19 @@ class PoisonedSet(TrainingParameters):
     def poisoning(self) -> dict:
         """The arguments of `attacks.poison` among the parameters."""
         same = ("attack", "target", "seed", "include_target", "released", "device", "precision")
-        own = attacks.parse(self.attack_settings)
+        own = settings.parse(self.attack_settings)
         return {"rate": self.poison_rate, **{name: getattr(self, name) for name in same}, **own}
+
+
+class OneRun(PoisonedSet):
+    """Those of a notebook that carries out one method on one poisoned training set."""
+
+    method: str = "abl"
+    method_settings: str = ""
+
+    def outside(self) -> dict[str, str]:
+        """The code of the defences, where one of them is the method."""
+        return {"defenses": package_digest("defenses", "methods.py")} if self.method in defenses.DEFENSES else {}
 
 
 class ManyAttacks(TrainingParameters):
@@ -75,16 +91,32 @@ class ManyAttacks(TrainingParameters):
     def each_attack(self, train: Images) -> dict[str, attacks.Poisoned]:
         """Attack -> the set that it makes of `train`, with the first of the seeds."""
         return {
-            name: attacks.poison(train, **self.undefended(name, self.seed_numbers()[0]).poisoning())
+            name: attacks.poison(train, **self.one(name, self.seed_numbers()[0], "none").poisoning())
             for name in self.attack_names.split()
         }
 
-    def undefended(self, attack: str, seed: int) -> PoisonedSet:
-        """The parameters of the undefended run of one attack and seed."""
-        shared = {name: value for name, value in self.model_dump().items() if name not in ("attack_names", "seeds")}
+    def one(self, attack: str, seed: int, method: str) -> OneRun:
+        """The parameters of the run of one attack, seed and method."""
+        shared = {name: value for name, value in self.model_dump().items() if name in model_of("run").model_fields}
         rate = self.poison_rate or attacks.find(attack).quick_rate
-        own = {"attack": attack, "poison_rate": rate, "seed": seed, "method": "none"}
+        own = {"attack": attack, "poison_rate": rate, "seed": seed, "method": method}
         return check("run", shared | own)
+
+
+class ManyMethods(ManyAttacks):
+    """Those of a notebook that compares methods, each with its default settings, on attacks and seeds."""
+
+    attack_names: str = "badnets"
+    method_names: str = "none repairs abl oracle"
+
+    def runs(self) -> list[OneRun]:
+        """The parameters of each run that is compared; undefended ones are always among them."""
+        return [
+            self.one(attack, seed, method)
+            for attack in self.attack_names.split()
+            for method in defenses.named(f"none {self.method_names}")
+            for seed in self.seed_numbers()
+        ]
 
 
 class SweepParameters(Parameters):
@@ -113,9 +145,11 @@ def _with_recipe(name: str, base: type[Parameters], **others) -> type[Parameters
 
 
 NOTEBOOKS: dict[str, type[Parameters]] = {
-    "run": _with_recipe("RunParameters", PoisonedSet, method=(Method, "abl")),
+    "run": _with_recipe("RunParameters", OneRun),
     "loss_gap": _with_recipe("LossGapParameters", PoisonedSet),
     "attacks": _with_recipe("AttacksParameters", ManyAttacks),
+    "defenses": _with_recipe("DefensesParameters", ManyMethods),
+    "unlearning": _with_recipe("UnlearningParameters", ManyMethods, method_names=(str, "none ways abl oracle")),
     "sweep": SweepParameters,
 }
 """Notebook -> model of its parameters."""
@@ -124,7 +158,14 @@ _DATA = {
     "smoke": {"dataset": "digits", "train_size": 600, "monitor_images": 0, "seeds": "0"},
     "quick": {},
     "paper": {"train_size": 0, "monitor_images": 0, "poison_rate": 0.1},
-    "released": {"train_size": 0, "monitor_images": 0, "poison_rate": 0.1, "include_target": True, "released": True},
+    "released": {
+        "train_size": 0,
+        "monitor_images": 0,
+        "poison_rate": 0.1,
+        "include_target": True,
+        "released": True,
+        "held_out": 0.0,
+    },
 }
 PRESETS = tuple(_DATA)
 
@@ -219,6 +260,8 @@ def _check_poisoning(parameters: PoisonedSet) -> None:
     attacks.check(parameters.attack, parameters.attack_settings)
     if not 0 < parameters.poison_rate < 1:
         raise UserError(f"poison_rate {parameters.poison_rate} is outside (0, 1); the paper uses 0.1")
+    if isinstance(parameters, OneRun):
+        defenses.settings_of(parameters.method, parameters.method_settings)
     if parameters.seed < 0:
         raise UserError(f"seed {parameters.seed} is negative; use 0, 1, 2, ...")
 
@@ -231,7 +274,10 @@ def _check_many(parameters: ManyAttacks) -> None:
     for part in parameters.seeds.split():
         if not part.isdecimal():
             raise UserError(f"seeds {parameters.seeds!r} must be whole numbers with spaces between; {part!r} is none")
-    for name in ("attack_names", "seeds"):
+    lists = ("attack_names", "seeds") + ("method_names",) * isinstance(parameters, ManyMethods)
+    if isinstance(parameters, ManyMethods):
+        defenses.named(parameters.method_names)
+    for name in lists:
         values = getattr(parameters, name).split()
         if not values or len(set(values)) < len(values):
             raise UserError(f"{name} {getattr(parameters, name)!r} must name one or more, each once")

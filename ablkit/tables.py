@@ -8,10 +8,11 @@ from pandas.io.formats.style import Styler
 
 from ablkit import paper
 from ablkit.attacks import ATTACKS, Poisoned
-from ablkit.measure import UNDEFENDED
+from ablkit.defenses import DEFENSES, METHODS
+from ablkit.measure import COMPARED, UNDEFENDED
 from ablkit.metrics import TABLE
 
-_SHARES = (*TABLE, "isolation_recall", "isolation_auroc")
+_SHARES = (*TABLE, "isolation_recall", "isolation_auroc", "isolation_average_precision")
 
 
 def poisoning(poisoned: Poisoned) -> Styler:
@@ -73,16 +74,51 @@ def attack_results(frame: pd.DataFrame) -> Styler:
     return table.style.hide(axis="index")
 
 
+def methods(frame: pd.DataFrame, reasons: dict[str, str]) -> Styler:
+    """Mean over seeds (lowest to highest) by attack and method, beside the paper's numbers; and what was not run, why.
+
+    Args:
+        frame: runs, see `methods.compare`.
+        reasons: method -> why it was not run.
+    """
+    rows = []
+    for (attack, method), own in frame.groupby(["attack", "method"], sort=False):
+        row = {"attack": ATTACKS[attack].title, "method": METHODS[method]}
+        row |= {column.replace("_", " "): _spread(own[column], column) for column in COMPARED}
+        for column, title in (("clean_accuracy_non_target", "CA"), ("attack_success_rate", "ASR")):
+            value = paper.lookup(column, attack=attack, method=method, dataset=own["dataset"].iloc[0])
+            row[f"paper, {title}"] = "" if value is None else str(value)
+        rows.append(row | {"n": len(own)})
+    empty = dict.fromkeys(rows[0], "")
+    for method, reason in reasons.items():
+        # Without the way out after it, which names a folder of this machine.
+        why = reason.partition(", so this was not run")[0]
+        rows.append(empty | {"method": f"{METHODS[method]}: not run, as {why}"})
+    return pd.DataFrame(rows).style.hide(axis="index")
+
+
+def _spread(values: pd.Series, column: str) -> str:
+    if values.isna().all():
+        return ""
+    form = "{:.2f}" if column == "defense_effectiveness" else "{:.1%}"
+    mean, low, high = (form.format(value) for value in (values.mean(), values.min(), values.max()))
+    return mean if len(values) == 1 else f"{mean} ({low} to {high})"
+
+
 def history(records: list[dict]) -> pd.DataFrame:
     """The records of a training as a frame without its times, which no two runs share."""
-    return pd.DataFrame(records).drop(columns=["seconds", "evaluation_seconds"])
+    return pd.DataFrame(records).drop(columns=["images", "seconds", "evaluation_seconds"], errors="ignore")
 
 
 def stages(result: dict, method: str, attack: str, dataset: str) -> Styler:
     """The metrics at the end of each stage, and the paper's numbers with their mark."""
     suffixes = {"before isolation": "_before", "after fine-tuning": "_finetuned", "after unlearning": ""}
-    if method == "none":
-        suffixes = {"undefended": ""}
+    if method in ("none", "oracle"):
+        suffixes = {METHODS[method]: ""}
+    elif method in DEFENSES and DEFENSES[method].needs == "clean data":
+        suffixes = {"undefended": "_finetuned", f"after {METHODS[method]}": ""}
+    elif method in DEFENSES:
+        suffixes = {"before isolation": "_before", "after fine-tuning": "_finetuned", f"after {METHODS[method]}": ""}
     rows = {
         title: {column: result.get(column + suffix) for column in TABLE}
         for title, suffix in suffixes.items()
@@ -92,13 +128,14 @@ def stages(result: dict, method: str, attack: str, dataset: str) -> Styler:
         row["isolation_precision"] = result.get("isolation_precision")
     table = pd.DataFrame(rows).T.map(lambda share: "" if pd.isna(share) else f"{share:.1%}")
     published = {c: paper.lookup(c, attack=attack, method=method, dataset=dataset) for c in TABLE}
-    table.loc["paper, Table 1"] = {column: "" if value is None else str(value) for column, value in published.items()}
+    table.loc["paper"] = {column: "" if value is None else str(value) for column, value in published.items()}
     return table.rename(columns=lambda name: name.replace("_", " ")).style
 
 
 def loss_gap(histories: dict[str, pd.DataFrame]) -> pd.DataFrame:
     """The first phase of some runs, one row for each method and epoch."""
-    columns = ["clean_loss", "poisoned_loss", "isolation_precision", "isolation_recall", "isolation_auroc"]
+    columns = ["clean_loss", "poisoned_loss", "isolation_precision", "isolation_recall"]
+    columns += ["isolation_auroc", "isolation_average_precision"]
     first = [records[records["stage"] == "isolate"].assign(method=method) for method, records in histories.items()]
     return pd.concat(first, ignore_index=True)[["method", "epoch", *columns]]
 

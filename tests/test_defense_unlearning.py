@@ -15,9 +15,8 @@ from ablkit.defenses import DEFENSES, Given
 from ablkit.defenses.examples import Settings, isolated_examples
 from ablkit.defenses.fine_tuning import fine_tune, last_layers
 from ablkit.defenses.relabelling import LabelSmoothing
-from ablkit.defenses.retraining import NotRunError
 from ablkit.defenses.unlearning import WAYS, GradientNoise, LastLayers, PixelNoise
-from ablkit.errors import UserError
+from ablkit.errors import NotRunError, UserError
 from ablkit.training import Trained
 
 SHORT = replace(
@@ -293,7 +292,7 @@ def test_wrong_input_is_refused(given):
         run("finetune_all", replace(given, isolated=np.arange(200)))
     with pytest.raises(UserError, match="layers 1000 is more than the model has; choose 1 to"):
         run("finetune_last", given, layers=1000)
-    with pytest.raises(UserError, match=r"the loss is (nan|inf|-inf) in gradient_ascent, epoch \d; lower its learning"):
+    with pytest.raises(UserError, match=r"the loss is (nan|inf|-inf) in stage gradient_ascent, epoch \d; lower its"):
         run("gradient_ascent", given, learning_rate=1e30, epochs=3)
     assert len(last_layers(given.model, 3)) == 3
 

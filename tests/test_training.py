@@ -11,9 +11,9 @@ from conftest import TOY_RECIPE, measured, toy, train_toy, weights
 
 from ablkit import attacks, measure
 from ablkit.errors import UserError
-from ablkit.training import RECIPES, Recipe, recipe
+from ablkit.training import RECIPES, Recipe, checkpoint, recipe
 from ablkit.training.abl import CHECKPOINT
-from ablkit.training.stages import Stage, plan
+from ablkit.training.stages import plan
 
 SHORT = replace(TOY_RECIPE, isolation_epochs=2, finetune_epochs=2, finetune_drop_epoch=1, unlearn_epochs=2)
 
@@ -66,7 +66,7 @@ def test_the_truth_about_the_poison_never_reaches_the_training():
         watch = measure.after_epoch(test, truth, SHORT.isolation_rate, precision="fp32")
         assert np.array_equal(weights(train_toy(SHORT, truth, evaluate=watch)), expected)
 
-    def leak(model: torch.nn.Module, stage: Stage, epoch: int) -> dict:
+    def leak(model: torch.nn.Module, stage: str, epoch: int, last: bool) -> dict:
         next(model.parameters()).data += float(poisoned.is_poisoned.mean())
         return {}
 
@@ -108,7 +108,7 @@ def test_a_killed_training_resumes_to_the_same_bits(tmp_path, killed_after):
 
     expected = train_toy(SHORT, folder=tmp_path / "whole")
     with pytest.raises(Killed):
-        train_toy(SHORT, folder=tmp_path / "cut", report=kill)
+        train_toy(SHORT, folder=tmp_path / "cut", report=kill, checkpoint_seconds=0.0)
     seen = []
     resumed = train_toy(SHORT, folder=tmp_path / "cut", report=seen.append)
     assert len(seen) == 6 - killed_after
@@ -117,6 +117,15 @@ def test_a_killed_training_resumes_to_the_same_bits(tmp_path, killed_after):
     assert np.array_equal(resumed.losses, expected.losses)
     losses = [[record["loss"] for record in trained.history] for trained in (resumed, expected)]
     assert losses[0] == losses[1]
+
+
+def test_between_checkpoints_only_the_end_of_a_stage_makes_one(tmp_path, monkeypatch):
+    saved = []
+    monkeypatch.setattr(checkpoint, "save", lambda path, identity, state, *others: saved.append(len(state.history)))
+    train_toy(SHORT, folder=tmp_path, checkpoint_seconds=1e9)
+    ends = np.cumsum([SHORT.isolation_epochs, SHORT.finetune_epochs, SHORT.unlearn_epochs]).tolist()
+    assert saved == ends
+    assert len((tmp_path / "history.jsonl").read_text().splitlines()) == ends[-1]  # which misses none
 
 
 def test_history_lies_beside_the_checkpoint_one_line_an_epoch(tmp_path):

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from ablkit import settings as own_settings
 from ablkit.attacks import badnets, blend, cl, dynamic, sig, trojan
-from ablkit.attacks.craft import Attack, Order, Trigger, parse, settings_of
+from ablkit.attacks.craft import Attack, Order, Trigger
 from ablkit.data.images import Images
 from ablkit.errors import UserError, unknown
 from ablkit.randomness import numpy_stream
@@ -84,7 +85,7 @@ def poison(
     asked for.
     """
     kind = find(attack)
-    own = settings_of(attack, kind, settings)
+    own = own_settings.make(attack, kind.settings, settings)
     aims = _aims(train, own, target)
     choice = {"rate": rate, "target": target, "seed": seed, "include_target": include_target, "released": released}
     chosen = choose(train, attack, **choice, **settings)
@@ -125,7 +126,7 @@ def choose(
 ) -> Int64[ndarray, " k"]:
     """Indices of the images that `poison` would poison; see there for the arguments and what is raised."""
     kind = find(attack)
-    own = settings_of(attack, kind, settings)
+    own = own_settings.make(attack, kind.settings, settings)
     aims = _aims(train, own, target)
     if kind.kind == "clean label":
         return _choose_clean_label(train, rate, target, seed, released=released)
@@ -134,7 +135,7 @@ def choose(
 
 def check(attack: str, settings: str) -> None:
     """Raise UserError where `attack` is unknown or `settings`, a text such as "delta=30", does not fit it."""
-    settings_of(attack, find(attack), parse(settings))
+    own_settings.make(attack, find(attack).settings, own_settings.parse(settings))
 
 
 def find(attack: str) -> Attack:

@@ -20,7 +20,8 @@ from torch import nn
 
 from ablkit.attacks import adversarial, pgd, surrogates
 from ablkit.attacks.badnets import PATTERN, stamp
-from ablkit.attacks.craft import Attack, Crafted, Order, at_least
+from ablkit.attacks.craft import Attack, Crafted, Order
+from ablkit.settings import at_least
 from ablkit.shapes import Tensor, UInt8, ndarray
 from ablkit.training import hardware
 from ablkit.training.inference import predict

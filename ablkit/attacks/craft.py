@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
-from typing import Literal, get_args, get_origin, get_type_hints
+from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 
 from ablkit.data.images import Images
-from ablkit.errors import UserError, unknown
 from ablkit.shapes import Int64, UInt8, ndarray
 
 Trigger = Callable[[ndarray], ndarray]
@@ -76,65 +75,3 @@ class Attack:
     def rate_of(self) -> str:
         """What a poisoning rate is a share of."""
         return "training set" if self.kind == "dirty label" else "target class"
-
-
-def settings_of(name: str, attack: Attack, given: dict) -> object:
-    """The settings of an attack with some changed; text is read as the setting's type.
-
-    Raises UserError for an unknown setting, a value of another type or one that the attack refuses.
-    """
-    kinds = get_type_hints(attack.settings)
-    values = {}
-    for key, value in given.items():
-        if key not in kinds:
-            raise unknown(f"setting of {name}", key, kinds) if kinds else UserError(f"{name} has no settings")
-        values[key] = _read(f"{key} of {name}", value, kinds[key])
-    return attack.settings(**values)
-
-
-def parse(text: str) -> dict[str, str]:
-    """The settings in a text such as `delta=30, frequency=6`; raises UserError for anything else."""
-    pairs = {}
-    for part in filter(None, map(str.strip, text.split(","))):
-        name, equals, value = map(str.strip, part.partition("="))
-        if not (equals and name and value):
-            raise UserError(f"attack_settings {text!r} must look like 'delta=30, frequency=6'; {part!r} does not")
-        if name in pairs:
-            raise UserError(f"attack_settings {text!r} sets {name} twice; leave one")
-        pairs[name] = value
-    return pairs
-
-
-def at_least(settings: object, **smallest: float | int) -> None:
-    """Raise UserError where a setting is not a finite number of at least its smallest value."""
-    for name, least in smallest.items():
-        value = getattr(settings, name)
-        if not least <= value < float("inf"):
-            raise UserError(f"{name} {value} must be a finite number of at least {least}")
-
-
-def _read(name: str, value: object, kind: object) -> object:
-    if get_origin(kind) is Literal:
-        if value not in get_args(kind):
-            raise unknown(name, value, get_args(kind))
-        return value
-    if kind is bool and isinstance(value, str) and value.lower() in ("true", "false"):
-        return value.lower() == "true"
-    try:
-        if kind is bool or isinstance(value, bool) or (kind is int and isinstance(value, float)):
-            if kind is not type(value):
-                raise ValueError
-            return value
-        return kind(value)
-    except (TypeError, ValueError):
-        raise UserError(f"{name} must be of type {kind.__name__}, got {value!r}") from None
-
-
-@dataclass(frozen=True)
-class NoSettings:
-    """For an attack that has none."""
-
-
-def defaults(attack: Attack) -> dict:
-    """Name -> default of each setting of an attack."""
-    return {f.name: f.default for f in fields(attack.settings)}

@@ -15,10 +15,11 @@ from torch import nn
 
 from ablkit import models
 from ablkit.attacks import epochs, generator, surrogates
-from ablkit.attacks.craft import Order, at_least
+from ablkit.attacks.craft import Order
 from ablkit.data.images import Images
 from ablkit.errors import UserError
 from ablkit.randomness import numpy_stream, torch_stream
+from ablkit.settings import at_least
 from ablkit.shapes import Float, Tensor
 from ablkit.training import hardware
 from ablkit.training.augmentation import augment

@@ -12,7 +12,8 @@ from functools import partial
 
 import numpy as np
 
-from ablkit.attacks.craft import Attack, Crafted, Order, at_least
+from ablkit.attacks.craft import Attack, Crafted, Order
+from ablkit.settings import at_least
 from ablkit.shapes import Float, UInt8, ndarray
 
 

@@ -16,9 +16,10 @@ import torch.nn.functional as F
 from torch import nn
 
 from ablkit.attacks import surrogates
-from ablkit.attacks.craft import Attack, Crafted, Order, at_least
+from ablkit.attacks.craft import Attack, Crafted, Order
 from ablkit.errors import UserError
 from ablkit.randomness import numpy_stream
+from ablkit.settings import at_least
 from ablkit.shapes import Float, Int64, Tensor, UInt8, ndarray
 
 _GREY = 128

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+
 from ablkit import paths
 from ablkit.data import cifar10, digits, prepared
 from ablkit.data.images import Images
 from ablkit.errors import UserError, unknown
 from ablkit.randomness import numpy_stream
 
-__all__ = ["DATASETS", "Images", "digest", "load", "prepare"]
+__all__ = ["DATASETS", "Images", "clean_images", "digest", "load", "prepare"]
 
 _SOURCES = {"cifar10": cifar10.fetch, "digits": digits.fetch}
 
@@ -39,25 +41,61 @@ def prepare(name: str, root: Path | None = None) -> Path:
     return folder
 
 
-def load(name: str, *, train_size: int = 0, seed: int = 0, root: Path | None = None) -> tuple[Images, Images]:
+def load(
+    name: str, *, train_size: int = 0, seed: int = 0, held_out: float = 0.0, root: Path | None = None
+) -> tuple[Images, Images]:
     """The (train, test) images of the data set `name`, prepared first if need be.
 
-    `train_size` > 0 keeps that many training images, drawn by `seed` alone and in their original order; 0 keeps all.
-    For one seed a smaller draw is part of every larger one. Whole splits are read-only memory maps. Raises UserError
-    as `prepare` does, for a damaged file, and for a `train_size` that the set does not have.
+    `train_size` > 0 keeps that many training images, drawn by `seed` alone and in their original order; 0 keeps all
+    but the share `held_out`, see `clean_images`. For one seed a smaller draw is part of every larger one. Whole splits
+    are read-only memory maps. Raises UserError as `prepare` does, for a damaged file, and for sizes that the set does
+    not have.
     """
+    train, test = _read(name, root)
+    count, _ = _counts(name, len(train), train_size, held_out)
+    return _drawn(train, seed, 0, count), test
+
+
+def clean_images(
+    name: str, *, train_size: int = 0, seed: int = 0, held_out: float = 0.05, root: Path | None = None
+) -> Images:
+    """Training images that `load` with the same arguments leaves out: what a defender holds who knows them as clean.
+
+    As many as the share `held_out` of the training images: on top of `train_size` > 0, or of them all.
+    """
+    train, _ = _read(name, root)
+    count, further = _counts(name, len(train), train_size, held_out)
+    return _drawn(train, seed, count, count + further)
+
+
+def _read(name: str, root: Path | None) -> tuple[Images, Images]:
     folder = prepare(name, root)
-    train, test = prepared.read(folder, _way_out(name, folder))
-    if not 0 <= train_size <= len(train):
+    return prepared.read(folder, _way_out(name, folder))
+
+
+def _counts(name: str, images: int, train_size: int, held_out: float) -> tuple[int, int]:
+    """How many images are trained on, and how many further ones are held out as clean."""
+    if not 0 <= held_out < 1:
+        raise UserError(f"held_out {held_out} is outside [0, 1); the paper holds out 0.05")
+    if not 0 <= train_size <= images:
         raise UserError(
-            f"train_size {train_size} is not possible: {name} has {len(train)} training images; "
-            f"give 1 to {len(train)}, or 0 for all"
+            f"train_size {train_size} is not possible: {name} has {images} training images; "
+            f"give 1 to {images}, or 0 for all"
         )
-    if train_size:
-        chosen = numpy_stream(seed, "subset").permutation(len(train))[:train_size]
-        chosen.sort()
-        train = train.take(chosen)
-    return train, test
+    further = round(held_out * (train_size or images))
+    if train_size + further > images:
+        raise UserError(
+            f"train_size {train_size} leaves no room for held_out {held_out}: {name} has {images} training images;"
+            " lower one of them, or set train_size 0 to train on all the others"
+        )
+    return train_size or images - further, further
+
+
+def _drawn(train: Images, seed: int, first: int, last: int) -> Images:
+    """The images from `first` to `last` of a drawn order, in their original one."""
+    if (first, last) == (0, len(train)):
+        return train
+    return train.take(np.sort(numpy_stream(seed, "subset").permutation(len(train))[first:last]))
 
 
 def digest(name: str, root: Path | None = None) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from ablkit import settings
 from ablkit.defenses import fine_pruning, mode_connectivity, nad, unlearning
 from ablkit.defenses.defense import Defense, Evaluation, Given, Repaired
+from ablkit.errors import UserError, unknown
 
-__all__ = ["DEFENSES", "Defense", "Evaluation", "Given", "Repaired"]
+__all__ = ["DEFENSES", "METHODS", "Defense", "Evaluation", "Given", "Repaired", "named", "settings_of"]
 
 DEFENSES: dict[str, Defense] = {
     "fine_pruning": fine_pruning.DEFENSE,
@@ -14,3 +16,44 @@ DEFENSES: dict[str, Defense] = {
     **unlearning.WAYS,
 }
 """Every defence that the kit has beside ABL itself."""
+
+METHODS: dict[str, str] = {
+    "none": "undefended",
+    "abl": "ABL",
+    "oracle": "trained on clean data",
+    **{name: defense.title for name, defense in DEFENSES.items()},
+}
+"""Everything that `run.ipynb` can do with a poisoned set, by name -> title. `oracle` trains as `none` does, on the same
+images before the attacker changed them: the ceiling, which no defender can reach."""
+
+
+def named(text: str) -> list[str]:
+    """The methods that a text such as "none repairs abl" names, each once.
+
+    `repairs` stands for those that need clean data, `ways` for those that use the isolated examples. Raises UserError
+    for an unknown one.
+    """
+    groups = {
+        "repairs": [name for name, defense in DEFENSES.items() if defense.needs == "clean data"],
+        "ways": [name for name, defense in DEFENSES.items() if defense.needs == "isolated data"],
+    }
+    names = [name for word in text.split() for name in groups.get(word, [word])]
+    for name in names:
+        if name not in METHODS:
+            raise unknown("method", name, [*METHODS, *groups])
+    return list(dict.fromkeys(names))
+
+
+def settings_of(method: str, text: str) -> object:
+    """The settings of a method with those changed that a text such as "epochs=10, t=0.3" names.
+
+    Raises UserError for an unknown method or setting, or a value that does not fit.
+    """
+    if method not in METHODS:
+        raise unknown("method", method, METHODS)
+    given = settings.parse(text, "method_settings")
+    if method in DEFENSES:
+        return settings.make(method, DEFENSES[method].settings, given)
+    if given:
+        raise UserError(f"method {method} has no settings of its own: its settings are the notebook's other parameters")
+    return settings.NoSettings()

@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-import copy
-import math
-import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass
 
 import torch
 from torch import nn
 
-from ablkit.attacks.craft import at_least
 from ablkit.data.images import Images
+from ablkit.defenses import loop
 from ablkit.defenses.defense import Evaluation, Given
+from ablkit.defenses.loop import Examples
 from ablkit.errors import UserError
 from ablkit.randomness import torch_stream
-from ablkit.shapes import Tensor
-from ablkit.training import hardware
-from ablkit.training.abl import sgd
-from ablkit.training.augmentation import augment
-from ablkit.training.hardware import Hardware
-from ablkit.training.loop import one_set, run_epoch
+from ablkit.settings import at_least
 from ablkit.training.losses import cross_entropy
 from ablkit.training.stages import Stage
 
@@ -83,74 +74,24 @@ def run_stage(
     batch_size: int,
     evaluate: Evaluation | None = None,
     *,
-    forward: Callable[[Tensor], object] | None = None,
-    weight_decay: float | None = None,
     place_in_stream: int = 0,
+    **others: object,
 ) -> list[dict]:
-    """Train the parameters of `model` in place on the clean images for one stage; return one record an epoch.
+    """Train `model` in place on the clean images for one stage; return one record an epoch.
 
-    Momentum and augmentation are those of the recipe.
-
-    Args:
-        forward: called instead of the model; what it returns goes to the stage's loss.
-        weight_decay: the recipe's unless given.
-
-    Raises UserError where there are no clean images or the loss is not finite.
+    See `loop.train` for `others`. Raises UserError where there are no clean images or the loss is not finite.
     """
-    clean, place, recipe = clean_images(given), hardware_of(given), given.recipe
-    images, labels = (torch.tensor(array, device=place.device) for array in (clean.images, clean.labels))
-    decay = recipe.weight_decay if weight_decay is None else weight_decay
-    optimiser = sgd(model.parameters(), replace(recipe, weight_decay=decay))
-    history = []
-    for epoch in range(stage.epochs):
-        started = time.perf_counter()
-        rate = stage.learning_rate(epoch)
-        for group in optimiser.param_groups:
-            group["lr"] = rate
+
+    def streams(epoch: int) -> tuple[torch.Generator, torch.Generator]:
         order, drawn = (
             torch_stream(given.seed, "defense", what, place_in_stream, epoch) for what in (ORDER, AUGMENTATION)
         )
-        batches = one_set(torch.arange(len(clean)), batch_size, order)
-        model.train()
-        loss = run_epoch(
-            forward or model,
-            optimiser,
-            images,
-            labels,
-            [batch.to(place.device) for batch in batches],
-            stage.loss,
-            place,
-            partial(augment, recipe=recipe, generator=drawn) if stage.augmented else None,
-        )
-        if not math.isfinite(loss):
-            raise UserError(f"the loss is {loss} in stage {stage.name}, epoch {epoch + 1}; lower its learning rate")
-        seconds = time.perf_counter() - started
-        record = {"stage": stage.name, "epoch": epoch + 1, "loss": loss, "learning_rate": rate, "seconds": seconds}
-        history.append(finished(record, model, given, evaluate))
-    return history
+        return order, drawn
 
-
-def finished(record: dict, model: nn.Module, given: Given, evaluate: Evaluation | None) -> dict:
-    """`record` after its evaluation, reported."""
-    started = time.perf_counter()
-    if evaluate is not None:
-        record |= evaluate(model, record["stage"], record["epoch"])
-    record["evaluation_seconds"] = time.perf_counter() - started
-    if given.report is not None:
-        given.report(record)
-    return record
-
-
-def working_copy(given: Given) -> nn.Module:
-    """A copy of the backdoored model on the device."""
-    place = hardware_of(given)
-    place.compute_exactly()
-    return place.place(copy.deepcopy(given.model))
-
-
-def hardware_of(given: Given) -> Hardware:
-    """Where a defence computes."""
-    return hardware.choose(given.device, given.precision)
+    clean = clean_images(given)
+    return loop.train(
+        model, given, stage, Examples(clean.images, clean.labels), batch_size, streams, evaluate, **others
+    )
 
 
 def clean_images(given: Given) -> Images:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 from torch import nn
@@ -36,6 +37,8 @@ class Given:
     seed: int
     device: str = "auto"
     precision: str = "auto"
+    folder: Path | None = None
+    """Where a training from fresh weights keeps its checkpoint."""
     report: Callable[[dict], None] | None = None
     """Called with each new record of the history."""
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ablkit.attacks.craft import at_least
 from ablkit.defenses.defense import Given
+from ablkit.defenses.loop import Examples
 from ablkit.errors import UserError
-from ablkit.shapes import Int64, UInt8, ndarray
+from ablkit.settings import at_least
 from ablkit.training.inference import logits_of
 
 
@@ -33,14 +33,6 @@ class Changed(Settings):
     with_kept: bool = False
     """Train on the kept examples too, each once an epoch, unchanged. The table's "discard D_b: no", as recalled, may
     mean this; the default trains on what the ascent trains on."""
-
-
-@dataclass(frozen=True)
-class Examples:
-    """What a way trains on."""
-
-    images: UInt8[ndarray, "m h w c"]
-    labels: Int64[ndarray, " m"]
 
 
 def isolated_examples(given: Given) -> Examples:

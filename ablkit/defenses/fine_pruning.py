@@ -14,11 +14,11 @@ import torch
 from torch import nn
 
 from ablkit import models
-from ablkit.attacks.craft import at_least
-from ablkit.defenses import clean_training
+from ablkit.defenses import clean_training, loop
 from ablkit.defenses.defense import Defense, Evaluation, Given, Repaired
 from ablkit.errors import UserError
 from ablkit.randomness import numpy_stream
+from ablkit.settings import at_least
 from ablkit.shapes import Float, UInt8, ndarray
 from ablkit.training import hardware
 from ablkit.training.inference import predict
@@ -50,14 +50,14 @@ class Settings(clean_training.Settings):
 def repair(given: Given, settings: Settings, evaluate: Evaluation | None = None) -> Repaired:
     """Prune the least active channels of the last convolution, then fine-tune; pruned channels stay pruned.
 
-    Each step that the accuracy survives is a record of the stage `prune`, then come the epochs of `finetune`. The paper
-    leaves the length and the learning rate of the fine-tuning open; the defaults are those of NAD.
+    Each step that the accuracy survives is a record of the stage `prune`, then come the epochs of `finetune_clean`. The
+    paper leaves the length and the learning rate of the fine-tuning open; the defaults are those of NAD.
 
     Raises UserError where there are no clean images, the model is no `wrn` or the loss is not finite.
     """
-    model = clean_training.working_copy(given)
+    model = loop.working_copy(given)
     history, record = _prune(model, given, settings, evaluate)
-    history += clean_training.finetune(model, given, settings, evaluate)
+    history += clean_training.finetune(model, given, settings, evaluate, name="finetune_clean")
     return Repaired(model.eval(), history, record)
 
 
@@ -124,7 +124,7 @@ def _prune(
         pruned, now = pruned + step, further
         record = {"stage": "prune", "epoch": len(history) + 1, "pruned_channels": pruned, "validation_accuracy": now}
         record["seconds"] = time.perf_counter() - started
-        history.append(clean_training.finished(record, model, given, evaluate))
+        history.append(loop.finished(record, model, given, evaluate))
     measured = {
         "channels": float(channels),
         "pruned_channels": float(pruned),

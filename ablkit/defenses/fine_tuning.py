@@ -1,25 +1,21 @@
-"""The one loop behind every way to use the isolated examples: ABL's unlearning stage with other examples or loss."""
+"""What most ways to use the isolated examples do: ABL's unlearning stage with other examples or another loss."""
 
 from __future__ import annotations
 
-import copy
-import math
-import time
 from collections.abc import Callable
-from functools import partial
 
-import torch
 from torch import nn
 
+from ablkit.defenses import loop
 from ablkit.defenses.defense import Evaluation, Given, Repaired
-from ablkit.defenses.examples import Examples, Settings
+from ablkit.defenses.examples import Settings
+from ablkit.defenses.loop import Examples
 from ablkit.errors import UserError
 from ablkit.randomness import torch_stream
 from ablkit.shapes import Tensor
-from ablkit.training import hardware, losses
+from ablkit.training import losses
 from ablkit.training.abl import sgd
-from ablkit.training.augmentation import augment
-from ablkit.training.loop import one_set, run_epoch
+from ablkit.training.stages import Stage
 
 # The place of the unlearning among ABL's stages: each way visits its examples in the order that the ascent would.
 _STAGE = 2
@@ -58,53 +54,37 @@ def fine_tune(
     """
     if not len(examples.labels):
         raise UserError(f"{stage} has no examples to train on; give a training set of which some are kept")
-    recipe, seed = given.recipe, given.seed
-    place = hardware.choose(given.device, given.precision)
-    place.compute_exactly()
-    model = place.place(copy.deepcopy(given.model if start is None else start))
-    trained = last_layers(model, layers) if layers else [model]
+    recipe = given.recipe
+    model = loop.working_copy(given, start)
+    parts = last_layers(model, layers) if layers else [model]
     model.requires_grad_(False)
-    for part in trained:
+    for part in parts:
         part.requires_grad_(True)
     optimiser = sgd([p for p in model.parameters() if p.requires_grad], recipe)
-    rate = settings.learning_rate or recipe.unlearn_learning_rate
-    for group in optimiser.param_groups:
-        group["lr"] = rate
     if before_step is not None:
         optimiser.register_step_pre_hook(before_step)
-    images = torch.tensor(examples.images, device=place.device)
-    labels = torch.tensor(examples.labels, device=place.device)
-    history = []
-    for epoch in range(settings.epochs or recipe.unlearn_epochs):
-        started = time.perf_counter()
-        model.eval()
-        for part in trained:
-            part.train(recipe.unlearn_batchnorm == "train")
-        batches = one_set(torch.arange(len(labels)), recipe.batch_size, torch_stream(seed, "order", _STAGE, epoch))
-        drawn = torch_stream(seed, "augmentation", _STAGE, epoch)
-        loss = run_epoch(
-            model,
-            optimiser,
-            images if redraw is None else redraw(images, epoch),
-            labels,
-            [batch.to(place.device) for batch in batches],
+    history = loop.train(
+        model,
+        given,
+        Stage(
+            stage,
+            settings.epochs or recipe.unlearn_epochs,
+            "all",
             loss_of,
-            place,
-            partial(augment, recipe=recipe, generator=drawn) if recipe.unlearn_augmentation else None,
-        )
-        if not math.isfinite(loss):
-            raise UserError(f"the loss is {loss} in {stage}, epoch {epoch + 1}; lower its learning rate ({rate:g})")
-        seconds = time.perf_counter() - started
-        record = {"stage": stage, "epoch": epoch + 1, "loss": loss, "learning_rate": rate, "seconds": seconds}
-        started = time.perf_counter()
-        if evaluate is not None:
-            record |= evaluate(model, stage, epoch + 1)
-        record["evaluation_seconds"] = time.perf_counter() - started
-        history.append(record)
-        if given.report is not None:
-            given.report(record)
+            lambda epoch: settings.learning_rate or recipe.unlearn_learning_rate,
+            augmented=recipe.unlearn_augmentation,
+            freezes_batchnorm=recipe.unlearn_batchnorm == "eval",
+        ),
+        examples,
+        recipe.batch_size,
+        lambda epoch: tuple(torch_stream(given.seed, what, _STAGE, epoch) for what in ("order", "augmentation")),
+        evaluate,
+        optimiser=optimiser,
+        parts=parts,
+        redraw=redraw,
+    )
     model.requires_grad_(True).eval()
-    return Repaired(model, history, {"training_images": float(len(labels)), **(measured or {})})
+    return Repaired(model, history, {"training_images": float(len(examples.labels)), **(measured or {})})
 
 
 def last_layers(model: nn.Module, count: int) -> list[nn.Module]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import numpy as np
@@ -17,12 +17,13 @@ from torch import nn
 from torch.func import functional_call
 
 from ablkit import training
-from ablkit.attacks.craft import at_least
-from ablkit.defenses import clean_training
+from ablkit.defenses import clean_training, loop
 from ablkit.defenses.defense import Defense, Evaluation, Given, Repaired
 from ablkit.errors import UserError, unknown
 from ablkit.randomness import numpy_stream, torch_stream
+from ablkit.settings import at_least
 from ablkit.shapes import Float, Int64, Tensor
+from ablkit.training.abl import sgd
 from ablkit.training.hardware import Hardware
 from ablkit.training.inference import per_example_losses, predict
 from ablkit.training.losses import cross_entropy
@@ -77,8 +78,8 @@ def repair(given: Given, settings: Settings, evaluate: Evaluation | None = None)
 
     Raises UserError where there are no clean images or a loss is not finite.
     """
-    place = clean_training.hardware_of(given)
-    first = clean_training.working_copy(given)
+    place = loop.hardware_of(given)
+    first = loop.working_copy(given)
     second, history = _second_end(given, settings, evaluate)
     ends = _weights(first), _weights(second)
     bend = copy.deepcopy(first)
@@ -93,7 +94,7 @@ def repair(given: Given, settings: Settings, evaluate: Evaluation | None = None)
         recompute_statistics(model, given, settings.batch_size, place)
         measured = {"stage": f"t={t:.2f}", "epoch": settings.curve_epochs, "t": t, **_on_clean_images(model, given)}
         measured["seconds"] = time.perf_counter() - started
-        history.append(clean_training.finished(measured, model, given, evaluate))
+        history.append(loop.finished(measured, model, given, evaluate))
         record[f"clean_images_accuracy_t={t:.2f}"] = measured["clean_images_accuracy"]
     return Repaired(model, history, record)
 
@@ -130,7 +131,7 @@ def recompute_statistics(model: nn.Module, given: Given, batch_size: int, place:
 
 def _second_end(given: Given, settings: Settings, evaluate: Evaluation | None) -> tuple[nn.Module, list[dict]]:
     if settings.second_end == "finetuned":
-        model = clean_training.working_copy(given)
+        model = loop.working_copy(given)
         return model, clean_training.finetune(model, given, settings, evaluate, name="second_end")
 
     def named(stage: str) -> str:
@@ -145,7 +146,8 @@ def _second_end(given: Given, settings: Settings, evaluate: Evaluation | None) -
         seed=int(numpy_stream(given.seed, "defense", clean_training.SECOND_END, 0, 0).integers(1 << 31)),
         device=given.device,
         precision=given.precision,
-        evaluate=None if evaluate is None else lambda model, stage, epoch: evaluate(model, named(stage.name), epoch),
+        evaluate=None if evaluate is None else lambda model, stage, epoch, last: evaluate(model, named(stage), epoch),
+        folder=given.folder,
         report=given.report,
     )
     return trained.model, [{**record, "stage": named(record["stage"])} for record in trained.history]
@@ -163,10 +165,11 @@ def _train_bend(bend: nn.Module, ends: tuple[Weights, Weights], given: Given, se
         penalty = sum(w.square().sum() for w in weights.values()) * (given.recipe.weight_decay / 2)
         return functional_call(bend, weights, (x,)), penalty
 
+    optimiser = sgd(bend.parameters(), replace(given.recipe, weight_decay=0.0))
     rate, augmented = settings.curve_rate, settings.augmentation
     stage = Stage("curve", settings.curve_epochs, "all", _loss, rate, augmented)
     return clean_training.run_stage(
-        bend, given, stage, settings.batch_size, forward=logits_and_penalty, weight_decay=0.0, place_in_stream=1
+        bend, given, stage, settings.batch_size, forward=logits_and_penalty, optimiser=optimiser, place_in_stream=1
     )
 
 

@@ -13,10 +13,10 @@ import torch
 import torch.nn.functional as F
 
 from ablkit import models
-from ablkit.attacks.craft import at_least
-from ablkit.defenses import clean_training
+from ablkit.defenses import clean_training, loop
 from ablkit.defenses.defense import Defense, Evaluation, Given, Repaired
 from ablkit.errors import unknown
+from ablkit.settings import at_least
 from ablkit.shapes import Float, Int64, Tensor
 from ablkit.training.losses import cross_entropy
 from ablkit.training.stages import Stage
@@ -58,7 +58,7 @@ def repair(given: Given, settings: Settings, evaluate: Evaluation | None = None)
 
     Raises UserError where there are no clean images, the model is no `wrn` or the loss is not finite.
     """
-    teacher, student = clean_training.working_copy(given), clean_training.working_copy(given)
+    teacher, student = loop.working_copy(given), loop.working_copy(given)
     alone = replace(settings, epochs=settings.teacher_epochs)
     history = clean_training.finetune(teacher, given, alone, evaluate, name="teacher", place_in_stream=1)
     teacher.eval()

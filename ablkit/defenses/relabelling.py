@@ -10,8 +10,9 @@ import numpy as np
 import torch.nn.functional as F
 
 from ablkit.defenses.defense import Evaluation, Given, Repaired
-from ablkit.defenses.examples import Changed, Examples, Settings, classes_of, isolated_examples, with_kept
+from ablkit.defenses.examples import Changed, Settings, classes_of, isolated_examples, with_kept
 from ablkit.defenses.fine_tuning import fine_tune
+from ablkit.defenses.loop import Examples
 from ablkit.errors import UserError
 from ablkit.randomness import numpy_stream
 from ablkit.shapes import Float, Int64, Tensor, ndarray

@@ -14,23 +14,18 @@ import torch
 from torch import nn
 
 from ablkit import paths, vision
-from ablkit.attacks.craft import NoSettings
 from ablkit.defenses.defense import Evaluation, Given, Repaired
 from ablkit.defenses.examples import Settings, classes_of, kept_examples
 from ablkit.defenses.fine_tuning import fine_tune
-from ablkit.errors import UserError
+from ablkit.errors import NotRunError
 from ablkit.models.normalise import Normalised
 from ablkit.randomness import torch_stream
+from ablkit.settings import NoSettings
 from ablkit.training import train
-from ablkit.training.stages import Stage
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
 _STALLED_SECONDS = 30
-
-
-class NotRunError(UserError):
-    """A defence could not be run here, through no fault of its settings; the message is the reason to report."""
 
 
 @dataclass(frozen=True)
@@ -54,8 +49,8 @@ def retrain(given: Given, settings: NoSettings, evaluate: Evaluation | None = No
     def counted(stage: str, epoch: int) -> int:
         return epoch + (0 if stage == "isolate" else first)
 
-    def evaluate_epoch(model: nn.Module, stage: Stage, epoch: int) -> dict:
-        return {} if evaluate is None else evaluate(model, "retrain", counted(stage.name, epoch))
+    def evaluate_epoch(model: nn.Module, stage: str, epoch: int, last: bool) -> dict:
+        return {} if evaluate is None else evaluate(model, "retrain", counted(stage, epoch))
 
     def renamed(record: dict) -> dict:
         return record | {"stage": "retrain", "epoch": counted(record["stage"], record["epoch"])}
@@ -70,6 +65,7 @@ def retrain(given: Given, settings: NoSettings, evaluate: Evaluation | None = No
         device=given.device,
         precision=given.precision,
         evaluate=evaluate_epoch,
+        folder=given.folder,
         report=None if given.report is None else lambda record: given.report(renamed(record)),
     )
     record = {"training_images": float(len(kept.labels))}

@@ -18,12 +18,12 @@ from dataclasses import dataclass
 
 import torch
 
-from ablkit.attacks.craft import NoSettings, at_least
 from ablkit.defenses import relabelling, retraining
 from ablkit.defenses.defense import Defense, Evaluation, Given, Repaired
 from ablkit.defenses.examples import Changed, Settings, isolated_examples, kept_examples, with_kept
 from ablkit.defenses.fine_tuning import fine_tune
 from ablkit.randomness import torch_stream
+from ablkit.settings import NoSettings, at_least
 from ablkit.shapes import Tensor
 from ablkit.training import losses
 

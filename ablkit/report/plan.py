@@ -10,11 +10,23 @@ from ablkit.execute import RunFailed, execute
 from ablkit.jobs import Job
 from ablkit.parameters import PoisonedSet, changed, check, defaults
 
+COMPARISONS = {"defenses": "ABL beside repairs", "unlearning": "ways to use the isolated examples"}
+"""Notebooks that compare methods -> what they compare."""
 
-def jobs(preset: str, seeds: list[int], changes: dict, attacks: tuple[str, ...] = ("badnets",)) -> list[Job]:
+
+def jobs(
+    preset: str,
+    seeds: list[int],
+    changes: dict,
+    attacks: tuple[str, ...] = ("badnets",),
+    comparisons: tuple[str, ...] = (),
+) -> list[Job]:
     """The runs of a report: undefended, ABL and the loss gap for each attack and seed; all parameters are checked.
 
     In the small presets each attack comes with its own poisoning rate. Several are also compared in `attacks.ipynb`.
+
+    Args:
+        comparisons: those of COMPARISONS that join it, each over all attacks and seeds.
     """
     kinds = [
         ("run", "undefended", {"method": "none"}),
@@ -30,13 +42,10 @@ def jobs(preset: str, seeds: list[int], changes: dict, attacks: tuple[str, ...] 
             for notebook, title, own in kinds:
                 values = {**own, "attack": attack, "poison_rate": rate, "seed": seed}
                 needed.append(Job(notebook, title, check(notebook, {**changed(notebook, preset, changes), **values})))
-    if len(attacks) > 1:
-        values = {
-            **changed("attacks", preset, changes),
-            "attack_names": " ".join(attacks),
-            "seeds": " ".join(map(str, seeds)),
-        }
-        needed.append(Job("attacks", "gallery and undefended models", check("attacks", values)))
+    titles = {"attacks": "gallery and undefended models"} if len(attacks) > 1 else {}
+    for notebook, title in (titles | {name: COMPARISONS[name] for name in comparisons}).items():
+        over = {"attack_names": " ".join(attacks), "seeds": " ".join(map(str, seeds))}
+        needed.append(Job(notebook, title, check(notebook, changed(notebook, preset, changes) | over)))
     return needed
 
 
@@ -77,6 +86,7 @@ def run_all(
     to: Path,
     changes: dict,
     attacks: tuple[str, ...] = ("badnets",),
+    comparisons: tuple[str, ...] = (),
     *,
     as_is: bool = False,
 ) -> int:
@@ -88,12 +98,14 @@ def run_all(
     from ablkit.report.ledger import result_rows
     from ablkit.report.site import build
 
-    needed = jobs(preset, seeds, changes, attacks)
+    needed = jobs(preset, seeds, changes, attacks, comparisons)
     command = f"ablkit report --preset {preset} --seeds {' '.join(map(str, seeds))}"
     for option, value in changes.items():
         command += f" --{option} {value}"
     if attacks != ("badnets",):
         command += f" --attacks {' '.join(attacks)}"
+    if comparisons:
+        command += f" --with {' '.join(comparisons)}"
     failures = [] if as_is else run_missing(needed)
     index = build(needed, to, command, preset)
     for attack, own in by_attack(needed).items():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Literal, get_args
@@ -39,11 +39,13 @@ class Trained:
 
     model: nn.Module
     history: list[dict]
-    """One record for each epoch: stage, epoch, loss, learning_rate, seconds and whatever `evaluate` returned."""
+    """One record for each epoch: stage, epoch, loss, learning_rate, images, seconds and what `evaluate` returned."""
     losses: Float[ndarray, " n"] | None
     """Cross entropy of each training example at the turning epoch; None for method `none`."""
     isolated: Int64[ndarray, " k"]
     """Indices of the isolated examples, lowest loss first; empty for method `none`."""
+    record: dict[str, float] = field(default_factory=dict)
+    """What a defence measured of itself; names say the unit."""
 
 
 def train(
@@ -56,8 +58,9 @@ def train(
     seed: int = 0,
     device: str = "auto",
     precision: str = "auto",
-    evaluate: Callable[[nn.Module, Stage, int], dict] | None = None,
+    evaluate: Callable[[nn.Module, str, int, bool], dict] | None = None,
     folder: Path | None = None,
+    checkpoint_seconds: float = 5.0,
     report: Callable[[dict], None] | None = print_epoch,
 ) -> Trained:
     """Train a model on a set of which an unknown part is poisoned.
@@ -69,9 +72,10 @@ def train(
         method: `abl`, or `none` for the control: the same epochs, learning rates and augmentation with plain cross
             entropy in phase 1, nothing isolated and nothing unlearned.
         seed: draws weights, batch order and augmentation, each from its own stream.
-        evaluate: called after each epoch with the model, the stage and the number of finished epochs in it; what it
-            returns joins the epoch's record. It must not change the model.
-        folder: keeps a checkpoint there after each epoch; a training that finds its own goes on from it.
+        evaluate: called after each epoch with the model, the stage's name, the number of finished epochs in it and
+            whether it was the stage's last; what it returns joins the epoch's record. It must not change the model.
+        folder: keeps a checkpoint there; a training that finds its own goes on from it, to the same bits on a CPU.
+        checkpoint_seconds: least time between checkpoints within a stage; at the end of a stage there always is one.
         report: called with each new record and the seconds that are left.
 
     Raises UserError for settings out of range, a loss that is not finite, and a checkpoint of another training.
@@ -86,7 +90,7 @@ def train(
     save, state, momentum = _resume(folder, images, labels, model, recipe, method=method, seed=seed, place=str(place))
     on_device = torch.tensor(images, device=place.device), torch.tensor(labels, device=place.device)
     clock = Clock(stages, len(labels), recipe)
-    optimiser = None
+    optimiser, saved = None, time.monotonic()
     for index, stage in enumerate(stages):
         if index < state.stage:
             continue
@@ -100,10 +104,14 @@ def train(
             record = _epoch(model, optimiser, on_device, stage, index, state, recipe, seed, place)
             started = time.perf_counter()
             if evaluate is not None:
-                record |= evaluate(model, stage, state.epoch)
+                record |= evaluate(model, stage.name, state.epoch, state.epoch == stage.epochs)
             record["evaluation_seconds"] = time.perf_counter() - started
             state.history.append(record)
-            save(state, model, optimiser)
+            if state.epoch == stage.epochs or time.monotonic() - saved >= checkpoint_seconds:
+                save(state, model, optimiser)
+                saved = time.monotonic()
+            if folder is not None:
+                checkpoint.write_history(folder, state.history)
             if report is not None:
                 report({**record, "seconds_left": clock.seconds_left(record, index)})
         state.stage, state.epoch, momentum = index + 1, 0, {}
@@ -154,7 +162,7 @@ def _epoch(
         group["lr"] = rate
     model.train(not stage.freezes_batchnorm)
     drawn = torch_stream(seed, "augmentation", index, state.epoch)
-    batches = _batches(stage, recipe, len(on_device[1]), state, torch_stream(seed, "order", index, state.epoch))
+    batches = list(_batches(stage, recipe, len(on_device[1]), state, torch_stream(seed, "order", index, state.epoch)))
     loss = run_epoch(
         model,
         optimiser,
@@ -169,8 +177,14 @@ def _epoch(
         raise UserError(
             f"the loss is {loss} in stage {stage.name}, epoch {state.epoch}; lower its learning rate ({rate:g})"
         )
-    seconds = time.perf_counter() - started
-    return {"stage": stage.name, "epoch": state.epoch, "loss": loss, "learning_rate": rate, "seconds": seconds}
+    return {
+        "stage": stage.name,
+        "epoch": state.epoch,
+        "loss": loss,
+        "learning_rate": rate,
+        "images": sum(len(batch) for batch in batches),
+        "seconds": time.perf_counter() - started,
+    }
 
 
 def _batches(stage: Stage, recipe: Recipe, n: int, state: Progress, order: torch.Generator) -> Iterable[Tensor]:

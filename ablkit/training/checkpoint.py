@@ -43,7 +43,7 @@ def fingerprint(images: np.ndarray, labels: np.ndarray, recipe: Recipe, **others
 
 
 def save(path: Path, identity: str, progress: Progress, model: nn.Module, optimiser: torch.optim.Optimizer) -> None:
-    """Write a checkpoint, whole or not at all, and beside it the history as JSON lines for people to follow."""
+    """Write a checkpoint, whole or not at all."""
     from safetensors.torch import save as serialised
 
     tensors = {f"model.{name}": value.contiguous() for name, value in model.state_dict().items()}
@@ -56,8 +56,11 @@ def save(path: Path, identity: str, progress: Progress, model: nn.Module, optimi
     facts = {"stage": progress.stage, "epoch": progress.epoch, "history": progress.history}
     metadata = {"identity": identity, "progress": json.dumps(facts)}
     write_bytes(path, serialised(tensors, metadata))
-    lines = [json.dumps(record) for record in progress.history]
-    write_text(path.with_name("history.jsonl"), "".join(f"{line}\n" for line in lines))
+
+
+def write_history(folder: Path, history: list[dict]) -> None:
+    """Write the records so far as JSON lines, for people to follow: `history.jsonl`, whole or not at all."""
+    write_text(folder / "history.jsonl", "".join(f"{json.dumps(record)}\n" for record in history))
 
 
 def load(path: Path, identity: str, model: nn.Module) -> tuple[Progress, dict[int, torch.Tensor]]:

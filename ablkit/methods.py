@@ -1,0 +1,140 @@
+"""What a run does with a poisoned set: ABL, the control, the oracle, or a defence that starts from a model of these."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from torch import nn
+
+from ablkit import data, execute, models, runs, training
+from ablkit.attacks import Poisoned
+from ablkit.data.images import Images
+from ablkit.defenses import DEFENSES, Given, settings_of
+from ablkit.errors import NotRunError
+from ablkit.measure import Evaluation, with_effectiveness
+from ablkit.parameters import ManyMethods, OneRun
+from ablkit.training import Trained, checkpoint
+from ablkit.training.progress import print_epoch
+
+REPAIRED = "repaired"
+"""The stage of the last record of a defence: its model, measured on all test images."""
+
+
+def train(parameters: OneRun, clean: Images, poisoned: Poisoned, evaluate: Evaluation, folder: Path) -> Trained:
+    """Carry out the method that the parameters name on a poisoned set.
+
+    `abl` and `none` train on the set, `oracle` trains as `none` does on the images before the attacker changed them.
+    Every other method is a defence that starts from a model of another run, which is made first where it is missing:
+    the undefended one for those that need clean data, and for those that use the isolated examples ABL's before its
+    unlearning. The history then begins with that run's.
+
+    Args:
+        clean: the training images as they were before the attack.
+        evaluate: see `measure.after_epoch`.
+        folder: keeps checkpoints and the history of this run.
+
+    Raises UserError for settings out of range, a loss that is not finite, and a checkpoint of another training.
+    """
+    p = parameters
+    if p.method in DEFENSES:
+        return _defend(p, poisoned, evaluate, folder)
+    learned = clean if p.method == "oracle" else poisoned
+    return training.train(
+        learned.images,
+        learned.labels,
+        len(learned.classes),
+        p.recipe(),
+        method="abl" if p.method == "abl" else "none",
+        seed=p.seed,
+        device=p.device,
+        precision=p.precision,
+        evaluate=evaluate,
+        folder=folder,
+    )
+
+
+def _defend(p: OneRun, poisoned: Poisoned, evaluate: Evaluation, folder: Path) -> Trained:
+    defense = DEFENSES[p.method]
+    changes = {"method": "none"} if defense.needs == "clean data" else _BEFORE_UNLEARNING
+    base = execute.need("run", p, method_settings="", **changes)
+    history = runs.history(base).to_dict("records")
+    isolated = np.load(base / "isolated.npy", allow_pickle=False)
+    given = Given(
+        load_model(base, p, len(poisoned.classes)),
+        data.clean_images(p.dataset, train_size=p.train_size, seed=p.seed, held_out=p.held_out),
+        poisoned.images,
+        poisoned.labels,
+        isolated,
+        p.recipe(),
+        p.seed,
+        p.device,
+        p.precision,
+        folder / "from_scratch",
+        _follow(folder, history),
+    )
+    settings = settings_of(p.method, p.method_settings)
+    # Its epochs are followed on the sample of test images; the result is measured on all.
+    repaired = defense.repair(given, settings, lambda model, stage, epoch: evaluate(model, stage, epoch, False))
+    record = {"stage": REPAIRED, "epoch": 1, "seconds": 0.0, **evaluate(repaired.model, REPAIRED, 1, True)}
+    given.report(record)
+    losses = np.load(base / "losses.npy", allow_pickle=False) if (base / "losses.npy").exists() else None
+    return Trained(repaired.model, [*history, *repaired.history, record], losses, isolated, repaired.record)
+
+
+_BEFORE_UNLEARNING = {"method": "abl", "schedule": "sequential", "unlearn_epochs": 0}
+
+
+def load_model(folder: Path, parameters: OneRun, classes: int) -> nn.Module:
+    """The model of a finished run, on the CPU and in eval mode."""
+    from safetensors.torch import load_file
+
+    recipe = parameters.recipe()
+    model = models.build(recipe.model, classes, normalise=recipe.normalise)
+    model.load_state_dict(load_file(folder / "model.safetensors"))
+    return model.eval()
+
+
+def _follow(folder: Path, before: list[dict]) -> Callable[[dict], None]:
+    """Print each record, and keep the history up to it as JSON lines for people to follow."""
+    seen = list(before)
+
+    def report(record: dict) -> None:
+        seen.append(record)
+        checkpoint.write_history(folder, seen)
+        print_epoch(record)
+
+    return report
+
+
+def curves(frame: pd.DataFrame) -> pd.DataFrame:
+    """What mode connectivity repair measured along its curve: attack, seed, t, clean accuracy, attack success rate.
+
+    Args:
+        frame: runs, see `compare`; those of other methods are passed over. All but the point of the result are measured
+            on `monitor_images` test images.
+    """
+    columns = ["attack", "seed", "t", "clean_accuracy", "attack_success_rate"]
+    found = [pd.DataFrame(columns=columns)]
+    for _, run in frame[frame["method"] == "mcr"].iterrows():
+        history = runs.history(run["folder"])
+        points = history[history["stage"].str.startswith("t=")]
+        found.append(points.assign(attack=run["attack"], seed=run["seed"])[columns])
+    return pd.concat(found[1:] or found, ignore_index=True)
+
+
+def compare(parameters: ManyMethods) -> tuple[pd.DataFrame, dict[str, str]]:
+    """The runs that a comparison needs, one a row, those that are missing run first; and method -> why it was not run.
+
+    Parameters, metrics and `defense_effectiveness`, which holds each run against the undefended one of its attack and
+    seed. Raises what `execute.need` raises, but for a method that cannot be had on this machine.
+    """
+    folders, reasons = [], {}
+    for wanted in parameters.runs():
+        try:
+            folders.append(execute.need("run", wanted))
+        except NotRunError as error:
+            reasons[wanted.method] = str(error)
+    return with_effectiveness(runs.frame(folders)), reasons

@@ -1,0 +1,73 @@
+"""The own settings of an attack or a defence: a frozen dataclass, and a text such as "delta=30, frequency=6" for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from ablkit.errors import UserError, unknown
+
+
+@dataclass(frozen=True)
+class NoSettings:
+    """For an attack or a defence that has none."""
+
+
+def make(owner: str, kind: type, given: dict) -> Any:
+    """The settings of `owner` with some changed; text is read as the setting's type.
+
+    Args:
+        kind: the frozen dataclass of its settings.
+
+    Raises UserError for an unknown setting, a value of another type or one that the dataclass refuses.
+    """
+    kinds = get_type_hints(kind)
+    values = {}
+    for key, value in given.items():
+        if key not in kinds:
+            raise unknown(f"setting of {owner}", key, kinds) if kinds else UserError(f"{owner} has no settings")
+        values[key] = _read(f"{key} of {owner}", value, kinds[key])
+    return kind(**values)
+
+
+def parse(text: str, name: str = "attack_settings") -> dict[str, str]:
+    """The settings in a text such as `delta=30, frequency=6`; raises UserError, with `name`, for anything else."""
+    pairs = {}
+    for part in filter(None, map(str.strip, text.split(","))):
+        key, equals, value = map(str.strip, part.partition("="))
+        if not (equals and key and value):
+            raise UserError(f"{name} {text!r} must look like 'delta=30, frequency=6'; {part!r} does not")
+        if key in pairs:
+            raise UserError(f"{name} {text!r} sets {key} twice; leave one")
+        pairs[key] = value
+    return pairs
+
+
+def at_least(settings: object, **smallest: float | int) -> None:
+    """Raise UserError where a setting is not a finite number of at least its smallest value."""
+    for name, least in smallest.items():
+        value = getattr(settings, name)
+        if not least <= value < float("inf"):
+            raise UserError(f"{name} {value} must be a finite number of at least {least}")
+
+
+def defaults(kind: type) -> dict:
+    """Name -> default of each setting of a dataclass."""
+    return {f.name: f.default for f in fields(kind)}
+
+
+def _read(name: str, value: object, kind: object) -> object:
+    if get_origin(kind) is Literal:
+        if value not in get_args(kind):
+            raise unknown(name, value, get_args(kind))
+        return value
+    if kind is bool and isinstance(value, str) and value.lower() in ("true", "false"):
+        return value.lower() == "true"
+    try:
+        if kind is bool or isinstance(value, bool) or (kind is int and isinstance(value, float)):
+            if kind is not type(value):
+                raise ValueError
+            return value
+        return kind(value)
+    except (TypeError, ValueError):
+        raise UserError(f"{name} must be of type {kind.__name__}, got {value!r}") from None
