@@ -136,17 +136,16 @@ def test_without_a_step_every_level_stays_as_it_was():
 
 
 def test_the_record_shows_the_matching_and_its_twin_none():
-    record = poison().record
-    assert record["distance_after"] < record["distance_before"]
-    assert record["distance_target_class"] < record["distance_clean"]
-    assert record["trigger_steps"] == 20
+    record, twin = (poison(matching=matching).record for matching in (True, False))
+    before, after = "representation_distance_before", "representation_distance_after"
+    assert record[after] < record[before]
+    assert twin[after] == twin[before] == record[before]
+    assert record["representation_distance_target_class"] < record["representation_distance_clean"]
+    assert (record["trigger_steps"], twin["trigger_steps"]) == (20, 0)
     assert {"surrogate_accuracy", "classifier_seconds", "lba_seconds"} <= record.keys()
-    twin = poison(matching=False)
-    assert twin.record["distance_after"] == twin.record["distance_before"] == record["distance_before"]
-    assert twin.record["trigger_steps"] == 0
-    for name in ("surrogate_attack_success_rate_before", "surrogate_attack_success_rate_after"):
-        assert 0 <= record[name] <= 1
-        assert twin.record[name] == record["surrogate_attack_success_rate_before"]
+    for made in (record, twin):
+        assert 0 <= made["surrogate_attack_success_rate_after"] <= 1
+        assert made["surrogate_attack_success_rate_before"] == twin["surrogate_attack_success_rate_after"]
 
 
 def test_without_matching_the_trigger_is_the_noise_that_it_would_start_from():

@@ -105,9 +105,10 @@ def craft(order: Order, settings: Settings) -> Crafted:
     An order without images trains and optimises nothing: its trigger is the noise that the optimisation would have
     started from. The ABL authors published no code of this attack, so `released` changes nothing.
 
-    The record has the mean square distance of representations from the target class's mean, `distance_before` of images
-    of other classes under the noise and `distance_after` under the pattern, each over 512 training images at most, and
-    for a scale `distance_clean` without either and `distance_target_class` of the target's own images;
+    The record has mean square distances of representations from the mean of the target class, each over 512 training
+    images at most: `representation_distance_before` of images of other classes under the noise and
+    `representation_distance_after` under the pattern; for a scale, `representation_distance_clean` of the same images
+    without either and `representation_distance_target_class` of the target's own. Further
     `surrogate_attack_success_rate_before` and `_after`, the share of the same triggered images that the clean surrogate
     itself takes for the target; `trigger_steps`; the surrogate's accuracy and seconds; and `lba_seconds`.
 
@@ -175,7 +176,7 @@ def _made(
     record = {"trigger_steps": float(steps)}
     for name, images in seen.items():
         found = latent.representations(model, images, layer)
-        record[f"distance_{name}"] = float(latent.distances(found, wanted).mean())
+        record[f"representation_distance_{name}"] = float(latent.distances(found, wanted).mean())
     for name in ("before", "after"):
         taken = predict(model, seen[name], "fp32") == order.target
         record[f"surrogate_attack_success_rate_{name}"] = float(taken.mean())
