@@ -24,7 +24,7 @@ sets = st.tuples(st.integers(20, 80), st.integers(0, 10_000), st.integers(6, 20)
 rates = st.floats(0, 0.3)
 targets = st.integers(0, 3)
 
-STRONGER_AT_TEST_TIME: set[str] = {"cl"}
+STRONGER_AT_TEST_TIME: set[str] = {"cl", "fc"}
 """Attacks that do more to a training image than the trigger does at test time."""
 
 
@@ -37,6 +37,7 @@ SMALL: dict[str, dict] = {
     "dynamic": {"mask_epochs": 1, "epochs": 1, "width": 2},
     "cl": {"surrogate_epochs": 1, "steps": 2},
     "lba": {"surrogate_epochs": 1, "steps": 2},
+    "fc": {"surrogate_epochs": 1, "steps": 2},
 }
 """Attack -> settings with which it takes a moment; the others need none."""
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from ablkit import settings as own_settings
 from ablkit.attacks import badnets, blend, cl, dynamic, lba, sig, trojan
+from ablkit.attacks import badnets, blend, cl, dynamic, fc, sig, trojan
 from ablkit.attacks.craft import Attack, Order, Trigger
 from ablkit.data.images import Images
 from ablkit.errors import UserError, unknown
@@ -22,6 +23,7 @@ ATTACKS: dict[str, Attack] = {
     "sig": sig.ATTACK,
     "cl": cl.ATTACK,
     "lba": lba.ATTACK,
+    "fc": fc.ATTACK,
 }
 """Every attack that the kit has, in the order of the paper's Table 1."""
 
