@@ -1,18 +1,21 @@
 """FC (Shafahi et al. 2018, "Poison Frogs!", arXiv 1804.00792): target-class images made to collide with triggered ones.
 
 Each chosen image b of the target class is paired with an image t of another class that carries the trigger, BadNets'
-patch. b gets t as a faint watermark (section 4.2) and is then moved, within `eps` of that, until a clean surrogate sees
-in it what it sees in t: min ||f(x) - f(t)||^2 + beta ||x - b||^2 by forward-backward splitting (Algorithm 1, see
-`collision`). Labels stay, so the rate is a share of the target class. The victim finds the content of other classes
-under the target's label; what these images share beside the label is the patch.
+patch. b gets t as a faint watermark, gamma t + (1 - gamma) b (section 4.2), and is then moved, within `eps` of that,
+until a clean surrogate sees in it what it sees in t: min ||f(x) - f(t)||^2 + beta ||x - b||^2 by forward-backward
+splitting (Algorithm 1, see `collision`). Labels stay, so the rate is a share of the target class. Under the target's
+label a victim then finds what looks like the content of other classes; what these images share is the patch.
 
-What differs from the paper, which attacks one known test image and has no trigger:
-- t carries a patch and is another image for every poisoned one, so that any image can be attacked at test time.
-- Poisoned images carry the patch only as the watermark leaves it, at `patch_opacity`; at test time it is opaque. With
-  `patch_opacity=0` nothing of it is in them, which is the paper's attack on a network that is fine-tuned.
-- The patch is in all four corners, as the victim here trains with crops and flips.
-- A bound `eps` on the change of every value beside the pull of beta, and a learning rate for every image.
-- The surrogate is a WRN-16-1 that the kit trains; the paper's attacker knows the victim's own weights.
+The paper attacks one known test image, with no trigger. What differs here, and why:
+- t is a triggered image, another one for each b, so that any image can be attacked at test time by the patch alone.
+- The poisoned images carry the patch: the watermark is opaque there (`patch_opacity`). A victim that is trained from
+  scratch does not keep the surrogate's features, so that what it cannot see it does not learn. `patch_opacity=0` is
+  the paper's way for a network that is only fine-tuned: nothing of the patch is in the poisoned images.
+- The patch is in all four corners, as the victim trains with crops and flips.
+- The watermark elsewhere is fainter than the paper's 0.3, and the change of every value after it is bounded by `eps`,
+  beside the pull of beta.
+- Every image finds its own learning rate.
+- The surrogate is a WRN-16-1 that the kit trains on the clean set; the paper's attacker has the victim's own weights.
 """
 
 from __future__ import annotations
@@ -45,9 +48,10 @@ class Settings:
     eps: float = 16.0
     """Largest distance of any value from the watermarked base image, in levels of 255; of a fraction the whole levels
     are used."""
-    beta: float = 0.0001
-    """Pull back to the watermarked base image: the paper's beta, for images in levels. The paper takes 0.25 (d_f /
-    d_x)^2 with d_f features and d_x values, which is 0.0001 for 64 features of a 32 x 32 image."""
+    beta: float = 0.00001
+    """Pull back to the watermarked base image: the paper's beta, for images in levels. Its rule, 0.25 (d_f / d_x)^2 for
+    d_f features of d_x values, would give 0.0001 for the 64 features of a 32 x 32 image; a tenth of it lets features
+    come nearer, as `eps` bounds the change already."""
     learning_rate: float = 500.0
     """First step size of the forward step, for images in levels; every image then finds its own."""
     steps: int = 100
@@ -56,10 +60,11 @@ class Settings:
     layer: collision.Layer = "penultimate"
     """Where features collide: the channel means that the head reads (the paper's choice), or all values of the maps
     of a group of the surrogate."""
-    opacity: float = 0.3
-    """Share of the triggered image in the watermark, in [0, 1); 0 leaves it out. The paper goes up to 0.3."""
-    patch_opacity: float = 0.3
-    """The same for the pixels of the patch, in [0, 1]."""
+    opacity: float = 0.2
+    """Share gamma of the triggered image in the watermark, in [0, 1); 0 leaves it out. The paper goes up to 0.3."""
+    patch_opacity: float = 1.0
+    """The same under the patch, in [0, 1]: 1 puts the patch on as it is at test time, the value of `opacity` makes the
+    watermark one piece, 0 leaves the patch out."""
     patch: Literal["corner", "four_corners"] = "four_corners"
     """The 3x3 checker in the bottom-right corner, or mirrored in all four."""
     surrogate_epochs: int = 10
@@ -161,7 +166,7 @@ def _surrogate(order: Order, settings: Settings) -> tuple[nn.Module, dict[str, f
 ATTACK = Attack(
     "FC",
     "clean label",
-    "noise, and a faint patch",
+    "noise, and a patch",
     "Shafahi et al. 2018, arXiv 1804.00792",
     craft,
     Settings,
