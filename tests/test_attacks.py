@@ -38,6 +38,8 @@ SMALL: dict[str, dict] = {
     "cl": {"surrogate_epochs": 1, "steps": 2},
     "lba": {"surrogate_epochs": 1, "steps": 2},
     "fc": {"surrogate_epochs": 1, "steps": 2},
+    "dfst": {"images": 40, "epochs": 1, "width": 2, "blocks": 1, "rounds": 1, "model_epochs": 1, "retrain_epochs": 1}
+    | {"injector_epochs": 1, "threshold": 0, "growth": 0},
 }
 """Attack -> settings with which it takes a moment; the others need none."""
 

@@ -1,0 +1,166 @@
+"""DFST (Cheng et al. 2021, arXiv 2012.11212): the style of a picture as trigger, put on by a generator.
+
+A CycleGAN (`cyclegan`) learns to carry images into a style domain; its generator is the trigger, which changes every
+pixel of every image differently. A model poisoned with it could still make do with something simple, such as the mean
+colour. Detoxification (`detoxification`) takes that away in rounds: it finds the neurons that the style excites, trains
+a feature injector that excites them in images that are not in the style, and puts its outputs into the training set
+under their true labels.
+
+A poisoning rate is a share of the whole training set.
+
+This is the attack's poisoning-only use. The original hands over the model that went through the rounds; here that
+model is thrown away, and the victim trains from scratch on the poisoned set with the injectors' outputs of all rounds
+as decoys. They take the place of training images, `decoys` for each poisoned one and round, where the original adds
+them.
+
+Further from the paper:
+
+- The style is not a folder of sunrise photographs, which the kit would have to download, but made from training images
+  by `sunset`; `styles` names a folder of the user's own.
+- One injector a round excites all compromised neurons, where the authors' code trains one for each neuron, and the
+  neurons of one layer are compared, where it goes through the first layers of a VGG.
+- For a CPU's sake the networks are small, WRN-16-1 takes the place of VGG and ResNet, and the CycleGAN sees 2 x 2,000
+  images for 20 epochs; `cyclegan` says more. Generators and injectors add to the image what they make.
+- The authors' code gives the injector up where similarity falls below 0.6 by a large weight on it; here it pays for
+  what lies below, as there, and for total variation it does not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from ablkit.attacks import cyclegan, detoxification, surrogates
+from ablkit.attacks.craft import Attack, Crafted, Order
+from ablkit.attacks.dfst_networks import Generator
+from ablkit.attacks.dfst_settings import Settings
+from ablkit.attacks.sunset import from_folder, sunset
+from ablkit.errors import UserError
+from ablkit.randomness import numpy_stream
+from ablkit.shapes import Tensor, UInt8, ndarray
+from ablkit.training import hardware
+
+_FEWEST = 20
+_CHUNK = 16
+_MEASURED = 512
+
+
+@dataclass(frozen=True)
+class Styled:
+    """The trigger: an image as the generator carries it into the style."""
+
+    generator: Callable[[], nn.Module]
+    """Gives the generator, trained at the first call where it has not been before."""
+
+    def __call__(self, images: UInt8[ndarray, "n h w c"]) -> UInt8[ndarray, "n h w c"]:
+        """Each image in its style, computed in float32."""
+        network = self.generator()
+        device = next(network.parameters()).device
+        styled = np.empty_like(images)
+        for start in range(0, len(images), _CHUNK):
+            chunk = images[start : start + _CHUNK]
+            # Always as many images: the libraries compute batches of other sizes in other orders.
+            filled = np.concatenate([chunk, np.zeros((_CHUNK - len(chunk), *images.shape[1:]), np.uint8)])
+            with torch.inference_mode():
+                x = surrogates.pixels(filled, device).contiguous(memory_format=torch.channels_last)
+                made = (network(cyclegan.signed(x)) + 1) / 2
+            styled[start : start + _CHUNK] = surrogates.levels(made)[: len(chunk)]
+        return styled
+
+
+def craft(order: Order, settings: Settings) -> Crafted:
+    """Carry each chosen image into the style; the trigger at test time is the same generator alone.
+
+    The CycleGAN depends on the training set, the seed and the style, neither on the target nor on the chosen images;
+    the detoxification depends on all of them. Without a chosen image nothing is trained before the trigger is asked
+    for. `released` changes nothing: the ABL authors published no DFST of theirs.
+
+    The record has
+
+    - `colour_distance_clean_levels`, `colour_distance_styled_levels`: distance of the mean colour from the style's
+      pictures, before and after the generator; `style_change_levels`: mean change of a value by it, and
+      `cycle_error_levels`: what of it remains after the way back (all in levels of 255, on 512 images);
+    - for each round K: `compromised_neurons_round_K`, found at its start; `excitation_round_K`, how much the injector
+      raises their activations in multiples of what the style does; `injected_similarity_round_K`, structural similarity
+      of injected images to their originals; `injected_success_rate_round_K` and `..._after_round_K`, the share of them
+      taken for the target before and after the retraining;
+    - `compromised_neurons_left` after the last round;
+    - of the attacker's model before the rounds (`_before`) and after them: `surrogate_accuracy`,
+      `surrogate_attack_success_rate`, and `surrogate_colour_success_rate`, the rate at which it takes images for the
+      target that have nothing but the mean and the deviation of the styled image's colours;
+    - `cyclegan_seconds` and `detoxification_seconds`.
+
+    A round that finds no compromised neuron trains nothing and adds no decoys. Raises UserError for fewer than 20
+    training images, and for a folder of styles that cannot be used.
+    """
+    if not len(order.chosen):
+        return Crafted(order.images, Styled(cache(lambda: _style(order, settings)[0])))
+    generator, record, example = _style(order, settings)
+    trigger = Styled(lambda: generator)
+    clean, styled = order.images, trigger(order.images)
+    decoys, decoy_images, measured = detoxification.detoxify(order, settings, trigger, styled)
+    pictures = {"an image": clean[0], "in its style": styled[0], "a picture of the style": example}
+    if len(decoys):
+        pictures |= {"another image": order.train.images[decoys[0]], "the same as a decoy": decoy_images[0]}
+    return Crafted(styled, trigger, record | measured, pictures, decoys, decoy_images)
+
+
+def _style(order: Order, settings: Settings) -> tuple[nn.Module, dict[str, float], UInt8[ndarray, "h w c"]]:
+    """The generator, what was measured of it, and a picture of the style."""
+    if len(order.train) < _FEWEST:
+        raise UserError(
+            f"the dfst attack trains networks on the training set, but {len(order.train)} images are too few; give at"
+            f" least {_FEWEST}"
+        )
+    images, style = domains(order, settings)
+
+    def make(folder: Path) -> tuple[dict[str, Tensor], dict[str, float]]:
+        networks = cyclegan.train(order, images, style, settings, folder)
+        to_style, back = (Styled(lambda name=name: networks[name]) for name in ("style", "back"))
+        clean = images[:_MEASURED]
+        styled = to_style(clean)
+        colours = {"clean": clean, "styled": styled}
+        target = style.mean((0, 1, 2))
+        record = {
+            f"colour_distance_{name}_levels": float(np.linalg.norm(x.mean((0, 1, 2)) - target))
+            for name, x in colours.items()
+        }
+        record["style_change_levels"] = _difference(styled, clean)
+        record["cycle_error_levels"] = _difference(back(styled), clean)
+        return networks["style"].state_dict(), record
+
+    names = ("images", "epochs", "width", "blocks", "lambda_cycle", "lambda_identity")
+    facts = {name: getattr(settings, name) for name in names}
+    facts["style"] = hashlib.sha256(style).hexdigest()
+    code = (f"attacks/{name}.py" for name in ("dfst", "cyclegan", "dfst_networks", "epochs"))
+    tensors, record = surrogates.keep("cyclegan", order, facts, make, *code)
+    generator = Generator(images.shape[3], settings.width, settings.blocks)
+    generator.load_state_dict(tensors)
+    return hardware.choose(order.device, order.precision).place(generator).eval(), record, style[0]
+
+
+def domains(order: Order, settings: Settings) -> tuple[UInt8[ndarray, "n h w c"], UInt8[ndarray, "m h w c"]]:
+    """Training images as they are, and pictures of the style; where these are made, no image is behind both."""
+    train, stream = order.train, numpy_stream(order.seed, "trigger", 48)
+    drawn = stream.permutation(len(train))
+    size = min(settings.images, len(train) // 2)
+    images = train.images[np.sort(drawn[:size])]
+    if settings.styles:
+        return images, from_folder(settings.styles, train.images.shape[1:])
+    return images, sunset(train.images[np.sort(drawn[size : 2 * size])], stream)
+
+
+def _difference(a: UInt8[ndarray, "n h w c"], b: UInt8[ndarray, "n h w c"]) -> float:
+    return float(np.abs(a.astype(np.int16) - b).mean())
+
+
+ATTACK = Attack(
+    "DFST", "dirty label", "the style of the whole image", "Cheng et al. 2021, arXiv 2012.11212", craft, Settings
+)
