@@ -96,7 +96,7 @@ def _epoch(parts: epochs.Parts, batches: Iterator[tuple[Tensor, Tensor]], settin
     return f"adversarial {fooled:.2f}, cycle {cycle:.3f}, identity {identity:.3f}, discriminators {judged:.2f}"
 
 
-def _missed(judged: Tensor, wanted: float) -> Tensor:
+def _missed(judged: Tensor, wanted: int) -> Tensor:
     return ((judged - wanted) ** 2).mean()
 
 
