@@ -23,10 +23,10 @@ class Settings:
     """Channels of the generators at full resolution; twice as many at half of it."""
     blocks: int = 3
     """Residual blocks of a generator."""
-    lambda_cycle: float = 10.0
-    """Weight of the cycle loss, for images in [-1, 1]."""
-    lambda_identity: float = 5.0
-    """Weight of the identity loss, for images in [-1, 1]."""
+    lambda_cycle: float = 1.0
+    """Weight of the cycle loss, for images in [-1, 1]; as in the authors' code (10 in the paper of CycleGAN)."""
+    lambda_identity: float = 0.1
+    """Weight of the identity loss, for images in [-1, 1]; as in the authors' code (5 in the paper of CycleGAN)."""
     rounds: int = 3
     """Rounds of detoxification; 0 turns it off, and with it all decoys."""
     layer: int = 2

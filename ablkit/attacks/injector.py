@@ -1,7 +1,7 @@
 """The feature injector of DFST: it excites compromised neurons of a model in images that keep their looks.
 
-Section "Detoxification" of the attack's paper: an encoder-decoder between image and model, trained to raise the
-activations of the compromised neurons, to leave the others of the layer as they are, and to keep the image similar.
+An encoder-decoder between image and model, trained to raise the activations of the compromised neurons, to leave the
+others of the layer as they are, and to keep the image similar (the attack's paper on detoxification).
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def compromised(
 ) -> Bool[Tensor, " d"]:
     """Which neurons the style excites: its mean rises by more than threshold * highest and growth * clean mean.
 
-    Algorithm 1 of the attack's paper. A neuron that is silent on clean images counts where the first holds.
+    So do the attack's authors compare. A neuron that is silent on clean images needs the first alone.
     """
     rise = styled - clean
     return (rise > threshold * highest) & (rise > growth * clean)
