@@ -19,8 +19,8 @@ Further from the paper:
   by `sunset`; `styles` names a folder of the user's own.
 - One injector a round excites all compromised neurons, where the authors' code trains one for each neuron, and the
   neurons of one layer are compared, where it goes through the first layers of a VGG.
-- For a CPU's sake the networks are small, WRN-16-1 takes the place of VGG and ResNet, and the CycleGAN sees 2 x 2,000
-  images for 20 epochs; `cyclegan` says more. Generators and injectors add to the image what they make, and
+- For a CPU's sake the networks are small, WRN-16-1 takes the place of VGG and ResNet, and the CycleGAN sees 2 x 1,000
+  images for 15 epochs; `cyclegan` says more. Generators and injectors add to the image what they make, and
   generators are told the height of each pixel.
 - The authors' code weighs structural similarity a thousand times more below 0.6 than above; here an injector pays for
   what lies below alone, and nothing for the total variation of an image.

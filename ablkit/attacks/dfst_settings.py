@@ -15,9 +15,9 @@ class Settings:
     styles: str = ""
     """Folder of png or jpg pictures of the style domain, such as photographs of sunsets; each is cropped and shrunk to
     the size of the training images. Empty: the low sun of `sunset`, made from training images."""
-    images: int = 2000
+    images: int = 1000
     """Most training images that are taken for each of the two domains; no image is in both."""
-    epochs: int = 20
+    epochs: int = 15
     """Epochs of the CycleGAN: passes over the images of the first domain."""
     width: int = 16
     """Channels of the generators at full resolution; twice as many at half of it."""
@@ -45,7 +45,7 @@ class Settings:
     """Epochs of the attacker's model on the poisoned set, before the first round."""
     retrain_epochs: int = 3
     """Epochs of its retraining in each round."""
-    injector_epochs: int = 5
+    injector_epochs: int = 10
     """Epochs of a round's feature injector on at most `images` training images."""
 
     def __post_init__(self) -> None:
