@@ -7,9 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ablkit import settings as own_settings
-from ablkit.attacks import badnets, blend, cl, dynamic, lba, sig, trojan
-from ablkit.attacks import badnets, blend, cl, dynamic, fc, sig, trojan
-from ablkit.attacks import badnets, blend, cl, dfst, dynamic, sig, trojan
+from ablkit.attacks import badnets, blend, cl, dfst, dynamic, fc, lba, sig, trojan
 from ablkit.attacks.craft import Attack, Order, Trigger
 from ablkit.data.images import Images
 from ablkit.errors import UserError, unknown
@@ -23,9 +21,9 @@ ATTACKS: dict[str, Attack] = {
     "dynamic": dynamic.ATTACK,
     "sig": sig.ATTACK,
     "cl": cl.ATTACK,
-    "lba": lba.ATTACK,
     "fc": fc.ATTACK,
     "dfst": dfst.ATTACK,
+    "lba": lba.ATTACK,
 }
 """Every attack that the kit has, in the order of the paper's Table 1."""
 
