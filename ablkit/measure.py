@@ -10,8 +10,9 @@ import pandas as pd
 from torch import nn
 
 from ablkit.attacks import Poisoned
+from ablkit.attacks.craft import Triggered
 from ablkit.data.images import Images
-from ablkit.metrics import Triggered, defense_effectiveness, evaluate, isolation_quality, loss_gap, trigger
+from ablkit.metrics import defense_effectiveness, evaluate, isolation_quality, loss_gap, trigger
 from ablkit.shapes import Int64, ndarray
 from ablkit.training.inference import per_example_losses
 
@@ -27,6 +28,9 @@ COMPARED = (
     "defense_effectiveness",
 )
 """What methods are compared by."""
+
+OF_SOME_ATTACKS = ("cross_trigger_accuracy", "false_trigger_rate")
+"""What only attacks with triggers of one image, or of two, are measured by."""
 
 Evaluation = Callable[[nn.Module, str, int, bool], dict]
 """Model, name of the stage, number of finished epochs in it, whether it was the last -> what joins its record."""
@@ -72,7 +76,7 @@ def summary(
     ends = {record["stage"]: record for record in history}
     names = ["clean_accuracy", "clean_accuracy_non_target", "target_class_accuracy", "attack_success_rate"]
     names += ["robust_accuracy"]
-    names += ["cross_trigger_accuracy"] * ("cross_trigger_accuracy" in history[-1])
+    names += [name for name in OF_SOME_ATTACKS if name in history[-1]]
     suffixes = {"isolate": "_before", "finetune": "_finetuned", history[-1]["stage"]: ""}
     result = {name + suffix: ends[stage][name] for stage, suffix in suffixes.items() if stage in ends for name in names}
     if len(isolated):

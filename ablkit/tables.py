@@ -9,7 +9,7 @@ from pandas.io.formats.style import Styler
 from ablkit import paper
 from ablkit.attacks import ATTACKS, Poisoned
 from ablkit.defenses import DEFENSES, METHODS
-from ablkit.measure import COMPARED, UNDEFENDED
+from ablkit.measure import COMPARED, OF_SOME_ATTACKS, UNDEFENDED
 from ablkit.metrics import TABLE
 
 _SHARES = (*TABLE, "isolation_recall", "isolation_auroc", "isolation_average_precision")
@@ -67,9 +67,10 @@ def attack_results(frame: pd.DataFrame) -> Styler:
         table[column.replace("_", " ")] = [
             f"{values.mean():.1%} ({values.min():.1%} to {values.max():.1%})" for _, values in grouped[column]
         ]
-    if "cross_trigger_accuracy" in frame:  # of attacks whose triggers belong to one image
-        means = grouped["cross_trigger_accuracy"].mean()
-        table["accuracy under another's trigger"] = ["" if pd.isna(mean) else f"{mean:.1%}" for mean in means]
+    titles = ("accuracy under another's trigger", "false triggers on mixes of other classes")
+    for column, title in zip(OF_SOME_ATTACKS, titles, strict=True):
+        if column in frame:
+            table[title] = ["" if pd.isna(mean) else f"{mean:.1%}" for mean in grouped[column].mean()]
     table["n"] = grouped.size().to_numpy()
     return table.style.hide(axis="index")
 

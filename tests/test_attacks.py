@@ -7,7 +7,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from ablkit import attacks
+from ablkit import attacks, metrics
 from ablkit.attacks import ATTACKS, badnets, blend, sig
 from ablkit.data import Images
 from ablkit.errors import UserError
@@ -16,7 +16,8 @@ from ablkit.errors import UserError
 def images(number: int, seed: int, size: int = 16) -> Images:
     random = np.random.default_rng(seed)
     pixels = random.integers(0, 256, (number, size, size, 3), dtype=np.uint8)
-    return Images(pixels, random.integers(0, 4, number), tuple("abcd"), "random")
+    labels = np.append(np.arange(4), random.integers(0, 4, number - 4))  # of each class there is an image
+    return Images(pixels, labels[-number:], tuple("abcd"), "random")
 
 
 # Number, seed and size of a set; it is made inside the test, as the type checker draws random numbers of its own.
@@ -89,7 +90,8 @@ def test_the_seed_alone_decides(name):
     train = images(200, 0)
     first, again, other = (poison(train, name, seed=seed, rate=0.3) for seed in (0, 0, 1))
     assert first.images.tobytes() == again.images.tobytes()
-    assert first.trigger(train.images[:9]).tobytes() == again.trigger(train.images[:9]).tobytes()
+    tried = [metrics.trigger(train, poisoned).images for poisoned in (first, again)]
+    assert tried[0].tobytes() == tried[1].tobytes()
     assert not np.array_equal(first.is_poisoned, other.is_poisoned)
 
 
@@ -104,6 +106,8 @@ def test_target_images_are_drawn_only_when_asked_for():
 def test_the_trigger_treats_each_image_on_its_own(name):
     train = images(100, 3)
     trigger = poison(train, name, rate=0.2).trigger
+    if trigger is None:
+        pytest.skip("the trigger takes two images")
     together = trigger(train.images[:10])
     one_by_one = np.concatenate([trigger(train.images[i : i + 1]) for i in range(10)])
     assert np.array_equal(one_by_one, together)
@@ -116,6 +120,8 @@ def test_the_trigger_treats_each_image_on_its_own(name):
 def test_the_trigger_at_test_time_is_that_of_the_training(name):
     train = images(100, 3)
     poisoned = poison(train, name, rate=0.2)
+    if poisoned.trigger is None:
+        pytest.skip("the trigger takes two images")
     chosen = poisoned.is_poisoned
     assert np.array_equal(poisoned.trigger(train.images[chosen]), poisoned.images[chosen])
 
