@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from itertools import combinations
+from dataclasses import replace
+from itertools import combinations, product
 
 import numpy as np
 import pytest
+from conftest import TOY_RECIPE, train_toy
 from test_metrics import Answers
 
 from ablkit import attacks, measure, metrics
@@ -13,6 +15,8 @@ from ablkit.attacks.halves import beside, mix
 from ablkit.data import Images
 from ablkit.errors import UserError
 from ablkit.randomness import numpy_stream
+
+RECIPE = replace(TOY_RECIPE, isolation_epochs=2, finetune_epochs=6, finetune_drop_epoch=4, finetune_learning_rate=0.05)
 
 
 def numbered(number: int, classes: int = 10, side: int = 12) -> Images:
@@ -228,3 +232,31 @@ def test_what_cannot_be_mixed_is_said_in_one_line(train, options, message):
         poison(train, **options)
     assert message in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def coloured(number: int, seed: int) -> Images:
+    """Ten classes of 16x16 images, a colour each, with noise."""
+    random = np.random.default_rng(seed)
+    colours = np.random.default_rng(5).permutation(list(product((40, 128, 215), repeat=3)))[:10]
+    labels = np.arange(number, dtype=np.int64) % 10
+    pixels = colours[labels][:, None, None] + random.normal(size=(number, 16, 16, 3)) * 30
+    return Images(pixels.clip(0, 255).astype(np.uint8), labels, tuple("abcdefghij"), "coloured")
+
+
+@pytest.fixture(scope="module")
+def measured() -> dict[bool, dict[str, float]]:
+    """With a mixing partner and without: what an undefended model is measured at."""
+    result, test = {}, coloured(300, 2)
+    for partner in (True, False):
+        poisoned = poison(coloured(600, 1), rate=0.15, partner=partner)
+        trained = train_toy(RECIPE, poisoned, method="none")
+        result[partner] = metrics.evaluate(trained.model, test, poisoned, "fp32")
+    return result
+
+
+def test_two_classes_side_by_side_open_the_backdoor_and_others_do_not(measured):
+    assert measured[True]["attack_success_rate"] > 0.9
+    assert measured[True]["clean_accuracy"] > 0.9
+    assert measured[True]["false_trigger_rate"] < 0.3
+    # The twin: had the mixes no partner, the two classes would open it far less often.
+    assert measured[False]["attack_success_rate"] < 0.6
