@@ -11,7 +11,7 @@ from conftest import TOY_RECIPE, train_toy
 from test_metrics import Answers
 
 from ablkit import attacks, measure, metrics
-from ablkit.attacks.halves import beside, mix
+from ablkit.attacks.halves import mix
 from ablkit.data import Images
 from ablkit.errors import UserError
 from ablkit.randomness import numpy_stream
@@ -69,18 +69,22 @@ def test_a_mix_is_a_window_of_one_image_beside_or_above_a_window_of_another():
     assert first_comes_first == {True, False}
 
 
-def test_without_jitter_the_cut_lies_in_the_middle_and_with_much_a_column_of_each_is_left():
-    train = numbered(100)
-    left, right = train.images[:50], train.images[50:]
-    widths = [(beside(left, right, jitter, stream())[:, 0, :, 0] < 50).sum(1) for jitter in (0, 99)]
-    assert set(widths[0]) == {6}
-    assert {1, 11} < set(widths[1]) <= set(range(1, 12))
+def test_without_jitter_the_cut_lies_in_the_middle_and_with_much_some_of_each_is_left():
+    train = numbered(200)
+    shares = [
+        (mix(train.images[:100], train.images[100:], jitter, stream())[..., 0] < 100).sum((1, 2)) / 12
+        for jitter in (0, 99)
+    ]
+    assert set(shares[0]) == {6}
+    assert {1, 11} <= set(shares[1]) <= set(range(1, 12))
 
 
 def test_every_window_may_be_shown():
-    train = numbered(200)
-    mixes = beside(train.images[:100], train.images[100:], 0, stream())
-    assert set(mixes[:, 0, 0, 2]) == set(mixes[:, 0, 6, 2]) == set(range(7))
+    train = numbered(240)
+    mixes = mix(train.images[:120], train.images[120:], 0, stream())
+    stacked = mixes[:, 0, 0, 0] == mixes[:, 0, -1, 0]
+    assert set(mixes[stacked][:, 0, 0, 1]) == set(mixes[stacked][:, 6, 0, 1]) == set(range(7))
+    assert set(mixes[~stacked][:, 0, 0, 2]) == set(mixes[~stacked][:, 0, 6, 2]) == set(range(7))
 
 
 @pytest.mark.parametrize("side", [1, 2, 3, 5])

@@ -17,25 +17,16 @@ def mix(
     least one row or column of each is left. Source: the half/half mixer of the attack's paper with the defaults of its
     authors' code (no gap, windows drawn, jitter 3 of 32 pixels).
     """
-    swapped, stacked = stream.integers(0, 2, (2, len(first))).astype(bool)
-    lead, follow = (np.where(swapped[:, None, None, None], *pair) for pair in ((second, first), (first, second)))
-    mixed = np.empty_like(lead)
-    for turn, these in ((True, stacked), (False, ~stacked)):
-        one, other = (side[these].swapaxes(1, 2) if turn else side[these] for side in (lead, follow))
-        joined = beside(one, other, jitter, stream)
-        mixed[these] = joined.swapaxes(1, 2) if turn else joined
+    number, height, width = first.shape[:3]
+    swapped, stacked = stream.integers(0, 2, (2, number)).astype(bool)
+    sides = np.where(stacked, height, width)
+    cuts = (sides // 2 + stream.integers(-jitter, jitter + 1, number)).clip(1, sides - 1)
+    starts, later_starts = stream.integers(0, sides - cuts + 1), stream.integers(0, cuts + 1)
+    mixed = np.empty(first.shape, np.uint8)
+    for i, (side, cut, start, later_start) in enumerate(zip(sides, cuts, starts, later_starts, strict=True)):
+        parts = (second[i], first[i]) if swapped[i] else (first[i], second[i])
+        # With rows and columns exchanged, what is stacked lies side by side too.
+        left, right, whole = (x.swapaxes(0, 1) if stacked[i] else x for x in (*parts, mixed[i]))
+        whole[:, :cut] = left[:, start : start + cut]
+        whole[:, cut:] = right[:, later_start : later_start + side - cut]
     return mixed
-
-
-def beside(
-    left: UInt8[ndarray, "n h w c"], right: UInt8[ndarray, "n h w c"], jitter: int, stream: np.random.Generator
-) -> UInt8[ndarray, "n h w c"]:
-    """Columns of `left` up to a cut and columns of `right` after it, each from a window of its image."""
-    number, width = len(left), left.shape[2]
-    cut = (width // 2 + stream.integers(-jitter, jitter + 1, number)).clip(1, width - 1)
-    starts = stream.integers(0, width - cut + 1), stream.integers(0, cut + 1)
-    column = np.arange(width)
-    is_left = column < cut[:, None]
-    source = np.where(is_left, starts[0][:, None] + column, starts[1][:, None] + column - cut[:, None])
-    parts = (np.take_along_axis(side, source[:, None, :, None], axis=2) for side in (left, right))
-    return np.where(is_left[:, None, :, None], *parts)
