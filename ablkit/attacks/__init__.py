@@ -8,9 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ablkit import settings as own_settings
-from ablkit.attacks import badnets, blend, cl, dfst, dynamic, fc, lba, sig, trojan
-from ablkit.attacks.craft import Attack, Order, Trigger
-from ablkit.attacks import badnets, blend, cba, cl, dynamic, sig, trojan
+from ablkit.attacks import badnets, blend, cba, cl, dfst, dynamic, fc, lba, sig, trojan
 from ablkit.attacks.craft import Attack, Order, Trigger, Triggered
 from ablkit.data.images import Images
 from ablkit.errors import UserError, unknown
