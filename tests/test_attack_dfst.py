@@ -12,12 +12,13 @@ from conftest import toy
 from PIL import Image
 
 from ablkit import attacks, models
-from ablkit.attacks import cyclegan, detoxification_training, dfst, epochs, injector, style, surrogates
+from ablkit.attacks import dfst, epochs, surrogates
 from ablkit.attacks.craft import Crafted, Order
-from ablkit.attacks.detoxification import colour_alone
-from ablkit.attacks.dfst_networks import Discriminator, Generator, Injector
-from ablkit.attacks.dfst_settings import Settings
-from ablkit.attacks.sunset import from_folder, sunset
+from ablkit.attacks.dfst import cyclegan, detoxification_training, injector, style
+from ablkit.attacks.dfst.detoxification import colour_alone
+from ablkit.attacks.dfst.networks import Discriminator, Generator, Injector
+from ablkit.attacks.dfst.settings import Settings
+from ablkit.attacks.dfst.sunset import from_folder, sunset
 from ablkit.errors import UserError
 from ablkit.shapes import Tensor
 from ablkit.training.hardware import choose

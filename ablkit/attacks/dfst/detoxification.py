@@ -17,17 +17,18 @@ import torch
 from torch import nn
 
 from ablkit import models
-from ablkit.attacks import detoxification_training as training
-from ablkit.attacks import injector, surrogates
+from ablkit.attacks import surrogates
 from ablkit.attacks.craft import Order, Trigger
-from ablkit.attacks.dfst_settings import Settings
+from ablkit.attacks.dfst import detoxification_training as training
+from ablkit.attacks.dfst import injector
+from ablkit.attacks.dfst.settings import Settings
 from ablkit.randomness import numpy_stream
 from ablkit.shapes import Bool, Float, Int64, Tensor, UInt8, ndarray
 from ablkit.training import hardware
 from ablkit.training.inference import predict
 
 _MEASURED = 1000
-_NAMES = ("detoxification", "detoxification_training", "injector", "dfst_networks", "epochs")
+_NAMES = ("dfst/detoxification", "dfst/detoxification_training", "dfst/injector", "dfst/networks", "epochs")
 _CODE = tuple(f"attacks/{name}.py" for name in _NAMES)
 
 

@@ -25,8 +25,8 @@ from torch import nn
 
 from ablkit.attacks import epochs, surrogates
 from ablkit.attacks.craft import Order
-from ablkit.attacks.dfst_networks import Discriminator, Generator, build
-from ablkit.attacks.dfst_settings import Settings
+from ablkit.attacks.dfst.networks import Discriminator, Generator, build
+from ablkit.attacks.dfst.settings import Settings
 from ablkit.errors import UserError
 from ablkit.randomness import torch_stream
 from ablkit.shapes import Float, Tensor, UInt8, ndarray

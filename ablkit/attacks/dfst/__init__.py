@@ -30,9 +30,9 @@ from __future__ import annotations
 
 from functools import cache
 
-from ablkit.attacks import detoxification, style
 from ablkit.attacks.craft import Attack, Crafted, Order
-from ablkit.attacks.dfst_settings import Settings
+from ablkit.attacks.dfst import detoxification, style
+from ablkit.attacks.dfst.settings import Settings
 
 
 def craft(order: Order, settings: Settings) -> Crafted:

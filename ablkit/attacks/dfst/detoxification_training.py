@@ -12,10 +12,10 @@ import torch
 from torch import nn
 
 from ablkit.attacks import epochs
-from ablkit.attacks import injector as features
 from ablkit.attacks.craft import Order
-from ablkit.attacks.dfst_networks import Injector, build
-from ablkit.attacks.dfst_settings import Settings
+from ablkit.attacks.dfst import injector as features
+from ablkit.attacks.dfst.networks import Injector, build
+from ablkit.attacks.dfst.settings import Settings
 from ablkit.errors import UserError
 from ablkit.randomness import torch_stream
 from ablkit.shapes import Bool, Float, Int64, Tensor, UInt8, ndarray

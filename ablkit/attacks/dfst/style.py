@@ -11,11 +11,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from ablkit.attacks import cyclegan, surrogates
+from ablkit.attacks import surrogates
 from ablkit.attacks.craft import Order
-from ablkit.attacks.dfst_networks import Generator
-from ablkit.attacks.dfst_settings import Settings
-from ablkit.attacks.sunset import from_folder, sunset
+from ablkit.attacks.dfst import cyclegan
+from ablkit.attacks.dfst.networks import Generator
+from ablkit.attacks.dfst.settings import Settings
+from ablkit.attacks.dfst.sunset import from_folder, sunset
 from ablkit.errors import UserError
 from ablkit.randomness import numpy_stream
 from ablkit.shapes import Tensor, UInt8, ndarray
@@ -76,7 +77,7 @@ def learn(order: Order, settings: Settings) -> tuple[nn.Module, dict[str, float]
     names = ("images", "epochs", "width", "blocks", "lambda_cycle", "lambda_identity")
     facts = {name: getattr(settings, name) for name in names}
     facts["style"] = hashlib.sha256(style).hexdigest()
-    code = (f"attacks/{name}.py" for name in ("style", "cyclegan", "dfst_networks", "epochs"))
+    code = (f"attacks/{name}.py" for name in ("dfst/style", "dfst/cyclegan", "dfst/networks", "epochs"))
     tensors, record = surrogates.keep("cyclegan", order, facts, make, *code)
     generator = Generator(images.shape[3], settings.width, settings.blocks)
     generator.load_state_dict(tensors)
