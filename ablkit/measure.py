@@ -30,7 +30,7 @@ COMPARED = (
 """What methods are compared by."""
 
 OF_SOME_ATTACKS = ("cross_trigger_accuracy", "false_trigger_rate")
-"""What only attacks with triggers of one image, or of two, are measured by."""
+"""What only some attacks are measured by: whether something else than the trigger opens the backdoor."""
 
 Evaluation = Callable[[nn.Module, str, int, bool], dict]
 """Model, name of the stage, number of finished epochs in it, whether it was the last -> what joins its record."""

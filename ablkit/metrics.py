@@ -69,12 +69,14 @@ def trigger(test: Images, poisoned: Poisoned) -> Triggered:
     aims = poisoned.aims[test.labels]
     attacked = aims != test.labels
     clean = test.images[attacked]
-    crossed = getattr(poisoned.trigger, "crossed", None)
+    images = poisoned.trigger(clean)
+    crossed, lookalike = (getattr(poisoned.trigger, name, None) for name in ("crossed", "lookalike"))
     return Triggered(
-        poisoned.trigger(clean),
+        images,
         None if crossed is None else crossed(clean, np.roll(clean, 1, axis=0)),
         aims[attacked],
         test.labels[attacked],
+        others=None if lookalike is None else lookalike(clean, images),
     )
 
 
@@ -89,8 +91,9 @@ def evaluate(
     `robust_accuracy` is the share of the same images that is taken for its true class, or one of its two.
     `cross_trigger_accuracy`, for attacks whose triggers belong to one image, is the share of these images that is
     classified correctly under the trigger made for another.
-    `false_trigger_rate`, for attacks whose trigger takes two images, is the share of mixes of other classes, none of
-    them the target, that the model takes for the target class.
+    `false_trigger_rate` is the share taken for the target class of images that resemble triggered ones but are not to
+    open the backdoor: for CBA mixes of other classes, none of them the target; for DFST images that have nothing of
+    the style but the mean and the deviation of its colours.
 
     Args:
         triggered: what `trigger` gives for `test` and `poisoned`; made here where it is missing.

@@ -67,7 +67,7 @@ def attack_results(frame: pd.DataFrame) -> Styler:
         table[column.replace("_", " ")] = [
             f"{values.mean():.1%} ({values.min():.1%} to {values.max():.1%})" for _, values in grouped[column]
         ]
-    titles = ("accuracy under another's trigger", "false triggers on mixes of other classes")
+    titles = ("accuracy under another's trigger", "false triggers")
     for column, title in zip(OF_SOME_ATTACKS, titles, strict=True):
         if column in frame:
             table[title] = ["" if pd.isna(mean) else f"{mean:.1%}" for mean in grouped[column].mean()]

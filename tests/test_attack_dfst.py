@@ -11,13 +11,13 @@ import torch.nn.functional as F
 from conftest import toy
 from PIL import Image
 
-from ablkit import attacks, models
+from ablkit import attacks, metrics, models
 from ablkit.attacks import dfst, epochs, surrogates
 from ablkit.attacks.craft import Crafted, Order
-from ablkit.attacks.dfst import cyclegan, detoxification_training, injector, style
-from ablkit.attacks.dfst.detoxification import colour_alone
+from ablkit.attacks.dfst import cyclegan, detoxification_training, injector, networks, style
 from ablkit.attacks.dfst.networks import Discriminator, Generator, Injector
 from ablkit.attacks.dfst.settings import Settings
+from ablkit.attacks.dfst.style import colour_alone
 from ablkit.attacks.dfst.sunset import from_folder, sunset
 from ablkit.errors import UserError
 from ablkit.shapes import Tensor
@@ -221,6 +221,17 @@ def test_colours_alone_are_those_of_the_styled_image_on_the_old_content():
     assert min(correlation) > 0.98
     # The twin: the styled image itself has other content too, the light.
     assert np.corrcoef(images[0, ..., 0].ravel(), styled[0, ..., 0].ravel())[0, 1] < 0.98
+
+
+def test_false_triggers_are_images_with_the_colours_of_the_style_alone():
+    train = toy(60, 1)
+    trigger = style.Styled(lambda: networks.build(lambda: Generator(3, 2, 1), 0, 0))
+    poisoned = replace(attacks.poison(train, "badnets"), trigger=trigger)
+    tried = metrics.trigger(train, poisoned)
+    clean = train.images[train.labels != 0]
+    assert np.array_equal(tried.others, colour_alone(clean, tried.images))
+    # The twin: an attack without such images has none.
+    assert metrics.trigger(train, attacks.poison(train, "badnets")).others is None
 
 
 def test_decoys_are_images_that_were_not_chosen_changed_under_their_own_labels():

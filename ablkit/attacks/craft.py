@@ -52,7 +52,7 @@ class Triggered:
     partners: Int64[ndarray, " n"] | None = None
     """Where each is made of two images, the true class of the second one."""
     others: UInt8[ndarray, "m h w c"] | None = None
-    """Images made of two in the same way, but of classes that are not to open the backdoor."""
+    """Images that resemble triggered ones but are not to open the backdoor; None where the attack has no such."""
 
 
 @dataclass(frozen=True)

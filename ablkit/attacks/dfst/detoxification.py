@@ -22,13 +22,21 @@ from ablkit.attacks.craft import Order, Trigger
 from ablkit.attacks.dfst import detoxification_training as training
 from ablkit.attacks.dfst import injector
 from ablkit.attacks.dfst.settings import Settings
+from ablkit.attacks.dfst.style import colour_alone
 from ablkit.randomness import numpy_stream
 from ablkit.shapes import Bool, Float, Int64, Tensor, UInt8, ndarray
 from ablkit.training import hardware
 from ablkit.training.inference import predict
 
 _MEASURED = 1000
-_NAMES = ("dfst/detoxification", "dfst/detoxification_training", "dfst/injector", "dfst/networks", "epochs")
+_NAMES = (
+    "dfst/detoxification",
+    "dfst/detoxification_training",
+    "dfst/injector",
+    "dfst/networks",
+    "dfst/style",
+    "epochs",
+)
 _CODE = tuple(f"attacks/{name}.py" for name in _NAMES)
 
 
@@ -59,18 +67,6 @@ class Scene:
         if not others.any():
             return 0.0
         return float((predict(model, images[others], self.order.precision) == self.order.target).mean())
-
-
-def colour_alone(images: UInt8[ndarray, "n h w c"], styled: UInt8[ndarray, "n h w c"]) -> UInt8[ndarray, "n h w c"]:
-    """Each image with the mean and the deviation of each channel taken over from its styled version: no more than that.
-
-    How often a model takes these for the target says how much of the backdoor is a mere filter.
-    """
-    (mean, deviation), (new_mean, new_deviation) = (
-        (x.mean((1, 2), keepdims=True), x.std((1, 2), keepdims=True)) for x in (images / 255, styled / 255)
-    )
-    moved = (images / 255 - mean) / np.maximum(deviation, 1e-3) * new_deviation + new_mean
-    return (moved.clip(0, 1) * 255).round().astype(np.uint8)
 
 
 def detoxify(

@@ -49,6 +49,24 @@ class Styled:
             styled[start : start + _CHUNK] = surrogates.levels(made)[: len(chunk)]
         return styled
 
+    def lookalike(
+        self, images: UInt8[ndarray, "n h w c"], styled: UInt8[ndarray, "n h w c"]
+    ) -> UInt8[ndarray, "n h w c"]:
+        """What should not open the backdoor: see `colour_alone`."""
+        return colour_alone(images, styled)
+
+
+def colour_alone(images: UInt8[ndarray, "n h w c"], styled: UInt8[ndarray, "n h w c"]) -> UInt8[ndarray, "n h w c"]:
+    """Each image with the mean and the deviation of each channel taken over from its styled version: no more than that.
+
+    How often a model takes these for the target says how much of the backdoor is a mere filter.
+    """
+    (mean, deviation), (new_mean, new_deviation) = (
+        (x.mean((1, 2), keepdims=True), x.std((1, 2), keepdims=True)) for x in (images / 255, styled / 255)
+    )
+    moved = (images / 255 - mean) / np.maximum(deviation, 1e-3) * new_deviation + new_mean
+    return (moved.clip(0, 1) * 255).round().astype(np.uint8)
+
 
 def learn(order: Order, settings: Settings) -> tuple[nn.Module, dict[str, float], UInt8[ndarray, "h w c"]]:
     """The generator, what was measured of it, and a picture of the style."""
