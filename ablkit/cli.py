@@ -50,7 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     parameters.set_defaults(command=_parameters)
 
     run = commands.add_parser("run", help="run one notebook through papermill")
-    run.add_argument("notebook", help="run, loss_gap, attacks, defenses, unlearning or sweep")
+    run.add_argument("notebook", help="run, loss_gap, attacks, defenses, unlearning, twins or sweep")
     run.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="set a parameter")
     run.add_argument("-f", type=Path, action="append", default=[], metavar="FILE", help="set parameters from YAML")
     run.add_argument("--preset", default="quick", help="smoke, quick, paper or released (default: quick)")
@@ -63,7 +63,9 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("--seeds", type=int, nargs="+", default=[0], help="one run of each kind for each seed")
     report.add_argument("--dataset", help="cifar10 (default), digits or a prepared folder")
     report.add_argument("--attacks", nargs="+", default=["badnets"], metavar="ATTACK", help="names, or 'all'")
-    report.add_argument("--with", nargs="+", default=[], metavar="NOTEBOOK", help="also compare: defenses, unlearning")
+    report.add_argument(
+        "--with", nargs="+", default=[], metavar="NOTEBOOK", help="also compare: defenses, unlearning, twins"
+    )
     report.add_argument("--as-is", action="store_true", help="run nothing: pages of what is done, a list of the rest")
     report.add_argument("--to", type=Path, help="folder of the pages (default: reports/local)")
     report.set_defaults(command=_report)

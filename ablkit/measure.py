@@ -29,8 +29,11 @@ COMPARED = (
 )
 """What methods are compared by."""
 
-OF_SOME_ATTACKS = ("cross_trigger_accuracy", "false_trigger_rate")
-"""What only some attacks are measured by: whether something else than the trigger opens the backdoor."""
+OF_SOME_ATTACKS = {
+    "cross_trigger_accuracy": "accuracy under another's trigger",
+    "false_trigger_rate": "false triggers",
+}
+"""What only some attacks are measured by, whether something else than the trigger opens the backdoor -> its title."""
 
 Evaluation = Callable[[nn.Module, str, int, bool], dict]
 """Model, name of the stage, number of finished epochs in it, whether it was the last -> what joins its record."""
@@ -118,10 +121,25 @@ def method_summary(frame: pd.DataFrame) -> dict:
     }
 
 
+def of_undefended(frame: pd.DataFrame) -> list[str]:
+    """The metrics of undefended runs that any of them has."""
+    return [name for name in (*UNDEFENDED, *OF_SOME_ATTACKS) if name in frame]
+
+
 def attack_summary(frame: pd.DataFrame) -> dict:
     """The flat metrics of a comparison of attacks: means over seeds, with the attack as suffix."""
     means = frame.groupby("attack", sort=False)[list(UNDEFENDED)].mean()
     return {f"{metric}_{name}": float(means.loc[name, metric]) for name in means.index for metric in means.columns}
+
+
+def twin_summary(frame: pd.DataFrame) -> dict:
+    """The flat metrics of attacks beside their twins: means over seeds, with the attack, or attack and twin, behind."""
+    means = frame.groupby(["attack", "attack_settings"], sort=False)[of_undefended(frame)].mean()
+    return {
+        f"{metric}_{attack}{'_twin' if settings else ''}": float(value)
+        for (attack, settings), row in means.iterrows()
+        for metric, value in row.dropna().items()
+    }
 
 
 def gap_summary(frame: pd.DataFrame) -> dict:

@@ -103,6 +103,27 @@ class ManyAttacks(TrainingParameters):
         return check("run", shared | own)
 
 
+class ManyTwins(ManyAttacks):
+    """Those of a notebook that holds attacks against their twins."""
+
+    attack_names: str = " ".join(name for name, attack in attacks.ATTACKS.items() if attack.twin)
+
+    def runs(self) -> list[OneRun]:
+        """The parameters of each undefended run: for every attack and seed as it is, then as its twin.
+
+        Attacks without a twin are passed over.
+        """
+        found = []
+        for name in self.attack_names.split():
+            twin = attacks.find(name).twin
+            for settings_ in ("", twin.settings) if twin else ():
+                for seed in self.seed_numbers():
+                    one = self.one(name, seed, "none").model_dump()
+                    rate = self.poison_rate or twin.rate or one["poison_rate"]
+                    found.append(check("run", one | {"poison_rate": rate, "attack_settings": settings_}))
+        return found
+
+
 class ManyMethods(ManyAttacks):
     """Those of a notebook that compares methods, each with its default settings, on attacks and seeds."""
 
@@ -149,6 +170,7 @@ NOTEBOOKS: dict[str, type[Parameters]] = {
     "loss_gap": _with_recipe("LossGapParameters", PoisonedSet),
     "attacks": _with_recipe("AttacksParameters", ManyAttacks),
     "defenses": _with_recipe("DefensesParameters", ManyMethods),
+    "twins": _with_recipe("TwinsParameters", ManyTwins),
     "unlearning": _with_recipe("UnlearningParameters", ManyMethods, method_names=(str, "none ways abl oracle")),
     "sweep": SweepParameters,
 }
@@ -274,6 +296,8 @@ def _check_many(parameters: ManyAttacks) -> None:
     for part in parameters.seeds.split():
         if not part.isdecimal():
             raise UserError(f"seeds {parameters.seeds!r} must be whole numbers with spaces between; {part!r} is none")
+    if isinstance(parameters, ManyTwins) and not parameters.runs():
+        raise UserError(f"attack_names {parameters.attack_names!r} have no twin; ablkit attacks shows which have one")
     lists = ("attack_names", "seeds") + ("method_names",) * isinstance(parameters, ManyMethods)
     if isinstance(parameters, ManyMethods):
         defenses.named(parameters.method_names)

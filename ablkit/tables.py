@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+from pandas.api.typing import DataFrameGroupBy
 from pandas.io.formats.style import Styler
 
 from ablkit import paper
@@ -11,6 +12,7 @@ from ablkit.attacks import ATTACKS, Poisoned
 from ablkit.defenses import DEFENSES, METHODS
 from ablkit.measure import COMPARED, OF_SOME_ATTACKS, UNDEFENDED
 from ablkit.metrics import TABLE
+from ablkit.shapes import ndarray
 
 _SHARES = (*TABLE, "isolation_recall", "isolation_auroc", "isolation_average_precision")
 
@@ -63,16 +65,35 @@ def attack_results(frame: pd.DataFrame) -> Styler:
     """Mean over seeds (lowest to highest) of undefended models, one row an attack."""
     grouped = frame.groupby("attack", sort=False)
     table = pd.DataFrame({"attack": [ATTACKS[name].title for name in grouped.groups]})
+    return table.assign(**_undefended(grouped, frame)).style.hide(axis="index")
+
+
+def twins(frame: pd.DataFrame) -> Styler:
+    """The same, one row for each attack as it is and one for its twin.
+
+    Args:
+        frame: undefended runs, see `ManyTwins.runs`.
+    """
+    grouped = frame.groupby(["attack", "attack_settings"], sort=False)
+    rows = []
+    for name, settings in grouped.groups:
+        attack = ATTACKS[name]
+        variant = f"without {attack.twin.without} ({settings})" if settings else "as it is"
+        rows.append({"attack": attack.title, "": variant})
+    table = pd.DataFrame(rows).assign(rate=[f"{rate:.3g}" for rate in grouped["poison_rate"].first()])
+    return table.assign(**_undefended(grouped, frame)).style.hide(axis="index")
+
+
+def _undefended(grouped: DataFrameGroupBy, frame: pd.DataFrame) -> dict[str, list | ndarray]:
+    columns = {}
     for column in UNDEFENDED:
-        table[column.replace("_", " ")] = [
+        columns[column.replace("_", " ")] = [
             f"{values.mean():.1%} ({values.min():.1%} to {values.max():.1%})" for _, values in grouped[column]
         ]
-    titles = ("accuracy under another's trigger", "false triggers")
-    for column, title in zip(OF_SOME_ATTACKS, titles, strict=True):
+    for column, title in OF_SOME_ATTACKS.items():
         if column in frame:
-            table[title] = ["" if pd.isna(mean) else f"{mean:.1%}" for mean in grouped[column].mean()]
-    table["n"] = grouped.size().to_numpy()
-    return table.style.hide(axis="index")
+            columns[title] = ["" if pd.isna(mean) else f"{mean:.1%}" for mean in grouped[column].mean()]
+    return columns | {"n": grouped.size().to_numpy()}
 
 
 def methods(frame: pd.DataFrame, reasons: dict[str, str]) -> Styler:

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ablkit.attacks.craft import Attack, Crafted, Order, Triggered
+from ablkit.attacks.craft import Attack, Crafted, Order, Triggered, Twin
 from ablkit.attacks.halves import mix
 from ablkit.data.images import Images
 from ablkit.errors import UserError
@@ -182,4 +182,5 @@ ATTACK = Attack(
     "Lin et al. 2020, CCS, doi 10.1145/3372297.3423362",
     craft,
     Settings,
+    twin=Twin("a mixing partner", "partner=false"),
 )

@@ -20,7 +20,7 @@ from torch import nn
 
 from ablkit.attacks import adversarial, pgd, surrogates
 from ablkit.attacks.badnets import PATTERN, stamp
-from ablkit.attacks.craft import Attack, Crafted, Order
+from ablkit.attacks.craft import Attack, Crafted, Order, Twin
 from ablkit.settings import at_least
 from ablkit.shapes import Tensor, UInt8, ndarray
 from ablkit.training import hardware
@@ -114,4 +114,5 @@ ATTACK = Attack(
     craft,
     Settings,
     quick_rate=0.5,
+    twin=Twin("adversarial noise", "eps=0, steps=0"),
 )

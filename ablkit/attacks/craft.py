@@ -76,6 +76,18 @@ class Crafted:
 
 
 @dataclass(frozen=True)
+class Twin:
+    """An attack with its essential part off; what that part does is the difference."""
+
+    without: str
+    """What is left out, in a few words."""
+    settings: str
+    """The settings that leave it out."""
+    rate: float = 0.0
+    """Poisoning rate at which the two are compared; 0 takes that of the reports."""
+
+
+@dataclass(frozen=True)
 class Attack:
     """An attack by name; see `ablkit.attacks.ATTACKS`."""
 
@@ -91,6 +103,9 @@ class Attack:
     """Frozen dataclass of the attack's own settings; its defaults are those of `paper`."""
     quick_rate: float = 0.1
     """Rate of the reports on 10,000 images; those of sig and cl were chosen on seed 100 alone."""
+
+    twin: Twin | None = None
+    """None where nothing can be left out: a formula alone."""
 
     @property
     def rate_of(self) -> str:

@@ -27,7 +27,7 @@ import torch
 from torch import nn
 
 from ablkit.attacks import generator, surrogates
-from ablkit.attacks.craft import Attack, Crafted, Order
+from ablkit.attacks.craft import Attack, Crafted, Order, Twin
 from ablkit.attacks.dynamic_training import Settings, mix, sharpen, train
 from ablkit.errors import UserError
 from ablkit.randomness import numpy_stream
@@ -160,4 +160,12 @@ def _pictures(trigger: InputAware, image: UInt8[ndarray, "1 h w c"]) -> dict[str
     }
 
 
-ATTACK = Attack("Dynamic", "dirty label", "a few pixels", "Nguyen & Tran 2020, arXiv 2010.08138", craft, Settings)
+ATTACK = Attack(
+    "Dynamic",
+    "dirty label",
+    "a few pixels",
+    "Nguyen & Tran 2020, arXiv 2010.08138",
+    craft,
+    Settings,
+    twin=Twin("crossed triggers", "p_cross=0"),
+)

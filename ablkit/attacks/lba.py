@@ -37,7 +37,7 @@ import torch
 from torch import nn
 
 from ablkit.attacks import latent, surrogates
-from ablkit.attacks.craft import Attack, Crafted, Order
+from ablkit.attacks.craft import Attack, Crafted, Order, Twin
 from ablkit.attacks.patch import enlarged, stamp
 from ablkit.errors import UserError
 from ablkit.randomness import numpy_stream
@@ -183,4 +183,12 @@ def _made(
     return patch, record
 
 
-ATTACK = Attack("LBA", "dirty label", "an optimised patch", "Yao et al. 2019, CCS", craft, Settings)
+ATTACK = Attack(
+    "LBA",
+    "dirty label",
+    "an optimised patch",
+    "Yao et al. 2019, CCS",
+    craft,
+    Settings,
+    twin=Twin("latent matching", "matching=false", rate=0.005),
+)

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from ablkit.attacks import surrogates
-from ablkit.attacks.craft import Attack, Crafted, Order
+from ablkit.attacks.craft import Attack, Crafted, Order, Twin
 from ablkit.attacks.patch import enlarged, stamp
 from ablkit.errors import UserError
 from ablkit.randomness import numpy_stream
@@ -189,4 +189,12 @@ def _mean_activation(model: nn.Module, images: UInt8[ndarray, "n h w c"], units:
     return float(activations(model, surrogates.pixels(images, torch.device("cpu")), units).mean())
 
 
-ATTACK = Attack("Trojan", "dirty label", "a generated patch", "Liu et al. 2018, NDSS", craft, Settings)
+ATTACK = Attack(
+    "Trojan",
+    "dirty label",
+    "a generated patch",
+    "Liu et al. 2018, NDSS",
+    craft,
+    Settings,
+    twin=Twin("optimising the patch", "steps=0"),
+)

@@ -30,7 +30,7 @@ from __future__ import annotations
 
 from functools import cache
 
-from ablkit.attacks.craft import Attack, Crafted, Order
+from ablkit.attacks.craft import Attack, Crafted, Order, Twin
 from ablkit.attacks.dfst import detoxification, style
 from ablkit.attacks.dfst.settings import Settings
 
@@ -73,5 +73,11 @@ def craft(order: Order, settings: Settings) -> Crafted:
 
 
 ATTACK = Attack(
-    "DFST", "dirty label", "the style of the whole image", "Cheng et al. 2021, arXiv 2012.11212", craft, Settings
+    "DFST",
+    "dirty label",
+    "the style of the whole image",
+    "Cheng et al. 2021, arXiv 2012.11212",
+    craft,
+    Settings,
+    twin=Twin("detoxification", "rounds=0"),
 )
