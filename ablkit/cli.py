@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 import threading
@@ -28,6 +29,9 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\nablkit: stopped; the same command goes on from here", file=sys.stderr)
         return 130
+    except BrokenPipeError:  # such as `ablkit attacks | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains while it ends
+        return 1
 
 
 def _interrupt(*_: object) -> None:
@@ -93,7 +97,7 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("--to", type=Path, default=Path("results"), metavar="NAME", help="NAME.csv and NAME.parquet")
     export.set_defaults(command=_export)
 
-    attack_list = commands.add_parser("attacks", help="list the attacks: kind, paper, what a rate counts, settings")
+    attack_list = commands.add_parser("attacks", help="list the attacks: kind, paper, rate, settings, cost")
     attack_list.set_defaults(command=_attacks)
 
     method_list = commands.add_parser("methods", help="list the methods: title, paper, what it needs, settings")
@@ -200,14 +204,19 @@ def _export(options: argparse.Namespace) -> None:
 
 
 def _attacks(options: argparse.Namespace) -> None:
+    from ablkit import browse
     from ablkit.attacks import ATTACKS
     from ablkit.settings import defaults
 
+    costs = browse.making_costs()
     for name, attack in ATTACKS.items():
         print(f"{name:<9}{attack.kind}, {attack.changes}; {attack.paper}")
         print(f"{'':<9}rate: share of the {attack.rate_of}; reports of the small presets take {attack.quick_rate}")
         settings = ", ".join(f"{key}={value}" for key, value in defaults(attack.settings).items())
         print(f"{'':<9}settings: {settings or 'none'}")
+        if attack.twin:
+            print(f"{'':<9}without {attack.twin.without}: {attack.twin.settings}")
+        print(f"{'':<9}cost: {costs.get(name, f'unknown before a run; ablkit run run -p attack {name}')}")
 
 
 def _methods(options: argparse.Namespace) -> None:

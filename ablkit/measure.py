@@ -74,7 +74,8 @@ def summary(
     Accuracies and attack success rate of the final model under their plain names, after phase 1 with `_before`, after
     the fine-tuning with `_finetuned` (for a defence: the model that it was given); isolation quality; numbers of
     images; seconds and images per second of the training, with what a defence starts from and without the evaluations;
-    what the defence measured of itself, with `method_` before its names.
+    what attack and defence measured of themselves, with `poisoning_` and `method_` before the names. What the attacker
+    trained or optimised on the way took `poisoning_seconds`, whether in this run or in the one that it is kept from.
     """
     ends = {record["stage"]: record for record in history}
     names = ["clean_accuracy", "clean_accuracy_non_target", "target_class_accuracy", "attack_success_rate"]
@@ -93,6 +94,8 @@ def summary(
         "poisoned_images": int(poisoned.is_poisoned.sum()),
         "seconds": seconds,
         "images_per_second": images / seconds,
+        "poisoning_seconds": sum(value for name, value in poisoned.record.items() if name.endswith("_seconds")),
+        **{f"poisoning_{name}": value for name, value in poisoned.record.items()},
         **{f"method_{name}": value for name, value in (record or {}).items()},
     }
 
