@@ -154,7 +154,7 @@ def twins(frame: pd.DataFrame) -> Figure:
         sns.barplot(**shared, errorbar=None, alpha=0.55, legend=place is axes[0, 0])
         sns.stripplot(**shared, dodge=True, jitter=False, size=4, legend=False)
         place.set(xlabel="", ylabel="share", ylim=(0, 1.05))
-        place.set_title(titles[metric], fontsize=9)
+        place.set_title(textwrap.fill(titles[metric], 20), fontsize=9)
         place.yaxis.set_major_formatter(PercentFormatter(1.0))
     handles, labels = axes[0, 0].get_legend_handles_labels()
     axes[0, 0].get_legend().remove()
