@@ -76,6 +76,7 @@ def _parser() -> argparse.ArgumentParser:
 
     sweep = commands.add_parser("sweep", help="run every combination in a YAML file that is not done yet")
     sweep.add_argument("file", type=Path, help="see notebooks/sweeps")
+    sweep.add_argument("--preset", help="in place of the file's, such as smoke for a rehearsal")
     room = sweep.add_mutually_exclusive_group()
     room.add_argument("--workers", type=int, default=1, metavar="K", help="runs at a time, sharing the cores (1)")
     room.add_argument("--per-gpu", type=_number_or_auto, default=0, metavar="K", help="runs on each GPU, or auto")
@@ -181,7 +182,7 @@ def _report(options: argparse.Namespace) -> int:
 def _sweep(options: argparse.Namespace) -> int:
     from ablkit.sweep import sweep
 
-    names = ("workers", "per_gpu", "shard", "ray", "timeout", "dry_run")
+    names = ("preset", "workers", "per_gpu", "shard", "ray", "timeout", "dry_run")
     return sweep(options.file, **{name: getattr(options, name) for name in names})
 
 
