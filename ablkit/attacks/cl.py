@@ -113,6 +113,6 @@ ATTACK = Attack(
     "Turner et al. 2019, arXiv 1912.02771",
     craft,
     Settings,
-    quick_rate=0.5,
+    quick_rate=0.7,
     twin=Twin("adversarial noise", "eps=0, steps=0"),
 )
