@@ -107,6 +107,7 @@ def _parser() -> argparse.ArgumentParser:
     bench = commands.add_parser("bench", help="speed of training beside a conventional pipeline")
     bench.add_argument("what", nargs="?", choices=("training", "attacks", "sweeps"), default="training")
     bench.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
+    bench.add_argument("--to", type=Path, metavar="FOLDER", help="of training: measure more, and write a page there")
     bench.add_argument("--device", default="auto")
     bench.add_argument("--precision", default="auto")
     bench.set_defaults(command=_bench)
@@ -241,6 +242,10 @@ def _bench(options: argparse.Namespace) -> None:
         attacks.bench(options.json)
     elif options.what == "sweeps":
         sweeps.bench(options.json)
+    elif options.to:
+        from ablkit.bench import page
+
+        print(page.write(options.to, options.device, options.precision))
     else:
         training.bench(options.device, options.precision, options.json)
 
