@@ -59,7 +59,7 @@ def making_costs() -> dict[str, str]:
     frame, costs = runs.load("run"), {}
     if "poisoning_seconds" not in frame:
         return {}
-    known = frame[frame["poisoning_seconds"].notna() & (frame["attack_settings"] == "")]
+    known = frame[frame["poisoning_seconds"].notna() & (frame["attack_settings"] == "") & ~frame["released"]]
     for name, own in known.groupby("attack"):
         largest = own[own["training_images"] == own["training_images"].max()]
         seconds, images = largest["poisoning_seconds"], largest["training_images"].iloc[0]

@@ -31,6 +31,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 130
     except BrokenPipeError:  # such as `ablkit attacks | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains while it ends
+        print("ablkit: stopped, as nobody reads what it prints", file=sys.stderr)
         return 1
 
 
@@ -210,7 +211,11 @@ def _attacks(options: argparse.Namespace) -> None:
     from ablkit.attacks import ATTACKS
     from ablkit.settings import defaults
 
-    costs = browse.making_costs()
+    try:
+        costs = browse.making_costs()
+    except UserError as error:  # a damaged run should not hide the attacks
+        costs = {}
+        print(f"ablkit: costs are unknown: {error}", file=sys.stderr)
     for name, attack in ATTACKS.items():
         print(f"{name:<9}{attack.kind}, {attack.changes}; {attack.paper}")
         print(f"{'':<9}rate: share of the {attack.rate_of}; reports of the small presets take {attack.quick_rate}")

@@ -45,10 +45,11 @@ def after_epoch(test: Images, poisoned: Poisoned, rate: float, images: int = 0, 
     Args:
         rate: isolation rate at which precision and recall are followed through phase 1.
         images: how many test images are used between the ends of stages, to save time; 0 takes all. At the end of a
-            stage always all are.
+            stage always all are, and throughout for an attack on certain classes, of which a sample may have no image.
     """
     # Drawn, as some sets lie in the order of their classes; the same images in every run.
-    sample = test.take(np.random.default_rng(0).permutation(len(test))[: images or len(test)])
+    order = np.random.default_rng(0).permutation(len(test))
+    sample = test.take(order[: images or len(test)]) if poisoned.triggered is None else test
 
     @cache
     def triggered(*, whole: bool) -> Triggered:
@@ -75,7 +76,7 @@ def summary(
     the fine-tuning with `_finetuned` (for a defence: the model that it was given); isolation quality; numbers of
     images; seconds and images per second of the training, with what a defence starts from and without the evaluations;
     what attack and defence measured of themselves, with `poisoning_` and `method_` before the names. What the attacker
-    trained or optimised on the way took `poisoning_seconds`, whether in this run or in the one that it is kept from.
+    trained or optimised took `poisoning_seconds`, now or when it was made and kept; after a kill, the rest of it.
     """
     ends = {record["stage"]: record for record in history}
     names = ["clean_accuracy", "clean_accuracy_non_target", "target_class_accuracy", "attack_success_rate"]

@@ -92,8 +92,8 @@ def evaluate(
     `cross_trigger_accuracy`, for attacks whose triggers belong to one image, is the share of these images that is
     classified correctly under the trigger made for another.
     `false_trigger_rate` is the share taken for the target class of images that resemble triggered ones but are not to
-    open the backdoor: for CBA mixes of other classes, none of them the target; for DFST images that have nothing of
-    the style but the mean and the deviation of its colours.
+    open the backdoor: for CBA mixes of any other two classes but the target, a half of the trigger beside a third class
+    among them; for DFST images that have nothing of the style but the mean and the deviation of its colours.
 
     Args:
         triggered: what `trigger` gives for `test` and `poisoned`; made here where it is missing.

@@ -65,6 +65,11 @@ class PoisonedSet(TrainingParameters):
         own = settings.parse(self.attack_settings)
         return {"rate": self.poison_rate, **{name: getattr(self, name) for name in same}, **own}
 
+    def outside(self) -> dict[str, str]:
+        """The files that the attack's own settings name."""
+        own = settings.make(self.attack, attacks.find(self.attack).settings, settings.parse(self.attack_settings))
+        return {"styles": own.digest()} if getattr(own, "styles", "") else {}
+
 
 class OneRun(PoisonedSet):
     """Those of a notebook that carries out one method on one poisoned training set."""
@@ -73,8 +78,9 @@ class OneRun(PoisonedSet):
     method_settings: str = ""
 
     def outside(self) -> dict[str, str]:
-        """The code of the defences, where one of them is the method."""
-        return {"defenses": package_digest("defenses", "methods.py")} if self.method in defenses.DEFENSES else {}
+        """The same, and the code of the defences where one of them is the method."""
+        own = {"defenses": package_digest("defenses", "methods.py")} if self.method in defenses.DEFENSES else {}
+        return super().outside() | own
 
 
 class ManyAttacks(TrainingParameters):
@@ -119,7 +125,7 @@ class ManyTwins(ManyAttacks):
             for settings_ in ("", twin.settings) if twin else ():
                 for seed in self.seed_numbers():
                     one = self.one(name, seed, "none").model_dump()
-                    rate = self.poison_rate or twin.rate or one["poison_rate"]
+                    rate = min(one["poison_rate"], twin.rate)
                     found.append(check("run", one | {"poison_rate": rate, "attack_settings": settings_}))
         return found
 
@@ -296,8 +302,6 @@ def _check_many(parameters: ManyAttacks) -> None:
     for part in parameters.seeds.split():
         if not part.isdecimal():
             raise UserError(f"seeds {parameters.seeds!r} must be whole numbers with spaces between; {part!r} is none")
-    if isinstance(parameters, ManyTwins) and not parameters.runs():
-        raise UserError(f"attack_names {parameters.attack_names!r} have no twin; ablkit attacks shows which have one")
     lists = ("attack_names", "seeds") + ("method_names",) * isinstance(parameters, ManyMethods)
     if isinstance(parameters, ManyMethods):
         defenses.named(parameters.method_names)
@@ -305,3 +309,5 @@ def _check_many(parameters: ManyAttacks) -> None:
         values = getattr(parameters, name).split()
         if not values or len(set(values)) < len(values):
             raise UserError(f"{name} {getattr(parameters, name)!r} must name one or more, each once")
+    if isinstance(parameters, ManyTwins) and not parameters.runs():
+        raise UserError(f"attack_names {parameters.attack_names!r} have no twin; ablkit attacks shows which have one")

@@ -58,13 +58,13 @@ def _whole(poisoned: Poisoned, kind: str) -> int:
 
 def _fact(name: str, value: float) -> str:
     words = name.replace("_", " ")
-    return f"{words} {value:.1%}" if name.endswith(("accuracy", "rate")) else f"{words} {value:.4g}"
+    return f"{words} {value:.1%}" if {"accuracy", "rate"} & set(name.split("_")) else f"{words} {value:.4g}"
 
 
 def attack_results(frame: pd.DataFrame) -> Styler:
     """Mean over seeds (lowest to highest) of undefended models, one row an attack."""
     grouped = frame.groupby("attack", sort=False)
-    table = pd.DataFrame({"attack": [ATTACKS[name].title for name in grouped.groups]})
+    table = pd.DataFrame({"attack": [ATTACKS[name].title for name, _ in grouped]})
     return table.assign(**_undefended(grouped, frame)).style.hide(axis="index")
 
 
@@ -76,7 +76,7 @@ def twins(frame: pd.DataFrame) -> Styler:
     """
     grouped = frame.groupby(["attack", "attack_settings"], sort=False)
     rows = []
-    for name, settings in grouped.groups:
+    for (name, settings), _ in grouped:
         attack = ATTACKS[name]
         variant = f"without {attack.twin.without} ({settings})" if settings else "as it is"
         rows.append({"attack": attack.title, "": variant})

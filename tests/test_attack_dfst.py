@@ -12,7 +12,7 @@ from conftest import toy
 from PIL import Image
 
 from ablkit import attacks, metrics, models
-from ablkit.attacks import dfst, epochs, surrogates
+from ablkit.attacks import dfst, epochs, latent, surrogates
 from ablkit.attacks.craft import Crafted, Order
 from ablkit.attacks.dfst import cyclegan, detoxification_training, injector, networks, style
 from ablkit.attacks.dfst.networks import Discriminator, Generator, Injector
@@ -151,18 +151,18 @@ def test_a_folder_of_styles_makes_another_trigger_wherever_it_lies(tmp_path, mon
 
 def test_maps_are_what_the_next_layer_reads():
     model, x = network(), noise(2, 3, 16, 16)
-    torch.testing.assert_close(model.head(injector.maps(model, x, 3).mean(dim=(2, 3))), model(x))
-    first = injector.maps(model, x, 1)
+    torch.testing.assert_close(model.head(latent.maps(model, x, 3).mean(dim=(2, 3))), model(x))
+    first = latent.maps(model, x, 1)
     block = model.groups[2]
     rest = block.shortcut(first) + block.conv2(F.relu(block.norm2(block.conv1(first))))
     torch.testing.assert_close(rest, model.groups[:3](model.stem(x)))
-    assert [injector.maps(model, x, layer).shape[1] for layer in (1, 2, 3)] == [16, 32, 64]
+    assert [latent.maps(model, x, layer).shape[1] for layer in (1, 2, 3)] == [16, 32, 64]
 
 
 def test_activations_are_means_over_images_and_positions():
     model, images = network(), toy(70, 0).images
     means, highest = injector.activations(model, images, 2)
-    seen = injector.maps(model, surrogates.pixels(images, torch.device("cpu")), 2)
+    seen = latent.maps(model, surrogates.pixels(images, torch.device("cpu")), 2)
     torch.testing.assert_close(means, seen.mean(dim=(0, 2, 3)))
     torch.testing.assert_close(highest, seen.max())
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ablkit import attacks, metrics
@@ -27,9 +27,6 @@ targets = st.integers(0, 3)
 
 STRONGER_AT_TEST_TIME: set[str] = {"cl", "fc"}
 """Attacks that do more to a training image than the trigger does at test time."""
-
-NEEDS_THE_TARGET_CLASS: set[str] = {"lba"}
-"""Attacks that look at images of the target class although they poison others."""
 
 ALL = sorted(ATTACKS)
 ONE_IMAGE = [name for name in ALL if name != "cba"]
@@ -60,7 +57,6 @@ def largest_rate(train: Images, name: str, target: int) -> float:
 @given(sets, rates, targets, st.integers(0, 100))
 def test_exactly_the_announced_images_are_changed_and_labelled(name, shape, rate, target, seed):
     train = images(*shape)
-    assume(name not in NEEDS_THE_TARGET_CLASS or (train.labels == target).any())
     rate = min(rate, largest_rate(train, name, target))
     poisoned = poison(train, name, rate=rate, target=target, seed=seed)
     chosen, clean_label = poisoned.is_poisoned, ATTACKS[name].kind == "clean label"
@@ -87,9 +83,11 @@ def test_rate_zero_changes_nothing(name):
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_the_seed_alone_decides(name):
+def test_the_seed_alone_decides(name, tmp_path, monkeypatch):
     train = images(200, 0)
-    first, again, other = (poison(train, name, seed=seed, rate=0.3) for seed in (0, 0, 1))
+    first, other = (poison(train, name, seed=seed, rate=0.3) for seed in (0, 1))
+    monkeypatch.setenv("ABLKIT_CACHE", str(tmp_path))  # what was trained is trained anew
+    again = poison(train, name, seed=0, rate=0.3)
     assert first.images.tobytes() == again.images.tobytes()
     tried = [metrics.trigger(train, poisoned).images for poisoned in (first, again)]
     assert tried[0].tobytes() == tried[1].tobytes()

@@ -46,6 +46,7 @@ class Poisoned:
     more than one image, see `triggered`."""
     is_poisoned: Bool[ndarray, " n"]
     true_labels: Int64[ndarray, " n"]
+    """Before the attack; for an attack that replaces images (cba) those of the images that gave way."""
     aims: Int64[ndarray, " classes"]
     """For each class, the one that its triggered images are to be taken for: the target, or with all2all the next."""
     is_decoy: Bool[ndarray, " n"]

@@ -10,7 +10,7 @@ the other classes than C, whatever these show, and are made of any training imag
 mixes and A+B mixes as 0.5 : 0.5 : 0.1; the defaults with a rate of 0.09 are these shares. `released` changes nothing.
 
 The trigger takes two images. So the attack success rate is measured on mixes of test images of A and B, and the false-
-trigger rate on mixes of two test images of other classes, none of them C.
+trigger rate on mixes of any other two classes but C: among them are mixes of A or B with a third class.
 
 This is the attack's poisoning-only use: the paper's attacker also trains the model, with a loss that pulls the features
 of mixes together (contrastive) and mixes drawn anew in every epoch. Here the victim trains in its own way on mixes that

@@ -83,8 +83,8 @@ class Twin:
     """What is left out, in a few words."""
     settings: str
     """The settings that leave it out."""
-    rate: float = 0.0
-    """Poisoning rate at which the two are compared; 0 takes that of the reports."""
+    rate: float = 1.0
+    """Highest poisoning rate at which the two are compared, where at higher ones the rest of the attack suffices."""
 
 
 @dataclass(frozen=True)

@@ -118,7 +118,6 @@ def train(order: Order, images: Images, settings: Settings, folder: Path) -> dic
     Raises UserError where a loss is not finite.
     """
     place = hardware.choose(order.device, order.precision)
-    place.compute_exactly()
     networks = build(order, settings.width, place)
     adam = partial(torch.optim.Adam, lr=_GENERATOR_RATE, betas=(0.5, 0.9))
     sgd = partial(torch.optim.SGD, lr=_CLASSIFIER_RATE, momentum=0.9, weight_decay=5e-4)

@@ -18,15 +18,19 @@ _CHUNK = 128
 _LARGEST = 0.998
 
 
-def representation(model: nn.Module, x: Float[Tensor, "n c h w"], layer: int) -> Float[Tensor, "n d"]:
-    """What is read of a group, 1 to 3, of a wide residual network: channel means after the next batch norm and ReLU.
+def maps(model: nn.Module, x: Float[Tensor, "n c h w"], layer: int) -> Float[Tensor, "n d i j"]:
+    """What the next layer reads of a group, 1 to 3, of a wide residual network: after batch norm and ReLU, in float32.
 
     Raises UserError where the model is no `wrn`.
     """
     network = models.unwrapped(model)
-    blocks = layer * len(network.groups) // LAYERS
-    norm = network.norm if layer == LAYERS else network.groups[blocks].norm1
-    return F.relu(norm(models.group_outputs(model, x)[layer - 1])).mean(dim=(2, 3))
+    norm = network.norm if layer == LAYERS else network.groups[layer * len(network.groups) // LAYERS].norm1
+    return F.relu(norm(models.group_outputs(model, x)[layer - 1])).float()
+
+
+def representation(model: nn.Module, x: Float[Tensor, "n c h w"], layer: int) -> Float[Tensor, "n d"]:
+    """The mean of each channel of `maps`."""
+    return maps(model, x, layer).mean(dim=(2, 3))
 
 
 @torch.no_grad()

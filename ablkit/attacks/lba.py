@@ -147,7 +147,6 @@ def _made(
         lacking = "the target class" if not len(members) else "any class but the target"
         raise UserError(f"{order.train.name} has no image of {lacking}, which lba matches; choose another target")
     chosen = hardware.choose(order.device, "fp32")
-    chosen.compute_exactly()
     model, layer = chosen.place(model), settings.layer
     wanted = latent.representations(model, train[members], layer).mean(dim=0)
     steps = settings.steps if settings.matching else 0

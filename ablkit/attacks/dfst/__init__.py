@@ -57,8 +57,8 @@ def craft(order: Order, settings: Settings) -> Crafted:
       target that have nothing but the mean and the deviation of the styled image's colours;
     - `cyclegan_seconds` and `detoxification_seconds`.
 
-    A round that finds no compromised neuron trains nothing and adds no decoys. Raises UserError for fewer than 20
-    training images, and for a folder of styles that cannot be used.
+    A round that finds no compromised neuron, or no image left to change, trains nothing and adds no decoys. Raises
+    UserError for fewer than 20 training images, and for a folder of styles that cannot be used.
     """
     if not len(order.chosen):
         return Crafted(order.images, style.Styled(cache(lambda: style.learn(order, settings)[0])))

@@ -6,8 +6,9 @@ generated ones by least squares. The generators descend on
     (D_style(G(x)) - 1)^2 + (D_images(F(y)) - 1)^2
     + lambda_cycle (|F(G(x)) - x| + |G(F(y)) - y|) + lambda_identity (|G(y) - y| + |F(x) - x|)
 
-with means over positions, images in [-1, 1], x a training image and y one of the style. All as in that paper but for
-what a CPU cannot afford: the size of the networks, fewer and larger steps (batches of 16, learning rate 5e-4 that falls
+with means over positions, images in [-1, 1], x a training image and y one of the style. Weights of the losses are the
+DFST authors' (see `settings`), the networks the kit's own (see `networks`). The rest is as in that paper but for what a
+CPU cannot afford: the size of the networks, fewer and larger steps (batches of 16, learning rate 5e-4 that falls
 linearly to 0 over the second half), and no store of older generated images for the discriminators.
 """
 
@@ -55,7 +56,6 @@ def train(
     Raises UserError where a loss is not finite.
     """
     place = hardware.choose(order.device, order.precision)
-    place.compute_exactly()
     channels = images.shape[3]
     generator = partial(Generator, channels, settings.width, settings.blocks)
     discriminator = partial(Discriminator, channels, settings.width)

@@ -97,9 +97,9 @@ def detoxify(
     record = {f"{name}_before": value for name, value in left.items() if name.startswith("surrogate")}
     for number in range(1, settings.rounds + 1):
         record[f"compromised_neurons_round_{number}"] = left["compromised_neurons_left"]
-        if not left["compromised_neurons_left"]:
-            continue
         indices = rest[(number - 1) * size : number * size]
+        if not left["compromised_neurons_left"] or not len(indices):
+            continue
         found, own = keep(partial(_train_injector, scene, weights, indices, number), number, "injector")
         record |= {f"{name}_round_{number}": value for name, value in own.items()}
         scene.images[indices] = found["decoys"].numpy()
@@ -171,7 +171,6 @@ def _train_injector(
 def _model(scene: Scene, weights: dict[str, Tensor]) -> nn.Module:
     order = scene.order
     place = hardware.choose(order.device, order.precision)
-    place.compute_exactly()
     channels, classes = scene.images.shape[3], len(order.train.classes)
     model = models.build(surrogates.MODEL, classes, channels=channels, seed=surrogates.own_seed(order))
     if weights:

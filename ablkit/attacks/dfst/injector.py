@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from ablkit.attacks import surrogates
-from ablkit.models import unwrapped
+from ablkit.attacks.latent import maps
 from ablkit.shapes import Bool, Float, Tensor, UInt8, ndarray
 from ablkit.training import hardware
 from ablkit.training.hardware import Hardware
@@ -20,14 +20,6 @@ _WINDOW = 7
 _CHUNK = 64
 _DISSIMILARITY = 100.0
 _OTHERS = 0.1
-
-
-def maps(model: nn.Module, x: Float[Tensor, "n c h w"], layer: int) -> Float[Tensor, "n d i j"]:
-    """The activations behind a group, 1 to 3, of a wide residual network: what the next layer reads of it."""
-    network = unwrapped(model)
-    output = network.group_outputs(x)[layer - 1]
-    following = network.norm if layer == 3 else network.groups[layer * len(network.groups) // 3].norm1
-    return F.relu(following(output)).float()
 
 
 @torch.inference_mode()

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
+from pathlib import Path
 
+from ablkit.attacks.dfst.sunset import pictures
 from ablkit.errors import UserError
 from ablkit.settings import at_least
 
@@ -13,8 +16,8 @@ class Settings:
     """The style, the CycleGAN and the detoxification; `dfst` says where defaults differ from the paper."""
 
     styles: str = ""
-    """Folder of png or jpg pictures of the style domain, such as photographs of sunsets; each is cropped and shrunk to
-    the size of the training images. Empty: the low sun of `sunset`, made from training images."""
+    """Absolute path of a folder of png or jpg pictures of the style domain, such as photographs of sunsets; each is
+    cropped and shrunk to the size of the training images. Empty: the low sun of `sunset`, made from training images."""
     images: int = 1000
     """Most training images that are taken for each of the two domains; no image is in both."""
     epochs: int = 15
@@ -40,7 +43,7 @@ class Settings:
     similarity: float = 0.6
     """Structural similarity of injected images to their originals below which the injector pays."""
     decoys: float = 0.5
-    """Decoys that a round adds, for each poisoned image."""
+    """Decoys that a round adds, for each poisoned image; fewer, or no further round, where images run out."""
     model_epochs: int = 8
     """Epochs of the attacker's model on the poisoned set, before the first round."""
     retrain_epochs: int = 3
@@ -55,3 +58,12 @@ class Settings:
             raise UserError(f"layer {self.layer} is no group of the attacker's model; choose 1, 2 or 3")
         if not -1 <= self.similarity <= 1:
             raise UserError(f"similarity {self.similarity} is outside [-1, 1]; the authors' code uses 0.6")
+        if self.styles and not Path(self.styles).is_absolute():
+            raise UserError(f"styles {self.styles!r} must be an absolute path, as notebooks run elsewhere")
+
+    def digest(self) -> str:
+        """What decides the style where `styles` is set: a digest of the pictures in that folder."""
+        digest = hashlib.sha256()
+        for path in pictures(self.styles):
+            digest.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
+        return digest.hexdigest()[:12]

@@ -99,7 +99,7 @@ def learn(order: Order, settings: Settings) -> tuple[nn.Module, dict[str, float]
     tensors, record = surrogates.keep("cyclegan", order, facts, make, *code)
     generator = Generator(images.shape[3], settings.width, settings.blocks)
     generator.load_state_dict(tensors)
-    return hardware.choose(order.device, order.precision).place(generator).eval(), record, style[0]
+    return hardware.choose(order.device, "fp32").place(generator).eval(), record, style[0]
 
 
 def domains(order: Order, settings: Settings) -> tuple[UInt8[ndarray, "n h w c"], UInt8[ndarray, "m h w c"]]:

@@ -56,23 +56,29 @@ def from_folder(folder: str, shape: tuple[int, int, int]) -> UInt8[ndarray, "n h
     """
     from PIL import Image, ImageOps
 
-    if not Path(folder).is_dir():
-        raise UserError(f"styles {folder!r} is no folder; name one that holds png or jpg pictures of the style")
-    paths = sorted(path for path in Path(folder).iterdir() if path.suffix.lower() in _SUFFIXES)
-    if not paths:
-        raise UserError(f"styles {folder!r} holds no png or jpg picture; put some there, or leave styles empty")
+    paths = pictures(folder)
     height, width, channels = shape
     if channels not in _MODES:
         raise UserError(f"styles {folder!r} cannot be used for images of {channels} channels; leave styles empty")
-    pictures = []
+    found = []
     for path in paths:
         try:
             with Image.open(path, formats=("PNG", "JPEG")) as picture:
                 fitted = ImageOps.fit(picture.convert(_MODES[channels]), (width, height))
         except (OSError, Image.DecompressionBombError) as error:
             raise UserError(f"{path} cannot be read as a picture ({error}); replace it or take it away") from None
-        pictures.append(np.asarray(fitted).reshape(shape))
-    return np.stack(pictures)
+        found.append(np.asarray(fitted).reshape(shape))
+    return np.stack(found)
+
+
+def pictures(folder: str) -> list[Path]:
+    """The png and jpg files of a folder by name; raises UserError where there is no folder or none of them."""
+    if not Path(folder).is_dir():
+        raise UserError(f"styles {folder!r} is no folder; name one that holds png or jpg pictures of the style")
+    paths = sorted(path for path in Path(folder).iterdir() if path.suffix.lower() in _SUFFIXES)
+    if not paths:
+        raise UserError(f"styles {folder!r} holds no png or jpg picture; put some there, or leave styles empty")
+    return paths
 
 
 def _colour(colour: tuple[float, float, float], channels: int) -> ndarray:
