@@ -20,6 +20,7 @@ from ablkit.attacks.dfst.settings import Settings
 from ablkit.attacks.dfst.style import colour_alone
 from ablkit.attacks.dfst.sunset import from_folder, sunset
 from ablkit.errors import UserError
+from ablkit.parameters import check, defaults
 from ablkit.shapes import Tensor
 from ablkit.training.hardware import choose
 
@@ -137,6 +138,18 @@ def test_no_training_image_is_in_both_domains(monkeypatch):
     images, pictures = style.domains(order(number=60), replace(TINY, images=25))
     assert len(images) == len(pictures) == 25
     assert not {x.tobytes() for x in images} & {x.tobytes() for x in pictures}
+
+
+def test_pictures_of_a_style_are_part_of_a_runs_key(tmp_path):
+    own = {"attack": "dfst", "attack_settings": f"styles={tmp_path}"}
+    keys = []
+    for level in (10, 10, 200):
+        Image.fromarray(np.full((8, 8, 3), level, np.uint8)).save(tmp_path / "one.png")
+        keys.append(check("run", defaults("run") | own).outside()["styles"])
+    assert keys[0] == keys[1] != keys[2]
+    assert not check("run", defaults("run")).outside()
+    with pytest.raises(UserError, match="must be an absolute path"):
+        check("run", defaults("run") | own | {"attack_settings": "styles=sunsets"})
 
 
 def test_a_folder_of_styles_makes_another_trigger_wherever_it_lies(tmp_path, monkeypatch):

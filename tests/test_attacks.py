@@ -94,6 +94,12 @@ def test_the_seed_alone_decides(name, tmp_path, monkeypatch):
     assert not np.array_equal(first.is_poisoned, other.is_poisoned)
 
 
+@pytest.mark.parametrize("name", ["trojan", "cl", "fc", "lba", "dynamic", "dfst"])
+def test_a_set_too_small_to_train_on_is_refused(name):
+    with pytest.raises(UserError, match="8 images are too few; give at least 20"):
+        poison(images(8, 0), name, rate=0.5)
+
+
 def test_target_images_are_drawn_only_when_asked_for():
     train = images(400, 0)
     without, with_them = (attacks.poison(train, rate=0.5, target=1, include_target=x) for x in (False, True))
