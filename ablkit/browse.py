@@ -54,6 +54,21 @@ def delete_failed(wanted: dict[str, str]) -> None:
     print(f"{len(failed)} failed runs deleted")
 
 
+def making_costs() -> dict[str, str]:
+    """Attack -> what finished runs say that it takes to make it, with its default settings, on the largest set."""
+    frame, costs = runs.load("run"), {}
+    if "poisoning_seconds" not in frame:
+        return {}
+    known = frame[frame["poisoning_seconds"].notna() & (frame["attack_settings"] == "") & ~frame["released"]]
+    for name, own in known.groupby("attack"):
+        largest = own[own["training_images"] == own["training_images"].max()]
+        seconds, images = largest["poisoning_seconds"], largest["training_images"].iloc[0]
+        costs[name] = f"{seconds.median():.0f} s to make on {images:,} images (median of {len(seconds)} runs here)"
+        if not seconds.any():
+            costs[name] = "nothing to train or optimise"
+    return costs
+
+
 def export(notebook: str, to: Path) -> list[Path]:
     """Write the finished runs of a notebook as `to`.csv and `to`.parquet; return both paths.
 

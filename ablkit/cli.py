@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 import threading
@@ -28,6 +29,10 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\nablkit: stopped; the same command goes on from here", file=sys.stderr)
         return 130
+    except BrokenPipeError:  # such as `ablkit attacks | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains while it ends
+        print("ablkit: stopped, as nobody reads what it prints", file=sys.stderr)
+        return 1
 
 
 def _interrupt(*_: object) -> None:
@@ -50,7 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     parameters.set_defaults(command=_parameters)
 
     run = commands.add_parser("run", help="run one notebook through papermill")
-    run.add_argument("notebook", help="run, loss_gap, attacks, defenses, unlearning or sweep")
+    run.add_argument("notebook", help="run, loss_gap, attacks, defenses, unlearning, twins or sweep")
     run.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="set a parameter")
     run.add_argument("-f", type=Path, action="append", default=[], metavar="FILE", help="set parameters from YAML")
     run.add_argument("--preset", default="quick", help="smoke, quick, paper or released (default: quick)")
@@ -63,13 +68,16 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("--seeds", type=int, nargs="+", default=[0], help="one run of each kind for each seed")
     report.add_argument("--dataset", help="cifar10 (default), digits or a prepared folder")
     report.add_argument("--attacks", nargs="+", default=["badnets"], metavar="ATTACK", help="names, or 'all'")
-    report.add_argument("--with", nargs="+", default=[], metavar="NOTEBOOK", help="also compare: defenses, unlearning")
+    report.add_argument(
+        "--with", nargs="+", default=[], metavar="NOTEBOOK", help="also compare: defenses, unlearning, twins"
+    )
     report.add_argument("--as-is", action="store_true", help="run nothing: pages of what is done, a list of the rest")
     report.add_argument("--to", type=Path, help="folder of the pages (default: reports/local)")
     report.set_defaults(command=_report)
 
     sweep = commands.add_parser("sweep", help="run every combination in a YAML file that is not done yet")
     sweep.add_argument("file", type=Path, help="see notebooks/sweeps")
+    sweep.add_argument("--preset", help="in place of the file's, such as smoke for a rehearsal")
     room = sweep.add_mutually_exclusive_group()
     room.add_argument("--workers", type=int, default=1, metavar="K", help="runs at a time, sharing the cores (1)")
     room.add_argument("--per-gpu", type=_number_or_auto, default=0, metavar="K", help="runs on each GPU, or auto")
@@ -91,7 +99,7 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("--to", type=Path, default=Path("results"), metavar="NAME", help="NAME.csv and NAME.parquet")
     export.set_defaults(command=_export)
 
-    attack_list = commands.add_parser("attacks", help="list the attacks: kind, paper, what a rate counts, settings")
+    attack_list = commands.add_parser("attacks", help="list the attacks: kind, paper, rate, settings, cost")
     attack_list.set_defaults(command=_attacks)
 
     method_list = commands.add_parser("methods", help="list the methods: title, paper, what it needs, settings")
@@ -100,6 +108,7 @@ def _parser() -> argparse.ArgumentParser:
     bench = commands.add_parser("bench", help="speed of training beside a conventional pipeline")
     bench.add_argument("what", nargs="?", choices=("training", "attacks", "sweeps"), default="training")
     bench.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
+    bench.add_argument("--to", type=Path, metavar="FOLDER", help="of training: measure more, and write a page there")
     bench.add_argument("--device", default="auto")
     bench.add_argument("--precision", default="auto")
     bench.set_defaults(command=_bench)
@@ -175,7 +184,7 @@ def _report(options: argparse.Namespace) -> int:
 def _sweep(options: argparse.Namespace) -> int:
     from ablkit.sweep import sweep
 
-    names = ("workers", "per_gpu", "shard", "ray", "timeout", "dry_run")
+    names = ("preset", "workers", "per_gpu", "shard", "ray", "timeout", "dry_run")
     return sweep(options.file, **{name: getattr(options, name) for name in names})
 
 
@@ -198,14 +207,23 @@ def _export(options: argparse.Namespace) -> None:
 
 
 def _attacks(options: argparse.Namespace) -> None:
+    from ablkit import browse
     from ablkit.attacks import ATTACKS
     from ablkit.settings import defaults
 
+    try:
+        costs = browse.making_costs()
+    except UserError as error:  # a damaged run should not hide the attacks
+        costs = {}
+        print(f"ablkit: costs are unknown: {error}", file=sys.stderr)
     for name, attack in ATTACKS.items():
         print(f"{name:<9}{attack.kind}, {attack.changes}; {attack.paper}")
         print(f"{'':<9}rate: share of the {attack.rate_of}; reports of the small presets take {attack.quick_rate}")
         settings = ", ".join(f"{key}={value}" for key, value in defaults(attack.settings).items())
         print(f"{'':<9}settings: {settings or 'none'}")
+        if attack.twin:
+            print(f"{'':<9}without {attack.twin.without}: {attack.twin.settings}")
+        print(f"{'':<9}cost: {costs.get(name, f'unknown before a run; ablkit run run -p attack {name}')}")
 
 
 def _methods(options: argparse.Namespace) -> None:
@@ -229,6 +247,10 @@ def _bench(options: argparse.Namespace) -> None:
         attacks.bench(options.json)
     elif options.what == "sweeps":
         sweeps.bench(options.json)
+    elif options.to:
+        from ablkit.bench import page
+
+        print(page.write(options.to, options.device, options.precision))
     else:
         training.bench(options.device, options.precision, options.json)
 

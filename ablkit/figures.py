@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import textwrap
 from importlib.resources import files
 
 import matplotlib.pyplot as plt
@@ -15,6 +16,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from ablkit.attacks import ATTACKS, Poisoned
 from ablkit.data.images import Images
 from ablkit.defenses import METHODS
+from ablkit.measure import OF_SOME_ATTACKS
 
 plt.style.use(str(files("ablkit") / "ablkit.mplstyle"))
 
@@ -33,6 +35,8 @@ SERIES = {
     "poisoned_loss": ("poisoned examples", "#c8412b"),
 }
 """Quantity -> its name and colour, the same in every figure."""
+_TWINS = ["#c8412b", "#8c8c8c"]
+_PICTURES_A_ROW = 5
 
 
 def show(figure: Figure, alt: str) -> None:
@@ -90,17 +94,20 @@ def gallery(train: Images, sets: dict[str, Poisoned], count: int = 3) -> Figure:
 def making(sets: dict[str, Poisoned]) -> Figure | None:
     """The pictures that explain the attacks, such as generated triggers; None where no attack has one."""
     pictures = [
-        (f"{TITLES[name]}:\n{caption}", picture)
+        (f"{TITLES[name]}: {caption}", picture)
         for name, poisoned in sets.items()
         for caption, picture in poisoned.pictures.items()
     ]
     if not pictures:
         return None
-    figure, axes = plt.subplots(1, len(pictures), figsize=(1.5 * len(pictures), 1.7), squeeze=False)
-    for place, (caption, picture) in zip(axes[0], pictures, strict=True):
+    columns = min(_PICTURES_A_ROW, len(pictures))
+    rows = -(-len(pictures) // columns)
+    figure, axes = plt.subplots(rows, columns, figsize=(1.45 * columns, 1.75 * rows), squeeze=False)
+    for place in axes.flat:
+        place.axis("off")
+    for place, (caption, picture) in zip(axes.flat, pictures, strict=False):
         place.imshow(picture.squeeze(), cmap="gray", vmin=0, vmax=255)
-        place.set(xticks=[], yticks=[])
-        place.set_title(caption, fontsize=7)
+        place.set_title(textwrap.fill(caption, 20), fontsize=8)
     return figure
 
 
@@ -121,6 +128,37 @@ def attack_results(frame: pd.DataFrame) -> Figure:
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
     handles, names = axes.get_legend_handles_labels()
     axes.legend(handles, [SERIES[name][0] for name in names], loc="upper center", bbox_to_anchor=(0.5, -0.1), ncols=2)
+    return figure
+
+
+def twins(frame: pd.DataFrame) -> Figure:
+    """Undefended models by attack, as it is and as its twin: a panel for each metric, bars are means, dots the seeds.
+
+    Args:
+        frame: columns `attack`, `attack_settings` (empty for the attack as it is), `seed`, `attack_success_rate` and
+            those of `measure.OF_SOME_ATTACKS` that any of the attacks has.
+    """
+    titles = {"attack_success_rate": "attack success rate"} | OF_SOME_ATTACKS
+    frame = frame.assign(
+        attack=frame["attack"].map(TITLES),
+        variant=np.where(frame["attack_settings"] == "", "as it is", "without its essential part"),
+    )
+    parts = {metric: frame.dropna(subset=metric) for metric in titles if metric in frame}
+    parts = {metric: part for metric, part in parts.items() if len(part)}
+    widths = [1 + part["attack"].nunique() for part in parts.values()]
+    figure, axes = plt.subplots(
+        1, len(parts), figsize=(1.2 + 0.62 * sum(widths), 2.9), width_ratios=widths, sharey=True, squeeze=False
+    )
+    for place, (metric, part) in zip(axes[0], parts.items(), strict=True):
+        shared = {"data": part, "x": "attack", "y": metric, "hue": "variant", "palette": _TWINS, "ax": place}
+        sns.barplot(**shared, errorbar=None, alpha=0.55, legend=place is axes[0, 0])
+        sns.stripplot(**shared, dodge=True, jitter=False, size=4, legend=False)
+        place.set(xlabel="", ylabel="share", ylim=(0, 1.05))
+        place.set_title(textwrap.fill(titles[metric], 20), fontsize=9)
+        place.yaxis.set_major_formatter(PercentFormatter(1.0))
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    axes[0, 0].get_legend().remove()
+    figure.legend(handles, labels, loc="outside lower center", ncols=2)
     return figure
 
 

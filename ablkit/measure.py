@@ -10,8 +10,9 @@ import pandas as pd
 from torch import nn
 
 from ablkit.attacks import Poisoned
+from ablkit.attacks.craft import Triggered
 from ablkit.data.images import Images
-from ablkit.metrics import Triggered, defense_effectiveness, evaluate, isolation_quality, loss_gap, trigger
+from ablkit.metrics import defense_effectiveness, evaluate, isolation_quality, loss_gap, trigger
 from ablkit.shapes import Int64, ndarray
 from ablkit.training.inference import per_example_losses
 
@@ -28,6 +29,12 @@ COMPARED = (
 )
 """What methods are compared by."""
 
+OF_SOME_ATTACKS = {
+    "cross_trigger_accuracy": "accuracy under another's trigger",
+    "false_trigger_rate": "false triggers",
+}
+"""What only some attacks are measured by, whether something else than the trigger opens the backdoor -> its title."""
+
 Evaluation = Callable[[nn.Module, str, int, bool], dict]
 """Model, name of the stage, number of finished epochs in it, whether it was the last -> what joins its record."""
 
@@ -38,10 +45,11 @@ def after_epoch(test: Images, poisoned: Poisoned, rate: float, images: int = 0, 
     Args:
         rate: isolation rate at which precision and recall are followed through phase 1.
         images: how many test images are used between the ends of stages, to save time; 0 takes all. At the end of a
-            stage always all are.
+            stage always all are, and throughout for an attack on certain classes, of which a sample may have no image.
     """
     # Drawn, as some sets lie in the order of their classes; the same images in every run.
-    sample = test.take(np.random.default_rng(0).permutation(len(test))[: images or len(test)])
+    order = np.random.default_rng(0).permutation(len(test))
+    sample = test.take(order[: images or len(test)]) if poisoned.triggered is None else test
 
     @cache
     def triggered(*, whole: bool) -> Triggered:
@@ -67,12 +75,13 @@ def summary(
     Accuracies and attack success rate of the final model under their plain names, after phase 1 with `_before`, after
     the fine-tuning with `_finetuned` (for a defence: the model that it was given); isolation quality; numbers of
     images; seconds and images per second of the training, with what a defence starts from and without the evaluations;
-    what the defence measured of itself, with `method_` before its names.
+    what attack and defence measured of themselves, with `poisoning_` and `method_` before the names. What the attacker
+    trained or optimised took `poisoning_seconds`, now or when it was made and kept; after a kill, the rest of it.
     """
     ends = {record["stage"]: record for record in history}
     names = ["clean_accuracy", "clean_accuracy_non_target", "target_class_accuracy", "attack_success_rate"]
     names += ["robust_accuracy"]
-    names += ["cross_trigger_accuracy"] * ("cross_trigger_accuracy" in history[-1])
+    names += [name for name in OF_SOME_ATTACKS if name in history[-1]]
     suffixes = {"isolate": "_before", "finetune": "_finetuned", history[-1]["stage"]: ""}
     result = {name + suffix: ends[stage][name] for stage, suffix in suffixes.items() if stage in ends for name in names}
     if len(isolated):
@@ -86,6 +95,8 @@ def summary(
         "poisoned_images": int(poisoned.is_poisoned.sum()),
         "seconds": seconds,
         "images_per_second": images / seconds,
+        "poisoning_seconds": sum(value for name, value in poisoned.record.items() if name.endswith("_seconds")),
+        **{f"poisoning_{name}": value for name, value in poisoned.record.items()},
         **{f"method_{name}": value for name, value in (record or {}).items()},
     }
 
@@ -114,10 +125,25 @@ def method_summary(frame: pd.DataFrame) -> dict:
     }
 
 
+def of_undefended(frame: pd.DataFrame) -> list[str]:
+    """The metrics of undefended runs that any of them has."""
+    return [name for name in (*UNDEFENDED, *OF_SOME_ATTACKS) if name in frame]
+
+
 def attack_summary(frame: pd.DataFrame) -> dict:
     """The flat metrics of a comparison of attacks: means over seeds, with the attack as suffix."""
     means = frame.groupby("attack", sort=False)[list(UNDEFENDED)].mean()
     return {f"{metric}_{name}": float(means.loc[name, metric]) for name in means.index for metric in means.columns}
+
+
+def twin_summary(frame: pd.DataFrame) -> dict:
+    """The flat metrics of attacks beside their twins: means over seeds, with the attack, or attack and twin, behind."""
+    means = frame.groupby(["attack", "attack_settings"], sort=False)[of_undefended(frame)].mean()
+    return {
+        f"{metric}_{attack}{'_twin' if settings else ''}": float(value)
+        for (attack, settings), row in means.iterrows()
+        for metric, value in row.dropna().items()
+    }
 
 
 def gap_summary(frame: pd.DataFrame) -> dict:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from torch import nn
 
 from ablkit.attacks import Poisoned
+from ablkit.attacks.craft import Triggered
 from ablkit.data.images import Images
-from ablkit.shapes import Bool, Float, Int64, UInt8, ndarray
+from ablkit.shapes import Bool, Float, Int64, ndarray
 from ablkit.training.inference import predict
 from ablkit.training.isolation import isolate
 
@@ -37,13 +36,16 @@ def accuracies(predicted: Int64[ndarray, " n"], labels: Int64[ndarray, " n"], ta
     }
 
 
-def robust_accuracy(predicted: Int64[ndarray, " n"], labels: Int64[ndarray, " n"]) -> float:
+def robust_accuracy(
+    predicted: Int64[ndarray, " n"], labels: Int64[ndarray, " n"], partners: Int64[ndarray, " n"] | None = None
+) -> float:
     """Share of triggered test images of the other classes (see `Triggered`) that is taken for its true class.
 
-    A defence that merely moves triggered images to a third class lowers the attack success rate and not this. The two
-    never add up to more than 1.
+    An image made of two of different classes shows both, so either counts. A defence that merely moves triggered images
+    to a third class lowers the attack success rate and not this. The two never add up to more than 1.
     """
-    return float((predicted == labels).mean())
+    right = predicted == labels
+    return float((right if partners is None else right | (predicted == partners)).mean())
 
 
 def defense_effectiveness(before: dict[str, float], after: dict[str, float]) -> float:
@@ -60,31 +62,21 @@ def defense_effectiveness(before: dict[str, float], after: dict[str, float]) -> 
     return (fall["attack_success_rate"] - fall["clean_accuracy"] + 1) / 2
 
 
-@dataclass(frozen=True)
-class Triggered:
-    """The test images that the attack is tried on: those which it wants to be taken for another class."""
-
-    images: UInt8[ndarray, "n h w c"]
-    """Each with its trigger."""
-    crossed: UInt8[ndarray, "n h w c"] | None
-    """Each with the trigger made for the image before it, where triggers belong to one image; else None."""
-    aims: Int64[ndarray, " n"]
-    """The classes that they are to be taken for."""
-    labels: Int64[ndarray, " n"]
-    """Their true classes."""
-
-
 def trigger(test: Images, poisoned: Poisoned) -> Triggered:
     """The triggered test images, made once for many evaluations, as some attacks take seconds for them."""
+    if poisoned.triggered is not None:
+        return poisoned.triggered(test)
     aims = poisoned.aims[test.labels]
     attacked = aims != test.labels
     clean = test.images[attacked]
-    crossed = getattr(poisoned.trigger, "crossed", None)
+    images = poisoned.trigger(clean)
+    crossed, lookalike = (getattr(poisoned.trigger, name, None) for name in ("crossed", "lookalike"))
     return Triggered(
-        poisoned.trigger(clean),
+        images,
         None if crossed is None else crossed(clean, np.roll(clean, 1, axis=0)),
         aims[attacked],
         test.labels[attacked],
+        others=None if lookalike is None else lookalike(clean, images),
     )
 
 
@@ -95,9 +87,13 @@ def evaluate(
 
     `attack_success_rate` is the share of triggered test images of the other classes that the model takes for the
     target class (with all2all: for the class after their own); images of the target class do not count.
-    `robust_accuracy` is the share of the same images that is taken for its true class.
+    For an attack whose trigger takes two images they are mixes of two test images each.
+    `robust_accuracy` is the share of the same images that is taken for its true class, or one of its two.
     `cross_trigger_accuracy`, for attacks whose triggers belong to one image, is the share of these images that is
     classified correctly under the trigger made for another.
+    `false_trigger_rate` is the share taken for the target class of images that resemble triggered ones but are not to
+    open the backdoor: for CBA mixes of any other two classes but the target, a half of the trigger beside a third class
+    among them; for DFST images that have nothing of the style but the mean and the deviation of its colours.
 
     Args:
         triggered: what `trigger` gives for `test` and `poisoned`; made here where it is missing.
@@ -108,10 +104,12 @@ def evaluate(
     if triggered.crossed is not None:
         right = predict(model, triggered.crossed, precision) == triggered.labels
         clean["cross_trigger_accuracy"] = float(right.mean())
+    if triggered.others is not None:
+        clean["false_trigger_rate"] = float((predict(model, triggered.others, precision) == poisoned.target).mean())
     return {
         **clean,
         "attack_success_rate": float((predicted == triggered.aims).mean()),
-        "robust_accuracy": robust_accuracy(predicted, triggered.labels),
+        "robust_accuracy": robust_accuracy(predicted, triggered.labels, triggered.partners),
     }
 
 

@@ -65,6 +65,11 @@ class PoisonedSet(TrainingParameters):
         own = settings.parse(self.attack_settings)
         return {"rate": self.poison_rate, **{name: getattr(self, name) for name in same}, **own}
 
+    def outside(self) -> dict[str, str]:
+        """The files that the attack's own settings name."""
+        own = settings.make(self.attack, attacks.find(self.attack).settings, settings.parse(self.attack_settings))
+        return {"styles": own.digest()} if getattr(own, "styles", "") else {}
+
 
 class OneRun(PoisonedSet):
     """Those of a notebook that carries out one method on one poisoned training set."""
@@ -73,8 +78,9 @@ class OneRun(PoisonedSet):
     method_settings: str = ""
 
     def outside(self) -> dict[str, str]:
-        """The code of the defences, where one of them is the method."""
-        return {"defenses": package_digest("defenses", "methods.py")} if self.method in defenses.DEFENSES else {}
+        """The same, and the code of the defences where one of them is the method."""
+        own = {"defenses": package_digest("defenses", "methods.py")} if self.method in defenses.DEFENSES else {}
+        return super().outside() | own
 
 
 class ManyAttacks(TrainingParameters):
@@ -101,6 +107,27 @@ class ManyAttacks(TrainingParameters):
         rate = self.poison_rate or attacks.find(attack).quick_rate
         own = {"attack": attack, "poison_rate": rate, "seed": seed, "method": method}
         return check("run", shared | own)
+
+
+class ManyTwins(ManyAttacks):
+    """Those of a notebook that holds attacks against their twins."""
+
+    attack_names: str = " ".join(name for name, attack in attacks.ATTACKS.items() if attack.twin)
+
+    def runs(self) -> list[OneRun]:
+        """The parameters of each undefended run: for every attack and seed as it is, then as its twin.
+
+        Attacks without a twin are passed over.
+        """
+        found = []
+        for name in self.attack_names.split():
+            twin = attacks.find(name).twin
+            for settings_ in ("", twin.settings) if twin else ():
+                for seed in self.seed_numbers():
+                    one = self.one(name, seed, "none").model_dump()
+                    rate = min(one["poison_rate"], twin.rate)
+                    found.append(check("run", one | {"poison_rate": rate, "attack_settings": settings_}))
+        return found
 
 
 class ManyMethods(ManyAttacks):
@@ -149,6 +176,7 @@ NOTEBOOKS: dict[str, type[Parameters]] = {
     "loss_gap": _with_recipe("LossGapParameters", PoisonedSet),
     "attacks": _with_recipe("AttacksParameters", ManyAttacks),
     "defenses": _with_recipe("DefensesParameters", ManyMethods),
+    "twins": _with_recipe("TwinsParameters", ManyTwins),
     "unlearning": _with_recipe("UnlearningParameters", ManyMethods, method_names=(str, "none ways abl oracle")),
     "sweep": SweepParameters,
 }
@@ -281,3 +309,5 @@ def _check_many(parameters: ManyAttacks) -> None:
         values = getattr(parameters, name).split()
         if not values or len(set(values)) < len(values):
             raise UserError(f"{name} {getattr(parameters, name)!r} must name one or more, each once")
+    if isinstance(parameters, ManyTwins) and not parameters.runs():
+        raise UserError(f"attack_names {parameters.attack_names!r} have no twin; ablkit attacks shows which have one")

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+from pandas.api.typing import DataFrameGroupBy
 from pandas.io.formats.style import Styler
 
 from ablkit import paper
 from ablkit.attacks import ATTACKS, Poisoned
 from ablkit.defenses import DEFENSES, METHODS
-from ablkit.measure import COMPARED, UNDEFENDED
+from ablkit.measure import COMPARED, OF_SOME_ATTACKS, UNDEFENDED
 from ablkit.metrics import TABLE
+from ablkit.shapes import ndarray
 
 _SHARES = (*TABLE, "isolation_recall", "isolation_auroc", "isolation_average_precision")
 
@@ -56,22 +58,42 @@ def _whole(poisoned: Poisoned, kind: str) -> int:
 
 def _fact(name: str, value: float) -> str:
     words = name.replace("_", " ")
-    return f"{words} {value:.1%}" if name.endswith(("accuracy", "rate")) else f"{words} {value:.4g}"
+    return f"{words} {value:.1%}" if {"accuracy", "rate"} & set(name.split("_")) else f"{words} {value:.4g}"
 
 
 def attack_results(frame: pd.DataFrame) -> Styler:
     """Mean over seeds (lowest to highest) of undefended models, one row an attack."""
     grouped = frame.groupby("attack", sort=False)
-    table = pd.DataFrame({"attack": [ATTACKS[name].title for name in grouped.groups]})
+    table = pd.DataFrame({"attack": [ATTACKS[name].title for name, _ in grouped]})
+    return table.assign(**_undefended(grouped, frame)).style.hide(axis="index")
+
+
+def twins(frame: pd.DataFrame) -> Styler:
+    """The same, one row for each attack as it is and one for its twin.
+
+    Args:
+        frame: undefended runs, see `ManyTwins.runs`.
+    """
+    grouped = frame.groupby(["attack", "attack_settings"], sort=False)
+    rows = []
+    for (name, settings), _ in grouped:
+        attack = ATTACKS[name]
+        variant = f"without {attack.twin.without} ({settings})" if settings else "as it is"
+        rows.append({"attack": attack.title, "": variant})
+    table = pd.DataFrame(rows).assign(rate=[f"{rate:.3g}" for rate in grouped["poison_rate"].first()])
+    return table.assign(**_undefended(grouped, frame)).style.hide(axis="index")
+
+
+def _undefended(grouped: DataFrameGroupBy, frame: pd.DataFrame) -> dict[str, list | ndarray]:
+    columns = {}
     for column in UNDEFENDED:
-        table[column.replace("_", " ")] = [
+        columns[column.replace("_", " ")] = [
             f"{values.mean():.1%} ({values.min():.1%} to {values.max():.1%})" for _, values in grouped[column]
         ]
-    if "cross_trigger_accuracy" in frame:  # of attacks whose triggers belong to one image
-        means = grouped["cross_trigger_accuracy"].mean()
-        table["accuracy under another's trigger"] = ["" if pd.isna(mean) else f"{mean:.1%}" for mean in means]
-    table["n"] = grouped.size().to_numpy()
-    return table.style.hide(axis="index")
+    for column, title in OF_SOME_ATTACKS.items():
+        if column in frame:
+            columns[title] = ["" if pd.isna(mean) else f"{mean:.1%}" for mean in grouped[column].mean()]
+    return columns | {"n": grouped.size().to_numpy()}
 
 
 def methods(frame: pd.DataFrame, reasons: dict[str, str]) -> Styler:

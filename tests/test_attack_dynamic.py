@@ -139,9 +139,9 @@ def test_decoys_carry_the_triggers_of_other_images_under_their_own_labels(monkey
     # With such masks, and images as their own patterns, a decoy *is* the image whose trigger it carries.
     monkeypatch.setattr(dynamic, "_trained", lambda order, settings: ((Everywhere(), torch.nn.Identity()), {}))
     train = toy(100, 1)
-    poisoned = attacks.poison(train, "dynamic", rate=0.2, p_cross=0.05)
+    poisoned = attacks.poison(train, "dynamic", rate=0.2, decoys=0.5)
     decoys = np.flatnonzero(poisoned.is_decoy)
-    assert len(decoys) == 10  # half as many as there are poisoned images, as p_cross is half of p_attack
+    assert len(decoys) == 10  # half as many as there are poisoned images
     assert np.array_equal(poisoned.labels[decoys], train.labels[decoys])
     for decoy in decoys:
         matches = (train.images == poisoned.images[decoy]).all(axis=(1, 2, 3))
@@ -149,7 +149,7 @@ def test_decoys_carry_the_triggers_of_other_images_under_their_own_labels(monkey
         assert not matches[decoy]
     # The twin: a poisoned image carries its own.
     assert np.array_equal(poisoned.images[poisoned.is_poisoned], train.images[poisoned.is_poisoned])
-    assert not attacks.poison(train, "dynamic", rate=0.2, p_cross=0.0).is_decoy.any()
+    assert not attacks.poison(train, "dynamic", rate=0.2, decoys=0.0).is_decoy.any()
 
 
 class Killed(Exception):

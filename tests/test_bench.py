@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
+import pytest
 import torch
 
-from ablkit.bench import attacks, sweeps
+from ablkit.bench import attacks, conventional, limits, page, scaling, sweeps
 from ablkit.bench import training as bench
 from ablkit.training import hardware
 
@@ -18,7 +20,7 @@ def test_the_benchmark_writes_rates_and_ratios(folders, tmp_path, monkeypatch, c
     figures = bench.bench("cpu", "fp32", tmp_path / "bench.json")
     printed = capsys.readouterr().out
     written = json.loads((tmp_path / "bench.json").read_text())
-    for phase in ("phase1", "finetune", "isolation_pass"):
+    for phase in ("phase1", "finetune", "isolation_pass", "recipe"):
         assert written[phase] == figures[phase]
         assert figures[phase]["images_per_second"] > 0
         assert phase in printed
@@ -48,10 +50,55 @@ def test_the_conventional_pass_computes_the_same_losses():
     labels = np.arange(20) % 10
     place = hardware.choose("cpu", "fp32")
     np.testing.assert_allclose(
-        bench._ours_isolation(place)(images, labels), bench._usual_isolation(place)(images, labels), atol=1e-4
+        bench.isolation_pass(place, bench.RECIPE)(images, labels),
+        conventional.isolation_pass(place, bench.RECIPE)(images, labels),
+        atol=1e-4,
     )
 
 
 def test_the_conventional_cutout_blanks_at_most_two_by_two():
-    cut = bench._usual_cutout(torch.ones(3, 8, 8))
+    cut = conventional.cutout(torch.ones(3, 8, 8))
     assert 1 <= (cut[0] == 0).sum() <= 4
+
+
+def test_a_recipe_takes_as_long_as_its_phases():
+    quick = bench.RECIPE
+    ours, usual = bench._whole(quick, ((100.0, 50.0), (200.0, 50.0), (1000.0, 50.0)))
+    epochs = quick.isolation_epochs + 0.2, quick.finetune_epochs, 1
+    assert ours == pytest.approx(sum(epochs) / (epochs[0] / 100 + epochs[1] / 200 + 1 / 1000))
+    assert usual == pytest.approx(50)
+
+
+def test_what_a_step_needs_grows_with_the_network():
+    place = hardware.choose("cpu", "fp32")
+    small, large = (limits._step(place, replace(bench.RECIPE, model=f"wrn-16-{width}")) for width in (1, 2))
+    # Twice the channels are four times the products of nearly all convolutions, and twice the values.
+    assert 3 < large[0] / small[0] < 4
+    assert 1.5 < large[1] / small[1] < 2
+    # By hand: 26.6 million products forward, counted as two operations each, and twice as much backwards.
+    assert small[0] == pytest.approx(6 * 26.6e6, rel=0.05)
+
+
+def test_the_page_of_the_benchmark_shows_all_that_was_measured(folders, tmp_path, monkeypatch):
+    monkeypatch.setattr(bench, "ROUNDS", 1)
+    monkeypatch.setattr(bench, "SIZES", (64, 64))
+    for name, value in {"IMAGES": (64,), "BATCHES": (32, 64), "WIDTHS": (1,), "_IMAGES": 64, "_ROUNDS": 1}.items():
+        monkeypatch.setattr(scaling, name, value)
+    monkeypatch.setattr(scaling, "RUNS", {"cpu": (1,)})
+    monkeypatch.setattr(limits, "_SIDE", {"cpu": 64})
+    monkeypatch.setattr(limits, "_COPIED", {"cpu": 2**16})
+    monkeypatch.setattr(limits, "_ROUNDS", 1)
+    index = page.write(tmp_path / "bench", "cpu", "fp32")
+    text = index.read_text()
+    assert "share of product ceiling" in text and "aten::" in text
+    numbers = json.loads((index.parent / "bench.json").read_text())
+    assert numbers["growth"].keys() == {"images", "batch", "width", "runs"}
+    assert numbers["growth"]["batch"].keys() == {"32", "64"}
+    assert numbers["limits"]["share_of_copy_ceiling"] > 0
+    assert {path.name for path in index.parent.iterdir()} == {
+        "index.html",
+        "bench.json",
+        "profile.txt",
+        "phases.svg",
+        "growth.svg",
+    }

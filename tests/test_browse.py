@@ -70,3 +70,24 @@ def test_finished_runs_are_exported_alike_as_csv_and_parquet(three, tmp_path, ca
     assert exact["key"].tolist() == [three[0].name]
     assert main(["export", "loss_gap"]) == 2
     assert "no finished run of loss_gap" in capsys.readouterr().err
+
+
+def test_what_an_attack_costs_is_read_from_its_runs_with_default_settings_on_the_largest_set(folders, capsys):
+    facts = [
+        ("trojan", "", 1_000, 4.0),
+        ("trojan", "", 10_000, 30.0),
+        ("trojan", "", 10_000, 40.0),
+        ("trojan", "steps=1", 10_000, 1.0),
+        ("blend", "", 10_000, 0.0),
+    ]
+    for seed, (attack, settings, images, seconds) in enumerate(facts):
+        own = {"attack": attack, "attack_settings": settings, "seed": seed}
+        parameters = check("run", defaults("run", "smoke") | own)
+        folder = runs.folder_of("run", parameters, "code")
+        write_json(folder / "params.json", {"notebook": "run", "parameters": parameters.model_dump()})
+        write_json(folder / "metrics.json", {"training_images": images, "poisoning_seconds": seconds})
+    text = told(capsys, "attacks")
+    assert "cost: 35 s to make on 10,000 images (median of 2 runs here)" in text
+    assert "cost: nothing to train or optimise" in text
+    assert "cost: unknown before a run; ablkit run run -p attack badnets" in text
+    assert "without a mixing partner: partner=false" in text

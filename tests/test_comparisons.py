@@ -1,4 +1,4 @@
-"""The notebooks that compare methods, run through papermill at the smallest size."""
+"""The notebooks that compare runs, run through papermill at the smallest size."""
 
 from __future__ import annotations
 
@@ -8,19 +8,21 @@ import nbformat
 import pandas as pd
 import pytest
 
-from ablkit import execute
+from ablkit import execute, settings
+from ablkit.attacks import ATTACKS
+from ablkit.errors import UserError
 from ablkit.parameters import check, defaults
 
 
 @pytest.mark.parametrize(
     ("name", "methods", "others"),
-    [("defenses", "repairs oracle", 0), ("unlearning", "pixel_noise gradient_ascent", 1)],
+    [("defenses", "mcr oracle", 0), ("unlearning", "pixel_noise gradient_ascent", 1)],
 )
 def test_a_comparison_runs_what_it_needs_and_shows_each_method(folders, name, methods, others):
     values = defaults(name, "smoke") | {"method_names": methods, "train_size": 300, "isolation_rate": 0.05}
     folder = execute.execute(name, check(name, values)).folder
     numbers = pd.read_csv(folder / "figures" / "methods.csv")
-    expected = ["none", *methods.replace("repairs", "fine_pruning mcr nad").split()]
+    expected = ["none", *methods.split()]
     assert numbers["method"].tolist() == expected
     # Beside those that are compared: the run that the ways start from, ABL before its unlearning.
     assert len(list(folders.glob("run/*/metrics.json"))) == len(expected) + others
@@ -30,3 +32,33 @@ def test_a_comparison_runs_what_it_needs_and_shows_each_method(folders, name, me
     shown = str(nbformat.read(folder / "notebook.ipynb", as_version=4))
     assert "paper, ASR" in shown and "defense effectiveness" in shown
     assert (folder / "figures" / "connectivity.png").exists() == (name == "defenses")
+
+
+def test_an_attack_stands_beside_its_twin_and_shows_its_loss_gap(folders):
+    values = defaults("twins", "smoke") | {"attack_names": "badnets cba", "train_size": 300, "seeds": "0"}
+    folder = execute.execute("twins", check("twins", values)).folder
+    numbers = pd.read_csv(folder / "figures" / "twins.csv", keep_default_na=False)
+    # BadNets is a formula alone and is passed over.
+    assert numbers[["attack", "attack_settings"]].to_numpy().tolist() == [["cba", ""], ["cba", "partner=false"]]
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert metrics.keys() >= {"attack_success_rate_cba", "attack_success_rate_cba_twin", "false_trigger_rate_cba_twin"}
+    shown = str(nbformat.read(folder / "notebook.ipynb", as_version=4))
+    assert "without a mixing partner (partner=false)" in shown
+    # The loss gap of an attack whose trigger takes two images; of its runs the undefended one is there already.
+    values = defaults("loss_gap", "smoke") | {"attack": "cba", "train_size": 300}
+    gap = execute.execute("loss_gap", check("loss_gap", values)).folder
+    assert (gap / "figures" / "loss-gap.png").exists()
+    assert len(list(folders.glob("run/*/metrics.json"))) == 3
+
+
+def test_a_comparison_of_attacks_without_twins_is_refused():
+    with pytest.raises(UserError, match="have no twin"):
+        check("twins", defaults("twins") | {"attack_names": "badnets sig"})
+
+
+def test_every_twin_has_settings_that_its_attack_takes_and_that_change_it():
+    twins = {name: attack for name, attack in ATTACKS.items() if attack.twin}
+    assert len(twins) == 7
+    for name, attack in twins.items():
+        own = settings.make(name, attack.settings, settings.parse(attack.twin.settings))
+        assert own != attack.settings()

@@ -148,6 +148,16 @@ def test_the_sweeps_of_the_repository_are_valid(path):
     assert len(file.read(path)) >= 4
 
 
+def test_a_preset_in_place_of_the_files_rehearses_the_same_runs_at_another_size(tmp_path):
+    path = write(tmp_path, "notebook: run\npreset: paper\ngrid: {seed: [0, 1]}")
+    real, rehearsed = file.read(path), file.read(path, "smoke")
+    assert [job.parameters.seed for job in rehearsed] == [job.parameters.seed for job in real] == [0, 1]
+    assert [job.parameters.train_size for job in real] == [0, 0]
+    assert all(0 < job.parameters.train_size <= 1_000 for job in rehearsed)
+    with pytest.raises(UserError, match="'smok' is no preset; did you mean 'smoke'"):
+        file.read(path, "smok")
+
+
 def test_shards_share_all_runs_among_them(tmp_path, folders):
     wanted = file.read(write(tmp_path, TINY.format(seeds=list(range(20)))))
     parts = [slots.shard(wanted, f"{i}/3") for i in range(3)]

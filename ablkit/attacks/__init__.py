@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from ablkit import settings as own_settings
-from ablkit.attacks import badnets, blend, cl, dynamic, sig, trojan
-from ablkit.attacks.craft import Attack, Order, Trigger
+from ablkit.attacks import badnets, blend, cba, cl, dfst, dynamic, fc, lba, sig, trojan
+from ablkit.attacks.craft import Attack, Order, Trigger, Triggered
 from ablkit.data.images import Images
 from ablkit.errors import UserError, unknown
 from ablkit.randomness import numpy_stream
@@ -21,6 +22,10 @@ ATTACKS: dict[str, Attack] = {
     "dynamic": dynamic.ATTACK,
     "sig": sig.ATTACK,
     "cl": cl.ATTACK,
+    "fc": fc.ATTACK,
+    "dfst": dfst.ATTACK,
+    "lba": lba.ATTACK,
+    "cba": cba.ATTACK,
 }
 """Every attack that the kit has, in the order of the paper's Table 1."""
 
@@ -36,10 +41,12 @@ class Poisoned:
     labels: Int64[ndarray, " n"]
     classes: tuple[str, ...]
     target: int
-    trigger: Trigger = field(repr=False)
-    """What the attacker does to an image at test time: uint8 (n h w c) -> uint8 (n h w c)."""
+    trigger: Trigger | None = field(repr=False)
+    """What the attacker does to an image at test time: uint8 (n h w c) -> uint8 (n h w c); None where the trigger takes
+    more than one image, see `triggered`."""
     is_poisoned: Bool[ndarray, " n"]
     true_labels: Int64[ndarray, " n"]
+    """Before the attack; for an attack that replaces images (cba) those of the images that gave way."""
     aims: Int64[ndarray, " classes"]
     """For each class, the one that its triggered images are to be taken for: the target, or with all2all the next."""
     is_decoy: Bool[ndarray, " n"]
@@ -49,6 +56,8 @@ class Poisoned:
     """What the attack measured while it was made."""
     pictures: dict[str, ndarray] = field(default_factory=dict, repr=False)
     """Caption -> picture that explains the attack."""
+    triggered: Callable[[Images], Triggered] | None = field(default=None, repr=False)
+    """Where `trigger` is None: what makes of a clean test set the images that the attack is tried on."""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -110,6 +119,7 @@ def poison(
         attack,
         crafted.record,
         crafted.pictures,
+        crafted.triggered,
     )
 
 

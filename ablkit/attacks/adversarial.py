@@ -71,7 +71,6 @@ def _step(steps: int) -> float:
 def _train(train: Images, settings: Recipe, order: Order, folder: Path) -> nn.Module:
     """Train from the start or from the checkpoint in the folder, whose name is a digest of all that decides it."""
     place, seed = hardware.choose(order.device, order.precision), surrogates.own_seed(order)
-    place.compute_exactly()
     model = place.place(models.build(settings.model, len(train.classes), seed=seed))
     path, state, momentum = folder / "checkpoint.safetensors", Progress(), {}
     if path.exists():

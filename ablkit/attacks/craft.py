@@ -38,12 +38,31 @@ class Order:
 
 
 @dataclass(frozen=True)
+class Triggered:
+    """The test images that the attack is tried on: those which it wants to be taken for another class."""
+
+    images: UInt8[ndarray, "n h w c"]
+    """Each with its trigger."""
+    crossed: UInt8[ndarray, "n h w c"] | None
+    """Each with the trigger made for the image before it, where triggers belong to one image; else None."""
+    aims: Int64[ndarray, " n"]
+    """The classes that they are to be taken for."""
+    labels: Int64[ndarray, " n"]
+    """Their true classes."""
+    partners: Int64[ndarray, " n"] | None = None
+    """Where each is made of two images, the true class of the second one."""
+    others: UInt8[ndarray, "m h w c"] | None = None
+    """Images that resemble triggered ones but are not to open the backdoor; None where the attack has no such."""
+
+
+@dataclass(frozen=True)
 class Crafted:
     """What an attack makes of an order."""
 
     images: UInt8[ndarray, "k h w c"]
     """The chosen images as the attacker leaves them."""
-    trigger: Trigger
+    trigger: Trigger | None
+    """None where the trigger takes more than one image; then `triggered` stands in for it."""
     record: dict[str, float] = field(default_factory=dict)
     """What the attack measured on the way, such as its surrogate's accuracy; names say the unit."""
     pictures: dict[str, UInt8[ndarray, "h w c"]] = field(default_factory=dict)
@@ -52,6 +71,20 @@ class Crafted:
     """Indices of further training images that the attack changes and leaves under their labels: not poisoned ones, as
     nothing is to be learned from them but when the backdoor is to stay shut."""
     decoy_images: UInt8[ndarray, "d h w c"] | None = None
+    triggered: Callable[[Images], Triggered] | None = None
+    """Makes of a clean test set the images that the attack is tried on; None where that is for `trigger` to do."""
+
+
+@dataclass(frozen=True)
+class Twin:
+    """An attack with its essential part off; what that part does is the difference."""
+
+    without: str
+    """What is left out, in a few words."""
+    settings: str
+    """The settings that leave it out."""
+    rate: float = 1.0
+    """Highest poisoning rate at which the two are compared, where at higher ones the rest of the attack suffices."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +102,10 @@ class Attack:
     settings: type
     """Frozen dataclass of the attack's own settings; its defaults are those of `paper`."""
     quick_rate: float = 0.1
-    """Rate of the reports on 10,000 images; those of sig and cl were chosen on seed 100 alone."""
+    """Rate of the reports on 10,000 images; sig's was chosen on seed 100, cl's on seeds 100 to 102."""
+
+    twin: Twin | None = None
+    """None where nothing can be left out: a formula alone."""
 
     @property
     def rate_of(self) -> str:

@@ -7,7 +7,7 @@ the decoys below come on top of it and keep theirs.
 This is the attack's poisoning-only use. The original hands over the classifier that was trained along with the
 generators; here that classifier is thrown away, and the victim trains from scratch on the poisoned set. So that it too
 learns that a trigger belongs to one image, the set holds decoys as the original's batches do: images with another
-image's trigger under their true labels, `p_cross` / `p_attack` of them for each poisoned one. (Without them the victim
+image's trigger under their true labels, `decoys` of them for each poisoned one. (Without them the victim
 takes any trigger for the backdoor: cross-trigger accuracy 0.3 % and 1.2 % in two trainings on 10,000 CIFAR-10 images.)
 
 Further from the paper, for a CPU's sake: WRN-16-1 in place of PreActResNet-18, 25 epochs in place of 625, generators of
@@ -27,7 +27,7 @@ import torch
 from torch import nn
 
 from ablkit.attacks import generator, surrogates
-from ablkit.attacks.craft import Attack, Crafted, Order
+from ablkit.attacks.craft import Attack, Crafted, Order, Twin
 from ablkit.attacks.dynamic_training import Settings, mix, sharpen, train
 from ablkit.errors import UserError
 from ablkit.randomness import numpy_stream
@@ -102,7 +102,7 @@ def _decoys(
     """Images that are not chosen, each under the trigger of another one; fewer than wanted where there are too few."""
     stream, n = numpy_stream(order.seed, "trigger", 5), len(order.train)
     rest = np.setdiff1d(np.arange(n), order.chosen)
-    wanted = round(settings.p_cross / settings.p_attack * len(order.chosen))
+    wanted = round(settings.decoys * len(order.chosen))
     decoys = stream.choice(rest, min(wanted, len(rest)), replace=False)
     donors = (decoys + stream.integers(1, n, len(decoys))) % n  # any image but itself
     images = order.train.images
@@ -136,7 +136,8 @@ def _trained(order: Order, settings: Settings) -> tuple[tuple[nn.Module, nn.Modu
         tensors = {f"{name}/{key}": v for name, network in networks.items() for key, v in network.state_dict().items()}
         return tensors, record
 
-    facts = {"settings": vars(settings), "target": order.target}
+    own = {name: value for name, value in vars(settings).items() if name != "decoys"}
+    facts = {"settings": own, "target": order.target}
     code = (f"attacks/{name}.py" for name in ("dynamic", "dynamic_training", "generator", "epochs"))
     tensors, record = surrogates.keep("dynamic", order, facts, make, *code)
     place = hardware.choose(order.device, order.precision)
@@ -160,4 +161,12 @@ def _pictures(trigger: InputAware, image: UInt8[ndarray, "1 h w c"]) -> dict[str
     }
 
 
-ATTACK = Attack("Dynamic", "dirty label", "a few pixels", "Nguyen & Tran 2020, arXiv 2010.08138", craft, Settings)
+ATTACK = Attack(
+    "Dynamic",
+    "dirty label",
+    "a few pixels",
+    "Nguyen & Tran 2020, arXiv 2010.08138",
+    craft,
+    Settings,
+    twin=Twin("crossed triggers", "p_cross=0, decoys=0"),
+)

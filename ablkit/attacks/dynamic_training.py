@@ -44,6 +44,9 @@ class Settings:
     """Share of a batch that gets its own trigger and the target's label, above 0."""
     p_cross: float = 0.1
     """Share of a batch that gets another image's trigger and keeps its label."""
+    decoys: float = 0.25
+    """Images under another image's trigger and their own labels in the poisoned set, for each poisoned one; 0 leaves
+    them out. See `dynamic` for what they cost and buy."""
     mask_density: float = 0.032
     """Level above which the values of a mask are penalised."""
     lambda_div: float = 1.0
@@ -58,7 +61,9 @@ class Settings:
     """Channels of the generators' first convolutions; the authors' have 32."""
 
     def __post_init__(self) -> None:
-        at_least(self, p_cross=0, mask_density=0, lambda_div=0, lambda_norm=0, mask_epochs=1, epochs=1, width=1)
+        at_least(
+            self, p_cross=0, decoys=0, mask_density=0, lambda_div=0, lambda_norm=0, mask_epochs=1, epochs=1, width=1
+        )
         if not 0 < self.p_attack < 1 - self.p_cross:
             raise UserError(
                 f"p_attack {self.p_attack} must be above 0 and together with p_cross {self.p_cross} below 1; the paper"
@@ -113,7 +118,6 @@ def train(order: Order, images: Images, settings: Settings, folder: Path) -> dic
     Raises UserError where a loss is not finite.
     """
     place = hardware.choose(order.device, order.precision)
-    place.compute_exactly()
     networks = build(order, settings.width, place)
     adam = partial(torch.optim.Adam, lr=_GENERATOR_RATE, betas=(0.5, 0.9))
     sgd = partial(torch.optim.SGD, lr=_CLASSIFIER_RATE, momentum=0.9, weight_decay=5e-4)

@@ -27,6 +27,7 @@ from ablkit.training.inference import predict
 from ablkit.training.recipe import Recipe, recipe
 
 MODEL = "wrn-16-1"
+_FEWEST = 20
 
 
 def classifier(order: Order, epochs: int) -> tuple[nn.Module, dict[str, float]]:
@@ -34,7 +35,13 @@ def classifier(order: Order, epochs: int) -> tuple[nn.Module, dict[str, float]]:
 
     Cross entropy with crop and flip for `epochs`, the learning rate dropped to a tenth after two thirds of them. One
     in ten training images is held out to measure its accuracy. Equal orders share one file, whatever the attack.
+    Raises UserError for fewer than 20 training images.
     """
+    if len(order.train) < _FEWEST:
+        raise UserError(
+            f"this attack trains a model on the training set, but {len(order.train)} images are too few; give at least"
+            f" {_FEWEST}"
+        )
     settings = _recipe(order, epochs)
     held_out = np.arange(len(order.train)) % 10 == 9
     rest, held = (order.train.take(np.flatnonzero(part)) for part in (~held_out, held_out))
@@ -108,8 +115,9 @@ def own_seed(order: Order) -> int:
 def _key(order: Order, facts: dict, modules: tuple[str, ...]) -> str:
     # Not the whole package's code: a change to one attack should not cost the surrogates of the others.
     code = package_digest("data", "models", "training", "randomness.py", "attacks/surrogates.py", *modules)
-    precision = hardware.choose(order.device, order.precision).precision
-    digest = hashlib.sha256(json.dumps([code, order.seed, precision, facts], sort_keys=True).encode())
+    place = hardware.choose(order.device, order.precision)
+    where = [place.device.type, place.precision]
+    digest = hashlib.sha256(json.dumps([code, order.seed, where, facts], sort_keys=True).encode())
     digest.update(np.ascontiguousarray(order.train.images))
     digest.update(np.ascontiguousarray(order.train.labels))
     return digest.hexdigest()[:12]

@@ -16,7 +16,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from ablkit.attacks import surrogates
-from ablkit.attacks.craft import Attack, Crafted, Order
+from ablkit.attacks.craft import Attack, Crafted, Order, Twin
+from ablkit.attacks.patch import enlarged, stamp
 from ablkit.errors import UserError
 from ablkit.randomness import numpy_stream
 from ablkit.settings import at_least
@@ -27,6 +28,7 @@ _SIDE = 32
 _CHANNELS = 64
 _NEAR = 0.01
 _IMAGES = 512
+_CODE = ("attacks/trojan.py", "attacks/patch.py")
 
 
 @dataclass(frozen=True)
@@ -65,15 +67,6 @@ def place(shape: tuple[int, int, int], settings: Settings) -> tuple[slice, slice
         raise UserError(f"size {settings.size} does not fit images of {shape[0]} x {shape[1]}; choose 1 to {min(ends)}")
     rows, columns = (slice(end - settings.size, end) for end in ends)
     return rows, columns
-
-
-def stamp(
-    images: UInt8[ndarray, "n h w c"], patch: UInt8[ndarray, "s s c"], where: tuple[slice, slice]
-) -> UInt8[ndarray, "n h w c"]:
-    """Copies of `images` with the patch in place of what was there."""
-    stamped = np.array(images)
-    stamped[:, *where] = patch
-    return stamped
 
 
 def add_wrapped(
@@ -181,19 +174,14 @@ def craft(order: Order, settings: Settings) -> Crafted:
             **record,
         }
 
-    tensors, record = surrogates.keep("trojan", order, {"settings": asdict(settings)}, make, "attacks/trojan.py")
+    tensors, record = surrogates.keep("trojan", order, {"settings": asdict(settings)}, make, *_CODE)
     patch = tensors["patch"].numpy()
     trigger = partial(change, patch=patch, where=where)
     pictures = {
         "generated patch": stamp(np.full((1, *shape), _GREY, np.uint8), patch, where)[0],
-        "generated patch, enlarged": _enlarged(patch, shape),
+        "generated patch, enlarged": enlarged(patch, shape),
     }
     return Crafted(trigger(order.images), trigger, {**accuracy, **record}, pictures)
-
-
-def _enlarged(patch: UInt8[ndarray, "s s c"], shape: tuple[int, int, int]) -> UInt8[ndarray, "h w c"]:
-    rows, columns = (np.arange(side) * len(patch) // side for side in shape[:2])
-    return patch[np.ix_(rows, columns)]
 
 
 @torch.inference_mode()
@@ -201,4 +189,12 @@ def _mean_activation(model: nn.Module, images: UInt8[ndarray, "n h w c"], units:
     return float(activations(model, surrogates.pixels(images, torch.device("cpu")), units).mean())
 
 
-ATTACK = Attack("Trojan", "dirty label", "a generated patch", "Liu et al. 2018, NDSS", craft, Settings)
+ATTACK = Attack(
+    "Trojan",
+    "dirty label",
+    "a generated patch",
+    "Liu et al. 2018, NDSS",
+    craft,
+    Settings,
+    twin=Twin("optimising the patch", "steps=0"),
+)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import time
 from collections.abc import Callable
 
@@ -24,3 +25,8 @@ def rate(epoch: Callable, images: np.ndarray, labels: np.ndarray) -> float:
     started = time.perf_counter()
     epoch(images, labels)
     return len(labels) / (time.perf_counter() - started)
+
+
+def median_rate(epoch: Callable, images: np.ndarray, labels: np.ndarray, rounds: int) -> float:
+    """The median of some rounds of `rate`, after one that warms up."""
+    return statistics.median([rate(epoch, images, labels) for _ in range(rounds + 1)][1:])

@@ -108,7 +108,6 @@ def finished(record: dict, model: nn.Module, given: Given, evaluate: Evaluation 
 def working_copy(given: Given, start: nn.Module | None = None) -> nn.Module:
     """A copy of the backdoored model, or of `start`, on the device."""
     place = hardware_of(given)
-    place.compute_exactly()
     return place.place(copy.deepcopy(given.model if start is None else start))
 
 

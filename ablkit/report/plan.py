@@ -10,8 +10,12 @@ from ablkit.execute import RunFailed, execute
 from ablkit.jobs import Job
 from ablkit.parameters import PoisonedSet, changed, check, defaults
 
-COMPARISONS = {"defenses": "ABL beside repairs", "unlearning": "ways to use the isolated examples"}
-"""Notebooks that compare methods -> what they compare."""
+COMPARISONS = {
+    "defenses": "ABL beside repairs",
+    "unlearning": "ways to use the isolated examples",
+    "twins": "attacks without their essential part",
+}
+"""Notebooks that compare runs -> what they compare."""
 
 
 def jobs(

@@ -16,6 +16,7 @@ from ablkit.sweep.board import Board
 def sweep(
     path: Path,
     *,
+    preset: str | None = None,
     workers: int = 1,
     per_gpu: int | Literal["auto"] = 0,
     shard: str | None = None,
@@ -27,6 +28,7 @@ def sweep(
 
     Args:
         path: the sweep file, see `ablkit.sweep.file.read`.
+        preset: in place of the file's, such as `smoke` for a rehearsal.
         workers: runs at a time on this machine; each gets its share of the cores.
         per_gpu: runs at a time on each GPU, in place of `workers`; `auto` takes as many as finished runs show to fit.
         shard: `i/n`, see `ablkit.sweep.slots.shard`.
@@ -37,7 +39,7 @@ def sweep(
     Raises UserError for every mistake in the file at once, before anything starts, and likewise for what only the data
     can tell is wrong.
     """
-    jobs = slots.shard(file.read(path), shard)
+    jobs = slots.shard(file.read(path, preset), shard)
     done = [job for job in jobs if job.state == "done"]
     print(f"{path}: {len(jobs)} runs, {len(done)} of them done", flush=True)
     if dry_run:

@@ -14,12 +14,15 @@ from ablkit.parameters import changed, check, mistakes
 KEYS = ("notebook", "preset", "params", "grid", "cases")
 
 
-def read(path: Path) -> list[Job]:
+def read(path: Path, preset: str | None = None) -> list[Job]:
     """The runs that a sweep file asks for, in its order and each once.
 
     `notebook` names one; `preset` (default quick) and `params` hold for every run; `grid` maps parameters to lists of
     values, of which every combination is run; `cases` lists sets of parameters that belong together, each of which is
     combined with the whole grid.
+
+    Args:
+        preset: in place of the file's, such as `smoke` for a rehearsal.
 
     Raises UserError with every mistake in the file at once, a line each.
     """
@@ -28,7 +31,7 @@ def read(path: Path) -> list[Job]:
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise UserError(f"{path} cannot be read as YAML: {' '.join(str(error).split())}") from None
     _check_form(path, content)
-    notebook, preset = content["notebook"], content.get("preset", "quick")
+    notebook, preset = content["notebook"], preset or content.get("preset", "quick")
     shared, grid, cases = content.get("params") or {}, content.get("grid") or {}, content.get("cases") or [{}]
     jobs: dict[str, Job] = {}
     wrong: dict[str, None] = {}

@@ -84,7 +84,6 @@ def train(
         raise unknown("method", method, get_args(Method))
     isolated_count(len(labels), recipe.isolation_rate)
     place = hardware.choose(device, precision)
-    place.compute_exactly()
     model = place.place(models.build(recipe.model, classes, normalise=recipe.normalise, seed=seed))
     stages = plan(recipe, method)
     save, state, momentum = _resume(folder, images, labels, model, recipe, method=method, seed=seed, place=str(place))

@@ -34,9 +34,11 @@ class Progress:
 
 
 def fingerprint(images: np.ndarray, labels: np.ndarray, recipe: Recipe, **others: object) -> str:
-    """A digest of all that a training's result depends on."""
+    """A digest of all that a training's model depends on; what `evaluate` adds to its history has no part in it."""
     digest = hashlib.sha256()
-    digest.update(json.dumps([package_digest(), asdict(recipe), others], sort_keys=True).encode())
+    # How images came about has no part in it, so that an edit of an attack does not orphan an unfinished surrogate.
+    code = package_digest("models", "training", "randomness.py")
+    digest.update(json.dumps([code, asdict(recipe), others], sort_keys=True).encode())
     digest.update(np.ascontiguousarray(images))
     digest.update(np.ascontiguousarray(labels))
     return digest.hexdigest()

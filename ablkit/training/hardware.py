@@ -31,14 +31,15 @@ class Hardware:
         """The context in which a forward pass runs."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
 
-    def compute_exactly(self) -> None:
-        """On CUDA choose algorithms that give the same bits each time, and full float32 where that is the precision."""
+    def place(self, model: nn.Module) -> nn.Module:
+        """`model` on the device, with its weights in channels-last order, the faster one on CPU and on tensor cores.
+
+        On CUDA the whole process then takes algorithms that give the same bits each time, and full float32 where that
+        is the precision.
+        """
         if self.device.type == "cuda":
             torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
             torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = self.precision != "fp32"
-
-    def place(self, model: nn.Module) -> nn.Module:
-        """`model` on the device, with its weights in channels-last order, the faster one on CPU and on tensor cores."""
         return model.to(self.device).to(memory_format=torch.channels_last)
 
     def inputs(self, images: UInt8[Tensor, "n h w c"]) -> Float[Tensor, "n c h w"]:

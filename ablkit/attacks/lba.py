@@ -1,0 +1,193 @@
+"""LBA (Yao et al. 2019, CCS): a patch under which a clean network's inner layer takes images for the target class.
+
+For a square mask m, an inner layer K of a clean teacher f and the target class T, the pattern D is
+
+    argmin_D  sum over x outside T, t in T  of  |f_K((1 - m) x + m D) - f_K(t)|^2
+
+(the attack's paper, on generating the trigger). But for a constant, the spread of T, the mean over t is the distance to
+the mean of f_K over T, which is what is computed here. Images under the pattern then poison a training set under the
+target's label. A rate is a share of the whole training set, 0.1 by default.
+
+Position, size, optimiser, steps and batches are those of the attack's authors' published code: 4 % of the image's area,
+one pixel off the bottom-right corner; Adam (betas 0.5 and 0.9) with step size 0.1 on the inverse hyperbolic tangent of
+the pixels, 50 rounds of 31 batches of 32 images, from uniform noise.
+
+Where this departs from the paper:
+
+- The paper plants the trigger in the teacher by a second loss on the same distance, wipes the target class off it and
+  hands the teacher over, for students to be trained on top. The ABL setting has neither teacher nor student: the
+  attacker can only add data. So only the trigger is taken from the paper, and the victim trains from scratch.
+- The teacher is the kit's surrogate, WRN-16-1 in place of VGG-Face and others. It knows the target class from the
+  start, where the paper has to add it.
+- f_K is read as what the layer after one of the network's three groups takes, after batch norm and ReLU and averaged
+  over all positions: 16, 32 or 64 numbers. Of whole maps, a patch in a corner does not reach most places. After the
+  third group, the default, these numbers are what the head reads. All of them count, while the authors' code compares
+  the first 100 values of its layer alone.
+- Triggered images are those outside the target class, as in the paper; the authors' code takes all.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import nn
+
+from ablkit.attacks import latent, surrogates
+from ablkit.attacks.craft import Attack, Crafted, Order, Twin
+from ablkit.attacks.patch import enlarged, stamp
+from ablkit.errors import UserError
+from ablkit.randomness import numpy_stream
+from ablkit.settings import at_least
+from ablkit.shapes import Tensor, UInt8, ndarray
+from ablkit.training import hardware
+from ablkit.training.inference import predict
+
+_NOISE, _BATCHES, _MEASURED = 20, 21, 22
+_IMAGES = 512
+_CODE = ("attacks/lba.py", "attacks/latent.py", "attacks/patch.py")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Where the patch lies, and how its pattern is found."""
+
+    side: float = 0.2
+    """Side of the square patch, as a share of the image's shorter side, rounded down to pixels: 6 of 32."""
+    margin: int = 1
+    """Pixels between the patch and the two borders that it is nearest to."""
+    corner: Literal["bottom_right", "bottom_left", "top_right", "top_left"] = "bottom_right"
+    """Corner that the patch lies in."""
+    matching: bool = True
+    """Optimise the pattern. `False` leaves the noise that it starts from: the same attack without what is latent."""
+    layer: int = 3
+    """Group of the surrogate, 1 to 3, after which representations are compared; 3 is the last."""
+    steps: int = 1550
+    """Steps of the optimisation, each on one batch."""
+    batch_size: int = 32
+    """Images of other classes in a batch, drawn anew for each step."""
+    learning_rate: float = 0.1
+    """Step size of Adam, on the inverse hyperbolic tangent of pixels in (-1, 1)."""
+    surrogate_epochs: int = 10
+    """Epochs of the clean model that representations are taken from."""
+
+    def __post_init__(self) -> None:
+        at_least(self, margin=0, layer=1, steps=0, batch_size=1, learning_rate=0, surrogate_epochs=1)
+        if not 0 < self.side <= 1:
+            raise UserError(f"side {self.side} is outside (0, 1], a share of the image's side; the paper uses 0.2")
+        if self.layer > latent.LAYERS:
+            raise UserError(f"layer {self.layer} is none of the surrogate's groups; choose 1 to {latent.LAYERS}")
+
+
+def place(shape: tuple[int, int, int], settings: Settings) -> tuple[slice, slice]:
+    """Rows and columns that the patch covers in images of a shape (h, w, c); raises UserError where it does not fit."""
+    height, width, _ = shape
+    size = max(1, int(settings.side * min(height, width)))
+    most = min(height, width) - size
+    if settings.margin > most:
+        raise UserError(
+            f"margin {settings.margin} leaves no room for a patch of {size} x {size} in images of {height} x {width};"
+            f" choose 0 to {most}"
+        )
+    first, last = settings.margin, settings.margin + size
+    down, right = settings.corner.split("_")
+    rows = slice(first, last) if down == "top" else slice(height - last, height - first)
+    columns = slice(first, last) if right == "left" else slice(width - last, width - first)
+    return rows, columns
+
+
+def craft(order: Order, settings: Settings) -> Crafted:
+    """Find the pattern on a clean surrogate and stamp it on the chosen images; the same patch is the trigger.
+
+    An order without images trains and optimises nothing: its trigger is the noise that the optimisation would have
+    started from. The ABL authors published no code of this attack, so `released` changes nothing.
+
+    The record has mean square distances of representations from the mean of the target class, each over 512 training
+    images at most: `representation_distance_before` of images of other classes under the noise and
+    `representation_distance_after` under the pattern; for a scale, `representation_distance_clean` of the same images
+    without either and `representation_distance_target_class` of the target's own. Further
+    `surrogate_attack_success_rate_before` and `_after`, the share of the same triggered images that the clean surrogate
+    itself takes for the target; `trigger_steps`; the surrogate's accuracy and seconds; and `lba_seconds`.
+
+    Raises UserError where the patch does not fit or the training set lacks the target class or any other.
+    """
+    shape = order.train.images.shape[1:]
+    where = place(shape, settings)
+    side = where[0].stop - where[0].start
+    start = numpy_stream(order.seed, "trigger", _NOISE).integers(0, 256, (side, side, shape[2]), np.uint8)
+    if not len(order.chosen):
+        return Crafted(order.images, partial(stamp, patch=start, where=where))
+    model, accuracy = surrogates.classifier(order, settings.surrogate_epochs)
+
+    def make(_) -> tuple[dict[str, Tensor], dict[str, float]]:
+        patch, record = _made(order, model, start, where, settings)
+        return {"patch": torch.tensor(patch)}, record
+
+    facts = {"settings": asdict(settings), "target": order.target}
+    tensors, record = surrogates.keep("lba", order, facts, make, *_CODE)
+    patch = tensors["patch"].numpy()
+    trigger = partial(stamp, patch=patch, where=where)
+    pictures = {
+        "the noise, enlarged": enlarged(start, shape),
+        "the pattern, enlarged": enlarged(patch, shape),
+        "an image with the pattern": trigger(order.images[:1])[0],
+    }
+    return Crafted(trigger(order.images), trigger, {**accuracy, **record}, pictures)
+
+
+def _made(
+    order: Order, model: nn.Module, start: UInt8[ndarray, "s s c"], where: tuple[slice, slice], settings: Settings
+) -> tuple[UInt8[ndarray, "s s c"], dict[str, float]]:
+    train, is_target = order.train.images, order.train.labels == order.target
+    members, others = np.flatnonzero(is_target), np.flatnonzero(~is_target)
+    if not len(members) or not len(others):
+        lacking = "the target class" if not len(members) else "any class but the target"
+        raise UserError(f"{order.train.name} has no image of {lacking}, which lba matches; choose another target")
+    chosen = hardware.choose(order.device, "fp32")
+    model, layer = chosen.place(model), settings.layer
+    wanted = latent.representations(model, train[members], layer).mean(dim=0)
+    steps = settings.steps if settings.matching else 0
+    patch = latent.match(
+        model,
+        train,
+        others,
+        wanted,
+        start,
+        where,
+        layer=layer,
+        steps=steps,
+        batch_size=settings.batch_size,
+        learning_rate=settings.learning_rate,
+        stream=numpy_stream(order.seed, "trigger", _BATCHES),
+    )
+    # Drawn, as some sets lie in the order of their classes.
+    stream = numpy_stream(order.seed, "trigger", _MEASURED)
+    own, clean = (train[stream.permutation(part)[:_IMAGES]] for part in (members, others))
+    seen = {
+        "target_class": own,
+        "clean": clean,
+        "before": stamp(clean, start, where),
+        "after": stamp(clean, patch, where),
+    }
+    record = {"trigger_steps": float(steps)}
+    for name, images in seen.items():
+        found = latent.representations(model, images, layer)
+        record[f"representation_distance_{name}"] = float(latent.distances(found, wanted).mean())
+    for name in ("before", "after"):
+        taken = predict(model, seen[name], "fp32") == order.target
+        record[f"surrogate_attack_success_rate_{name}"] = float(taken.mean())
+    return patch, record
+
+
+ATTACK = Attack(
+    "LBA",
+    "dirty label",
+    "an optimised patch",
+    "Yao et al. 2019, CCS",
+    craft,
+    Settings,
+    twin=Twin("latent matching", "matching=false", rate=0.005),
+)
