@@ -45,7 +45,7 @@ def test_an_attack_stands_beside_its_twin_and_shows_its_loss_gap(folders):
     shown = str(nbformat.read(folder / "notebook.ipynb", as_version=4))
     assert "without a mixing partner (partner=false)" in shown
     # The loss gap of an attack whose trigger takes two images; of its runs the undefended one is there already.
-    values = defaults("loss_gap", "smoke") | {"attack": "cba", "train_size": 300}
+    values = defaults("loss_gap", "smoke") | {"attack": "cba", "train_size": 300, "poison_rate": 0.2}
     gap = execute.execute("loss_gap", check("loss_gap", values)).folder
     assert (gap / "figures" / "loss-gap.png").exists()
     assert len(list(folders.glob("run/*/metrics.json"))) == 3
