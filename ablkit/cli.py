@@ -1,4 +1,4 @@
-"""The command line: `ablkit data | parameters | run | sweep | runs | export | report | attacks | bench`."""
+"""The command line: `ablkit data | parameters | run | report | sweep | runs | export | attacks | methods | bench`."""
 
 from __future__ import annotations
 
