@@ -107,6 +107,7 @@ def _training(place: Hardware, recipe: Recipe, loss_of: Callable, change: Callab
     def epoch(images: np.ndarray, labels: np.ndarray) -> float:
         on_device = torch.tensor(images, device=place.device), torch.tensor(labels, device=place.device)
         batches = one_set(torch.arange(len(labels)), recipe.batch_size, torch_stream(0, "order"))
-        return run_epoch(model, optimiser, *on_device, [b.to(place.device) for b in batches], loss_of, place, change)
+        on_place = [batch.to(place.device) for batch in batches]
+        return run_epoch(model, optimiser, *on_device, on_place, loss_of, place, change, capture=True)
 
     return epoch

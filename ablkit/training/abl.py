@@ -170,6 +170,7 @@ def _epoch(
         stage.loss,
         place,
         partial(augment, recipe=recipe, generator=drawn) if stage.augmented else None,
+        capture=True,
     )
     state.epoch += 1
     if not math.isfinite(loss):

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 import torch
 
 from ablkit.shapes import Int64, Tensor, UInt8
+from ablkit.training.capture import captured
 from ablkit.training.hardware import Hardware
 
 
@@ -19,24 +20,31 @@ def run_epoch(
     loss_of: Callable[[object, Tensor], Tensor],
     place: Hardware,
     augment: Callable[[Tensor], Tensor] | None = None,
+    capture: bool = False,
 ) -> float:
     """Take one optimiser step for each batch of indices; return the mean of the batches' losses.
 
     Images and labels lie on the device as a whole, so that nothing is decoded, copied or waited for inside the epoch.
     What `model` returns, for a network its logits, goes to `loss_of` as it is.
+
+    Args:
+        capture: on CUDA, replay the step as a graph; not where `model` or `loss_of` draws or decides in Python.
     """
     total, steps = torch.zeros((), device=place.device), 0
-    for indices in batches:
-        batch = images[indices]
-        if augment is not None:
-            batch = augment(batch)
+
+    def step(batch: Tensor, targets: Tensor) -> None:
         with place.autocast():
             logits = model(place.inputs(batch))
-        loss = loss_of(logits, labels[indices])
+        loss = loss_of(logits, targets)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()
-        total += loss.detach()
+        total.add_(loss.detach())
+
+    take = captured(step, place) if capture else step
+    for indices in batches:
+        batch = images[indices]
+        take(batch if augment is None else augment(batch), labels[indices])
         steps += 1
     return total.item() / steps
 

@@ -1,0 +1,61 @@
+"""On a GPU: what a CPU computes, graphs that change nothing, resuming, seeds side by side, bf16. `pytest -m cuda`."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import pytest
+from conftest import TOY_RECIPE, toy, train_toy, weights
+
+from ablkit import attacks
+from ablkit.training import capture, isolate, per_example_losses, side_by_side
+
+pytestmark = pytest.mark.cuda
+SHORT = replace(TOY_RECIPE, finetune_epochs=2, finetune_drop_epoch=1, unlearn_epochs=2)
+on_gpu = partial(train_toy, SHORT, device="cuda")
+
+
+def test_the_first_epoch_loses_what_it_loses_on_a_cpu():
+    losses = [train_toy(SHORT, device=device).history[0]["loss"] for device in ("cpu", "cuda")]
+    assert losses[1] == pytest.approx(losses[0], rel=0.01)
+    assert on_gpu(seed=1).history[0]["loss"] != pytest.approx(losses[0], rel=1e-4)
+
+
+def test_graphs_change_no_bit(monkeypatch):
+    many = attacks.poison(toy(2000, 1))  # some thirty steps an epoch
+    captured = weights(on_gpu(poisoned=many))
+    monkeypatch.setattr(capture, "FIRST_STEPS", sys.maxsize)
+    assert np.array_equal(weights(on_gpu(poisoned=many)), captured)
+
+
+def test_a_killed_training_goes_on_to_the_same_bits(tmp_path):
+    def stop(model, stage: str, epoch: int, last: bool) -> dict:
+        if stage == "finetune":
+            raise KeyboardInterrupt
+        return {}
+
+    with pytest.raises(KeyboardInterrupt):
+        on_gpu(folder=tmp_path, checkpoint_seconds=0, evaluate=stop)
+    resumed = on_gpu(folder=tmp_path)
+    assert np.array_equal(weights(resumed), weights(on_gpu()))
+    assert resumed.history[0]["stage"] == "isolate"
+
+
+def test_seeds_side_by_side_end_as_each_does_alone():
+    together = side_by_side([partial(on_gpu, seed=seed) for seed in (0, 1)], "cuda")
+    alone = weights(on_gpu(seed=1))
+    assert np.allclose(weights(together[1]), alone, atol=1e-4)
+    assert not np.allclose(weights(together[0]), alone, atol=1e-4)
+
+
+def test_bf16_isolates_what_fp32_isolates():
+    poisoned = attacks.poison(toy(2000, 1))
+    model = train_toy(replace(SHORT, unlearn_epochs=0), poisoned, device="cuda").model
+    isolated = [
+        set(isolate(per_example_losses(model, poisoned.images, poisoned.labels, precision), 0.05))
+        for precision in ("fp32", "bf16")
+    ]
+    assert len(isolated[0] & isolated[1]) >= 0.99 * len(isolated[0])
