@@ -19,10 +19,9 @@ _STEPS = {
     "finetune_clean": "then fine-tuned on the clean images",
     "teacher": "its teacher: the undefended model, fine-tuned on the clean images",
     "distill": "the undefended model, fine-tuned towards the teacher's attention",
-    "second_end": "second end of its curve: the undefended model, fine-tuned on the clean images",
-    "second_end_finetune": "second end of its curve: a model of another seed, trained on the same poisoned set",
-    "t=0.30": "its curve at t = 0.3",
-    "t=0.50": "its curve at t = 0.5",
+    "t=0.30": "the model at t = 0.3 of the curve",
+    "t=0.50": "the model at t = 0.5",
+    "t=1.00": "the second end of the curve (t = 1)",
 }
 """Stages of the repairs that show where a backdoor is lost, or is not."""
 
@@ -128,7 +127,7 @@ def methods(frame: pd.DataFrame, reasons: dict[str, str]) -> Styler:
         # Without the way out after it, which names a folder of this machine.
         why = reason.partition(", so this was not run")[0]
         rows.append(empty | {"method": f"{METHODS[method]}: not run, as {why}"})
-    return pd.DataFrame(rows).style.hide(axis="index")
+    return pd.DataFrame(rows).style.hide(axis="index").format(escape="html")  # an error's text may hold a <
 
 
 def steps(frame: pd.DataFrame) -> Styler:
@@ -150,7 +149,8 @@ def steps(frame: pd.DataFrame) -> Styler:
             for name in ("attack_success_rate", "clean_accuracy"):
                 row[name.replace("_", " ")] = _spread(at[name], name)
             rows.append(row | {"n": len(at)})
-    return pd.DataFrame(rows).style.hide(axis="index")
+    left = {"selector": ".col2", "props": "text-align: left"}
+    return pd.DataFrame(rows).style.hide(axis="index").set_table_styles([left])
 
 
 def _spread(values: pd.Series, column: str) -> str:

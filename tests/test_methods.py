@@ -174,8 +174,8 @@ def test_each_run_is_held_against_the_undefended_one_of_its_seed():
 
 
 def test_the_table_says_what_was_not_run_and_why_and_marks_recalled_numbers():
-    html = tables.methods(results(), {"pretrained": "there is no network, so this was not run; put it there"}).to_html()
-    assert "fine-tuning an ImageNet model: not run, as there is no network<" in html
+    html = tables.methods(results(), {"pretrained": "<no network>, so this was not run; put it there"}).to_html()
+    assert "fine-tuning an ImageNet model: not run, as &lt;no network&gt;<" in html
     assert "5.0% (0.0% to 10.0%)" in html
     assert "*</td>" in html  # the paper's number for NAD
     assert "0.95 (0.93 to 0.97)" in html or "0.95 (0.92 to 0.98)" in html
