@@ -7,12 +7,23 @@ import pandas as pd
 from pandas.api.typing import DataFrameGroupBy
 from pandas.io.formats.style import Styler
 
-from ablkit import paper
+from ablkit import paper, runs
 from ablkit.attacks import ATTACKS, Poisoned
 from ablkit.defenses import DEFENSES, METHODS
 from ablkit.measure import COMPARED, OF_SOME_ATTACKS, UNDEFENDED
 from ablkit.metrics import TABLE
 from ablkit.shapes import ndarray
+
+_STEPS = {
+    "prune": "idle channels pruned",
+    "finetune_clean": "then fine-tuned on the clean images",
+    "teacher": "its teacher: the undefended model, fine-tuned on the clean images",
+    "distill": "the undefended model, fine-tuned towards the teacher's attention",
+    "t=0.30": "the model at t = 0.3 of the curve",
+    "t=0.50": "the model at t = 0.5",
+    "t=1.00": "the second end of the curve (t = 1)",
+}
+"""Stages of the repairs that show where a backdoor is lost, or is not."""
 
 _SHARES = (*TABLE, "isolation_recall", "isolation_auroc", "isolation_average_precision")
 
@@ -116,7 +127,30 @@ def methods(frame: pd.DataFrame, reasons: dict[str, str]) -> Styler:
         # Without the way out after it, which names a folder of this machine.
         why = reason.partition(", so this was not run")[0]
         rows.append(empty | {"method": f"{METHODS[method]}: not run, as {why}"})
-    return pd.DataFrame(rows).style.hide(axis="index")
+    return pd.DataFrame(rows).style.hide(axis="index").format(escape="html")  # an error's text may hold a <
+
+
+def steps(frame: pd.DataFrame) -> Styler:
+    """What each step of a repair leaves of the backdoor: mean over seeds (lowest to highest) at its end.
+
+    Measured on `monitor_images` test images. Methods without such steps are passed over.
+
+    Args:
+        frame: runs, see `methods.compare`.
+    """
+    rows = []
+    for (attack, method), own in frame.groupby(["attack", "method"], sort=False):
+        ends = pd.concat([runs.history(folder).groupby("stage").tail(1) for folder in own["folder"]])
+        for stage, step in _STEPS.items():
+            at = ends[ends["stage"] == stage]
+            if at.empty:
+                continue
+            row = {"attack": ATTACKS[attack].title, "method": METHODS[method], "after": step}
+            for name in ("attack_success_rate", "clean_accuracy"):
+                row[name.replace("_", " ")] = _spread(at[name], name)
+            rows.append(row | {"n": len(at)})
+    left = {"selector": ".col2", "props": "text-align: left"}
+    return pd.DataFrame(rows).style.hide(axis="index").set_table_styles([left])
 
 
 def _spread(values: pd.Series, column: str) -> str:

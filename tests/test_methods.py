@@ -17,6 +17,7 @@ from ablkit.cli import main
 from ablkit.defenses import DEFENSES, METHODS
 from ablkit.errors import NotRunError, UserError
 from ablkit.parameters import check, defaults
+from ablkit.training import checkpoint
 
 SMALL = {"dataset": "digits", "precision": "fp32", "train_size": 200, "isolation_epochs": 1, "finetune_epochs": 1}
 SHORT = {
@@ -173,11 +174,30 @@ def test_each_run_is_held_against_the_undefended_one_of_its_seed():
 
 
 def test_the_table_says_what_was_not_run_and_why_and_marks_recalled_numbers():
-    html = tables.methods(results(), {"pretrained": "there is no network, so this was not run; put it there"}).to_html()
-    assert "fine-tuning an ImageNet model: not run, as there is no network<" in html
+    html = tables.methods(results(), {"pretrained": "<no network>, so this was not run; put it there"}).to_html()
+    assert "fine-tuning an ImageNet model: not run, as &lt;no network&gt;<" in html
     assert "5.0% (0.0% to 10.0%)" in html
     assert "*</td>" in html  # the paper's number for NAD
     assert "0.95 (0.93 to 0.97)" in html or "0.95 (0.92 to 0.98)" in html
+
+
+def test_the_table_of_steps_shows_the_end_of_each_step_of_a_repair(tmp_path):
+    for seed, left in enumerate((0.4, 0.6)):
+        steps = [("isolate", 1, 1.0), ("teacher", 1, 0.9), ("teacher", 2, left), ("distill", 1, 0.2)]
+        records = [
+            {"stage": stage, "epoch": epoch, "attack_success_rate": success, "clean_accuracy": 0.7}
+            for stage, epoch, success in steps
+        ]
+        (tmp_path / str(seed)).mkdir()
+        checkpoint.write_history(tmp_path / str(seed), records)
+    frame = results().query("method == 'nad'")
+    table = tables.steps(frame.assign(folder=[tmp_path / "0", tmp_path / "1"])).data
+    assert table["after"].str.split(":").str[0].tolist() == [
+        "its teacher",
+        "the undefended model, fine-tuned towards the teacher's attention",
+    ]
+    assert table["attack success rate"].tolist() == ["50.0% (40.0% to 60.0%)", "20.0% (20.0% to 20.0%)"]
+    assert table["n"].tolist() == [2, 2]
 
 
 def test_the_figures_have_a_panel_for_each_attack():
