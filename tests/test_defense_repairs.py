@@ -90,7 +90,8 @@ def test_the_ends_of_the_curve_are_its_end_models(precision):
 
 
 def test_a_retrained_second_end_is_a_training_on_the_poisoned_set_from_another_seed():
-    given = untrained(recipe=replace(TOY_RECIPE, finetune_epochs=1))
+    told = []
+    given = untrained(recipe=replace(TOY_RECIPE, finetune_epochs=1), report=told.append)
     result = repaired("mcr", given, t=1.0, points=0, second_end="retrained")
     seed = int(numpy_stream(0, "defense", SECOND_END, 0, 0).integers(1 << 31))
     options = {"method": "none", "device": "cpu", "precision": "fp32", "report": None}
@@ -98,7 +99,7 @@ def test_a_retrained_second_end_is_a_training_on_the_poisoned_set_from_another_s
     assert np.array_equal(parameters(result.model), parameters(trained[0].model))
     assert not np.array_equal(parameters(result.model), parameters(trained[1].model))
     stages = {record["stage"] for record in result.history}
-    assert stages == {"second_end_isolate", "second_end_finetune", "curve", "t=1.00"}
+    assert stages == {"second_end_isolate", "second_end_finetune", "curve", "t=1.00"} == {r["stage"] for r in told}
 
 
 def test_the_curve_is_quadratic_and_a_bend_in_the_middle_makes_it_straight():

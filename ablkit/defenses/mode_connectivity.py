@@ -137,6 +137,9 @@ def _second_end(given: Given, settings: Settings, evaluate: Evaluation | None) -
     def named(stage: str) -> str:
         return f"second_end_{stage}"
 
+    def renamed(record: dict) -> dict:
+        return record | {"stage": named(record["stage"])}
+
     trained = training.train(
         given.images,
         given.labels,
@@ -148,9 +151,9 @@ def _second_end(given: Given, settings: Settings, evaluate: Evaluation | None) -
         precision=given.precision,
         evaluate=None if evaluate is None else lambda model, stage, epoch, last: evaluate(model, named(stage), epoch),
         folder=given.folder,
-        report=given.report,
+        report=None if given.report is None else lambda record: given.report(renamed(record)),
     )
-    return trained.model, [{**record, "stage": named(record["stage"])} for record in trained.history]
+    return trained.model, [renamed(record) for record in trained.history]
 
 
 def _train_bend(bend: nn.Module, ends: tuple[Weights, Weights], given: Given, settings: Settings) -> list[dict]:
