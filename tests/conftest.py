@@ -56,7 +56,7 @@ def measured(recipe: training.Recipe, **options) -> dict:
 
 def weights(trained: training.Trained) -> np.ndarray:
     """All weights in one array."""
-    return np.concatenate([p.detach().numpy().ravel() for p in trained.model.state_dict().values()])
+    return np.concatenate([p.detach().cpu().numpy().ravel() for p in trained.model.state_dict().values()])
 
 
 @pytest.fixture

@@ -92,7 +92,7 @@ def test_the_page_of_the_benchmark_shows_all_that_was_measured(folders, tmp_path
     text = index.read_text()
     assert "share of product ceiling" in text and "aten::" in text
     numbers = json.loads((index.parent / "bench.json").read_text())
-    assert numbers["growth"].keys() == {"images", "batch", "width", "seeds", "runs"}
+    assert numbers["growth"].keys() == {"images", "batch", "width", "runs"}
     assert numbers["growth"]["batch"].keys() == {"32", "64"}
     assert numbers["limits"]["share_of_copy_ceiling"] > 0
     assert {path.name for path in index.parent.iterdir()} == {

@@ -26,8 +26,12 @@ class Graph:
     def __init__(self):
         self.work = []
 
-    def capture_begin(self, capture_error_mode):
+    def capture_begin(self, pool):
         Graph.recording = self
+        self.shared = pool or self
+
+    def pool(self):
+        return self.shared
 
     def capture_end(self):
         Graph.recording = None
@@ -53,10 +57,12 @@ def cuda(monkeypatch):
     monkeypatch.setattr(torch.cuda, "current_stream", Stream)
     monkeypatch.setattr(torch.cuda, "stream", lambda stream: nullcontext())
     monkeypatch.setattr(Graph, "replays", 0)
-    return Hardware(torch.device("cuda"), "fp32")
+    capture._capturing.cache_clear()
+    yield Hardware(torch.device("cuda"), "fp32")
+    capture._capturing.cache_clear()
 
 
-def totals(place: Hardware, refuse: bool = False) -> tuple[float, int]:
+def totals(place: Hardware, refuse: bool = False, batches: list[torch.Tensor] = BATCHES) -> tuple[float, int]:
     """The sum that a step leaves after all batches, and how often its Python ran."""
     total, calls = torch.zeros(()), 0
 
@@ -71,7 +77,7 @@ def totals(place: Hardware, refuse: bool = False) -> tuple[float, int]:
             Graph.recording.work.append((lambda kept: total.add_(kept.sum()), [batch]))
 
     take = capture.captured(step, place)
-    for batch in BATCHES:
+    for batch in batches:
         take(batch)
     return total.item(), calls
 
@@ -82,16 +88,32 @@ def test_on_a_cpu_the_step_stays_as_it_is():
 
 
 def test_replays_do_what_the_step_does(cuda):
-    total, calls = totals(cuda)
-    assert total == 4 * 28 + 3
-    assert Graph.replays == 4  # the fourth to the seventh batch
-    assert calls == capture.FIRST_STEPS + 1 + 1  # the first ones, the capture, the odd last batch
+    for _ in range(2):  # two epochs
+        total, calls = totals(cuda)
+        assert total == 4 * 28 + 3
+        assert calls == capture.FIRST_STEPS + 1 + 1  # the first ones, the capture, the odd last batch
+    assert Graph.replays == 2 * 4  # the fourth to the seventh batch
+
+
+def test_a_graph_takes_over_the_memory_of_the_one_before(cuda):
+    totals(cuda)
+    first = capture._capturing(cuda.device).last
+    totals(cuda)
+    second = capture._capturing(cuda.device).last
+    assert second is not first and second.pool() is first.pool()
+
+
+def test_a_batch_of_another_size_is_never_captured(cuda):
+    total, calls = totals(cuda, batches=[*BATCHES[:3], BATCHES[-1]])
+    assert (total, calls, Graph.replays) == (4 * 6 + 3, 4, 0)
 
 
 def test_where_a_capture_is_refused_every_step_runs_as_it_is_and_a_warning_says_so(cuda):
     with pytest.warns(
         UserWarning, match=r"without CUDA graphs, which is slower: operation not permitted .* capturing$"
     ):
-        total, _ = totals(cuda, refuse=True)
-    assert total == 4 * 28 + 3
+        total, calls = totals(cuda, refuse=True)
+    assert (total, calls) == (4 * 28 + 3, len(BATCHES) + 1)
+    # It is not tried again, in this epoch or the next.
+    assert totals(cuda) == (4 * 28 + 3, len(BATCHES))
     assert Graph.replays == 0

@@ -1,17 +1,17 @@
-"""On a GPU: what a CPU computes, graphs that change nothing, resuming, seeds side by side, bf16. `pytest -m cuda`."""
+"""On a GPU: what a CPU computes, graphs that change nothing and keep no memory, resuming, bf16. `pytest -m cuda`."""
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
 from functools import partial
 
 import numpy as np
 import pytest
+import torch
 from conftest import TOY_RECIPE, toy, train_toy, weights
 
 from ablkit import attacks
-from ablkit.training import capture, isolate, per_example_losses, side_by_side
+from ablkit.training import capture, isolate, per_example_losses
 
 pytestmark = pytest.mark.cuda
 SHORT = replace(TOY_RECIPE, finetune_epochs=2, finetune_drop_epoch=1, unlearn_epochs=2)
@@ -25,10 +25,25 @@ def test_the_first_epoch_loses_what_it_loses_on_a_cpu():
 
 
 def test_graphs_change_no_bit(monkeypatch):
-    many = attacks.poison(toy(2000, 1))  # some thirty steps an epoch
+    many, replays, replay = attacks.poison(toy(2000, 1)), [], torch.cuda.CUDAGraph.replay
+    monkeypatch.setattr(torch.cuda.CUDAGraph, "replay", lambda graph: (replays.append(graph), replay(graph)))
     captured = weights(on_gpu(poisoned=many))
-    monkeypatch.setattr(capture, "FIRST_STEPS", sys.maxsize)
+    assert len(replays) > 100
+    replays.clear()
+    monkeypatch.setattr(capture, "FIRST_STEPS", 10**9)
     assert np.array_equal(weights(on_gpu(poisoned=many)), captured)
+    assert not replays
+
+
+def test_the_graphs_of_many_epochs_take_the_memory_of_one():
+    reserved = []
+
+    def look(*_) -> dict:
+        reserved.append(torch.cuda.memory_reserved())
+        return {}
+
+    on_gpu(replace(SHORT, finetune_epochs=20), attacks.poison(toy(2000, 1)), evaluate=look)
+    assert reserved[-1] <= 1.1 * reserved[3]
 
 
 def test_a_killed_training_goes_on_to_the_same_bits(tmp_path):
@@ -44,18 +59,13 @@ def test_a_killed_training_goes_on_to_the_same_bits(tmp_path):
     assert resumed.history[0]["stage"] == "isolate"
 
 
-def test_seeds_side_by_side_end_as_each_does_alone():
-    together = side_by_side([partial(on_gpu, seed=seed) for seed in (0, 1)], "cuda")
-    alone = weights(on_gpu(seed=1))
-    assert np.allclose(weights(together[1]), alone, atol=1e-4)
-    assert not np.allclose(weights(together[0]), alone, atol=1e-4)
-
-
 def test_bf16_isolates_what_fp32_isolates():
     poisoned = attacks.poison(toy(2000, 1))
     model = train_toy(replace(SHORT, unlearn_epochs=0), poisoned, device="cuda").model
     isolated = [
-        set(isolate(per_example_losses(model, poisoned.images, poisoned.labels, precision), 0.05))
+        set(
+            isolate(per_example_losses(model, poisoned.images, poisoned.labels, precision), 0.1)
+        )  # all that is poisoned
         for precision in ("fp32", "bf16")
     ]
-    assert len(isolated[0] & isolated[1]) >= 0.99 * len(isolated[0])
+    assert len(isolated[0] & isolated[1]) >= 0.98 * len(isolated[0])

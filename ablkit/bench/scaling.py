@@ -7,17 +7,14 @@ import os
 import statistics
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
-from functools import partial
 from multiprocessing.synchronize import Barrier
 
 import torch
 
 from ablkit.bench.measuring import cifar_images, median_rate, rate
 from ablkit.bench.training import phase1
-from ablkit.shapes import ndarray
 from ablkit.training import hardware
 from ablkit.training.recipe import Recipe
-from ablkit.training.side_by_side import side_by_side
 
 _ROUNDS = 3
 _IMAGES = 2048
@@ -27,38 +24,25 @@ IMAGES = (512, 1024, 2048, 4096, 8192)
 BATCHES = (16, 32, 64, 128, 256)
 WIDTHS = (1, 2, 4)
 RUNS = {"cpu": (1, 2), "cuda": (1, 2, 4, 8)}
-"""Trainings side by side; on a CPU they share its cores."""
+"""Runs side by side in processes of their own; on a CPU they share its cores."""
 
 
 def growth(device: str, precision: str, recipe: Recipe) -> dict[str, dict[int, float]]:
     """Images per second of phase 1 as one thing grows and all else stays as in the recipe.
 
-    `images`, `batch`, `width`: of one run. `seeds`: all trainings of one process together. `runs`: the same, each in a
-    process of its own, started at once.
+    `images`, `batch`, `width`: of one run. `runs`: all runs together, each in a process of its own, started at once.
     """
     place = hardware.choose(device, precision)
 
     def of(changed: Recipe, count: int = _IMAGES) -> float:
         return median_rate(phase1(place, changed), *cifar_images(count), rounds=_ROUNDS)
 
-    numbers = RUNS[place.device.type]
     return {
         "images": {count: of(recipe, count) for count in IMAGES},
         "batch": {size: of(replace(recipe, batch_size=size)) for size in BATCHES},
         "width": {width: of(replace(recipe, model=f"wrn-16-{width}")) for width in WIDTHS},
-        "seeds": {number: in_one_process(number, place, recipe) for number in numbers},
-        "runs": {number: together(number, device, precision, recipe) for number in numbers},
+        "runs": {number: together(number, device, precision, recipe) for number in RUNS[place.device.type]},
     }
-
-
-def in_one_process(number: int, place: hardware.Hardware, recipe: Recipe) -> float:
-    """Images per second of some trainings in one process, added up."""
-    epochs = [phase1(place, recipe) for _ in range(number)]
-
-    def all_of_them(*examples: ndarray) -> None:
-        side_by_side([partial(epoch, *examples) for epoch in epochs], place.device.type)
-
-    return number * median_rate(all_of_them, *cifar_images(_IMAGES), rounds=_ROUNDS)
 
 
 def together(number: int, device: str, precision: str, recipe: Recipe) -> float:

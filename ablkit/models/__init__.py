@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import threading
 
 import torch
 from torch import nn
@@ -15,8 +14,6 @@ from ablkit.randomness import torch_stream
 from ablkit.shapes import Float, Tensor
 
 _WRN = re.compile(r"wrn-(\d+)-(\d+)")
-_DRAWING = threading.Lock()
-"""Held while weights are drawn: threads share torch's global generator."""
 
 
 def check(name: str) -> None:
@@ -40,7 +37,7 @@ def build(name: str, classes: int, *, channels: int = 3, normalise: bool = False
     """
     check(name)
     depth, width = map(int, _WRN.fullmatch(name).groups())
-    with _DRAWING, torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(torch_stream(seed, "weights").initial_seed())
         model = WideResNet(depth, width, classes, channels)
     return Normalised(model) if normalise else model
