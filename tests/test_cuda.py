@@ -42,7 +42,7 @@ def test_the_graphs_of_many_epochs_take_the_memory_of_one():
         reserved.append(torch.cuda.memory_reserved())
         return {}
 
-    on_gpu(replace(SHORT, finetune_epochs=20), attacks.poison(toy(2000, 1)), evaluate=look)
+    train_toy(replace(SHORT, finetune_epochs=20), attacks.poison(toy(2000, 1)), device="cuda", evaluate=look)
     assert reserved[-1] <= 1.1 * reserved[3]
 
 
@@ -62,10 +62,8 @@ def test_a_killed_training_goes_on_to_the_same_bits(tmp_path):
 def test_bf16_isolates_what_fp32_isolates():
     poisoned = attacks.poison(toy(2000, 1))
     model = train_toy(replace(SHORT, unlearn_epochs=0), poisoned, device="cuda").model
-    isolated = [
-        set(
-            isolate(per_example_losses(model, poisoned.images, poisoned.labels, precision), 0.1)
-        )  # all that is poisoned
+    isolated = [  # as many as are poisoned: their losses and those of the others have a gap between them
+        set(isolate(per_example_losses(model, poisoned.images, poisoned.labels, precision), 0.1))
         for precision in ("fp32", "bf16")
     ]
     assert len(isolated[0] & isolated[1]) >= 0.98 * len(isolated[0])
