@@ -53,7 +53,7 @@ def test_a_killed_training_goes_on_to_the_same_bits(tmp_path):
         return {}
 
     with pytest.raises(KeyboardInterrupt):
-        on_gpu(folder=tmp_path, checkpoint_seconds=0, evaluate=stop)
+        on_gpu(folder=tmp_path, checkpoint_seconds=0.0, evaluate=stop)
     resumed = on_gpu(folder=tmp_path)
     assert np.array_equal(weights(resumed), weights(on_gpu()))
     assert resumed.history[0]["stage"] == "isolate"
