@@ -41,19 +41,17 @@ def undefended(attack: str, metric: str = "attack_success_rate") -> list[float]:
     return [json.loads((folder / "metrics.json").read_text())[metric] for folder in folders]
 
 
-@pytest.mark.parametrize(("attack", "least"), [("badnets", 0.9), ("trojan", 0.9), ("blend", 0.9), ("sig", 0.8)])
+@pytest.mark.parametrize(
+    ("attack", "least"),
+    [("badnets", 0.9), ("trojan", 0.9), ("blend", 0.9), ("dynamic", 0.9), ("sig", 0.8), ("cl", 0.8)],
+)
 def test_the_attack_works_on_undefended_models(attack, least):
     assert sum(undefended(attack)) / len(SEEDS) >= least
     assert min(undefended(attack, "clean_accuracy")) >= 0.74  # and does not show on clean images
 
 
-@pytest.mark.parametrize(("attack", "below", "least"), [("dynamic", 0.9, 0.7), ("cl", 0.8, 0.65)])
-def test_two_attacks_do_not_reach_their_target_at_this_scale_as_the_readme_says(attack, below, least):
-    assert least <= sum(undefended(attack)) / len(SEEDS) < below
-
-
 def test_the_dynamic_trigger_of_another_image_fails_more_often_than_its_own():
-    """Its own trigger fails on 26 % of the images, another's on 38 to 52 %, which are then classified correctly."""
+    """Its own trigger fails on 8 to 11 % of the images, another's on more: 12 to 25 % are then classified correctly."""
     for success, accuracy in zip(undefended("dynamic"), undefended("dynamic", "cross_trigger_accuracy"), strict=True):
         assert accuracy > 1 - success
 
