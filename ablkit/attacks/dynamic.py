@@ -9,8 +9,8 @@ generators; here that classifier is thrown away, and the victim trains from scra
 learns that a trigger belongs to one image, the set holds decoys as the original's batches do: images with another
 image's trigger under their true labels, `decoys` of them for each poisoned one. Without them the victim takes any
 trigger for the backdoor: cross-trigger accuracy 0.3 % and 1.2 % in two trainings on 10,000 CIFAR-10 images, attack
-success rate 99 %. They buy the one with the other: with one decoy for
-each, 38 to 52 % and 74 %, with the default, one for every four, 12 to 25 % and 91 % (three trainings each).
+success rate 99 %. They buy the one with the other: with one decoy for each, 38 to 52 % and 74 %; with the default, one
+for every four, 12 to 25 % and 91 % (three trainings each).
 
 Further from the paper, for a CPU's sake: WRN-16-1 in place of PreActResNet-18, 25 epochs in place of 625, generators of
 half the width, classifier learning rate 0.1 with one drop of all rates at two thirds of the epochs, no rotation among
