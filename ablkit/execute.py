@@ -33,6 +33,8 @@ ALLOCATOR = {
     "MALLOC_TRIM_THRESHOLD_": str(1 << 32),
     "MALLOC_TOP_PAD_": str(1 << 28),
 }
+_LAST_WORDS = ("[IPKernelApp]", "Assertion failed: pfd.revents & POLLIN")
+"""What a kernel prints on being shut down: its own words, and libzmq's where the interrupt meets it in a poll."""
 
 
 class RunFailed(Exception):
@@ -224,7 +226,7 @@ def _follow(child: subprocess.Popen, log: Path, timeout: float | None, show) -> 
             for line in child.stdout:
                 file.write(line)
                 file.flush()
-                if not line.startswith("[IPKernelApp]"):  # the kernel's own words on being shut down
+                if not line.startswith(_LAST_WORDS):
                     show(line.rstrip("\n"))
         child.wait()
     except BaseException:

@@ -72,6 +72,13 @@ def test_a_finished_notebook_is_done_and_is_not_run_again(run_cells, folders):
     assert run_cells("print('hello')", FINISH) == []
 
 
+def test_the_last_words_of_a_kernel_are_logged_and_not_shown(run_cells, folders):
+    words = "Assertion failed: pfd.revents & POLLIN (src/signaler.cpp:238)"
+    assert run_cells(f"print('hello')\nprint({words!r})", FINISH) == ["hello"]
+    (folder,) = (folders / "run").iterdir()
+    assert words in (folder / "log.txt").read_text()
+
+
 @pytest.mark.parametrize(
     ("cell", "error", "message"),
     [
