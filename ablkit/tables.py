@@ -69,7 +69,11 @@ def _whole(poisoned: Poisoned, kind: str) -> int:
 
 def _fact(name: str, value: float) -> str:
     words = name.replace("_", " ")
-    return f"{words} {value:.1%}" if {"accuracy", "rate"} & set(name.split("_")) else f"{words} {value:.4g}"
+    return f"{words} {value:.1%}" if _is_share(name) else f"{words} {value:.4g}"
+
+
+def _is_share(name: str) -> bool:
+    return bool({"accuracy", "rate"} & set(name.split("_")))
 
 
 def attack_results(frame: pd.DataFrame) -> Styler:
@@ -93,6 +97,30 @@ def twins(frame: pd.DataFrame) -> Styler:
         rows.append({"attack": attack.title, "": variant})
     table = pd.DataFrame(rows).assign(rate=[f"{rate:.3g}" for rate in grouped["poison_rate"].first()])
     return table.assign(**_undefended(grouped, frame)).style.hide(axis="index")
+
+
+def twins_making(frame: pd.DataFrame) -> Styler:
+    """What attacks and their twins recorded while they were made and differ in: mean over seeds (lowest to highest).
+
+    Args:
+        frame: undefended runs, see `ManyTwins.runs`.
+    """
+    rows = []
+    for name, own in frame.groupby("attack", sort=False):
+        attack, is_twin = ATTACKS[name], own["attack_settings"] != ""
+        for column in own.columns[own.columns.str.startswith("poisoning_") & ~own.columns.str.endswith("seconds")]:
+            whole, part = (pd.to_numeric(own.loc[of, column]) for of in (~is_twin, is_twin))
+            if whole.isna().any() or part.isna().any() or sorted(whole) == sorted(part):
+                continue
+            row = {"attack": attack.title, "measured": column.removeprefix("poisoning_").replace("_", " ")}
+            rows.append(row | {"as it is": _of_seeds(whole, column), "without its part": _of_seeds(part, column)})
+    return pd.DataFrame(rows).style.hide(axis="index")
+
+
+def _of_seeds(values: pd.Series, column: str) -> str:
+    form = "{:.1%}" if _is_share(column) else "{:.4g}"
+    mean, low, high = (form.format(value) for value in (values.mean(), values.min(), values.max()))
+    return f"{mean} ({low} to {high})"
 
 
 def _undefended(grouped: DataFrameGroupBy, frame: pd.DataFrame) -> dict[str, list | ndarray]:

@@ -8,7 +8,7 @@ import nbformat
 import pandas as pd
 import pytest
 
-from ablkit import execute, settings
+from ablkit import execute, settings, tables
 from ablkit.attacks import ATTACKS
 from ablkit.errors import UserError
 from ablkit.parameters import check, defaults
@@ -49,6 +49,26 @@ def test_an_attack_stands_beside_its_twin_and_shows_its_loss_gap(folders):
     gap = execute.execute("loss_gap", check("loss_gap", values)).folder
     assert (gap / "figures" / "loss-gap.png").exists()
     assert len(list(folders.glob("run/*/metrics.json"))) == 3
+
+
+def test_the_making_of_an_attack_and_of_its_twin_are_told_where_they_differ():
+    frame = pd.DataFrame(
+        {
+            "attack": ["dfst"] * 4 + ["cba"] * 4,
+            "attack_settings": ["", "", "rounds=0", "rounds=0"] + ["", "", "partner=false", "partner=false"],
+            "poisoning_compromised_neurons_left": [1.0, 2.0, 4.0, 4.0] + [None] * 4,
+            "poisoning_surrogate_colour_success_rate": [0.125, 0.25, 0.5, 0.5] + [None] * 4,
+            "poisoning_style_change_levels": [41.0, 42.0] * 2 + [None] * 4,
+            "poisoning_cyclegan_seconds": [1.0, 2.0, 3.0, 4.0] + [None] * 4,
+            "poisoning_poisoned_share": [None] * 4 + [0.2] * 4,
+            "attack_success_rate": [0.9] * 8,
+        }
+    )
+    # Not told: what is the same, what one of them has not, times, and what was measured on the victim.
+    assert tables.twins_making(frame).data.to_numpy().tolist() == [
+        ["DFST", "compromised neurons left", "1.5 (1 to 2)", "4 (4 to 4)"],
+        ["DFST", "surrogate colour success rate", "18.8% (12.5% to 25.0%)", "50.0% (50.0% to 50.0%)"],
+    ]
 
 
 def test_a_comparison_of_attacks_without_twins_is_refused():
