@@ -113,14 +113,8 @@ def twins_making(frame: pd.DataFrame) -> Styler:
             if whole.isna().any() or part.isna().any() or sorted(whole) == sorted(part):
                 continue
             row = {"attack": attack.title, "measured": column.removeprefix("poisoning_").replace("_", " ")}
-            rows.append(row | {"as it is": _of_seeds(whole, column), "without its part": _of_seeds(part, column)})
+            rows.append(row | {"as it is": _spread(whole, column), "without its part": _spread(part, column)})
     return pd.DataFrame(rows).style.hide(axis="index")
-
-
-def _of_seeds(values: pd.Series, column: str) -> str:
-    form = "{:.1%}" if _is_share(column) else "{:.4g}"
-    mean, low, high = (form.format(value) for value in (values.mean(), values.min(), values.max()))
-    return f"{mean} ({low} to {high})"
 
 
 def _undefended(grouped: DataFrameGroupBy, frame: pd.DataFrame) -> dict[str, list | ndarray]:
@@ -184,7 +178,7 @@ def steps(frame: pd.DataFrame) -> Styler:
 def _spread(values: pd.Series, column: str) -> str:
     if values.isna().all():
         return ""
-    form = "{:.2f}" if column == "defense_effectiveness" else "{:.1%}"
+    form = "{:.1%}" if _is_share(column) else "{:.2f}" if column == "defense_effectiveness" else "{:.4g}"
     mean, low, high = (form.format(value) for value in (values.mean(), values.min(), values.max()))
     return mean if len(values) == 1 else f"{mean} ({low} to {high})"
 

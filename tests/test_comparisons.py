@@ -55,7 +55,7 @@ def test_the_making_of_an_attack_and_of_its_twin_are_told_where_they_differ():
     frame = pd.DataFrame(
         {
             "attack": ["dfst"] * 4 + ["cba"] * 4,
-            "attack_settings": ["", "", "rounds=0", "rounds=0"] + ["", "", "partner=false", "partner=false"],
+            "attack_settings": ["", "", "rounds=0", "rounds=0", "", "", "partner=false", "partner=false"],
             "poisoning_compromised_neurons_left": [1.0, 2.0, 4.0, 4.0] + [None] * 4,
             "poisoning_surrogate_colour_success_rate": [0.125, 0.25, 0.5, 0.5] + [None] * 4,
             "poisoning_style_change_levels": [41.0, 42.0] * 2 + [None] * 4,
