@@ -43,17 +43,56 @@ def undefended(attack: str, metric: str = "attack_success_rate") -> list[float]:
 
 @pytest.mark.parametrize(
     ("attack", "least"),
-    [("badnets", 0.9), ("trojan", 0.9), ("blend", 0.9), ("dynamic", 0.9), ("sig", 0.8), ("cl", 0.8)],
+    [
+        ("badnets", 0.9),
+        ("trojan", 0.9),
+        ("blend", 0.9),
+        ("dynamic", 0.9),
+        ("sig", 0.8),
+        ("cl", 0.8),
+        ("fc", 0.6),
+        ("dfst", 0.85),
+        ("lba", 0.85),
+        ("cba", 0.75),
+    ],
 )
 def test_the_attack_works_on_undefended_models(attack, least):
     assert sum(undefended(attack)) / len(SEEDS) >= least
-    assert min(undefended(attack, "clean_accuracy")) >= 0.74  # and does not show on clean images
+    # And hardly shows on clean images, but for CBA's, whose mixes take the place of two in five.
+    assert min(undefended(attack, "clean_accuracy")) >= (0.68 if attack == "cba" else 0.74)
 
 
 def test_the_dynamic_trigger_of_another_image_fails_more_often_than_its_own():
     """Its own trigger fails on 8 to 11 % of the images, another's on more: 12 to 25 % are then classified correctly."""
     for success, accuracy in zip(undefended("dynamic"), undefended("dynamic", "cross_trigger_accuracy"), strict=True):
         assert accuracy > 1 - success
+
+
+def twins(metric: str) -> pd.DataFrame:
+    """Attack -> the metric of its committed undefended runs by seed: columns `as it is` and `twin`, lists of three."""
+    numbers = pd.read_csv(ATTACKS / "twins-cifar10" / "twins.csv", keep_default_na=False)
+    numbers["of"] = (numbers["attack_settings"] == "").map({True: "as it is", False: "twin"})
+    numbers[metric] = pd.to_numeric(numbers[metric])
+    return numbers.sort_values("seed").groupby(["attack", "of"])[metric].agg(list).unstack()
+
+
+def test_without_the_collision_the_matching_or_the_partner_the_attack_success_rate_is_lower_on_every_seed():
+    success = twins("attack_success_rate")
+    assert set(success.index) == {"fc", "dfst", "lba", "cba"}
+    for attack, margin in {"fc": 0.1, "lba": 0.5, "cba": 0.25}.items():
+        for whole, part in zip(*success.loc[attack, ["as it is", "twin"]], strict=True):
+            assert whole - part >= margin
+    # The twin: detoxification is not there for success, and adds none.
+    assert sum(success.loc["dfst", "as it is"]) <= sum(success.loc["dfst", "twin"])
+
+
+def test_detoxification_takes_neurons_and_colours_from_the_attackers_model_on_every_seed():
+    for seed in SEEDS:
+        metrics = json.loads((ATTACKS / f"run-cifar10-dfst-none-seed{seed}" / "metrics.json").read_text())
+        # The model before the rounds is that of the attack without them.
+        assert metrics["poisoning_compromised_neurons_left"] < metrics["poisoning_compromised_neurons_round_1"]
+        before = metrics["poisoning_surrogate_colour_success_rate_before"]
+        assert metrics["poisoning_surrogate_colour_success_rate"] <= before / 1.5
 
 
 METHODS = FILES.parents[1] / "reports" / "defenses" / "files"
