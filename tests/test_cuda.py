@@ -10,7 +10,7 @@ import pytest
 import torch
 from conftest import TOY_RECIPE, toy, train_toy, weights
 
-from ablkit import attacks
+from ablkit import attacks, training
 from ablkit.training import capture, isolate, per_example_losses
 
 pytestmark = pytest.mark.cuda
@@ -44,6 +44,13 @@ def test_the_graphs_of_many_epochs_take_the_memory_of_one():
 
     train_toy(replace(SHORT, finetune_epochs=20), attacks.poison(toy(2000, 1)), device="cuda", evaluate=look)
     assert reserved[-1] <= 1.1 * reserved[3]
+
+
+def test_seeds_side_by_side_learn_what_each_learns_alone():
+    many = attacks.poison(toy(2000, 1))
+    together = training.side_by_side([partial(on_gpu, seed=seed, poisoned=many) for seed in range(3)])
+    for seed, trained in enumerate(together):
+        np.testing.assert_allclose(weights(trained), weights(on_gpu(seed=seed, poisoned=many)), rtol=1e-3, atol=1e-4)
 
 
 def test_a_killed_training_goes_on_to_the_same_bits(tmp_path):
