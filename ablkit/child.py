@@ -56,7 +56,8 @@ def last_cell(folder: Path) -> str:
     return max((when, name) for name, when in started.items() if when)[1] if any(started.values()) else "unknown"
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
+    """Wait, in a thread of its own, for the end of the parent, and end this process and all that it has started."""
     # The parent holds the other end of standard input, and never writes: its end means that the parent is gone.
     # Not through sys.stdin: a thread that waits in there would block the end of the interpreter.
     os.read(0, 1)
@@ -66,5 +67,5 @@ def _die_with_parent() -> None:
 
 
 if __name__ == "__main__":
-    threading.Thread(target=_die_with_parent, daemon=True).start()
+    threading.Thread(target=die_with_parent, daemon=True).start()
     sys.exit(main(*map(Path, sys.argv[1:])))

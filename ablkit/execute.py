@@ -84,7 +84,7 @@ def execute(
     if _done(folder, record) and not force:
         return Outcome(folder, was_done=True)
     check_against_data(parameters)
-    with saying_no_room(folder), _locked(folder):
+    with saying_no_room(folder), locked(folder):
         # Once more: another process may have finished it while this one came to the lock.
         if _done(folder, record) and not force:
             return Outcome(folder, was_done=True)
@@ -92,7 +92,7 @@ def execute(
 
 
 @contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path) -> Iterator[None]:
     """Hold the folder for this process; raises UserError where another one is filling it."""
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / ".lock", "w") as file:
@@ -106,7 +106,7 @@ def _locked(folder: Path) -> Iterator[None]:
 def is_busy(folder: Path) -> bool:
     """Whether a process is filling the folder of a run at this moment."""
     try:
-        with _locked(folder):
+        with locked(folder):
             return False
     except Busy:
         return True
@@ -161,21 +161,10 @@ def _run_child(
     started: Callable[[int], object],
 ) -> tuple[int, bool]:
     """Run the notebook in a process of its own; return its exit code and whether it was killed for time."""
-    variables = {
-        **ALLOCATOR,
-        **os.environ,
-        **environment,
-        runs.FOLDER_VARIABLE: str(folder),
-        "ABLKIT_DATA": str(data_root()),
-        "ABLKIT_RUNS": str(runs_root()),
-        "ABLKIT_CACHE": str(cache_root()),
-        "ABLKIT_NOTEBOOKS": str(notebooks_root()),
-        "PYTHONUNBUFFERED": "1",
-    }
     with tempfile.TemporaryDirectory(prefix="abl-", ignore_cleanup_errors=True) as sockets:
         child = subprocess.Popen(
             [sys.executable, "-m", "ablkit.child", str(source), str(folder), sockets],
-            env=variables,
+            env=variables({**environment, runs.FOLDER_VARIABLE: str(folder)}),
             stdin=subprocess.PIPE,  # never written to: its end tells the child that this process is gone
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -186,6 +175,20 @@ def _run_child(
         started(child.pid)
         timed_out = _follow(child, folder / "log.txt", timeout, show)
     return child.returncode, timed_out
+
+
+def variables(more: dict[str, str]) -> dict[str, str]:
+    """The environment of a process that trains: this one's with `more`, allocator settings and the roots of folders."""
+    return {
+        **ALLOCATOR,
+        **os.environ,
+        **more,
+        "ABLKIT_DATA": str(data_root()),
+        "ABLKIT_RUNS": str(runs_root()),
+        "ABLKIT_CACHE": str(cache_root()),
+        "ABLKIT_NOTEBOOKS": str(notebooks_root()),
+        "PYTHONUNBUFFERED": "1",
+    }
 
 
 def need(notebook: str, parameters: Parameters, **changes: object) -> Path:

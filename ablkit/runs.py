@@ -23,6 +23,8 @@ from ablkit.training.abl import CHECKPOINT
 
 FOLDER_VARIABLE = "ABLKIT_RUN_FOLDER"
 """Set by the runner: the folder of the run that the kernel is to fill."""
+SIDE_BY_SIDE = "side_by_side.json"
+"""Lies beside the checkpoint of a training that had others beside it: how many there were, and its share of memory."""
 PENDING = "metrics.pending.json"
 """What a notebook leaves for the runner, which renames it once the notebook has ended without an error."""
 
@@ -63,7 +65,8 @@ class Run:
         for name, array in arrays.items():
             write_whole(self.folder / f"{name}.npy", lambda path, a=array: _save_array(path, a))
         env = read_json(self.folder / "env.json")
-        write_json(self.folder / "env.json", {**env, "peak_memory_bytes": environment.peak_memory_bytes(env["device"])})
+        peak = max(environment.peak_memory_bytes(env["device"]), env.get("peak_memory_bytes", 0))
+        write_json(self.folder / "env.json", {**env, "peak_memory_bytes": peak})
         under_runner = os.environ.get(FOLDER_VARIABLE)
         write_json(self.folder / (PENDING if under_runner else "metrics.json"), metrics)
         if not under_runner:
@@ -72,8 +75,9 @@ class Run:
 
 def drop_checkpoints(folder: Path) -> None:
     """Delete what only an unfinished run needs."""
-    for path in folder.rglob(CHECKPOINT):
-        path.unlink()
+    for name in (CHECKPOINT, SIDE_BY_SIDE):
+        for path in folder.rglob(name):
+            path.unlink()
 
 
 def _save_array(path: Path, array: np.ndarray) -> None:
@@ -98,10 +102,10 @@ def start(notebook: str, namespace: dict) -> Run:
     if not given:
         (run.folder / "metrics.json").unlink(missing_ok=True)
     write_json(run.folder / "params.json", {"notebook": notebook, "parameters": parameters.model_dump()})
-    write_json(
-        run.folder / "env.json",
-        {**environment.describe(parameters.device, parameters.precision), "data": data.digest(parameters.dataset)},
-    )
+    facts = {**environment.describe(parameters.device, parameters.precision), "data": data.digest(parameters.dataset)}
+    if (run.folder / SIDE_BY_SIDE).exists():
+        facts |= read_json(run.folder / SIDE_BY_SIDE)
+    write_json(run.folder / "env.json", facts)
     return run
 
 

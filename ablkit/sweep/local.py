@@ -5,7 +5,9 @@ from __future__ import annotations
 import queue
 import threading
 import time
+from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from typing import TypeVar
 
 from ablkit.errors import UserError
 from ablkit.execute import Busy, RunFailed, execute, is_busy, kill_tree
@@ -13,6 +15,8 @@ from ablkit.jobs import Job
 from ablkit.sweep.board import Board
 from ablkit.sweep.slots import Slot
 from ablkit.training.checkpoint import drop_damaged
+
+K, V = TypeVar("K"), TypeVar("V")
 
 
 def run(jobs: list[Job], slots: list[Slot], board: Board, timeout: float | None = None) -> dict[Job, str]:
@@ -45,17 +49,12 @@ def _each_once(jobs: list[Job], slots: list[Slot], board: Board, timeout: float 
 
 def _pass(jobs: list[Job], slots: list[Slot], board: Board, timeout: float | None) -> tuple[dict[Job, str], list[Job]]:
     """Try each job once; return those that failed, with their messages, and those that another process holds."""
-    free: queue.Queue[Slot] = queue.Queue()
-    for slot in slots:
-        free.put(slot)
-    stopped, children = threading.Event(), set()
 
-    def attempt(job: Job) -> str | None:
-        slot = free.get()
+    def attempt(job: Job, slot: Slot, started: Callable[[int], object], stopped: threading.Event) -> str | None:
         board.start(job, slot.name)
         options = {"timeout": timeout, "show": lambda line: None, "environment": slot.environment}
         try:
-            outcome = execute(job.notebook, job.parameters, started=children.add, **options)
+            outcome = execute(job.notebook, job.parameters, started=started, **options)
         except Busy:
             board.end(job, "elsewhere", "another process has it in hand")
             return "elsewhere"
@@ -64,13 +63,35 @@ def _pass(jobs: list[Job], slots: list[Slot], board: Board, timeout: float | Non
                 (job.folder / "failure.json").unlink(missing_ok=True)
             board.end(job, "failed", str(error))
             return str(error)
-        finally:
-            free.put(slot)
         board.end(job, "done", "done before" if outcome.was_done else "")
         return None
 
+    results = in_slots(jobs, slots, board, attempt)
+    failed = {job: message for job, message in results.items() if message not in (None, "elsewhere")}
+    return failed, [job for job, message in results.items() if message == "elsewhere"]
+
+
+def in_slots(items: Iterable[K], slots: list[Slot], board: Board, attempt: Callable[..., V]) -> dict[K, V]:
+    """Item -> what `attempt` returns for it, as many at a time as there are slots; on Ctrl-C no process is left behind.
+
+    Args:
+        attempt: is given the item, its slot, what to call with the number of a process that it starts, and an event
+            that is set once those processes are being killed.
+    """
+    free: queue.Queue[Slot] = queue.Queue()
+    for slot in slots:
+        free.put(slot)
+    stopped, children = threading.Event(), set()
+
+    def one(item: K) -> V:
+        slot = free.get()
+        try:
+            return attempt(item, slot, children.add, stopped)
+        finally:
+            free.put(slot)
+
     with ThreadPoolExecutor(len(slots)) as pool:
-        futures: dict[Future, Job] = {pool.submit(attempt, job): job for job in jobs}
+        futures: dict[Future, K] = {pool.submit(one, item): item for item in items}
         try:
             left = set(futures)
             while left:
@@ -84,6 +105,4 @@ def _pass(jobs: list[Job], slots: list[Slot], board: Board, timeout: float | Non
                     kill_tree(pid)
                 time.sleep(0.05)
             raise
-    results = {job: future.result() for future, job in futures.items()}
-    failed = {job: message for job, message in results.items() if message not in (None, "elsewhere")}
-    return failed, [job for job, message in results.items() if message == "elsewhere"]
+    return {item: future.result() for future, item in futures.items()}
