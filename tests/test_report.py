@@ -224,3 +224,9 @@ def test_the_metrics_of_the_pages_are_those_of_the_runs(site):
     for file in site.glob("files/*/metrics.json"):
         shares = json.loads(file.read_text())
         assert all(0 <= v <= 1 for k, v in shares.items() if "accuracy" in k or "rate" in k or "precision" in k)
+
+
+def test_figures_lie_beside_their_numbers_and_pictures_in_the_page_alone(site):
+    drawn = {path.stem for path in site.glob("files/*/*.svg")}
+    assert "training-curves" in drawn and "poisoned-images" not in drawn
+    assert drawn == {path.stem for path in site.glob("files/*/*.csv")}
