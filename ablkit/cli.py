@@ -81,7 +81,7 @@ def _parser() -> argparse.ArgumentParser:
     room = sweep.add_mutually_exclusive_group()
     room.add_argument("--workers", type=int, default=1, metavar="K", help="runs at a time, sharing the cores (1)")
     room.add_argument("--per-gpu", type=_number_or_auto, default=0, metavar="K", help="runs on each GPU, or auto")
-    room.add_argument("--side-by-side", type=int, default=0, metavar="K", help="runs in one process on each GPU")
+    room.add_argument("--side-by-side", type=int, metavar="K", help="runs in one process on each GPU")
     sweep.add_argument("--shard", metavar="I/N", help="this machine's part; from Slurm or Kubernetes by itself")
     sweep.add_argument("--ray", metavar="ADDRESS", help="run on a Ray cluster; 'local' starts one")
     sweep.add_argument("--timeout", type=float, metavar="SECONDS", help="kill a run after this time")

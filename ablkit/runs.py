@@ -24,7 +24,7 @@ from ablkit.training.abl import CHECKPOINT
 FOLDER_VARIABLE = "ABLKIT_RUN_FOLDER"
 """Set by the runner: the folder of the run that the kernel is to fill."""
 SIDE_BY_SIDE = "side_by_side.json"
-"""Lies beside the checkpoint of a training that had others beside it: how many there were, and its share of memory."""
+"""Lies beside the checkpoint of a training that had others beside it: what env.json is to say, as of its process."""
 PENDING = "metrics.pending.json"
 """What a notebook leaves for the runner, which renames it once the notebook has ended without an error."""
 

@@ -8,7 +8,11 @@ tests/test_cuda.py compares the two.
 from __future__ import annotations
 
 import gc
+import itertools
+import sys
+import threading
 import weakref
+from collections.abc import Iterable
 from contextlib import contextmanager
 from functools import partial
 
@@ -44,6 +48,8 @@ class Graph:
 
     def capture_end(self):
         Graph.recording = None
+        if sys.exc_info()[0] is not None:
+            raise RuntimeError("capturing stream has unjoined work")
 
     def replay(self):
         Graph.replays += 1
@@ -78,12 +84,12 @@ def cuda(monkeypatch):
     monkeypatch.setattr(Graph, "replays", 0)
     place = Hardware(torch.device("cuda"), "fp32")
     monkeypatch.setattr(hardware, "choose", lambda device: place)
-    capture._alone.cache_clear()
+    capture._graphs.cache_clear()
     yield place
-    capture._alone.cache_clear()
+    capture._graphs.cache_clear()
 
 
-def totals(place: Hardware, refuse: bool = False, batches: list[torch.Tensor] = BATCHES) -> tuple[float, int]:
+def totals(place: Hardware, refuse: bool = False, batches: Iterable[torch.Tensor] = BATCHES) -> tuple[float, int]:
     """The sum that a step leaves after all batches, and how often its Python ran."""
     total, calls = torch.zeros(()), 0
 
@@ -118,7 +124,7 @@ def test_replays_do_what_the_step_does(cuda):
 
 def test_a_graph_takes_over_the_memory_of_the_one_before(cuda):
     totals(cuda)
-    graphs = capture._alone(cuda.device).act.__self__
+    graphs = capture._graphs(cuda.device, 1)
     first = graphs.last
     totals(cuda)
     second = graphs.last
@@ -141,7 +147,57 @@ def test_where_a_capture_is_refused_every_step_runs_as_it_is_and_a_warning_says_
     assert Graph.replays == 0
 
 
+def test_ctrl_c_during_a_capture_is_no_refusal(cuda):
+    def interrupted(batch):
+        if Graph.recording is not None:
+            raise KeyboardInterrupt
+
+    take = capture.captured(interrupted, cuda)
+    with pytest.raises(KeyboardInterrupt):
+        for batch in BATCHES:
+            take(batch)
+    assert not capture._graphs(cuda.device, 1).refused
+
+
 SUM = 4 * 28 + 3
+
+
+def test_one_thread_takes_and_captures_all_steps(cuda):
+    # cuBLAS and cuDNN keep handles and plans by thread: another one would make them in the middle of a capture.
+    threads = set()
+
+    def trains():
+        def step(batch):
+            threads.add(threading.get_ident())
+
+        take = capture.captured(step, cuda)
+        for batch in BATCHES:
+            take(batch)
+
+    for _ in range(10):
+        training.side_by_side([trains] * 8)
+    assert threads == {threading.get_ident()}
+
+
+def test_ctrl_c_ends_all_of_them(cuda):
+    ended = []
+
+    def trains():
+        try:
+            totals(cuda, batches=itertools.repeat(torch.ones(4)))
+        except KeyboardInterrupt:
+            ended.append("interrupted")
+            raise
+
+    def interrupts():
+        def step(batch):
+            raise KeyboardInterrupt
+
+        capture.captured(step, cuda)(torch.ones(4))
+
+    with pytest.raises(KeyboardInterrupt):
+        training.side_by_side([trains, interrupts, trains])
+    assert ended == ["interrupted"] * 2
 
 
 def test_the_steps_of_several_trainings_become_one_graph(cuda):
@@ -236,7 +292,7 @@ def test_trainings_side_by_side_learn_to_the_bit_what_each_learns_alone(monkeypa
 
     # As on CUDA they stop at each step, and one thread takes the steps of all.
     monkeypatch.setattr(loop, "captured", meets)
-    in_turns = Turns(act, 3).run([partial(train_toy, seed=seed) for seed in range(3)])
+    in_turns = Turns(act).run([partial(train_toy, seed=seed) for seed in range(3)])
     assert set(met) == {3} and len(met) > 20
     for expected, *found in zip(alone, by_public_name, in_turns, strict=True):
         assert all(np.array_equal(weights(trained), expected) for trained in found)

@@ -46,11 +46,16 @@ def test_the_graphs_of_many_epochs_take_the_memory_of_one():
     assert reserved[-1] <= 1.1 * reserved[3]
 
 
-def test_seeds_side_by_side_learn_what_each_learns_alone():
-    many = attacks.poison(toy(2000, 1))
-    together = training.side_by_side([partial(on_gpu, seed=seed, poisoned=many) for seed in range(3)])
-    for seed, trained in enumerate(together):
-        np.testing.assert_allclose(weights(trained), weights(on_gpu(seed=seed, poisoned=many)), rtol=1e-3, atol=1e-4)
+def test_seeds_side_by_side_learn_what_each_learns_alone(monkeypatch):
+    many, replays, replay = attacks.poison(toy(2000, 1)), [], torch.cuda.CUDAGraph.replay
+    alone = [weights(on_gpu(seed=seed, poisoned=many)) for seed in range(8)]
+    monkeypatch.setattr(torch.cuda.CUDAGraph, "replay", lambda graph: (replays.append(graph), replay(graph)))
+    on_gpu(poisoned=many)
+    of_one = len(replays)
+    together = training.side_by_side([partial(on_gpu, seed=seed, poisoned=many) for seed in range(8)])
+    assert len(replays) == 2 * of_one > 200  # a graph of eight is replayed as often as that of one
+    for trained, expected in zip(together, alone, strict=True):
+        np.testing.assert_allclose(weights(trained), expected, rtol=1e-3, atol=1e-4)
 
 
 def test_a_killed_training_goes_on_to_the_same_bits(tmp_path):

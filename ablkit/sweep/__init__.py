@@ -9,7 +9,7 @@ from ablkit.errors import UserError
 from ablkit.execute import check_against_data
 from ablkit.files import read_json
 from ablkit.jobs import Job
-from ablkit.sweep import file, local, slots, together
+from ablkit.sweep import file, local, slots
 from ablkit.sweep.board import Board
 
 
@@ -19,7 +19,7 @@ def sweep(
     preset: str | None = None,
     workers: int = 1,
     per_gpu: int | Literal["auto"] = 0,
-    side_by_side: int = 0,
+    side_by_side: int | None = None,
     shard: str | None = None,
     ray: str | None = None,
     timeout: float | None = None,
@@ -33,7 +33,7 @@ def sweep(
         workers: runs at a time on this machine; each gets its share of the cores.
         per_gpu: runs at a time on each GPU, in place of `workers`; `auto` takes as many as finished runs show to fit.
         side_by_side: runs that train at a time in one process on each GPU, in place of `per_gpu`; their notebooks then
-            run as many at a time and find the trainings done.
+            find the trainings done. They run as many at a time, and so do runs that train in their own.
         shard: `i/n`, see `ablkit.sweep.slots.shard`.
         ray: address of a Ray cluster, or `local`; in place of `workers`.
         timeout: seconds after which a run is killed and counts as failed.
@@ -54,17 +54,22 @@ def sweep(
     if ray is not None:
         from ablkit.sweep import ray_cluster
 
-        if side_by_side:
+        if side_by_side is not None:
             raise UserError(f"--side-by-side {side_by_side} with --ray: a worker of Ray has one run; use --per-gpu")
         if per_gpu == "auto" or per_gpu < 0:
             raise UserError(f"--per-gpu {per_gpu} with --ray: give a number of at least 1")
         board = Board(jobs, 1)
         failed = ray_cluster.run(jobs, ray, board, per_gpu, timeout)
-    else:
-        room = slots.make(jobs, workers, per_gpu or side_by_side)
+    elif side_by_side is not None:
+        from ablkit.sweep import together
+
+        gpus, room = slots.beside(side_by_side)
         board = Board(jobs, len(room))
-        if side_by_side:
-            together.train(missing, side_by_side, slots.make(jobs, per_gpu=1), board, timeout)
+        together.train(missing, side_by_side, gpus, board, timeout)
+        failed = local.run(jobs, room, board, timeout)
+    else:
+        room = slots.make(jobs, workers, per_gpu)
+        board = Board(jobs, len(room))
         failed = local.run(jobs, room, board, timeout)
     print(board.counts())
     for job, message in failed.items():

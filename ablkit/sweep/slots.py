@@ -45,15 +45,34 @@ def make(jobs: list[Job], workers: int = 1, per_gpu: int | Literal["auto"] = 0) 
         raise UserError(f"--workers {workers} --per-gpu {per_gpu}: give at least 1")
     if not per_gpu:
         return [Slot(f"worker {k}", _threads(workers)) for k in range(workers)]
-    gpus = torch.cuda.device_count()
-    if not gpus:
-        raise UserError("--per-gpu needs a GPU, and there is none here; use --workers")
-    per_gpu = _fitting(jobs, per_gpu, min(torch.cuda.get_device_properties(g).total_memory for g in range(gpus)))
-    names = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(gpus)))
+    gpus = _gpus("--per-gpu")
+    total = min(torch.cuda.get_device_properties(g).total_memory for g in range(len(gpus)))
+    return _on_each(gpus, _fitting(jobs, per_gpu, total))
+
+
+def beside(number: int) -> tuple[list[Slot], list[Slot]]:
+    """A slot on each GPU, for `number` runs that train in one process, and as many for their notebooks on each GPU.
+
+    Raises UserError for a number below 2, and where there is no GPU.
+    """
+    if number < 2:
+        raise UserError(f"--side-by-side {number}: give at least 2")
+    gpus = _gpus("--side-by-side")
+    return _on_each(gpus, 1), _on_each(gpus, number)
+
+
+def _gpus(option: str) -> list[str]:
+    count = torch.cuda.device_count()
+    if not count:
+        raise UserError(f"{option} needs a GPU, and there is none here; use --workers")
+    return (os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(count)))).split(",")
+
+
+def _on_each(gpus: list[str], number: int) -> list[Slot]:
     return [
-        Slot(f"gpu {gpu}, {k}", {**_threads(gpus * per_gpu), "CUDA_VISIBLE_DEVICES": gpu})
-        for k in range(per_gpu)  # the outer loop, so that the first runs spread over the GPUs
-        for gpu in names.split(",")
+        Slot(f"gpu {gpu}, {k}", {**_threads(len(gpus) * number), "CUDA_VISIBLE_DEVICES": gpu})
+        for k in range(number)  # the outer loop, so that the first runs spread over the GPUs
+        for gpu in gpus
     ]
 
 
@@ -112,7 +131,7 @@ def _fitting(jobs: list[Job], per_gpu: int | Literal["auto"], total: int) -> int
 
 
 def _largest_peak(jobs: list[Job]) -> int:
-    """Bytes of GPU memory that the hungriest finished run of the same data sets and models took; 0 without any."""
+    """Bytes of GPU memory that the hungriest run of the same data sets and models took on its own; 0 without any."""
     alike = {(job.notebook, job.parameters.dataset, job.parameters.recipe().model) for job in jobs}
     peak = 0
     for notebook, dataset, model in alike:
@@ -122,6 +141,9 @@ def _largest_peak(jobs: list[Job]) -> int:
                 values = read_json(path.with_name("params.json"))["parameters"]
             except UserError:
                 continue  # damaged since; its own run will mend it
-            if facts["device"] == "cuda" and (values["dataset"], values["model"]) == (dataset, model):
+            # Those that trained beside others know their process's peak alone.
+            if facts["device"] != "cuda" or "side_by_side" in facts:
+                continue
+            if (values["dataset"], values["model"]) == (dataset, model):
                 peak = max(peak, facts["peak_memory_bytes"])
     return peak

@@ -7,57 +7,76 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
-from functools import partial
 
 from ablkit import attacks, data, environment, measure, methods
 from ablkit.child import die_with_parent
 from ablkit.defenses import DEFENSES
 from ablkit.errors import UserError
 from ablkit.execute import Busy, kill_tree, locked, variables
-from ablkit.files import write_json
+from ablkit.files import read_json, write_json
 from ablkit.jobs import Job
 from ablkit.parameters import OneRun, check
 from ablkit.runs import SIDE_BY_SIDE
 from ablkit.sweep.board import Board
 from ablkit.sweep.local import in_slots
 from ablkit.sweep.slots import Slot
-from ablkit.training import Trained, side_by_side
+from ablkit.training import hardware, side_by_side
+from ablkit.training.abl import CHECKPOINT
 
 
 def train(jobs: list[Job], number: int, gpus: list[Slot], board: Board, timeout: float | None = None) -> None:
     """Train what these runs need, `number` of them at a time on each GPU, and leave it as their checkpoints.
 
     Of one group are runs of one recipe on equally many images, so that their steps keep pace. Runs that start from the
-    model of another one are left out. A group that fails costs time alone: each of its runs goes on by itself
-    from its checkpoint, and tells what is wrong. So does one that has taken `timeout` seconds for each of its runs.
+    model of another one are left out, and those with none beside them. A group that fails, or takes more than `timeout`
+    seconds for each of its runs, costs time alone: each goes on by itself from its checkpoint, and tells what is wrong.
     """
 
-    def attempt(group: tuple[Job, ...], slot: Slot, started: Callable[[int], object], _: threading.Event) -> None:
+    def attempt(group: tuple[Job, ...], slot: Slot, started: Callable[[int], object], stopped: threading.Event) -> None:
         board.tell(
             f"training  {len(group)} runs side by side on {slot.name}: {', '.join(j.folder.name for j in group)}"
         )
         begun = time.monotonic()
-        failure = _in_a_process(group, slot, started, timeout)
-        end = f"each goes on by itself: {failure}" if failure else "their notebooks come next"
-        board.tell(f"trained   {len(group)} runs in {time.monotonic() - begun:.0f} s; {end}")
+        code, said = _in_a_process(group, slot, started, timeout)
+        if not stopped.is_set():
+            end = "their notebooks come next" if code == 0 else "each goes on by itself"
+            board.tell(f"trained   {len(group)} runs in {time.monotonic() - begun:.0f} s; {end}{said and f': {said}'}")
 
-    in_slots(_groups(jobs, number), gpus, board, attempt)
+    in_slots(_groups(jobs, number, len(gpus)), gpus, board, attempt)
 
 
-def _groups(jobs: list[Job], number: int) -> list[tuple[Job, ...]]:
+def _groups(jobs: list[Job], number: int, gpus: int) -> list[tuple[Job, ...]]:
+    """Runs that go together, at most `number` and two at least, spread evenly over the GPUs."""
     alike: dict[tuple, list[Job]] = {}
     for job in jobs:
         p = job.parameters
-        if isinstance(p, OneRun) and p.method not in DEFENSES:
+        if isinstance(p, OneRun) and p.method not in DEFENSES and _is_on_gpu(p) and not _is_trained(job):
             key = p.dataset, p.train_size, p.held_out, p.device, p.precision, p.recipe(), p.method == "abl"
             alike.setdefault(key, []).append(job)
-    return [tuple(group[i : i + number]) for group in alike.values() for i in range(0, len(group), number)]
+    groups = []
+    for own in alike.values():
+        count = -(-len(own) // min(number, -(-len(own) // gpus)))
+        groups += [tuple(own[k::count]) for k in range(count)]
+    return [group for group in groups if len(group) > 1]
 
 
-def _in_a_process(group: tuple[Job, ...], slot: Slot, started: Callable[[int], object], timeout: float | None) -> str:
-    """Train a group in a process of its own; return the last line of what went wrong, or nothing."""
+def _is_on_gpu(parameters: OneRun) -> bool:
+    return hardware.choose(parameters.device).device.type == "cuda"
+
+
+def _is_trained(job: Job) -> bool:
+    """Whether a group has finished the training of this run, and its notebook has not run yet."""
+    facts = job.folder / SIDE_BY_SIDE
+    return facts.exists() and (job.folder / CHECKPOINT).exists() and "peak_memory_bytes" in read_json(facts)
+
+
+def _in_a_process(
+    group: tuple[Job, ...], slot: Slot, started: Callable[[int], object], timeout: float | None
+) -> tuple[int, str]:
+    """Train a group in a process of its own; return its exit code and the last line that it said."""
     child = subprocess.Popen(
         [sys.executable, "-m", "ablkit.sweep.together", *(job.parameters.model_dump_json() for job in group)],
         env=variables(slot.environment),
@@ -69,15 +88,16 @@ def _in_a_process(group: tuple[Job, ...], slot: Slot, started: Callable[[int], o
         start_new_session=True,
     )
     started(child.pid)
-    clock = threading.Timer(timeout * len(group) if timeout else threading.TIMEOUT_MAX, kill_tree, (child.pid,))
-    clock.daemon = True
-    clock.start()
-    errors = child.stderr.read()
+    late = threading.Event()
+    clock = threading.Timer((timeout or 0) * len(group), lambda: (late.set(), kill_tree(child.pid)))
+    if timeout:
+        clock.start()
+    said = child.stderr.read().strip().splitlines() or [""]
     child.wait()
     clock.cancel()
     child.stdin.close()
     child.stderr.close()
-    return "" if child.returncode == 0 else (errors.strip().splitlines() or [f"exit code {child.returncode}"])[-1]
+    return child.returncode, f"stopped after {timeout * len(group):g} s" if late.is_set() else said[-1]
 
 
 def main(texts: list[str]) -> None:
@@ -90,23 +110,30 @@ def main(texts: list[str]) -> None:
                 held.enter_context(locked(job.folder))
                 if job.state != "done":
                     mine.append(job)
-        side_by_side([_training_of(job) for job in mine], jobs[0].parameters.device)
-        for job in mine:
-            peak = environment.peak_memory_bytes(environment.describe(job.parameters.device)["device"]) // len(mine)
-            write_json(job.folder / SIDE_BY_SIDE, {"side_by_side": len(mine), "peak_memory_bytes": peak})
+        side_by_side([_training_of(job, len(mine)) for job in mine], jobs[0].parameters.device)
 
 
-def _training_of(job: Job) -> Callable[[], Trained]:
+def _training_of(job: Job, number: int) -> Callable[[], None]:
     """What `run.ipynb` does up to the end of the training, with its set already poisoned."""
     p = job.parameters
     train, test = data.load(p.dataset, seed=p.seed, **p.drawing())
     poisoned = attacks.poison(train, **p.poisoning())
     watch = measure.after_epoch(test, poisoned, p.isolation_rate, p.monitor_images, p.precision)
-    return partial(methods.train, p, train, poisoned, watch, job.folder)
+    write_json(job.folder / "params.json", {"notebook": "run", "parameters": p.model_dump()})
+    facts = {**environment.describe(p.device, p.precision), "side_by_side": number}
+
+    def work() -> None:
+        write_json(job.folder / SIDE_BY_SIDE, facts)
+        methods.train(p, train, poisoned, watch, job.folder)
+        peak = environment.peak_memory_bytes(facts["device"])
+        write_json(job.folder / SIDE_BY_SIDE, {**facts, "peak_memory_bytes": peak})
+
+    return work
 
 
 if __name__ == "__main__":
     threading.Thread(target=die_with_parent, daemon=True).start()
+    warnings.formatwarning = lambda message, *_, **__: f"{message}\n"
     try:
         main(sys.argv[1:])
     except UserError as error:

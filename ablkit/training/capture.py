@@ -35,7 +35,10 @@ def captured(step: Step, place: Hardware) -> Step:
     """
     if place.device.type != "cuda":
         return step
-    turns, number = seat() or (_alone(place.device), 0)
+    if seat() is None:
+        known, graphs = _Known(step, 0), _graphs(place.device, 1)
+        return lambda *tensors: graphs.take([known.given(tensors)])
+    turns, number = seat()
     known = _Known(step, number)
     return lambda *tensors: turns.meet(number, known.given(tensors))
 
@@ -43,22 +46,23 @@ def captured(step: Step, place: Hardware) -> Step:
 def side_by_side(trainings: Sequence[Callable[[], T]], device: str = "auto") -> list[T]:
     """What some trainings return, in their order: on one GPU their steps run at the same time, as one graph.
 
-    Each computes what it computes alone. They are fastest where their epochs have equally many steps. On a CPU they
-    run one after another; `ablkit sweep --workers` packs them there, a process each.
+    Each computes what it computes alone. They are fastest where their epochs have equally many steps. Sets are to be
+    poisoned before: an attack that trains something of its own holds a lock on it, for which another would wait for
+    ever. On a CPU they run one after another; `ablkit sweep --workers` packs them there, a process each.
 
         side_by_side([partial(train, images, labels, 10, seed=seed, report=None) for seed in range(8)])
 
-    Raises what the first of them raises that fails, once the others have ended.
+    Raises what the first of them raises that fails: on a GPU once the others have ended, on a CPU at once.
     """
     place = hardware.choose(device)
     if place.device.type != "cuda":
         return [training() for training in trainings]
-    return Turns(_Graphs(place.device, len(trainings)).take, len(trainings)).run(trainings)
+    return Turns(_graphs(place.device, len(trainings)).take).run(trainings)
 
 
 @cache
-def _alone(device: torch.device) -> Turns:
-    return Turns(_Graphs(device, 1).take, members=1)
+def _graphs(device: torch.device, members: int) -> _Graphs:
+    return _Graphs(device, members)
 
 
 class _Known:
@@ -146,6 +150,8 @@ class _Graphs:
                 finally:
                     graph.capture_end()
         except RuntimeError as error:
+            if not isinstance(error.__context__, Exception | None):
+                raise error.__context__ from None  # Ctrl-C, which a capture that is not whole would cover
             self.refused = True
             reason = str(error.__context__ or error).partition("\n")[0]
             warnings.warn(f"training without CUDA graphs, which is slower: {reason}", stacklevel=2)

@@ -1,4 +1,4 @@
-"""Threads that take turns, and meet so that one of them does something for all of them."""
+"""Threads that take turns, and meet so that something is done for all of them at once."""
 
 from __future__ import annotations
 
@@ -19,28 +19,45 @@ def seat() -> tuple[Turns, int] | None:
 class Turns:
     """Threads of which one runs at a time, until it waits at `meet`; where all wait, `act` is done for all.
 
-    As no two ever run at once, what they share (random generators, the device, the terminal) needs no other care.
+    As no two ever run at once, random generators, the device and the terminal need no other care. It is always the
+    thread that calls `run` that acts, as CUDA's libraries keep what they have prepared by thread.
 
     Args:
         act: is given what each thread brought, in the order of their numbers.
-        members: how many threads meet.
     """
 
-    def __init__(self, act: Callable[[list], None], members: int) -> None:
-        self.act, self.members = act, members
-        self.turn = threading.Condition()
+    def __init__(self, act: Callable[[list], None]) -> None:
+        self.act, self.members = act, 0
+        self.turn = threading.RLock()
+        # Two, so that a step wakes each thread once and not at each arrival of another one.
+        self.all_wait, self.is_done = threading.Condition(self.turn), threading.Condition(self.turn)
         self.meeting = _Meeting()
         self.stopped: BaseException | None = None
 
     def run(self, works: Sequence[Callable[[], T]]) -> list[T]:
         """What these return, each in a thread; raises what the first one raised that failed, once all have ended."""
-        with ThreadPoolExecutor(max(1, self.members)) as pool:
-            ends = [pool.submit(self._one, number, work) for number, work in enumerate(works)]
+        self.members = len(works)
+        with ThreadPoolExecutor(max(1, len(works))) as pool:
             try:
-                return [end.result() for end in ends]
-            except KeyboardInterrupt as stopped:
-                self.stopped = stopped  # ends each where it meets the others next
+                ends = [pool.submit(self._one, number, work) for number, work in enumerate(works)]
+                self._act_for_them()
+            except BaseException as stopped:  # such as Ctrl-C: they end where they wait, or meet next
+                with self.turn:
+                    self.stopped = stopped
+                    self.is_done.notify_all()
                 raise
+        return [end.result() for end in ends]
+
+    def meet(self, number: int, brought: object) -> None:
+        """Wait for the others, and until `act` is done; raises what that raised."""
+        with self.turn:
+            meeting = self.meeting
+            meeting.brought[number] = brought
+            self._tell_where_all_wait()
+            self.is_done.wait_for(lambda: meeting.is_over or self.stopped is not None)
+        failure = meeting.failure or self.stopped
+        if failure is not None:
+            raise failure
 
     def _one(self, number: int, work: Callable[[], T]) -> T:
         with self.turn:
@@ -50,31 +67,24 @@ class Turns:
             finally:
                 _thread.seat = None
                 self.members -= 1
-                self._act_where_all_wait()
+                self._tell_where_all_wait()
 
-    def meet(self, number: int, brought: object) -> None:
-        """Wait for the others, and until `act` is done; raises what that raised."""
+    def _tell_where_all_wait(self) -> None:
+        if len(self.meeting.brought) == self.members:
+            self.all_wait.notify()
+
+    def _act_for_them(self) -> None:
         with self.turn:
-            meeting = self.meeting
-            meeting.brought[number] = brought
-            self._act_where_all_wait()
-            self.turn.wait_for(lambda: meeting.is_over)
-        if meeting.failure is not None:
-            raise meeting.failure
-
-    def _act_where_all_wait(self) -> None:
-        meeting = self.meeting
-        if not meeting.brought or len(meeting.brought) < self.members:
-            return
-        self.meeting = _Meeting()
-        try:
-            if self.stopped is not None:
-                raise self.stopped
-            self.act([brought for _, brought in sorted(meeting.brought.items())])
-        except BaseException as failure:  # whatever it is, each of them has to hear of it
-            meeting.failure = failure
-        meeting.is_over = True
-        self.turn.notify_all()
+            while self.members:
+                self.all_wait.wait_for(lambda: len(self.meeting.brought) == self.members)
+                meeting, self.meeting = self.meeting, _Meeting()
+                try:
+                    if meeting.brought:
+                        self.act([brought for _, brought in sorted(meeting.brought.items())])
+                except Exception as failure:  # whatever it is, each of them has to hear of it
+                    meeting.failure = failure
+                meeting.is_over = True
+                self.is_done.notify_all()
 
 
 class _Meeting:
@@ -82,4 +92,5 @@ class _Meeting:
 
     def __init__(self) -> None:
         self.brought: dict[int, object] = {}
-        self.is_over, self.failure = False, None
+        self.is_over = False
+        self.failure: Exception | None = None
