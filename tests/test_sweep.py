@@ -186,6 +186,11 @@ def test_slots_share_the_cores_and_gpus(monkeypatch):
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     used = [slot.environment["CUDA_VISIBLE_DEVICES"] for slot in slots.make([], per_gpu=2)]
     assert used == ["0", "1", "0", "1"]
+    training, notebooks = slots.beside(3)
+    assert [slot.environment["CUDA_VISIBLE_DEVICES"] for slot in training] == ["0", "1"]
+    # One process on each GPU has the cores of three notebooks.
+    assert {slot.environment["OMP_NUM_THREADS"] for slot in training} == {"4"}
+    assert len(notebooks) == 6 and {slot.environment["OMP_NUM_THREADS"] for slot in notebooks} == {"1"}
 
 
 def test_more_runs_than_fit_a_gpu_are_refused(tmp_path, folders, monkeypatch):
@@ -201,6 +206,9 @@ def test_more_runs_than_fit_a_gpu_are_refused(tmp_path, folders, monkeypatch):
     assert slots._fitting([job], "auto", 10 * 2**30) == 2
     assert slots._fitting([job], "auto", 80 * 2**30) == 16  # a process each: no more than there are cores
     assert slots._fitting([], "auto", 80 * 2**30) == 1  # nothing measured yet
+    facts = {"device": "cuda", "peak_memory_bytes": 4 * 2**30, "side_by_side": 8}  # of all eight
+    (job.folder / "env.json").write_text(json.dumps(facts))
+    assert slots._fitting([job], "auto", 80 * 2**30) == 1
 
 
 def test_a_sweep_runs_what_is_missing_and_nothing_twice(cells, tmp_path, folders):
