@@ -71,7 +71,9 @@ def _write_page(job: Job, to: Path, shell: Environment, style: str, exporter: HT
     body, _ = exporter.from_notebook_node(notebook)
     name = name_of(job)
     figures = job.folder / "figures"
-    numbers = [job.folder / "metrics.json", *sorted(figures.glob("*.csv")), *sorted(figures.glob("*.svg"))]
+    tables = sorted(figures.glob("*.csv"))
+    # As vectors only what is drawn from numbers: pictures of images stand in the page, and would be half of a report.
+    numbers = [job.folder / "metrics.json", *tables, *(table.with_suffix(".svg") for table in tables)]
     for file in numbers:
         (to / "files" / name).mkdir(parents=True, exist_ok=True)
         shutil.copyfile(file, to / "files" / name / file.name)
