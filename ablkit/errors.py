@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import difflib
+import reprlib
 from collections.abc import Iterable
+
+_SHORT = reprlib.Repr()
+_SHORT.maxlevel, _SHORT.maxlist, _SHORT.maxtuple, _SHORT.maxdict, _SHORT.maxset = 2, 4, 4, 4, 4
+_SHORT.maxstring = _SHORT.maxlong = _SHORT.maxother = 80
 
 
 class UserError(Exception):
@@ -14,9 +19,18 @@ class NotRunError(UserError):
     """What was asked for cannot be had on this machine, through no fault of its settings; the reason to report."""
 
 
+def shown(value: object) -> str:
+    """A value as a message quotes it: its `repr`, cut where it is long, so that no input makes a message long."""
+    try:
+        return _SHORT.repr(value)
+    except ValueError:  # a whole number of more digits than Python turns into text
+        return f"a {type(value).__name__} too long to show"
+
+
 def unknown(kind: str, value: object, known: Iterable[str]) -> UserError:
     """The error for a name that does not exist, with the nearest names that do."""
     known = sorted(known)
-    near = difflib.get_close_matches(str(value), known, n=2, cutoff=0.5)
-    way_out = f"did you mean {' or '.join(map(repr, near))}?" if near else f"known: {', '.join(known)}"
-    return UserError(f"{value!r} is no {kind}; {way_out}")
+    # A long text is near to nothing, and comparing it would take long.
+    near = difflib.get_close_matches(value, known, n=2, cutoff=0.5) if isinstance(value, str) and len(value) < 80 else []
+    way_out = f"did you mean {' or '.join(map(shown, near))}?" if near else f"known: {', '.join(known)}"
+    return UserError(f"{shown(value)} is no {kind}; {way_out}")

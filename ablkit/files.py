@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
+import math
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -56,15 +57,44 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def write_json(path: Path, value: object) -> None:
-    """Write `value` as indented JSON with sorted keys, whole or not at all."""
-    write_text(path, json.dumps(value, indent=1, sort_keys=True) + "\n")
+    """Write `value` as indented, strict JSON with sorted keys, whole or not at all; see `strict`."""
+    write_text(path, json.dumps(strict(value), indent=1, sort_keys=True, allow_nan=False) + "\n")
+
+
+def strict(value: object) -> object:
+    """`value` with null in place of what JSON has no number for: nan and the infinities."""
+    if isinstance(value, dict):
+        return {key: strict(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [strict(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def read_text(path: Path) -> str:
+    """The UTF-8 text of a regular file, without a byte order mark.
+
+    Raises UserError where it is missing, may not be read, is no text, or is no regular file: a pipe would never end.
+    """
+    if path.exists() and not path.is_file():
+        raise UserError(f"{path} is no regular file; name one that is")
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist") from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{path} is damaged: it is no text") from None
 
 
 def read_json(path: Path) -> dict:
-    """The object in the JSON file `path`; raises UserError where it is missing or damaged."""
+    """The object in the JSON file `path`; raises UserError where it is missing, damaged or something else."""
+    text = read_text(path)
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{path} does not exist") from None
-    except ValueError as error:
-        raise UserError(f"{path} is damaged ({error}); delete it and run the command again") from None
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        reason = "nested too deeply" if isinstance(error, RecursionError) else error
+        raise UserError(f"{path} is damaged ({reason}); delete it and run the command again") from None
+    if not isinstance(value, dict):
+        raise UserError(f"{path} is damaged (it holds no object); delete it and run the command again")
+    return value
