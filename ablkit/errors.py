@@ -31,6 +31,7 @@ def unknown(kind: str, value: object, known: Iterable[str]) -> UserError:
     """The error for a name that does not exist, with the nearest names that do."""
     known = sorted(known)
     # A long text is near to nothing, and comparing it would take long.
-    near = difflib.get_close_matches(value, known, n=2, cutoff=0.5) if isinstance(value, str) and len(value) < 80 else []
+    comparable = isinstance(value, str) and len(value) < 80
+    near = difflib.get_close_matches(value, known, n=2, cutoff=0.5) if comparable else []
     way_out = f"did you mean {' or '.join(map(shown, near))}?" if near else f"known: {', '.join(known)}"
     return UserError(f"{shown(value)} is no {kind}; {way_out}")
