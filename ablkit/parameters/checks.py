@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import ValidationError
 
 from ablkit import attacks, defenses
-from ablkit.errors import UserError, unknown
+from ablkit.errors import UserError, shown, unknown
 from ablkit.parameters.models import (
     ManyAttacks,
     ManyMethods,
@@ -16,6 +16,8 @@ from ablkit.parameters.models import (
     TrainingParameters,
     model_of,
 )
+
+_MOST_THREADS = 1024
 
 
 def check(notebook: str, values: dict, *, strict: bool = True) -> Parameters:
@@ -59,6 +61,8 @@ def _is_number(value: object) -> bool:
 
 
 def _check_values(parameters: Parameters) -> None:
+    if not 1 <= parameters.threads <= _MOST_THREADS:
+        raise UserError(f"threads {shown(parameters.threads)} must be 1 to {_MOST_THREADS}")
     if isinstance(parameters, PoisonedSet):
         _check_poisoning(parameters)
     if isinstance(parameters, ManyAttacks):

@@ -25,7 +25,7 @@ class Slot:
 
     name: str
     environment: dict[str, str]
-    """Variables that its runs get: their number of threads and their GPU."""
+    """Variables that its runs get, such as the one that names their GPU."""
 
 
 def cores() -> int:
@@ -34,7 +34,7 @@ def cores() -> int:
 
 
 def make(jobs: list[Job], workers: int = 1, per_gpu: int | Literal["auto"] = 0) -> list[Slot]:
-    """Slots on this machine: `workers` that share its cores, or `per_gpu` on each of its GPUs.
+    """Slots on this machine: `workers` of them, or `per_gpu` on each of its GPUs.
 
     What fits a GPU is judged by the largest peak of memory among finished runs of the same data sets and models;
     `auto` takes as many as that allows, and one where no such run is finished yet.
@@ -44,7 +44,7 @@ def make(jobs: list[Job], workers: int = 1, per_gpu: int | Literal["auto"] = 0) 
     if workers < 1 or (per_gpu != "auto" and per_gpu < 0):
         raise UserError(f"--workers {workers} --per-gpu {per_gpu}: give at least 1")
     if not per_gpu:
-        return [Slot(f"worker {k}", _threads(workers)) for k in range(workers)]
+        return [Slot(f"worker {k}", {}) for k in range(workers)]
     gpus = _gpus("--per-gpu")
     total = min(torch.cuda.get_device_properties(g).total_memory for g in range(len(gpus)))
     return _on_each(gpus, _fitting(jobs, per_gpu, total))
@@ -70,7 +70,7 @@ def _gpus(option: str) -> list[str]:
 
 def _on_each(gpus: list[str], number: int) -> list[Slot]:
     return [
-        Slot(f"gpu {gpu}, {k}", {**_threads(len(gpus) * number), "CUDA_VISIBLE_DEVICES": gpu})
+        Slot(f"gpu {gpu}, {k}", {"CUDA_VISIBLE_DEVICES": gpu})
         for k in range(number)  # the outer loop, so that the first runs spread over the GPUs
         for gpu in gpus
     ]
@@ -109,10 +109,6 @@ def _shard_of(environment: Mapping[str, str]) -> str | None:
             raise UserError("JOB_COMPLETION_INDEX is set but not ABLKIT_SHARDS; set it to the Job's completions")
         return f"{environment['JOB_COMPLETION_INDEX']}/{environment['ABLKIT_SHARDS']}"
     return None
-
-
-def _threads(share: int) -> dict[str, str]:
-    return {"OMP_NUM_THREADS": str(max(1, cores() // share))}
 
 
 def _fitting(jobs: list[Job], per_gpu: int | Literal["auto"], total: int) -> int:
