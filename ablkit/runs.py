@@ -17,7 +17,7 @@ from ablkit import data, environment, provenance
 from ablkit.errors import UserError, shown
 from ablkit.files import read_json, write_bytes, write_json, write_text, write_whole
 from ablkit.parameters import Parameters, check, given
-from ablkit.paths import runs_root
+from ablkit.paths import cache_root, runs_root
 from ablkit.provenance import package_digest
 from ablkit.training import hardware
 from ablkit.training.abl import CHECKPOINT
@@ -106,6 +106,9 @@ def start(notebook: str, namespace: dict) -> Run:
     provenance.check_unchanged()
     parameters = check(notebook, given(notebook, namespace))
     torch.set_num_threads(parameters.threads)
+    # torch makes this folder once it trains; by default below the one for temporary files, under a name that somebody
+    # else may have taken.
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_root() / "inductor"))
     if own := os.environ.get(FOLDER_VARIABLE):
         run = Run(notebook, parameters, Path(own))
         _check_planned(run)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -11,8 +12,8 @@ import warnings
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 
-from ablkit import attacks, data, environment, measure, methods
-from ablkit.child import die_with_parent
+from ablkit import attacks, data, environment, measure, methods, provenance
+from ablkit.child import PACKAGE, die_with_parent
 from ablkit.defenses import DEFENSES
 from ablkit.errors import UserError
 from ablkit.files import read_json, write_json
@@ -103,6 +104,7 @@ def _in_a_process(
 
 def main(texts: list[str]) -> None:
     """Train the runs with these parameters, as JSON, side by side; those that another process has are left to it."""
+    provenance.check_planned(os.environ[PACKAGE])
     jobs = [Job("run", "", check("run", json.loads(text))) for text in texts]
     with ExitStack() as held:
         mine = []
