@@ -36,7 +36,7 @@ def train(parameters: OneRun, clean: Images, poisoned: Poisoned, evaluate: Evalu
         evaluate: see `measure.after_epoch`.
         folder: keeps checkpoints and the history of this run.
 
-    Raises UserError for settings out of range, a loss that is not finite, and a checkpoint of another training.
+    Raises UserError for settings out of range, a loss that is not finite, and a damaged run to start from.
     """
     p = parameters
     if p.method in DEFENSES:
