@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from ablkit import runs
+from ablkit import records, runs
 from ablkit.attacks import find
-from ablkit.files import read_json
 from ablkit.notebooks import code_digest, path_of
 from ablkit.parameters import ManyAttacks, Parameters, PoisonedSet
 
@@ -39,10 +38,17 @@ class Job:
     @property
     def state(self) -> str:
         """`done`, `failed` or `missing`."""
-        if (self.folder / "metrics.json").exists():
+        if (self.folder / "metrics.json").exists() and self._is_whole():
             return "done"
         return "failed" if (self.folder / "failure.json").exists() else "missing"
 
     def metrics(self) -> dict:
         """The metrics of a run that is done."""
-        return read_json(self.folder / "metrics.json")
+        return records.metrics(self.folder)
+
+    def _is_whole(self) -> bool:
+        try:
+            self.metrics()
+        except records.Damaged:
+            return False  # so it is run again
+        return True

@@ -183,13 +183,16 @@ def sha256(path: Path) -> str:
         raise Damaged(path, f"cannot be read: {error.strerror}") from None
 
 
-def folders(notebook: str | None = None) -> list[Path]:
-    """The run folders of a notebook, or of all of them; raises UserError where they cannot be listed."""
+def folders(notebook: str | None = None, *files: str) -> list[Path]:
+    """The run folders of a notebook, or of all of them; raises UserError where they cannot be listed.
+
+    Args:
+        *files: those with one of these; without any, all that a run has been started or has left something in.
+    """
+    files = files or ("params.json", "metrics.json", "failure.json")
     parents = [runs_root() / notebook] if notebook else _below(runs_root())
-    marks = ("params.json", "metrics.json", "failure.json")
-    return [
-        folder for parent in parents for folder in _below(parent) if any(os.path.lexists(folder / m) for m in marks)
-    ]
+    found = [folder for parent in parents for folder in _below(parent)]
+    return [folder for folder in found if any(os.path.lexists(folder / name) for name in files)]
 
 
 def readable(folders: list[Path], read: Callable[[Path], T]) -> list[T]:

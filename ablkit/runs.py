@@ -12,8 +12,7 @@ import numpy as np
 import pandas as pd
 from torch import nn
 
-from ablkit import data, environment
-from ablkit.errors import UserError
+from ablkit import data, environment, records
 from ablkit.files import read_json, write_bytes, write_json, write_text, write_whole
 from ablkit.parameters import Parameters, check
 from ablkit.paths import runs_root
@@ -103,9 +102,7 @@ def start(notebook: str, namespace: dict) -> Run:
         (run.folder / "metrics.json").unlink(missing_ok=True)
     write_json(run.folder / "params.json", {"notebook": notebook, "parameters": parameters.model_dump()})
     facts = {**environment.describe(parameters.device, parameters.precision), "data": data.digest(parameters.dataset)}
-    if (run.folder / SIDE_BY_SIDE).exists():
-        facts |= read_json(run.folder / SIDE_BY_SIDE)
-    write_json(run.folder / "env.json", facts)
+    write_json(run.folder / "env.json", {**facts, **records.side_by_side(run.folder)})
     return run
 
 
@@ -130,26 +127,22 @@ def folder_of(notebook: str, parameters: Parameters, code: str) -> Path:
 
 
 def history(folder: Path) -> pd.DataFrame:
-    """The records of a run's epochs."""
-    try:
-        return pd.DataFrame(json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines())
-    except (OSError, ValueError) as error:
-        raise UserError(f"{folder / 'history.jsonl'} cannot be read ({error}); run the notebook again") from None
+    """The records of a run's epochs; raises UserError where they are damaged."""
+    return pd.DataFrame(records.history(folder))
 
 
 def load(notebook: str) -> pd.DataFrame:
-    """The finished runs of a notebook, one a row: parameters, metrics, `key` and `folder`."""
-    return frame([path.parent for path in sorted((runs_root() / notebook).glob("*/metrics.json"))])
+    """The finished runs of a notebook, one a row: parameters, metrics, `key` and `folder`.
+
+    Damaged ones are left out, and named in one warning on standard error.
+    """
+    return pd.DataFrame(records.readable(records.folders(notebook, "metrics.json"), _row))
 
 
 def frame(folders: list[Path]) -> pd.DataFrame:
-    """Finished runs by their folders, one a row, in that order; see `load`."""
-    return pd.DataFrame(
-        {
-            **read_json(folder / "params.json")["parameters"],
-            **read_json(folder / "metrics.json"),
-            "key": folder.name,
-            "folder": folder,
-        }
-        for folder in folders
-    )
+    """Finished runs by their folders, one a row, in that order; see `load`. Raises UserError for a damaged one."""
+    return pd.DataFrame(_row(folder) for folder in folders)
+
+
+def _row(folder: Path) -> dict:
+    return {**records.parameters(folder), **records.metrics(folder), "key": folder.name, "folder": folder}

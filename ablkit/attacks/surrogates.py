@@ -154,7 +154,7 @@ def _kept(folder: Path) -> tuple[dict[str, Tensor], dict[str, float]] | None:
 
 def _is_record(value: object) -> bool:
     return isinstance(value, dict) and all(
-        one is None or (type(one) in (int, float) and np.isfinite(one)) for one in value.values()
+        one is None or (type(one) in (int, float) and abs(one) < float("inf")) for one in value.values()
     )
 
 

@@ -11,12 +11,12 @@ import warnings
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 
-from ablkit import attacks, data, environment, measure, methods
+from ablkit import attacks, data, environment, measure, methods, records
 from ablkit.child import die_with_parent
 from ablkit.defenses import DEFENSES
 from ablkit.errors import UserError
 from ablkit.execute import Busy, kill_tree, locked, variables
-from ablkit.files import read_json, write_json
+from ablkit.files import write_json
 from ablkit.jobs import Job
 from ablkit.parameters import OneRun, check
 from ablkit.runs import SIDE_BY_SIDE
@@ -69,8 +69,7 @@ def _is_on_gpu(parameters: OneRun) -> bool:
 
 def _is_trained(job: Job) -> bool:
     """Whether a group has finished the training of this run, and its notebook has not run yet."""
-    facts = job.folder / SIDE_BY_SIDE
-    return facts.exists() and (job.folder / CHECKPOINT).exists() and "peak_memory_bytes" in read_json(facts)
+    return (job.folder / CHECKPOINT).is_file() and "peak_memory_bytes" in records.side_by_side(job.folder)
 
 
 def _in_a_process(
