@@ -276,7 +276,8 @@ def _array(path: Path) -> ndarray:
     if not os.path.isfile(path):
         raise Damaged(path, "does not exist, or is no regular file")
     try:
-        array = np.load(path, allow_pickle=False)
+        with open(path, "rb") as file:
+            array = np.load(file, allow_pickle=False)
     except Exception as error:  # a damaged header fails in many ways, up to MemoryError
         raise Damaged(path, f"is damaged ({type(error).__name__})") from None
     if not isinstance(array, np.ndarray):

@@ -119,7 +119,7 @@ def fill(folder: Path, seed: int, *files: str) -> Path:
     write_json(folder / "params.json", {"notebook": "run", "parameters": parameters.model_dump()})
     for name in files:
         if name == "history.jsonl":
-            checkpoint.write_history(folder, [{"stage": stage, "epoch": 2} for stage in ("before", "isolate")])
+            checkpoint.write_history(folder, [{"stage": stage, "epoch": 2} for stage in ("the one before", "isolate")])
         else:
             write_json(folder / name, WHOLE[name])
     return folder
