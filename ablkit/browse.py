@@ -109,7 +109,8 @@ def making_costs() -> dict[str, str]:
 def export(notebook: str, to: Path) -> list[Path]:
     """Write the finished runs of a notebook as `to`.csv and `to`.parquet; return both paths.
 
-    Raises UserError for an unknown notebook and where no run is done.
+    Raises UserError for an unknown notebook, where no run is done, and where a metric of the user's own is not always
+    of one kind.
     """
     if notebook not in NOTEBOOKS:
         raise unknown("notebook", notebook, NOTEBOOKS)
@@ -118,6 +119,13 @@ def export(notebook: str, to: Path) -> list[Path]:
         raise UserError(f"no finished run of {notebook} in {runs_root()}; run `ablkit sweep` or `ablkit run` first")
     frame = frame.drop(columns="folder")
     paths = [to.with_name(f"{to.name}.{ending}") for ending in ("csv", "parquet")]
+    for column in frame.columns:
+        kinds = {str if isinstance(value, str) else type(value) for value in frame[column].dropna()}
+        if len(kinds) > 1 and kinds & {str, bool}:
+            raise UserError(
+                f"{shown(column)} is a number in some runs of {notebook} and none in others; move these to another"
+                " folder of runs"
+            )
     write_whole(paths[0], lambda path: frame.to_csv(path, index=False))
     write_whole(paths[1], lambda path: frame.to_parquet(path, index=False))
     return paths

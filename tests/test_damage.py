@@ -253,6 +253,17 @@ def test_a_run_without_its_parameters_is_damaged_and_one_that_has_not_begun_is_n
     assert warning.startswith(f"ablkit: 1 run is damaged and left out: {two[1].name} (params.json does not exist)")
 
 
+@pytest.mark.parametrize("other", ["half", True])
+def test_a_metric_of_several_kinds_is_no_column(two, tmp_path, other, capsys):
+    for folder, value in zip(two, (0.5, other), strict=True):
+        write_json(folder / "metrics.json", {"own": value})
+    assert main(["export", "run", "--to", str(tmp_path / "results")]) == 2
+    assert "'own' is a number in some runs of run and none in others" in capsys.readouterr().err
+    assert not list(tmp_path.glob("results*"))
+    write_json(two[0] / "metrics.json", {"own": other})
+    assert "results.parquet" in told(capsys, "export", "run", "--to", str(tmp_path / "results"))[0]
+
+
 def test_many_damaged_runs_are_counted_in_one_short_line(folders, capsys):
     for seed in range(12):
         cut(fill(folders / "run" / f"{seed:012}", seed) / "params.json")
