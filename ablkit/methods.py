@@ -100,7 +100,7 @@ def load_model(folder: Path, parameters: OneRun, classes: int) -> nn.Module:
         tensors = load(path.read_bytes())
         checkpoint.check_fit(tensors, model.state_dict())
     except (SafetensorError, OSError, ValueError) as error:
-        raise records.Damaged(path, f"is damaged ({error})") from None
+        raise records.Damaged(path, f"is damaged ({' '.join(str(error).split())[:200]})") from None
     model.load_state_dict(tensors)
     return model.eval()
 

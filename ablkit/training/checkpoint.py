@@ -79,7 +79,7 @@ def read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
         digest = _digest(tensors, {name: value for name, value in facts.items() if name != "sha256"})
     except Exception as error:  # a damaged file fails in many ways
-        raise ValueError(f"it is damaged: {error}") from None
+        raise ValueError(f"it is damaged: {' '.join(str(error).split())[:200]}") from None
     if facts.pop("sha256", "") != digest:
         raise ValueError("it is damaged: it is not what was written")
     return tensors, facts
