@@ -2,69 +2,107 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import statistics
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 
-from ablkit import runs
-from ablkit.errors import UserError, unknown
-from ablkit.files import read_json, write_whole
+from ablkit import records, runs
+from ablkit.errors import UserError, shown, unknown
+from ablkit.files import write_whole
+from ablkit.lock import Busy, locked
 from ablkit.parameters import NOTEBOOKS
 from ablkit.paths import runs_root
 
 
 def state(folder: Path) -> str:
     """`done`, `failed`, or `unfinished`: running, or killed and to be continued."""
-    if (folder / "metrics.json").exists():
+    # A link to nowhere counts: it is damage, and is to be named.
+    if os.path.lexists(folder / "metrics.json"):
         return "done"
-    return "failed" if (folder / "failure.json").exists() else "unfinished"
+    return "failed" if os.path.lexists(folder / "failure.json") else "unfinished"
 
 
 def show_all(wanted: dict[str, str], only: str | None = None) -> None:
     """Print a line for each run whose parameters have the `wanted` values and which is in the state `only`."""
-    found = [(folder, values) for folder, values in _folders(wanted) if only in (None, state(folder))]
-    for folder, values in found:
-        print(f"{folder.name}  {state(folder):<11}{folder.parent.name}: {_short(values)}{_outcome(folder)}")
+    found = [one for one in _runs(wanted) if only in (None, state(one[0]))]
+    for folder, values, outcome in found:
+        print(f"{folder.name}  {state(folder):<11}{folder.parent.name}: {_short(values)}{outcome}")
     print(f"{len(found)} runs in {runs_root()}")
 
 
 def show(key: str) -> None:
-    """Print all that is known of the one run whose key begins with `key`; raises UserError for none or several."""
-    found = [folder for folder, _ in _folders({}) if folder.name.startswith(key)]
+    """Print all that can be read of the one run whose key begins with `key`, and which of its files are damaged.
+
+    Raises UserError for none or several.
+    """
+    found = [folder for folder in records.folders() if folder.name.startswith(key)]
     if len(found) != 1:
-        names = ", ".join(folder.name for folder in found)
-        raise UserError(f"{key!r} begins {len(found)} runs{f': {names}; write more of it' if found else ''}")
+        names = ", ".join(folder.name for folder in found[:10]) + (", ..." if found[10:] else "")
+        raise UserError(f"{shown(key)} begins {len(found)} runs{f': {names}; write more of it' if found else ''}")
     (folder,) = found
     print(f"{folder}: {state(folder)}")
-    for name in ("params.json", "env.json", "metrics.json", "failure.json"):
-        if (folder / name).exists():
-            values = read_json(folder / name)
-            print(name)
-            for entry, value in values.get("parameters", values).items():
-                print(f"  {entry:<36} {value:.4g}" if isinstance(value, float) else f"  {entry:<36} {value}")
+    for name, read in _FILES.items():
+        # That of a run which was started has been written first.
+        if not os.path.lexists(folder / name) and name != "params.json":
+            continue
+        try:
+            values = read(folder) or {}
+        except records.Damaged as error:
+            print(f"{error.path.name} {error.reason}")
+            continue
+        print(name)
+        for entry, value in values.items():
+            print(f"  {entry:<36} {'-' if value is None else f'{value:.4g}' if isinstance(value, float) else value}")
+
+
+_FILES: dict[str, Callable[[Path], dict | None]] = {
+    "params.json": records.parameters,
+    "env.json": records.environment,
+    "metrics.json": records.metrics,
+    "failure.json": records.failure,
+    "files.json": records.check_sealed,
+}
 
 
 def delete_failed(wanted: dict[str, str]) -> None:
-    """Delete the folders of failed runs with the `wanted` values."""
-    failed = [(folder, values) for folder, values in _folders(wanted) if state(folder) == "failed"]
-    for folder, values in failed:
-        shutil.rmtree(folder)
+    """Delete the folders of failed runs with the `wanted` values, but those that a process has in hand."""
+    deleted = 0
+    for folder, values, _ in _runs(wanted):
+        if state(folder) != "failed":
+            continue
+        try:
+            with locked(folder):
+                if state(folder) != "failed":
+                    continue  # another process has run it since it was listed
+                shutil.rmtree(folder)
+        except Busy:
+            print(f"left {folder}: another process has it in hand")
+            continue
+        except OSError as error:
+            raise UserError(f"{folder} cannot be deleted ({error.strerror}); make it writable") from None
+        deleted += 1
         print(f"deleted {folder}: {_short(values)}")
-    print(f"{len(failed)} failed runs deleted")
+    print(f"{deleted} failed runs deleted")
 
 
 def making_costs() -> dict[str, str]:
     """Attack -> what finished runs say that it takes to make it, with its default settings, on the largest set."""
-    frame, costs = runs.load("run"), {}
-    if "poisoning_seconds" not in frame:
-        return {}
-    known = frame[frame["poisoning_seconds"].notna() & (frame["attack_settings"] == "") & ~frame["released"]]
-    for name, own in known.groupby("attack"):
-        largest = own[own["training_images"] == own["training_images"].max()]
-        seconds, images = largest["poisoning_seconds"], largest["training_images"].iloc[0]
-        costs[name] = f"{seconds.median():.0f} s to make on {images:,} images (median of {len(seconds)} runs here)"
-        if not seconds.any():
+    costs, known = {}, {}
+    for run in runs.load("run").to_dict("records"):
+        took, images = run.get("poisoning_seconds"), run.get("training_images")
+        if run.get("attack_settings") == "" and run.get("released") is False and pd.notna(took) and pd.notna(images):
+            known.setdefault(run.get("attack"), []).append((images, took))
+    for name, own in known.items():
+        largest = max(images for images, _ in own)
+        seconds = [took for images, took in own if images == largest]
+        costs[name] = (
+            f"{statistics.median(seconds):.0f} s to make on {largest:,.0f} images (median of {len(seconds)} runs here)"
+        )
+        if not any(seconds):
             costs[name] = "nothing to train or optimise"
     return costs
 
@@ -72,7 +110,8 @@ def making_costs() -> dict[str, str]:
 def export(notebook: str, to: Path) -> list[Path]:
     """Write the finished runs of a notebook as `to`.csv and `to`.parquet; return both paths.
 
-    Raises UserError for an unknown notebook and where no run is done.
+    Raises UserError for an unknown notebook, where no run is done, and where a metric of the user's own is not always
+    of one kind.
     """
     if notebook not in NOTEBOOKS:
         raise unknown("notebook", notebook, NOTEBOOKS)
@@ -81,23 +120,29 @@ def export(notebook: str, to: Path) -> list[Path]:
         raise UserError(f"no finished run of {notebook} in {runs_root()}; run `ablkit sweep` or `ablkit run` first")
     frame = frame.drop(columns="folder")
     paths = [to.with_name(f"{to.name}.{ending}") for ending in ("csv", "parquet")]
+    for column in frame.columns:
+        kinds = {str if isinstance(value, str) else type(value) for value in frame[column].dropna()}
+        if len(kinds) > 1 and kinds & {str, bool}:
+            raise UserError(
+                f"{shown(column)} is a number in some runs of {notebook} and none in others; move these to another"
+                " folder of runs"
+            )
     write_whole(paths[0], lambda path: frame.to_csv(path, index=False))
     write_whole(paths[1], lambda path: frame.to_parquet(path, index=False))
     return paths
 
 
-def _folders(wanted: dict[str, str]) -> list[tuple[Path, dict]]:
-    """The run folders whose parameters have the wanted values, as text, with their parameters."""
+def _runs(wanted: dict[str, str]) -> list[tuple[Path, dict, str]]:
+    """The runs whose parameters have the wanted values, as text: folder, parameters, and what came out.
+
+    Damaged ones are left out, and named in one warning.
+    """
     names = {name for model in NOTEBOOKS.values() for name in model.model_fields}
     for name in wanted:
         if name not in names:
             raise unknown("parameter", name, names)
-    found = []
-    for path in sorted(runs_root().glob("*/*/params.json")):
-        values = read_json(path)["parameters"]
-        if all(_same(values.get(name), text) for name, text in wanted.items()):
-            found.append((path.parent, values))
-    return found
+    found = records.readable(records.folders(), lambda folder: (folder, records.parameters(folder), _outcome(folder)))
+    return [one for one in found if all(_same(one[1].get(name), text) for name, text in wanted.items())]
 
 
 def _same(value: object, text: str) -> bool:
@@ -117,10 +162,13 @@ def _short(values: dict) -> str:
 
 def _outcome(folder: Path) -> str:
     if state(folder) == "failed":
-        return f"; {read_json(folder / 'failure.json')['message']}"
+        return f"; {records.failure(folder)['message']}"
     if state(folder) == "done":
-        metrics = read_json(folder / "metrics.json")
+        metrics = records.metrics(folder)
         names = (("CA", "clean_accuracy"), ("ASR", "attack_success_rate"))
-        return "".join(f", {title} {metrics[name]:.1%}" for title, name in names if name in metrics)
-    records = runs.history(folder) if (folder / "history.jsonl").exists() else pd.DataFrame()
-    return "" if records.empty else f"; {records['stage'].iloc[-1]} {records['epoch'].iloc[-1]}"
+        shares = [(title, metrics[name]) for title, name in names if name in metrics]
+        return "".join(f", {title} {'-' if share is None else f'{share:.1%}'}" for title, share in shares)
+    if not os.path.lexists(folder / "history.jsonl"):
+        return ""
+    last = records.history(folder)[-1]
+    return f"; {last['stage']} {last['epoch']}"

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ablkit import attacks, data, process, runs
+from ablkit import attacks, data, process, records, runs
 from ablkit.child import last_cell
 from ablkit.errors import NotRunError, UserError
 from ablkit.files import read_json, saying_why, sweep_temporary, write_json
@@ -70,6 +70,8 @@ def carry_out(
         # Once more: another process may have finished it while this one came to the lock.
         if job.is_done() and not force:
             return Outcome(job.folder, was_done=True)
+        if (job.folder / "metrics.json").exists() and not force:
+            show(f"the run {job.folder.name} is damaged, and is made again")
         return _carry_out(job, held, timeout, show, environment or {}, started)
 
 
@@ -92,6 +94,7 @@ def _carry_out(
     if failure:
         write_json(folder / "failure.json", {"message": str(failure), "cell": last_cell(folder)})
         raise failure
+    records.seal(folder)
     os.replace(folder / runs.PENDING, folder / "metrics.json")
     runs.drop_checkpoints(folder)
     return Outcome(folder, was_done=False)

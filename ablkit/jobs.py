@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from ablkit import runs
+from ablkit import records, runs
 from ablkit.attacks import find
 from ablkit.errors import UserError
 from ablkit.files import read_json
@@ -57,7 +57,8 @@ class Job:
         What is damaged, or stands for another run, is made again.
         """
         try:
-            read_json(self.folder / "metrics.json")
+            records.metrics(self.folder)
+            records.check_sealed(self.folder)
             done = read_json(self.folder / runs.PARAMETERS) == json.loads(json.dumps(self.facts))
         except UserError:
             return False
@@ -68,10 +69,17 @@ class Job:
     @property
     def state(self) -> str:
         """`done`, `failed` or `missing`."""
-        if (self.folder / "metrics.json").exists():
+        if (self.folder / "metrics.json").exists() and self._is_whole():
             return "done"
         return "failed" if (self.folder / "failure.json").exists() else "missing"
 
     def metrics(self) -> dict:
         """The metrics of a run that is done."""
-        return read_json(self.folder / "metrics.json")
+        return records.metrics(self.folder)
+
+    def _is_whole(self) -> bool:
+        try:
+            self.metrics()
+        except records.Damaged:
+            return False  # so it is run again
+        return True

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 from torch import nn
 
-from ablkit import data, execute, models, runs, training
+from ablkit import data, execute, models, records, runs, training
 from ablkit.attacks import Poisoned
 from ablkit.data.images import Images
 from ablkit.defenses import DEFENSES, Given, settings_of
@@ -36,7 +35,7 @@ def train(parameters: OneRun, clean: Images, poisoned: Poisoned, evaluate: Evalu
         evaluate: see `measure.after_epoch`.
         folder: keeps checkpoints and the history of this run.
 
-    Raises UserError for settings out of range, a loss that is not finite, and a checkpoint of another training.
+    Raises UserError for settings out of range, a loss that is not finite, and a damaged run to start from.
     """
     p = parameters
     if p.method in DEFENSES:
@@ -60,8 +59,8 @@ def _defend(p: OneRun, poisoned: Poisoned, evaluate: Evaluation, folder: Path) -
     defense = DEFENSES[p.method]
     changes = {"method": "none"} if defense.needs == "clean data" else _BEFORE_UNLEARNING
     base = execute.need("run", p, method_settings="", **changes)
-    history = runs.history(base).to_dict("records")
-    isolated = np.load(base / "isolated.npy", allow_pickle=False)
+    history = records.history(base)
+    isolated = records.isolated(base, len(poisoned))
     given = Given(
         load_model(base, p, len(poisoned.classes)),
         data.clean_images(p.dataset, train_size=p.train_size, seed=p.seed, held_out=p.held_out),
@@ -80,7 +79,7 @@ def _defend(p: OneRun, poisoned: Poisoned, evaluate: Evaluation, folder: Path) -
     repaired = defense.repair(given, settings, lambda model, stage, epoch: evaluate(model, stage, epoch, False))
     record = {"stage": REPAIRED, "epoch": 1, "seconds": 0.0, **evaluate(repaired.model, REPAIRED, 1, True)}
     given.report(record)
-    losses = np.load(base / "losses.npy", allow_pickle=False) if (base / "losses.npy").exists() else None
+    losses = records.losses(base, len(poisoned))
     return Trained(repaired.model, [*history, *repaired.history, record], losses, isolated, repaired.record)
 
 
@@ -88,12 +87,21 @@ _BEFORE_UNLEARNING = {"method": "abl", "schedule": "sequential", "unlearn_epochs
 
 
 def load_model(folder: Path, parameters: OneRun, classes: int) -> nn.Module:
-    """The model of a finished run, on the CPU and in eval mode."""
-    from safetensors.torch import load_file
+    """The model of a finished run, on the CPU and in eval mode; raises UserError where its file is damaged."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load
 
     recipe = parameters.recipe()
     model = models.build(recipe.model, classes, normalise=recipe.normalise)
-    model.load_state_dict(load_file(folder / "model.safetensors"))
+    path = folder / "model.safetensors"
+    if not path.is_file():
+        raise records.Damaged(path, "does not exist, or is no regular file")
+    try:
+        tensors = load(path.read_bytes())
+        checkpoint.check_fit(tensors, model.state_dict())
+    except (SafetensorError, OSError, ValueError) as error:
+        raise records.Damaged(path, f"is damaged ({' '.join(str(error).split())[:200]})") from None
+    model.load_state_dict(tensors)
     return model.eval()
 
 

@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 from torch import nn
 
-from ablkit import data, environment, provenance
+from ablkit import data, environment, provenance, records
 from ablkit.errors import UserError, shown
 from ablkit.files import read_json, write_bytes, write_json, write_text, write_whole
 from ablkit.parameters import Parameters, check, given
@@ -74,10 +74,12 @@ class Run:
         env = read_json(self.folder / "env.json")
         peak = max(environment.peak_memory_bytes(env["device"]), env.get("peak_memory_bytes", 0))
         write_json(self.folder / "env.json", {**env, "peak_memory_bytes": peak})
-        under_runner = os.environ.get(FOLDER_VARIABLE)
-        write_json(self.folder / (PENDING if under_runner else "metrics.json"), metrics)
-        if not under_runner:
-            drop_checkpoints(self.folder)
+        if os.environ.get(FOLDER_VARIABLE):
+            write_json(self.folder / PENDING, metrics)
+            return
+        records.seal(self.folder)
+        write_json(self.folder / "metrics.json", metrics)
+        drop_checkpoints(self.folder)
 
 
 def drop_checkpoints(folder: Path) -> None:
@@ -118,9 +120,7 @@ def start(notebook: str, namespace: dict) -> Run:
         (run.folder / "metrics.json").unlink(missing_ok=True)
         write_json(run.folder / PARAMETERS, facts)
     facts = {**environment.describe(parameters.device, parameters.precision), "data": data.digest(parameters.dataset)}
-    if (run.folder / SIDE_BY_SIDE).exists():
-        facts |= read_json(run.folder / SIDE_BY_SIDE)
-    write_json(run.folder / "env.json", facts)
+    write_json(run.folder / "env.json", {**facts, **records.side_by_side(run.folder)})
     return run
 
 
@@ -165,26 +165,22 @@ def folder_of(facts: dict) -> Path:
 
 
 def history(folder: Path) -> pd.DataFrame:
-    """The records of a run's epochs."""
-    try:
-        return pd.DataFrame(json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines())
-    except (OSError, ValueError) as error:
-        raise UserError(f"{folder / 'history.jsonl'} cannot be read ({error}); run the notebook again") from None
+    """The records of a run's epochs; raises UserError where they are damaged."""
+    return pd.DataFrame(records.history(folder))
 
 
 def load(notebook: str) -> pd.DataFrame:
-    """The finished runs of a notebook, one a row: parameters, metrics, `key` and `folder`."""
-    return frame([path.parent for path in sorted((runs_root() / notebook).glob("*/metrics.json"))])
+    """The finished runs of a notebook, one a row: parameters, metrics, `key` and `folder`.
+
+    Damaged ones are left out, and named in one warning on standard error.
+    """
+    return pd.DataFrame(records.readable(records.folders(notebook, "metrics.json"), _row))
 
 
 def frame(folders: list[Path]) -> pd.DataFrame:
-    """Finished runs by their folders, one a row, in that order; see `load`."""
-    return pd.DataFrame(
-        {
-            **read_json(folder / "params.json")["parameters"],
-            **read_json(folder / "metrics.json"),
-            "key": folder.name,
-            "folder": folder,
-        }
-        for folder in folders
-    )
+    """Finished runs by their folders, one a row, in that order; see `load`. Raises UserError for a damaged one."""
+    return pd.DataFrame(_row(folder) for folder in folders)
+
+
+def _row(folder: Path) -> dict:
+    return {**records.parameters(folder), **records.metrics(folder), "key": folder.name, "folder": folder}

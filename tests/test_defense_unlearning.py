@@ -337,6 +337,10 @@ def test_the_pretrained_network_starts_from_the_published_weights(given, publish
     assert torch.equal(conv, network.conv1.weight)
     assert repaired.model.model.fc.weight.shape[0] == 10
     assert (path.parent / "cache" / "torchvision" / path.name).exists()
+    kept = path.parent / "cache" / "torchvision" / path.name
+    kept.write_bytes(kept.read_bytes()[:-1])  # cut, it is
+    run("pretrained", small, epochs=1, learning_rate=1e-30)
+    assert kept.read_bytes() == path.read_bytes()
     path.unlink()  # kept, it is not fetched again
     moved = run("pretrained", small, epochs=1, learning_rate=0.1)
     assert not torch.equal(moved.model.model.conv1.weight, network.conv1.weight)

@@ -194,7 +194,7 @@ def test_more_runs_than_fit_a_gpu_are_refused(tmp_path, folders, monkeypatch):
     (job,) = file.read(write(tmp_path, TINY.format(seeds=[0])))
     job.folder.mkdir(parents=True)
     (job.folder / "metrics.json").write_text("{}")
-    (job.folder / "params.json").write_text(json.dumps({"parameters": job.parameters.model_dump()}))
+    (job.folder / "params.json").write_text(json.dumps({"notebook": "run", "parameters": job.parameters.model_dump()}))
     (job.folder / "env.json").write_text(json.dumps({"device": "cuda", "peak_memory_bytes": 4 * 2**30}))
     assert slots._fitting([job], 2, 10 * 2**30) == 2
     with pytest.raises(UserError, match=r"--per-gpu 3 needs 12.0 GiB .* the GPU has 10.0; use at most 2"):

@@ -16,6 +16,7 @@ from ablkit.training.abl import CHECKPOINT
 from ablkit.training.stages import plan
 
 SHORT = replace(TOY_RECIPE, isolation_epochs=2, finetune_epochs=2, finetune_drop_epoch=1, unlearn_epochs=2)
+QUICKEST = replace(SHORT, isolation_epochs=1, finetune_epochs=1, unlearn_epochs=1)
 
 
 @pytest.fixture(scope="module")
@@ -133,18 +134,31 @@ def test_history_lies_beside_the_checkpoint_one_line_an_epoch(tmp_path):
     assert len((tmp_path / "history.jsonl").read_text().splitlines()) == 6
 
 
-def test_a_checkpoint_of_another_training_is_refused(tmp_path):
-    train_toy(SHORT, folder=tmp_path)
-    with pytest.raises(UserError, match="belongs to a training with other data or settings"):
-        train_toy(replace(SHORT, gamma=0.4), folder=tmp_path)
+def test_a_checkpoint_of_another_training_is_dropped_with_a_line(tmp_path, capsys):
+    other, settings = replace(QUICKEST, gamma=0.4), {"folder": tmp_path}
+    train_toy(QUICKEST, **settings)
+    again = train_toy(other, **settings)
+    said = capsys.readouterr().out
+    assert "checkpoint.safetensors is dropped: it belongs to a training with other data or settings" in said
+    assert said.count("\n") == 1
+    assert np.array_equal(weights(again), weights(train_toy(other)))
+    # The twin: its own is gone on from, without a line.
+    seen = []
+    train_toy(other, **settings, report=seen.append)
+    assert (seen, capsys.readouterr().out) == ([], "")
 
 
-def test_a_damaged_checkpoint_is_refused(tmp_path):
-    train_toy(SHORT, folder=tmp_path)
-    path = tmp_path / CHECKPOINT
-    path.write_bytes(path.read_bytes()[:1000])
-    with pytest.raises(UserError, match=r"checkpoint\.safetensors is damaged"):
-        train_toy(SHORT, folder=tmp_path)
+def test_a_damaged_checkpoint_is_dropped_with_a_line(tmp_path, capsys):
+    whole, path = train_toy(QUICKEST, folder=tmp_path), tmp_path / CHECKPOINT
+    content = path.read_bytes()
+    for damaged in (content[:1000], content[:-1000] + bytes(1000)):
+        path.write_bytes(damaged)
+        again = train_toy(QUICKEST, folder=tmp_path)
+        said = capsys.readouterr().out
+        assert "checkpoint.safetensors is dropped: it is damaged" in said
+        assert said.count("\n") == 1
+        assert np.array_equal(weights(again), weights(whole))
+        assert np.array_equal(again.losses, whole.losses)
 
 
 def test_a_loss_that_is_not_finite_ends_the_training_and_keeps_the_last_checkpoint(tmp_path):

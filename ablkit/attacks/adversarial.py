@@ -18,7 +18,6 @@ from ablkit.randomness import torch_stream
 from ablkit.shapes import Int64, Tensor, UInt8
 from ablkit.training import checkpoint, hardware
 from ablkit.training.augmentation import augment
-from ablkit.training.checkpoint import Progress
 from ablkit.training.hardware import Hardware
 from ablkit.training.inference import predict
 from ablkit.training.loop import one_set
@@ -72,9 +71,8 @@ def _train(train: Images, settings: Recipe, order: Order, folder: Path) -> nn.Mo
     """Train from the start or from the checkpoint in the folder, whose name is a digest of all that decides it."""
     place, seed = hardware.choose(order.device, order.precision), surrogates.own_seed(order)
     model = place.place(models.build(settings.model, len(train.classes), seed=seed))
-    path, state, momentum = folder / "checkpoint.safetensors", Progress(), {}
-    if path.exists():
-        state, momentum = checkpoint.load(path, folder.name, model)
+    path = folder / "checkpoint.safetensors"
+    state, momentum = checkpoint.load(path, folder.name, model)
     optimiser = torch.optim.SGD(
         model.parameters(),
         lr=settings.finetune_learning_rate,

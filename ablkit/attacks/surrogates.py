@@ -5,8 +5,10 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
+import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -20,14 +22,14 @@ from ablkit.files import read_json, write_bytes, write_json
 from ablkit.provenance import package_digest
 from ablkit.randomness import numpy_stream
 from ablkit.shapes import Tensor
-from ablkit.training import hardware, train
+from ablkit.training import checkpoint, hardware, train
 from ablkit.training.abl import CHECKPOINT
-from ablkit.training.checkpoint import drop_damaged
 from ablkit.training.inference import predict
 from ablkit.training.recipe import Recipe, recipe
 
 MODEL = "wrn-16-1"
 _FEWEST = 20
+_TENSORS, _RECORD = "tensors.safetensors", "record.json"
 
 
 def classifier(order: Order, epochs: int) -> tuple[nn.Module, dict[str, float]]:
@@ -84,27 +86,76 @@ def keep(
             gains `KIND_seconds`, the time of the call that finished it.
         *modules: files of this package whose code decides the result too, such as "attacks/dynamic.py".
 
-    Raises UserError for a damaged file.
+    What is there but damaged is dropped with a line and made again. Raises UserError where the cache cannot be written.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load, save
+    from safetensors.torch import save
 
     folder = paths.cache_root() / kind / _key(order, facts, modules)
-    path, notes = folder / "tensors.safetensors", folder / "record.json"
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / ".lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # of two runs that need it at once, one makes it and the other waits
-        if not notes.exists():
-            drop_damaged(folder)
+    with _alone(folder):
+        kept = _kept(folder)
+        if kept is None:
             started = time.perf_counter()
             tensors, record = make(folder)
-            write_bytes(path, save({name: value.cpu().contiguous() for name, value in tensors.items()}))
-            write_json(notes, {**record, f"{kind}_seconds": time.perf_counter() - started})
-            (folder / CHECKPOINT).unlink(missing_ok=True)
+            content = save({name: value.cpu().contiguous() for name, value in tensors.items()})
+            write_bytes(folder / _TENSORS, content)
+            record = {**record, f"{kind}_seconds": time.perf_counter() - started}
+            own = {"key": folder.name, "sha256": hashlib.sha256(content).hexdigest()}
+            write_json(folder / _RECORD, {"record": record, **own})
+            kept = _kept(folder)
+        if kept is None:
+            raise UserError(f"what was written to {folder} is not what is there; is its disk whole?")
+        checkpoint.delete(folder / CHECKPOINT)
+        return kept
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Hold a folder of the cache: of two runs that need it at once, one fills it and the other waits.
+
+    What killed writers have left there goes. Raises UserError where it cannot be written.
+    """
+    with ExitStack() as held:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            lock = held.enter_context(open(folder / ".lock", "w"))
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            for leftover in folder.glob(".*.tmp"):
+                leftover.unlink()
+        except OSError as error:
+            raise UserError(
+                f"the cache folder {folder} cannot be used ({error.strerror}); make it writable, or set ABLKIT_CACHE to"
+                " another"
+            ) from None
+        yield
+
+
+def _kept(folder: Path) -> tuple[dict[str, Tensor], dict[str, float]] | None:
+    """What `keep` has left in a folder, None where there is nothing; what is damaged is dropped with a line."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    if not os.path.lexists(folder / _RECORD):
+        return None
     try:
-        return load(path.read_bytes()), read_json(notes)
-    except (SafetensorError, OSError) as error:
-        raise UserError(f"{path} is damaged ({error}); delete the folder {folder} to make it again") from None
+        notes = read_json(folder / _RECORD)
+        if not (folder / _TENSORS).is_file():
+            raise ValueError(f"{_TENSORS} is gone")
+        content = (folder / _TENSORS).read_bytes()
+        own = {"key": folder.name, "sha256": hashlib.sha256(content).hexdigest(), "record": notes.get("record")}
+        if notes != own or not _is_record(own["record"]):
+            raise ValueError(f"{_TENSORS} and its record do not belong together")
+        return load(content), own["record"]
+    except (UserError, OSError, ValueError, SafetensorError) as error:
+        reason = str(error).removeprefix(f"{folder / _RECORD} ").partition(";")[0]
+        checkpoint.drop(folder / _RECORD, reason)
+        checkpoint.delete(folder / _TENSORS)
+        return None
+
+
+def _is_record(value: object) -> bool:
+    return isinstance(value, dict) and all(
+        one is None or (type(one) in (int, float) and abs(one) < float("inf")) for one in value.values()
+    )
 
 
 def own_seed(order: Order) -> int:

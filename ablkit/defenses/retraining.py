@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -115,17 +116,30 @@ def _imagenet_model(name: str) -> nn.Module:
 
 
 def _download(url: str, path: Path) -> dict[str, torch.Tensor]:
-    """The weights at `url`, kept at `path`; they are what torchvision published, or an error is raised."""
-    if not path.exists():
+    """The weights at `url`, kept at `path`; they are what torchvision published, or an error is raised.
+
+    A damaged file is fetched again.
+    """
+    if not _is_published(path):
+        if path.exists():
+            print(f"{path.name} is not what its name says; it is fetched again", flush=True)
         path.parent.mkdir(parents=True, exist_ok=True)
+        for leftover in path.parent.glob(f"{path.name}.*.partial"):
+            # A download that is under way writes or ends within that time.
+            if time.time() - leftover.stat().st_mtime > 10 * _STALLED_SECONDS:
+                leftover.unlink(missing_ok=True)
         with _socket_timeout(_STALLED_SECONDS):
             torch.hub.download_url_to_file(url, str(path), progress=False)
+    if not _is_published(path):
+        raise ValueError(f"{path} is not what its name says; delete it")
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _is_published(path: Path) -> bool:
     # The last part of the name is the beginning of the checksum. It is held before the file is parsed: torchvision
     # offers no safetensors, and torch's own format is read as tensors alone.
     expected = path.stem.rpartition("-")[2]
-    if not hashlib.sha256(path.read_bytes()).hexdigest().startswith(expected):
-        raise ValueError(f"{path} is not what its name says; delete it")
-    return torch.load(path, map_location="cpu", weights_only=True)
+    return path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest().startswith(expected)
 
 
 @contextmanager

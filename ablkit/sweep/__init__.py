@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
+from ablkit import records
 from ablkit.errors import UserError
 from ablkit.execute import check_against_data
-from ablkit.files import read_json
 from ablkit.jobs import Job
 from ablkit.sweep import file, local, slots
 from ablkit.sweep.board import Board
@@ -93,10 +93,11 @@ def _check_against_data(path: Path, jobs: list[Job]) -> None:
 
 
 def _cell(job: Job) -> str:
-    path = job.folder / "failure.json"
-    cell = read_json(path).get("cell") if path.exists() else None
-    return f" in cell {cell}" if cell else ""
+    try:
+        return f" in cell {records.failure(job.folder)['cell']}"
+    except records.Damaged:
+        return ""
 
 
 def _last_lines(log: Path, count: int = 5) -> list[str]:
-    return log.read_text(encoding="utf-8", errors="replace").splitlines()[-count:] if log.exists() else []
+    return log.read_text(encoding="utf-8", errors="replace").splitlines()[-count:] if log.is_file() else []

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import threading
 import time
 from io import TextIOBase
 
+from ablkit import records
 from ablkit.jobs import Job
 
 
@@ -77,7 +77,7 @@ def _name(job: Job) -> str:
 
 def _epoch(job: Job) -> str:
     try:
-        last = json.loads((job.folder / "history.jsonl").read_text().splitlines()[-1])
-    except (OSError, ValueError, IndexError):
+        last = records.history(job.folder)[-1]
+    except records.Damaged:
         return ""
     return f"{last['stage']} {last['epoch']}"

@@ -16,7 +16,6 @@ from ablkit.lock import Busy, is_busy
 from ablkit.process import kill_tree
 from ablkit.sweep.board import Board
 from ablkit.sweep.slots import Slot
-from ablkit.training.checkpoint import drop_damaged
 
 K, V = TypeVar("K"), TypeVar("V")
 
@@ -32,8 +31,6 @@ def run(jobs: list[Job], slots: list[Slot], board: Board, timeout: float | None 
     if failed:
         # With as many threads as before: another number would round differently, and give another result.
         board.tell(f"{len(failed)} failed; once more, each alone")
-        for job in failed:
-            drop_damaged(job.folder)
         failed = _each_once(list(failed), slots[:1], board, timeout)
     return failed
 

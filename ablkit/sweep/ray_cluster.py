@@ -12,7 +12,6 @@ from ablkit.execute import Busy, RunFailed, execute
 from ablkit.jobs import Job
 from ablkit.parameters import check
 from ablkit.sweep.board import Board
-from ablkit.training.checkpoint import drop_damaged
 
 _BUSY = "another process has it in hand"
 
@@ -53,23 +52,23 @@ def run(jobs: list[Job], address: str, board: Board, per_gpu: int = 0, timeout: 
     resources = ray.cluster_resources()
     board.slots = max(1, int(resources.get("GPU", 0) * per_gpu if per_gpu else resources.get("CPU", 1)))
     try:
-        failed = _pass(ray, one, jobs, board, timeout, again=False)
+        failed = _pass(ray, one, jobs, board, timeout)
         if failed:
             board.tell(f"{len(failed)} failed; once more")
-            failed = _pass(ray, one, list(failed), board, timeout, again=True)
+            failed = _pass(ray, one, list(failed), board, timeout)
         return failed
     finally:
         ray.shutdown()
 
 
-def _pass(ray: object, one: object, jobs: list[Job], board: Board, timeout: float | None, *, again: bool) -> dict:
+def _pass(ray: object, one: object, jobs: list[Job], board: Board, timeout: float | None) -> dict:
     """Try each job once, as many at a time as there is room; those that another process holds as often as it takes."""
     queue, running, failed = list(jobs), {}, {}
     while queue or running:
         while queue and len(running) < board.slots:
             job = queue.pop(0)
             board.start(job, "the cluster")
-            running[one.remote(job.notebook, job.parameters.model_dump(), timeout, again)] = job
+            running[one.remote(job.notebook, job.parameters.model_dump(), timeout)] = job
         ready, _ = ray.wait(list(running), timeout=1)
         board.draw()
         for reference in ready:
@@ -87,12 +86,9 @@ def _pass(ray: object, one: object, jobs: list[Job], board: Board, timeout: floa
     return failed
 
 
-def _one(notebook: str, values: dict, timeout: float | None, again: bool) -> str:
+def _one(notebook: str, values: dict, timeout: float | None) -> str:
     """What a worker does; returns the message of a failure, or nothing."""
     parameters = check(notebook, values)
-    if again:
-        # By the worker: the folder's key depends on its hardware.
-        drop_damaged(Job(notebook, "", parameters).folder)
     try:
         threads = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
         execute(notebook, parameters, timeout=timeout, show=lambda line: None, environment=threads)

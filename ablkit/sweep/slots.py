@@ -10,9 +10,8 @@ from typing import Literal
 
 import torch
 
-from ablkit import runs
+from ablkit import records
 from ablkit.errors import UserError
-from ablkit.files import read_json
 from ablkit.jobs import Job
 
 _USABLE = 0.9
@@ -131,15 +130,14 @@ def _largest_peak(jobs: list[Job]) -> int:
     alike = {(job.notebook, job.parameters.dataset, job.parameters.recipe().model) for job in jobs}
     peak = 0
     for notebook, dataset, model in alike:
-        for path in (runs.runs_root() / notebook).glob("*/metrics.json"):
+        for folder in records.folders(notebook, "metrics.json"):
             try:
-                facts = read_json(path.with_name("env.json"))
-                values = read_json(path.with_name("params.json"))["parameters"]
-            except UserError:
-                continue  # damaged since; its own run will mend it
+                facts, values = records.environment(folder), records.parameters(folder)
+            except records.Damaged:
+                continue  # its own run will mend it
             # Those that trained beside others know their process's peak alone.
-            if facts["device"] != "cuda" or "side_by_side" in facts:
+            if facts.get("device") != "cuda" or "side_by_side" in facts:
                 continue
-            if (values["dataset"], values["model"]) == (dataset, model):
-                peak = max(peak, facts["peak_memory_bytes"])
+            if (values.get("dataset"), values.get("model")) == (dataset, model):
+                peak = max(peak, facts.get("peak_memory_bytes") or 0)
     return peak

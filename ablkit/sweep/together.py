@@ -12,11 +12,11 @@ import warnings
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 
-from ablkit import attacks, data, environment, measure, methods, provenance
+from ablkit import attacks, data, environment, measure, methods, provenance, records
 from ablkit.child import PACKAGE, die_with_parent
 from ablkit.defenses import DEFENSES
 from ablkit.errors import UserError
-from ablkit.files import read_json, write_json
+from ablkit.files import write_json
 from ablkit.jobs import Job
 from ablkit.lock import Busy, locked
 from ablkit.parameters import OneRun, check
@@ -71,8 +71,7 @@ def _is_on_gpu(parameters: OneRun) -> bool:
 
 def _is_trained(job: Job) -> bool:
     """Whether a group has finished the training of this run, and its notebook has not run yet."""
-    facts = job.folder / SIDE_BY_SIDE
-    return facts.exists() and (job.folder / CHECKPOINT).exists() and "peak_memory_bytes" in read_json(facts)
+    return (job.folder / CHECKPOINT).is_file() and "peak_memory_bytes" in records.side_by_side(job.folder)
 
 
 def _in_a_process(

@@ -74,11 +74,12 @@ def train(
         seed: draws weights, batch order and augmentation, each from its own stream.
         evaluate: called after each epoch with the model, the stage's name, the number of finished epochs in it and
             whether it was the stage's last; what it returns joins the epoch's record. It must not change the model.
-        folder: keeps a checkpoint there; a training that finds its own goes on from it, to the same bits on a CPU.
+        folder: keeps a checkpoint there; a training that finds its own goes on from it, to the same bits on a CPU. One
+            that is damaged, or of another training, is dropped with a line.
         checkpoint_seconds: least time between checkpoints within a stage; at the end of a stage there always is one.
         report: called with each new record and the seconds that are left.
 
-    Raises UserError for settings out of range, a loss that is not finite, and a checkpoint of another training.
+    Raises UserError for settings out of range and a loss that is not finite.
     """
     if method not in get_args(Method):
         raise unknown("method", method, get_args(Method))
@@ -127,8 +128,8 @@ def _resume(
         return lambda state, model, optimiser: None, Progress(), {}
     path = folder / CHECKPOINT
     identity = checkpoint.fingerprint(images, labels, recipe, **others)
-    save = partial(checkpoint.save, path, identity)
-    return save, *(checkpoint.load(path, identity, model) if path.exists() else (Progress(), {}))
+    sizes = {"losses": len(labels), "isolated": isolated_count(len(labels), recipe.isolation_rate)}
+    return partial(checkpoint.save, path, identity), *checkpoint.load(path, identity, model, sizes)
 
 
 def sgd(parameters: Iterable[nn.Parameter], recipe: Recipe) -> torch.optim.SGD:

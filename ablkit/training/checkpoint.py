@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import shutil
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -11,8 +13,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from ablkit.errors import UserError
-from ablkit.files import write_bytes, write_text
+from ablkit.errors import UserError, shown
+from ablkit.files import strict, write_bytes, write_text
 from ablkit.provenance import package_digest
 from ablkit.training.recipe import Recipe
 
@@ -46,48 +48,105 @@ def fingerprint(images: np.ndarray, labels: np.ndarray, recipe: Recipe, **others
 
 def save(path: Path, identity: str, progress: Progress, model: nn.Module, optimiser: torch.optim.Optimizer) -> None:
     """Write a checkpoint, whole or not at all."""
-    from safetensors.torch import save as serialised
-
-    tensors = {f"model.{name}": value.contiguous() for name, value in model.state_dict().items()}
+    tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
     for index, state in optimiser.state_dict()["state"].items():
         if state.get("momentum_buffer") is not None:
-            tensors[f"momentum.{index}"] = state["momentum_buffer"].contiguous()
+            tensors[f"momentum.{index}"] = state["momentum_buffer"]
     for name in ("losses", "isolated"):
         if getattr(progress, name) is not None:
             tensors[name] = torch.tensor(getattr(progress, name))
     facts = {"stage": progress.stage, "epoch": progress.epoch, "history": progress.history}
-    metadata = {"identity": identity, "progress": json.dumps(facts)}
-    write_bytes(path, serialised(tensors, metadata))
+    write(path, tensors, {"identity": identity, "progress": json.dumps(strict(facts), allow_nan=False)})
+
+
+def write(path: Path, tensors: dict[str, torch.Tensor], facts: dict[str, str]) -> None:
+    """Write tensors and facts with a digest of both, whole or not at all."""
+    from safetensors.torch import save as serialised
+
+    tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    write_bytes(path, serialised(tensors, {**facts, "sha256": _digest(tensors, facts)}))
+
+
+def read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """What `write` wrote: tensors and facts; raises ValueError for everything else."""
+    from safetensors import safe_open
+
+    if not path.is_file():
+        raise ValueError("it is no regular file")
+    try:
+        with safe_open(path, "pt") as file:
+            facts = dict(file.metadata() or {})
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+        digest = _digest(tensors, {name: value for name, value in facts.items() if name != "sha256"})
+    except Exception as error:  # a damaged file fails in many ways
+        raise ValueError(f"it is damaged: {' '.join(str(error).split())[:200]}") from None
+    if facts.pop("sha256", "") != digest:
+        raise ValueError("it is damaged: it is not what was written")
+    return tensors, facts
+
+
+def drop(path: Path, reason: object) -> None:
+    """Delete a file that a training does not go on from, and say so in one line."""
+    # Named by its folder alone: the line is part of the notebook's page.
+    print(f"{path.parent.name}/{path.name} is dropped: {reason}; its training starts again", flush=True)
+    delete(path)
+
+
+def delete(path: Path) -> None:
+    """Delete what is at `path`, if anything, whatever it is; raises UserError where that cannot be done."""
+    try:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        raise UserError(f"{path} cannot be deleted ({error.strerror}); delete it, or use another folder") from None
 
 
 def write_history(folder: Path, history: list[dict]) -> None:
     """Write the records so far as JSON lines, for people to follow: `history.jsonl`, whole or not at all."""
-    write_text(folder / "history.jsonl", "".join(f"{json.dumps(record)}\n" for record in history))
+    lines = [json.dumps(strict(record), allow_nan=False) for record in history]
+    write_text(folder / "history.jsonl", "".join(f"{line}\n" for line in lines))
 
 
-def load(path: Path, identity: str, model: nn.Module) -> tuple[Progress, dict[int, torch.Tensor]]:
+def load(
+    path: Path, identity: str, model: nn.Module, sizes: dict[str, int] | None = None
+) -> tuple[Progress, dict[int, torch.Tensor]]:
     """Fill `model` from a checkpoint; return the progress and the optimiser's momentum by parameter index.
 
-    Raises UserError where the file is damaged or belongs to a training with other data or settings.
-    """
-    from safetensors import SafetensorError, safe_open
+    Args:
+        sizes: how many losses and isolated indices one holds that has come so far; without, it holds none.
 
+    Without a file it is the beginning. So it is where the file is damaged, or belongs to a training with other data or
+    settings: it is then dropped with a line, and the model stays as it is.
+    """
+    if not os.path.lexists(path):
+        return Progress(), {}
     try:
-        with safe_open(path, "pt") as file:
-            metadata = file.metadata()
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
-    except (SafetensorError, OSError) as error:
-        raise UserError(f"checkpoint {path} is damaged ({error}); delete it to start this training again") from None
-    if metadata["identity"] != identity:
-        raise UserError(
-            f"checkpoint {path} belongs to a training with other data or settings; delete it or use another folder"
-        )
-    model.load_state_dict({k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")})
-    progress = Progress(**json.loads(metadata["progress"]))
-    for name in ("losses", "isolated"):
-        if name in tensors:
-            setattr(progress, name, tensors[name].numpy())
-    return progress, {int(k.split(".")[1]): v for k, v in tensors.items() if k.startswith("momentum.")}
+        tensors, facts = read(path)
+        if facts.get("identity") != identity:
+            raise ValueError("it belongs to a training with other data or settings")
+        progress = _progress(facts.get("progress", ""))
+        _take_arrays(progress, tensors, sizes or {})
+        weights = {name.removeprefix("model."): v for name, v in tensors.items() if name.startswith("model.")}
+        check_fit(weights, model.state_dict())
+        parameters = {f"momentum.{index}": parameter for index, parameter in enumerate(model.parameters())}
+        momentum = {name: value for name, value in tensors.items() if not name.startswith("model.")}
+        check_fit(momentum, {name: parameters[name] for name in momentum if name in parameters})
+    except ValueError as error:
+        drop(path, error)
+        return Progress(), {}
+    model.load_state_dict(weights)
+    return progress, {int(name.split(".")[1]): value for name, value in momentum.items()}
+
+
+def check_fit(found: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor]) -> None:
+    """Raise ValueError where the tensors have not the names, shapes and types of the `wanted` ones."""
+    for name in sorted(found.keys() ^ wanted.keys()):
+        raise ValueError(f"it {'lacks' if name in wanted else 'has a strange'} tensor {shown(name)}")
+    for name, tensor in found.items():
+        if (tensor.shape, tensor.dtype) != (wanted[name].shape, wanted[name].dtype):
+            raise ValueError(f"tensor {shown(name)} has another shape or type")
 
 
 def restore_momentum(optimiser: torch.optim.Optimizer, momentum: dict[int, torch.Tensor]) -> None:
@@ -99,13 +158,36 @@ def restore_momentum(optimiser: torch.optim.Optimizer, momentum: dict[int, torch
         optimiser.state[parameter]["momentum_buffer"] = torch.empty_like(parameter).copy_(buffer)
 
 
-def drop_damaged(folder: Path) -> None:
-    """Delete checkpoints below `folder` that cannot be read, so that their training starts again."""
-    from safetensors import SafetensorError, safe_open
+def _digest(tensors: dict[str, torch.Tensor], facts: dict[str, str]) -> str:
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
+    for name in sorted(tensors):
+        value = tensors[name]
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}\0".encode())
+        digest.update(value.reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
 
-    for path in folder.rglob("checkpoint.safetensors"):
-        try:
-            with safe_open(path, "pt") as file:
-                file.keys()
-        except (SafetensorError, OSError):
-            path.unlink(missing_ok=True)
+
+def _progress(text: str) -> Progress:
+    """How far a training has come, from the JSON in its checkpoint; raises ValueError where it says nothing of that."""
+    try:
+        facts = json.loads(text)
+    except (ValueError, RecursionError):
+        facts = None
+    stage, epoch, history = (facts.get(n) if isinstance(facts, dict) else None for n in ("stage", "epoch", "history"))
+    if not (type(stage) is type(epoch) is int and stage >= 0 and isinstance(history, list)):
+        raise ValueError("it does not say how far it has come")
+    if not 0 <= epoch <= len(history) or not all(isinstance(record, dict) for record in history):
+        raise ValueError("its history is not that of its epochs")
+    return Progress(stage, epoch, history)
+
+
+def _take_arrays(progress: Progress, tensors: dict[str, torch.Tensor], sizes: dict[str, int]) -> None:
+    """Move losses and isolated indices from the tensors into `progress`; raises ValueError where they do not fit."""
+    if not sizes.keys() & tensors.keys():
+        return
+    kinds = {"losses": torch.float32, "isolated": torch.int64}
+    wanted = {name: torch.empty(size, dtype=kinds[name], device="meta") for name, size in sizes.items()}
+    check_fit({name: value for name, value in tensors.items() if name in kinds}, wanted)
+    progress.losses, progress.isolated = (tensors.pop(name).numpy() for name in ("losses", "isolated"))
+    if not ((progress.isolated >= 0) & (progress.isolated < sizes["losses"])).all():
+        raise ValueError("its isolated examples are none of the set")

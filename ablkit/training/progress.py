@@ -31,7 +31,7 @@ def _width(form: str) -> str:
 
 def _cell(record: dict, key: str, form: str) -> str:
     value = record.get(key)
-    if value is None:
+    if value is None or value != value:  # nothing was there to be measured
         return " " * int(_width(form))
     if key == "seconds_left":
         value = f"{value // 60:.0f} m {value % 60:02.0f} s"
