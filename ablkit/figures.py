@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import textwrap
+import warnings
 from importlib.resources import files
 
 import matplotlib.pyplot as plt
@@ -22,6 +23,8 @@ from ablkit.text import label
 # First matplotlib's own settings: a matplotlibrc of the user's would set sizes of its own, or text in LaTeX.
 plt.rcdefaults()
 plt.style.use(str(files("ablkit") / "ablkit.mplstyle"))
+# A name in a script that the font lacks is drawn as boxes in a PNG, and as it should be in an SVG.
+warnings.filterwarnings("ignore", message="Glyph .* missing from")
 
 TITLES = {name: attack.title for name, attack in ATTACKS.items()}
 """Attack -> its name in captions."""
@@ -40,7 +43,7 @@ SERIES = {
 """Quantity -> its name and colour, the same in every figure."""
 _TWINS = ["#c8412b", "#8c8c8c"]
 _PICTURES_A_ROW = 5
-_CLASS, _CAPTION, _STAGE = 13, 80, 24
+_CLASS, _CAPTION, _STAGE = 12, 80, 24
 """Letters of a name that fit above a picture, in its caption, and beside the line where a stage begins."""
 
 

@@ -26,7 +26,7 @@ _STEPS = {
 }
 """Stages of the repairs that show where a backdoor is lost, or is not."""
 
-_CLASS = 60
+_CLASS = 40
 """Letters of the name of a class in a table."""
 
 _SHARES = (*TABLE, "isolation_recall", "isolation_auroc", "isolation_average_precision")
@@ -178,10 +178,7 @@ def steps(frame: pd.DataFrame) -> Styler:
             for name in ("attack_success_rate", "clean_accuracy"):
                 row[name.replace("_", " ")] = _spread(at[name], name)
             rows.append(row | {"n": len(at)})
-    table = pd.DataFrame(rows)
-    # A class of the pages' style; the rule itself is for JupyterLab, as a page takes no styles from a notebook.
-    text = pd.DataFrame("text", index=table.index, columns=["after"] if rows else [])
-    return _styled(table).set_td_classes(text).set_table_styles([{"selector": ".text", "props": "text-align: left"}])
+    return _styled(pd.DataFrame(rows))
 
 
 def _spread(values: pd.Series, column: str) -> str:
@@ -243,10 +240,14 @@ def _styled(table: pd.DataFrame, forms: dict[str, str] | None = None, *, index: 
         forms: column -> format of its numbers.
         index: whether the names of the rows are shown.
     """
-    safe = table.map(lambda cell: harmless(cell) if isinstance(cell, str) else cell)
-    styled = safe.rename(columns=harmless).style.format(forms, escape="html", na_rep=MISSING)
-    # The class keeps MathJax, which JupyterLab runs over outputs, from reading names with a $ as formulas.
-    styled = styled.set_table_attributes('class="tex2jax_ignore mathjax_ignore"')
+    safe = table.map(lambda cell: harmless(cell) if isinstance(cell, str) else cell).rename(columns=harmless)
+    styled = safe.style.format(forms, escape="html", na_rep=MISSING)
     for axis in ("index", "columns"):
         styled = styled.format_index(escape="html", axis=axis)
+    # The class keeps MathJax, which JupyterLab runs over outputs, from reading names with a $ as formulas.
+    styled = styled.set_table_attributes('class="tex2jax_ignore mathjax_ignore"')
+    # Words on the left. A class of the pages' style; the rule is for JupyterLab, as a page takes no rules from outputs.
+    words = [name for name in safe if any(isinstance(cell, str) and cell[:1].isalpha() for cell in safe[name])]
+    styled = styled.set_td_classes(pd.DataFrame("text", index=safe.index, columns=words))
+    styled = styled.set_table_styles([{"selector": "td.text", "props": "text-align: left"}])
     return styled if index else styled.hide(axis="index")

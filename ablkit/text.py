@@ -48,12 +48,12 @@ def label(name: str, longest: int) -> str:
     return text
 
 
-def percent(share: float | None, digits: int = 1) -> str:
+def percent(share: float | int | None, digits: int = 1) -> str:
     """A fraction in percent, or a dash where there is none."""
     return number(share, f"{{:.{digits}%}}")
 
 
-def number(value: float | None, form: str) -> str:
+def number(value: float | int | None, form: str) -> str:
     """A number in a format such as `{:.1%}`, or a dash where there is none."""
     return MISSING if value is None or value != value else form.format(value)
 

@@ -34,12 +34,14 @@ _KINDS = ["text/html", "text/markdown", "image/png", "image/jpeg", "image/svg+xm
 
 
 def exporter(templates: Path) -> HTMLExporter:
-    """What turns a notebook into HTML with the templates in a folder; its output is not clean, see `body`."""
-    config = Config({"NbConvertBase": {"display_data_priority": _KINDS}})
+    """What turns a notebook into HTML with the templates in a folder; use it through `body`."""
+    config = Config({"NbConvertBase": {"display_data_priority": _KINDS}, "HTMLExporter": {"sanitize_html": True}})
     made = HTMLExporter(
         config=config, extra_template_basedirs=[str(templates)], template_name="ablkit", exclude_anchor_links=True
     )
     made.register_preprocessor("nbconvert.preprocessors.CoalesceStreamsPreprocessor", enabled=True)
+    # In place of nbconvert's own, for each cell and output by itself: one that is never closed swallows no other.
+    made.register_filter("clean_html", clean)
     return made
 
 
@@ -57,13 +59,15 @@ def body(text: str, made: HTMLExporter) -> str:
         for cell in notebook.cells:
             cell.source = without_folders(cell.source)
             for output in cell.get("outputs", []):
-                _without_folders(output)
+                _prepare(output)
         html, _ = made.from_notebook_node(notebook)
+    # Once more as a whole: what the templates put together, titles and sizes of pictures among it, came from there too.
     return clean(html)
 
 
-def _without_folders(output: nbformat.NotebookNode) -> None:
-    """Cut the folders of this machine from the texts of one output, in place."""
+def _prepare(output: nbformat.NotebookNode) -> None:
+    """Cut the folders of this machine from the texts of one output, and show it without a frame, in place."""
+    output.get("metadata", {}).pop("text/html", None)
     if "text" in output:
         output.text = without_folders(output.text)
     if "traceback" in output:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ablkit.text import MISSING
 from ablkit.training.recipe import Recipe
 from ablkit.training.stages import Stage
 
@@ -31,8 +32,8 @@ def _width(form: str) -> str:
 
 def _cell(record: dict, key: str, form: str) -> str:
     value = record.get(key)
-    if value is None:
-        return " " * int(_width(form))
+    if value is None or value != value:
+        return f"{'' if value is None else MISSING:>{_width(form)}}"
     if key == "seconds_left":
         value = f"{value // 60:.0f} m {value % 60:02.0f} s"
     return form.format(value)
