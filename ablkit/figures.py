@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import textwrap
+import warnings
 from importlib.resources import files
 
 import matplotlib.pyplot as plt
@@ -17,8 +18,13 @@ from ablkit.attacks import ATTACKS, Poisoned
 from ablkit.data.images import Images
 from ablkit.defenses import METHODS
 from ablkit.measure import OF_SOME_ATTACKS
+from ablkit.text import label
 
+# First matplotlib's own settings: a matplotlibrc of the user's would set sizes of its own, or text in LaTeX.
+plt.rcdefaults()
 plt.style.use(str(files("ablkit") / "ablkit.mplstyle"))
+# A name in a script that the font lacks is drawn as boxes in a PNG, and as it should be in an SVG.
+warnings.filterwarnings("ignore", message="Glyph .* missing from")
 
 TITLES = {name: attack.title for name, attack in ATTACKS.items()}
 """Attack -> its name in captions."""
@@ -37,6 +43,8 @@ SERIES = {
 """Quantity -> its name and colour, the same in every figure."""
 _TWINS = ["#c8412b", "#8c8c8c"]
 _PICTURES_A_ROW = 5
+_CLASS, _CAPTION, _STAGE = 12, 80, 24
+"""Letters of a name that fit above a picture, in its caption, and beside the line where a stage begins."""
 
 
 def show(figure: Figure, alt: str) -> None:
@@ -60,8 +68,8 @@ def poisoned_images(train: Images, poisoned: Poisoned, count: int = 8) -> Figure
             axes[row, column].imshow(image)
             axes[row, column].set(xticks=[], yticks=[])
             axes[row, column].spines[:].set_visible(False)
-        axes[0, column].set_title(poisoned.classes[poisoned.true_labels[index]], fontsize=7)
-        axes[1, column].set_title(f"→ {poisoned.classes[poisoned.labels[index]]}", fontsize=7)
+        axes[0, column].set_title(label(poisoned.classes[poisoned.true_labels[index]], _CLASS), fontsize=7)
+        axes[1, column].set_title(f"→ {label(poisoned.classes[poisoned.labels[index]], _CLASS - 2)}", fontsize=7)
     for row, name in enumerate(("clean", "poisoned", "difference")):
         axes[row, 0].set_ylabel(name)
     return figure
@@ -107,7 +115,7 @@ def making(sets: dict[str, Poisoned]) -> Figure | None:
         place.axis("off")
     for place, (caption, picture) in zip(axes.flat, pictures, strict=False):
         place.imshow(picture.squeeze(), cmap="gray", vmin=0, vmax=255)
-        place.set_title(textwrap.fill(caption, 20), fontsize=8)
+        place.set_title(textwrap.fill(label(caption, _CAPTION), 20), fontsize=8)
     return figure
 
 
@@ -222,7 +230,8 @@ def training_curves(history: pd.DataFrame) -> Figure:
     begins = np.flatnonzero(history["stage"] != history["stage"].shift())
     for begin in begins:
         axes.axvline(begin + 0.5, color="#999999", linewidth=0.8)
-        axes.text(begin + 0.65, 1.03, history["stage"].iloc[begin], fontsize=8, color="#555555")
+        stage = label(history["stage"].iloc[begin], _STAGE)
+        axes.text(begin + 0.65, 1.03, stage, fontsize=8, color="#555555")
     axes.set(xlabel="epoch", ylabel="share", ylim=(-0.02, 1.1), xlim=(0.5, len(history) + 0.5))
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))

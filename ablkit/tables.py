@@ -13,6 +13,7 @@ from ablkit.defenses import DEFENSES, METHODS
 from ablkit.measure import COMPARED, OF_SOME_ATTACKS, UNDEFENDED
 from ablkit.metrics import TABLE
 from ablkit.shapes import ndarray
+from ablkit.text import MISSING, harmless, label, percent, without_folders
 
 _STEPS = {
     "prune": "idle channels pruned",
@@ -25,12 +26,15 @@ _STEPS = {
 }
 """Stages of the repairs that show where a backdoor is lost, or is not."""
 
+_CLASS = 40
+"""Letters of the name of a class in a table."""
+
 _SHARES = (*TABLE, "isolation_recall", "isolation_auroc", "isolation_average_precision")
 
 
 def poisoning(poisoned: Poisoned) -> Styler:
     """How many images of each true class were poisoned."""
-    counts = pd.DataFrame({"class": poisoned.classes})
+    counts = pd.DataFrame({"class": [label(name, _CLASS) for name in poisoned.classes]})
     counts["training images"] = [int((poisoned.true_labels == k).sum()) for k in range(len(poisoned.classes))]
     drawn = poisoned.true_labels[poisoned.is_poisoned]
     counts["of them poisoned"] = [int((drawn == k).sum()) for k in range(len(poisoned.classes))]
@@ -39,7 +43,7 @@ def poisoning(poisoned: Poisoned) -> Styler:
         decoys = poisoned.true_labels[poisoned.is_decoy]
         each = [int((decoys == k).sum()) for k in range(len(poisoned.classes))]
         counts["decoys, true label"] = [*each, len(decoys)]
-    return counts.style.hide(axis="index")
+    return _styled(counts)
 
 
 def making(sets: dict[str, Poisoned]) -> Styler:
@@ -47,7 +51,7 @@ def making(sets: dict[str, Poisoned]) -> Styler:
     rows = []
     for name, poisoned in sets.items():
         attack, truth = ATTACKS[name], poisoned.true_labels[poisoned.is_poisoned]
-        classes = [poisoned.classes[k] for k in np.unique(truth)]
+        classes = [label(poisoned.classes[k], _CLASS) for k in np.unique(truth)]
         rows.append(
             {
                 "attack": attack.title,
@@ -60,7 +64,7 @@ def making(sets: dict[str, Poisoned]) -> Styler:
                 "measured while making": ", ".join(_fact(*fact) for fact in sorted(poisoned.record.items())),
             }
         )
-    return pd.DataFrame(rows).style.hide(axis="index")
+    return _styled(pd.DataFrame(rows))
 
 
 def _whole(poisoned: Poisoned, kind: str) -> int:
@@ -80,7 +84,7 @@ def attack_results(frame: pd.DataFrame) -> Styler:
     """Mean over seeds (lowest to highest) of undefended models, one row an attack."""
     grouped = frame.groupby("attack", sort=False)
     table = pd.DataFrame({"attack": [ATTACKS[name].title for name, _ in grouped]})
-    return table.assign(**_undefended(grouped, frame)).style.hide(axis="index")
+    return _styled(table.assign(**_undefended(grouped, frame)))
 
 
 def twins(frame: pd.DataFrame) -> Styler:
@@ -96,7 +100,7 @@ def twins(frame: pd.DataFrame) -> Styler:
         variant = f"without {attack.twin.without} ({settings})" if settings else "as it is"
         rows.append({"attack": attack.title, "": variant})
     table = pd.DataFrame(rows).assign(rate=[f"{rate:.3g}" for rate in grouped["poison_rate"].first()])
-    return table.assign(**_undefended(grouped, frame)).style.hide(axis="index")
+    return _styled(table.assign(**_undefended(grouped, frame)))
 
 
 def twins_making(frame: pd.DataFrame) -> Styler:
@@ -114,14 +118,17 @@ def twins_making(frame: pd.DataFrame) -> Styler:
                 continue
             row = {"attack": attack.title, "measured": column.removeprefix("poisoning_").replace("_", " ")}
             rows.append(row | {"as it is": _spread(whole, column), "without its part": _spread(part, column)})
-    return pd.DataFrame(rows).style.hide(axis="index")
+    return _styled(pd.DataFrame(rows))
 
 
 def _undefended(grouped: DataFrameGroupBy, frame: pd.DataFrame) -> dict[str, list | ndarray]:
     columns = {}
     for column in UNDEFENDED:
         columns[column.replace("_", " ")] = [
-            f"{values.mean():.1%} ({values.min():.1%} to {values.max():.1%})" for _, values in grouped[column]
+            "{} ({} to {})".format(*map(percent, (values.mean(), values.min(), values.max())))
+            if values.notna().any()
+            else MISSING
+            for _, values in grouped[column]
         ]
     for column, title in OF_SOME_ATTACKS.items():
         if column in frame:
@@ -147,9 +154,9 @@ def methods(frame: pd.DataFrame, reasons: dict[str, str]) -> Styler:
     empty = dict.fromkeys(rows[0], "")
     for method, reason in reasons.items():
         # Without the way out after it, which names a folder of this machine.
-        why = reason.partition(", so this was not run")[0]
+        why = without_folders(reason.partition(", so this was not run")[0])
         rows.append(empty | {"method": f"{METHODS[method]}: not run, as {why}"})
-    return pd.DataFrame(rows).style.hide(axis="index").format(escape="html")  # an error's text may hold a <
+    return _styled(pd.DataFrame(rows))
 
 
 def steps(frame: pd.DataFrame) -> Styler:
@@ -171,8 +178,7 @@ def steps(frame: pd.DataFrame) -> Styler:
             for name in ("attack_success_rate", "clean_accuracy"):
                 row[name.replace("_", " ")] = _spread(at[name], name)
             rows.append(row | {"n": len(at)})
-    left = {"selector": ".col2", "props": "text-align: left"}
-    return pd.DataFrame(rows).style.hide(axis="index").set_table_styles([left])
+    return _styled(pd.DataFrame(rows))
 
 
 def _spread(values: pd.Series, column: str) -> str:
@@ -198,16 +204,19 @@ def stages(result: dict, method: str, attack: str, dataset: str) -> Styler:
     elif method in DEFENSES:
         suffixes = {"before isolation": "_before", "after fine-tuning": "_finetuned", f"after {METHODS[method]}": ""}
     rows = {
-        title: {column: result.get(column + suffix) for column in TABLE}
+        title: {column: percent(result[column + suffix]) for column in TABLE if column + suffix in result}
         for title, suffix in suffixes.items()
         if f"clean_accuracy{suffix}" in result
     }
-    for row in rows.values():
-        row["isolation_precision"] = result.get("isolation_precision")
-    table = pd.DataFrame(rows).T.map(lambda share: "" if pd.isna(share) else f"{share:.1%}")
+    if "isolation_precision" in result:
+        # Isolation happens once a run, so that its precision is the same in every row.
+        rows = {
+            title: row | {"isolation_precision": percent(result["isolation_precision"])} for title, row in rows.items()
+        }
+    table = pd.DataFrame(rows, index=TABLE).T.fillna("")
     published = {c: paper.lookup(c, attack=attack, method=method, dataset=dataset) for c in TABLE}
     table.loc["paper"] = {column: "" if value is None else str(value) for column, value in published.items()}
-    return table.rename(columns=lambda name: name.replace("_", " ")).style
+    return _styled(table.rename(columns=lambda name: name.replace("_", " ")), index=True)
 
 
 def loss_gap(histories: dict[str, pd.DataFrame]) -> pd.DataFrame:
@@ -221,4 +230,24 @@ def loss_gap(histories: dict[str, pd.DataFrame]) -> pd.DataFrame:
 def shown(frame: pd.DataFrame) -> Styler:
     """A frame with its shares in percent and its losses with three digits."""
     forms = {column: "{:.1%}" if column in _SHARES else "{:.3f}" for column in frame.select_dtypes("float")}
-    return frame.rename(columns=str).style.format(forms).hide(axis="index")
+    return _styled(frame.rename(columns=str), forms)
+
+
+def _styled(table: pd.DataFrame, forms: dict[str, str] | None = None, *, index: bool = False) -> Styler:
+    """A table as HTML in which every text is escaped and harmless, and a dash stands for what is no number.
+
+    Args:
+        forms: column -> format of its numbers.
+        index: whether the names of the rows are shown.
+    """
+    safe = table.map(lambda cell: harmless(cell) if isinstance(cell, str) else cell).rename(columns=harmless)
+    styled = safe.style.format(forms, escape="html", na_rep=MISSING)
+    for axis in ("index", "columns"):
+        styled = styled.format_index(escape="html", axis=axis)
+    # The class keeps MathJax, which JupyterLab runs over outputs, from reading names with a $ as formulas.
+    styled = styled.set_table_attributes('class="tex2jax_ignore mathjax_ignore"')
+    # Words on the left. A class of the pages' style; the rule is for JupyterLab, as a page takes no rules from outputs.
+    words = [name for name in safe if any(isinstance(cell, str) and cell[:1].isalpha() for cell in safe[name])]
+    styled = styled.set_td_classes(pd.DataFrame("text", index=safe.index, columns=words))
+    styled = styled.set_table_styles([{"selector": "td.text", "props": "text-align: left"}])
+    return styled if index else styled.hide(axis="index")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import jaxtyping
@@ -91,6 +93,36 @@ def folders(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, data_root: Path) ->
     monkeypatch.setenv("ABLKIT_DATA", str(data_root))
     monkeypatch.setenv("ABLKIT_RUNS", str(tmp_path / "runs"))
     return tmp_path / "runs"
+
+
+@pytest.fixture(scope="session")
+def hostile_root(tmp_path_factory: pytest.TempPathFactory, data_root: Path) -> Path:
+    """A folder with `data/evil`, whose classes have hostile names, and `runs`: the kit's and somebody else's."""
+    from crafted import NAMES, craft, foreign_cells, kit_cells
+
+    from ablkit.report.plan import jobs
+
+    root = tmp_path_factory.mktemp("hostile")
+    shutil.copytree(data_root / "digits", root / "data" / "evil")
+    meta = root / "data" / "evil" / "meta.json"
+    meta.write_text(json.dumps(json.loads(meta.read_text()) | {"classes": NAMES}))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ABLKIT_DATA", str(root / "data"))
+        patch.setenv("ABLKIT_RUNS", str(root / "runs"))
+        undefended, abl, _ = jobs("smoke", [0], {"dataset": "evil"})
+        craft(undefended, foreign_cells())
+        craft(abl, kit_cells())
+    return root
+
+
+@pytest.fixture
+def hostile_runs(folders: Path, hostile_root: Path, monkeypatch: pytest.MonkeyPatch) -> list:
+    """Three runs on the set with hostile names: two are done, the last is missing; the test may damage them."""
+    from ablkit.report.plan import jobs
+
+    monkeypatch.setenv("ABLKIT_DATA", str(hostile_root / "data"))
+    shutil.copytree(hostile_root / "runs", folders)
+    return jobs("smoke", [0], {"dataset": "evil"})
 
 
 COSTS = ("seconds", "images_per_second")

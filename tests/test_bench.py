@@ -98,6 +98,7 @@ def test_the_page_of_the_benchmark_shows_all_that_was_measured(folders, tmp_path
     index = page.write(tmp_path / "bench", "cpu", "fp32")
     text = index.read_text()
     assert "share of product ceiling" in text and "aten::" in text
+    assert "default-src 'none'" in text
     numbers = json.loads((index.parent / "bench.json").read_text())
     assert numbers["growth"].keys() == {"images", "batch", "width", "runs"}
     assert numbers["growth"]["batch"].keys() == {"32", "64"}

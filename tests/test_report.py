@@ -42,13 +42,13 @@ def browser() -> str:
     return found
 
 
-def open_page(page: Path, folder: Path) -> tuple[list[str], list[str]]:
+def open_page(page: Path, folder: Path, width: int = 800) -> tuple[list[str], list[str]]:
     """Open a page in headless Chromium; return its console lines and the addresses that it asked for."""
     log = folder / f"{page.stem}-net.json"
     flags = "--headless --no-sandbox --disable-gpu --no-first-run --disable-background-networking --disable-sync"
     flags += " --disable-component-update --disable-default-apps --disable-extensions --virtual-time-budget=3000"
     command = [browser(), *flags.split(), f"--user-data-dir={folder / 'profile'}", f"--log-net-log={log}"]
-    command += ["--enable-logging=stderr", "--dump-dom", page.as_uri()]
+    command += [f"--window-size={width},900", "--enable-logging=stderr", "--dump-dom", page.as_uri()]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert "<title>" in done.stdout, done.stderr
     console = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
@@ -158,7 +158,8 @@ def test_failed_and_missing_runs_stand_on_the_index(site, tmp_path):
 
     needed = jobs("smoke", [0, 1], {})
     write_json(needed[3].folder / "failure.json", {"message": "cell train: it broke"})
-    text = build(needed, tmp_path / "site", "ablkit report", "smoke").read_text(encoding="utf-8")
+    index, _ = build(needed, tmp_path / "site", "ablkit report", "smoke")
+    text = index.read_text(encoding="utf-8")
     (needed[3].folder / "failure.json").unlink()
     assert "failed: cell train: it broke" in text
     assert "missing: ablkit run" in text

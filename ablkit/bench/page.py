@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from importlib.resources import as_file, files
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import pandas as pd
 import seaborn as sns
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from matplotlib.figure import Figure
 
 from ablkit import environment, figures
 from ablkit.bench import limits, profiling, scaling, training
 from ablkit.bench.measuring import cifar_images
 from ablkit.files import write_json, write_text
+from ablkit.report import shell
 from ablkit.training import hardware
 
 _PROFILED = 640
@@ -39,20 +38,18 @@ def write(to: Path, device: str = "auto", precision: str = "auto") -> Path:
     for name, figure in (("phases", _phases(phases)), ("growth", _growth(growth))):
         figure.savefig(to / f"{name}.svg")
         plt.close(figure)
-    with as_file(files("ablkit.report") / "templates") as templates:
-        shell = Environment(loader=FileSystemLoader(templates), autoescape=True, undefined=StrictUndefined)
-        page = shell.get_template("bench.html.j2").render(
-            style=(templates / "style.css").read_text(encoding="utf-8"),
-            phases=phases,
-            growth=growth,
-            limits=reached,
-            peak=f"{peak / 2**20:.0f} MiB",
-            profile=profile,
-            hardware=environment.hardware_line(facts),
-            recipe=f"{recipe.model}, batch {recipe.batch_size}",
-            rounds=training.ROUNDS,
-            environment=facts,
-        )
+    page = shell.render(
+        "bench.html.j2",
+        phases=phases,
+        growth=growth,
+        limits=reached,
+        peak=f"{peak / 2**20:.0f} MiB",
+        profile=profile,
+        hardware=environment.hardware_line(facts),
+        recipe=f"{recipe.model}, batch {recipe.batch_size}",
+        rounds=training.ROUNDS,
+        environment=facts,
+    )
     write_text(to / "index.html", page)
     return to / "index.html"
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ablkit import paper
-from ablkit.jobs import Job
 from ablkit.metrics import TABLE
+from ablkit.report.results import Result
+from ablkit.text import MISSING, percent
 
 _ROWS = (
     ("undefended", "none", ""),
@@ -24,7 +25,7 @@ _REPRODUCED = {"clean_accuracy_non_target": 0.01, "attack_success_rate": 0.02}
 _CLOSE = {"clean_accuracy_non_target": 0.03, "attack_success_rate": 0.05}
 
 
-def result_rows(jobs: list[Job]) -> tuple[list[str], list[list[str]]]:
+def result_rows(results: list[Result]) -> tuple[list[str], list[list[str]]]:
     """Column names, and for each stage its title, the mean (and range) over seeds of each metric, and n."""
     rows = []
     for title, method, suffix in _ROWS:
@@ -33,21 +34,21 @@ def result_rows(jobs: list[Job]) -> tuple[list[str], list[list[str]]]:
             # Isolation happens once a run, at the turning epoch.
             name = metric if metric == "isolation_precision" else metric + suffix
             cells.append(
-                "" if metric == "isolation_precision" and suffix != "_before" else _mean(_values(jobs, method, name))
+                "" if metric == "isolation_precision" and suffix != "_before" else _mean(_values(results, method, name))
             )
-        n = len(_values(jobs, method, "clean_accuracy" + suffix))
+        n = len(_values(results, method, "clean_accuracy" + suffix))
         rows.append([title, *cells, str(n)])
     for title, method in (("paper, undefended", "none"), ("paper, ABL", "abl")):
-        found = [_paper(jobs, metric, method) for metric in TABLE]
+        found = [_paper(results, metric, method) for metric in TABLE]
         rows.append([title, *("" if value is None else str(value) for value in found), ""])
     return [name.replace("_", " ") for name in TABLE], rows
 
 
-def ledger(jobs: list[Job], preset: str) -> list[dict]:
+def ledger(results: list[Result], preset: str) -> list[dict]:
     """One line for each of the paper's numbers: its value, ours, n and the verdict."""
     lines = []
     for title, method, metric in _LEDGER:
-        values, published = _values(jobs, method, metric), _paper(jobs, metric, method)
+        values, published = _values(results, method, metric), _paper(results, metric, method)
         lines.append(
             {
                 "title": f"{title}, {metric.replace('_', ' ')}",
@@ -78,20 +79,20 @@ def verdict(metric: str, values: list[float], published: paper.PaperValue | None
     return "close" if distance <= _CLOSE[metric] else "missed"
 
 
-def _values(jobs: Iterable[Job], method: str, metric: str) -> list[float]:
-    """The metric of every finished run of a method, by seed."""
-    done = [job for job in jobs if job.notebook == "run" and job.parameters.method == method and job.state == "done"]
-    found = [job.metrics().get(metric) for job in done]
+def _values(results: Iterable[Result], method: str, metric: str) -> list[float]:
+    """The metric of every finished run of a method, by seed; runs where it could not be measured are left out."""
+    runs = [result for result in results if result.job.notebook == "run" and result.job.parameters.method == method]
+    found = [result.metrics.get(metric) for result in runs]
     return [value for value in found if value is not None]
 
 
-def _paper(jobs: list[Job], metric: str, method: str) -> paper.PaperValue | None:
-    parameters = jobs[0].parameters
+def _paper(results: list[Result], metric: str, method: str) -> paper.PaperValue | None:
+    parameters = results[0].job.parameters
     return paper.lookup(metric, attack=parameters.attack, method=method, dataset=parameters.dataset)
 
 
 def _mean(values: list[float]) -> str:
     if not values:
-        return "-"
-    mean = f"{sum(values) / len(values):.1%}"
-    return mean if len(values) == 1 else f"{mean} ({min(values):.1%} to {max(values):.1%})"
+        return MISSING
+    mean = percent(sum(values) / len(values))
+    return mean if len(values) == 1 else f"{mean} ({percent(min(values))} to {percent(max(values))})"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from ablkit.attacks import find
@@ -10,6 +11,7 @@ from ablkit.execute import check_against_data
 from ablkit.jobs import Job
 from ablkit.notebooks import read
 from ablkit.parameters import PoisonedSet, changed, check, defaults
+from ablkit.report.results import Result
 from ablkit.sweep.board import Board
 from ablkit.sweep.local import run
 from ablkit.sweep.slots import cores, make
@@ -78,12 +80,12 @@ def run_missing(needed: list[Job]) -> dict[Job, str]:
     return failed
 
 
-def by_attack(needed: list[Job]) -> dict[str, list[Job]]:
-    """Attack -> its jobs; those that compare attacks are left out."""
-    groups: dict[str, list[Job]] = {}
-    for job in needed:
-        if isinstance(job.parameters, PoisonedSet):
-            groups.setdefault(job.parameters.attack, []).append(job)
+def by_attack(results: list[Result]) -> dict[str, list[Result]]:
+    """Attack -> its runs; those that compare attacks are left out."""
+    groups: dict[str, list[Result]] = {}
+    for result in results:
+        if isinstance(result.job.parameters, PoisonedSet):
+            groups.setdefault(result.job.parameters.attack, []).append(result)
     return groups
 
 
@@ -97,14 +99,21 @@ def run_all(
     *,
     as_is: bool = False,
 ) -> int:
-    """Run what is missing, build the pages in `to`, print the result table and the index's path.
+    """Run what is missing, build the pages in `to`, print the result table and the index's path; return the exit code.
 
     Args:
         as_is: run nothing; the index then lists what is missing with the command of each run.
+
+    Raises UserError, before anything runs, where `to` cannot be a folder.
     """
     from ablkit.report.ledger import result_rows
     from ablkit.report.site import build
 
+    nearest = next(place for place in (to, *to.absolute().parents) if place.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
+        raise UserError(
+            f"the pages cannot go to {to}: {nearest} is no folder that you may write; name another with --to"
+        )
     needed = jobs(preset, seeds, changes, attacks, comparisons)
     command = f"ablkit report --preset {preset} --seeds {' '.join(map(str, seeds))}"
     for option, value in changes.items():
@@ -114,12 +123,12 @@ def run_all(
     if comparisons:
         command += f" --with {' '.join(comparisons)}"
     failed = {} if as_is else run_missing(needed)
-    index = build(needed, to, command, preset)
-    for attack, own in by_attack(needed).items():
+    index, results = build(needed, to, command, preset)
+    for attack, own in by_attack(results).items():
         print(f"\n{find(attack).title}")
         _print_table(*result_rows(own))
     print(f"\n{index}")
-    return 1 if failed else 0
+    return 1 if failed or any(result.state == "damaged" for result in results) else 0
 
 
 def _print_table(columns: list[str], rows: list[list[str]]) -> None:
