@@ -22,7 +22,7 @@ from ablkit.errors import NotRunError, UserError
 from ablkit.files import read_json, saying_no_room, write_json
 from ablkit.notebooks import code_digest, path_of
 from ablkit.parameters import Parameters, PoisonedSet, check, model_of
-from ablkit.paths import cache_root, data_root, notebooks_root, runs_root
+from ablkit.paths import cache_root, data_root, make_writable, notebooks_root, runs_root
 from ablkit.training.abl import CHECKPOINT
 from ablkit.training.isolation import isolated_count
 
@@ -209,13 +209,19 @@ def need(notebook: str, parameters: Parameters, **changes: object) -> Path:
 
 def check_against_data(parameters: Parameters) -> None:
     """Raise UserError for what only the data can tell is wrong, before anything is written or started."""
+    make_writable(runs_root(), "ABLKIT_RUNS")
     if not isinstance(parameters, PoisonedSet):
         return  # its runs are checked one by one
-    train, _ = data.load(parameters.dataset, seed=parameters.seed, **parameters.drawing())
+    train, test = data.load(parameters.dataset, seed=parameters.seed, **parameters.drawing())
+    parameters.recipe().check_images(train.images.shape[1:], parameters.dataset)
     choice = {name: value for name, value in parameters.poisoning().items() if name not in ("device", "precision")}
     if not len(attacks.choose(train, **choice)):
         raise UserError(f"poison_rate {parameters.poison_rate} poisons none of {len(train)} training images; raise it")
     isolated_count(len(train), parameters.isolation_rate)
+    own = {name: value for name, value in choice.items() if name not in ("rate", "seed", "include_target", "released")}
+    attacks.check_test(test, **own)
+    if attacks.find(parameters.attack).fewest > 1:
+        make_writable(cache_root(), "ABLKIT_CACHE")
 
 
 def _follow(child: subprocess.Popen, log: Path, timeout: float | None, show) -> bool:

@@ -9,6 +9,7 @@ import math
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 
 from ablkit.errors import UserError
 
@@ -44,6 +45,15 @@ def saying_no_room(path: Path) -> Iterator[None]:
                 f"no room left to write {path}: free some space, then run the same command again"
             ) from error
         raise
+
+
+def locks() -> ModuleType:
+    """The system's file locks, Python's module `fcntl`; raises UserError where it has none."""
+    try:
+        import fcntl  # here, as importing the package must not need them
+    except ModuleNotFoundError:
+        raise UserError("this needs flock, which this system does not have; use Linux, macOS or WSL") from None
+    return fcntl
 
 
 def write_text(path: Path, text: str) -> None:

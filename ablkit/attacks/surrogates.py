@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import time
@@ -16,7 +15,7 @@ from torch import nn
 from ablkit import models, paths
 from ablkit.attacks.craft import Order
 from ablkit.errors import UserError
-from ablkit.files import read_json, write_bytes, write_json
+from ablkit.files import locks, read_json, write_bytes, write_json
 from ablkit.provenance import package_digest
 from ablkit.randomness import numpy_stream
 from ablkit.shapes import Tensor
@@ -92,6 +91,7 @@ def keep(
     folder = paths.cache_root() / kind / _key(order, facts, modules)
     path, notes = folder / "tensors.safetensors", folder / "record.json"
     folder.mkdir(parents=True, exist_ok=True)
+    fcntl = locks()
     with open(folder / ".lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # of two runs that need it at once, one makes it and the other waits
         if not notes.exists():
@@ -118,6 +118,7 @@ def _key(order: Order, facts: dict, modules: tuple[str, ...]) -> str:
     place = hardware.choose(order.device, order.precision)
     where = [place.device.type, place.precision]
     digest = hashlib.sha256(json.dumps([code, order.seed, where, facts], sort_keys=True).encode())
+    digest.update(repr((order.train.images.shape, order.train.classes)).encode())
     digest.update(np.ascontiguousarray(order.train.images))
     digest.update(np.ascontiguousarray(order.train.labels))
     return digest.hexdigest()[:12]
