@@ -103,7 +103,7 @@ class Recipe:
             raise UserError("nesterov needs a momentum above 0; set nesterov False or momentum 0.9")
 
     def check_images(self, shape: tuple[int, ...], name: str = "training") -> None:
-        """Raise UserError, in the name of a data set, where (height, width, channels) of images do not fit the settings.
+        """Raise UserError, in the name of a data set, where images of (height, width, channels) do not fit this.
 
         They have to be RGB and large enough for the model, and the crop and the cutout no larger than they are.
         """
