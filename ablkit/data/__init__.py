@@ -114,14 +114,16 @@ def _way_out(name: str, folder: Path) -> str:
 
 def _folders(root: Path) -> list[str]:
     """The names of the folders in `root`, without hidden ones and those whose name would break a line."""
-    found = _listed(root) if os.path.lexists(root) else []
+    found = _listed(root)
     return [path.name for path in found if path.name.isprintable() and path.name[0] != "." and os.path.isdir(path)]
 
 
 def _listed(folder: Path) -> list[Path]:
-    """What lies in a folder; raises UserError where that cannot be read."""
+    """What lies in a folder, nothing where it is missing; raises UserError where it cannot be read."""
     try:
         return list(folder.iterdir())
+    except FileNotFoundError:
+        return []
     except OSError as error:
         raise UserError(
             f"{folder} cannot be read: {error.strerror}; allow it, or set ABLKIT_DATA to another folder"
@@ -137,11 +139,11 @@ def _no_dataset(name: str, root: Path, folders: list[str]) -> UserError:
     if plain == name:
         what = "a link to nothing" if os.path.islink(root / name) else "no folder"
         return UserError(f"{shown(name)} is no dataset: {root / name} is {what}; {_way_out(name, root / name)}")
-    said = f"{shown(name)} is no dataset: a data set is named by its folder in {root}"
+    said = f"{shown(name)} is no dataset but a path, and a data set is named by its folder in {root}"
     where = os.path.abspath(os.path.expanduser(name))
     is_elsewhere = os.path.isdir(where) and os.path.realpath(where) != os.path.realpath(root / plain)
     if plain in known and not is_elsewhere:
         return UserError(f"{said}; give {shown(plain)}")
     if os.path.isfile(os.path.join(where, "meta.json")):
         return UserError(f"{said}; set ABLKIT_DATA to {os.path.dirname(where)} and give {shown(plain)}")
-    return UserError(f"{said}, made of arrays by {prepared.BY_WRITE}; make it so, then give {shown(plain)}")
+    return UserError(f"{said}; make one there from arrays with {prepared.BY_WRITE}, then give {shown(plain)}")

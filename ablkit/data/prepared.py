@@ -193,9 +193,9 @@ def _host() -> str:
 
 def _sweep(folder: Path) -> None:
     """Delete what writers of `folder` left on this machine that are no more; one with this very number is one too."""
-    import psutil  # here, as a node that has only torch and numpy reads what was prepared elsewhere
-
     for path in folder.parent.glob(f".{glob.escape(folder.name)}.*.tmp"):
+        import psutil  # here, as a machine that has only torch and numpy can do without it
+
         host, _, number = path.name.removeprefix(f".{folder.name}.").removesuffix(".tmp").rpartition(".")
         is_alive = number.isdecimal() and int(number) != os.getpid() and psutil.pid_exists(int(number))
         if host in ("", _host()) and number.isdecimal() and not is_alive:
