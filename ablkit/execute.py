@@ -15,6 +15,7 @@ from ablkit.files import read_json, saying_why, sweep_temporary, write_json
 from ablkit.jobs import Job
 from ablkit.lock import Busy, locked
 from ablkit.parameters import Parameters, PoisonedSet, check, model_of
+from ablkit.paths import cache_root, make_writable
 from ablkit.training.abl import CHECKPOINT
 from ablkit.training.isolation import isolated_count
 
@@ -118,13 +119,19 @@ def need(notebook: str, parameters: Parameters, **changes: object) -> Path:
 
 def check_against_data(parameters: Parameters) -> None:
     """Raise UserError for what only the data can tell is wrong, before anything is written or started."""
+    make_writable(runs_root(), "ABLKIT_RUNS")
     if not isinstance(parameters, PoisonedSet):
         return  # its runs are checked one by one
-    train, _ = data.load(parameters.dataset, seed=parameters.seed, **parameters.drawing())
+    train, test = data.load(parameters.dataset, seed=parameters.seed, **parameters.drawing())
+    parameters.recipe().check_images(train.images.shape[1:], parameters.dataset)
     choice = {name: value for name, value in parameters.poisoning().items() if name not in ("device", "precision")}
     if not len(attacks.choose(train, **choice)):
         raise UserError(f"poison_rate {parameters.poison_rate} poisons none of {len(train)} training images; raise it")
     isolated_count(len(train), parameters.isolation_rate)
+    own = {name: value for name, value in choice.items() if name not in ("rate", "seed", "include_target", "released")}
+    attacks.check_test(test, **own)
+    if attacks.find(parameters.attack).fewest > 1:
+        make_writable(cache_root(), "ABLKIT_CACHE")
 
 
 def _failure(folder: Path, code: int, timed_out: bool, timeout: float | None) -> Exception | None:

@@ -22,8 +22,11 @@ class Busy(UserError):
 
 
 @contextlib.contextmanager
-def locked(folder: Path) -> Iterator[int]:
+def locked(folder: Path, *, wait: bool = False) -> Iterator[int]:
     """Hold a folder, made if need be; yields a descriptor that keeps it held in whatever process inherits it.
+
+    Args:
+        wait: wait until no other process holds it.
 
     Raises Busy where another process holds it, UserError where it cannot be written. On a file system without locks it
     warns, once in a process, and goes on.
@@ -32,7 +35,7 @@ def locked(folder: Path) -> Iterator[int]:
         with saying_why(folder):
             folder.mkdir(parents=True, exist_ok=True)
             file = opened.enter_context(open(folder / NAME, "w"))
-        if not _take(file.fileno(), folder):
+        if not _take(file.fileno(), folder, wait):
             raise Busy(f"{folder} is being filled by another process; wait for it or stop it")
         yield file.fileno()
 
@@ -48,13 +51,13 @@ def is_busy(folder: Path) -> bool:
         return True
 
 
-def _take(descriptor: int, folder: Path) -> bool:
+def _take(descriptor: int, folder: Path, wait: bool) -> bool:
     try:
-        import fcntl
-    except ImportError:
-        raise UserError("running notebooks needs flock, which this system lacks; use Linux, macOS or WSL") from None
+        import fcntl  # here, as importing the package must not need it
+    except ModuleNotFoundError:
+        raise UserError("this needs flock, which this system does not have; use Linux, macOS or WSL") from None
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except BlockingIOError:
         return False
     except OSError as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 
 import numpy as np
@@ -12,6 +12,7 @@ from torch import nn
 from ablkit.attacks import Poisoned
 from ablkit.attacks.craft import Triggered
 from ablkit.data.images import Images
+from ablkit.errors import UserError
 from ablkit.metrics import defense_effectiveness, evaluate, isolation_quality, loss_gap, trigger
 from ablkit.shapes import Int64, ndarray
 from ablkit.training.inference import per_example_losses
@@ -46,7 +47,12 @@ def after_epoch(test: Images, poisoned: Poisoned, rate: float, images: int = 0, 
         rate: isolation rate at which precision and recall are followed through phase 1.
         images: how many test images are used between the ends of stages, to save time; 0 takes all. At the end of a
             stage always all are, and throughout for an attack on certain classes, of which a sample may have no image.
+
+    Raises UserError where there is no test image, or none that the attack could be tried on.
     """
+    if not len(test) or (poisoned.triggered is None and (poisoned.aims[test.labels] == test.labels).all()):
+        what = "test images of the target alone" if len(test) else "no test images"
+        raise UserError(f"{test.name}: no attack can be tried on {what}; add some of other classes")
     # Drawn, as some sets lie in the order of their classes; the same images in every run.
     order = np.random.default_rng(0).permutation(len(test))
     sample = test.take(order[: images or len(test)]) if poisoned.triggered is None else test
@@ -95,7 +101,7 @@ def summary(
         "training_images": len(poisoned),
         "poisoned_images": int(poisoned.is_poisoned.sum()),
         "seconds": seconds,
-        "images_per_second": images / seconds,
+        "images_per_second": images / seconds if seconds else None,
         "poisoning_seconds": sum(value for name, value in poisoned.record.items() if name.endswith("_seconds")),
         **{f"poisoning_{name}": value for name, value in poisoned.record.items()},
         **{f"method_{name}": value for name, value in (record or {}).items()},
@@ -110,17 +116,26 @@ def with_effectiveness(frame: pd.DataFrame) -> pd.DataFrame:
         (row["attack"], row["seed"]): share for row, share in zip(rows, shares, strict=True) if row["method"] == "none"
     }
     rating = [
-        np.nan if row["method"] == "none" else defense_effectiveness(undefended[row["attack"], row["seed"]], share)
+        None if row["method"] == "none" else defense_effectiveness(undefended[row["attack"], row["seed"]], share)
         for row, share in zip(rows, shares, strict=True)
     ]
-    return frame.assign(defense_effectiveness=rating)
+    return frame.assign(defense_effectiveness=pd.Series(rating, frame.index, dtype=float))
+
+
+def _means(frame: pd.DataFrame, by: str | list[str], metrics: Sequence[str]) -> pd.DataFrame:
+    """Means of metrics over the rows that have them; a metric that no run has is empty, whatever type that gave it."""
+    return frame.astype(dict.fromkeys(metrics, float)).groupby(by, sort=False)[list(metrics)].mean()
+
+
+def _number(value: object) -> float | None:
+    return None if pd.isna(value) else float(value)
 
 
 def method_summary(frame: pd.DataFrame) -> dict:
     """The flat metrics of a comparison of methods: means over seeds, with attack and method as suffix."""
-    means = frame.groupby(["attack", "method"], sort=False)[list(COMPARED)].mean()
+    means = _means(frame, ["attack", "method"], COMPARED)
     return {
-        f"{metric}_{attack}_{method}": None if np.isnan(value) else float(value)
+        f"{metric}_{attack}_{method}": _number(value)
         for (attack, method), row in means.iterrows()
         for metric, value in row.items()
     }
@@ -133,13 +148,13 @@ def of_undefended(frame: pd.DataFrame) -> list[str]:
 
 def attack_summary(frame: pd.DataFrame) -> dict:
     """The flat metrics of a comparison of attacks: means over seeds, with the attack as suffix."""
-    means = frame.groupby("attack", sort=False)[list(UNDEFENDED)].mean()
-    return {f"{metric}_{name}": float(means.loc[name, metric]) for name in means.index for metric in means.columns}
+    means = _means(frame, "attack", UNDEFENDED)
+    return {f"{metric}_{name}": _number(means.loc[name, metric]) for name in means.index for metric in means.columns}
 
 
 def twin_summary(frame: pd.DataFrame) -> dict:
     """The flat metrics of attacks beside their twins: means over seeds, with the attack, or attack and twin, behind."""
-    means = frame.groupby(["attack", "attack_settings"], sort=False)[of_undefended(frame)].mean()
+    means = _means(frame, ["attack", "attack_settings"], of_undefended(frame))
     return {
         f"{metric}_{attack}{'_twin' if settings else ''}": float(value)
         for (attack, settings), row in means.iterrows()
@@ -150,4 +165,4 @@ def twin_summary(frame: pd.DataFrame) -> dict:
 def gap_summary(frame: pd.DataFrame) -> dict:
     """The flat metrics of a loss gap: its state at the turning epoch, with the method as suffix."""
     last = frame.groupby("method").last().drop(columns="epoch")
-    return {f"{name}_{method}": float(last.loc[method, name]) for method in last.index for name in last.columns}
+    return {f"{name}_{method}": _number(last.loc[method, name]) for method in last.index for name in last.columns}

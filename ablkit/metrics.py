@@ -1,4 +1,7 @@
-"""What is measured, in fractions of 1; the one place that may read which examples are poisoned."""
+"""What is measured, in fractions of 1 or None where there is nothing to measure.
+
+The one place that may read which examples are poisoned.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from torch import nn
 from ablkit.attacks import Poisoned
 from ablkit.attacks.craft import Triggered
 from ablkit.data.images import Images
+from ablkit.errors import UserError
 from ablkit.shapes import Bool, Float, Int64, ndarray
 from ablkit.training.inference import predict
 from ablkit.training.isolation import isolate
@@ -22,7 +26,12 @@ TABLE = (
 """The columns of the result table."""
 
 
-def accuracies(predicted: Int64[ndarray, " n"], labels: Int64[ndarray, " n"], target: int) -> dict[str, float]:
+def share(hits: Bool[ndarray, " n"]) -> float | None:
+    """Share of what is true."""
+    return float(hits.mean()) if len(hits) else None
+
+
+def accuracies(predicted: Int64[ndarray, " n"], labels: Int64[ndarray, " n"], target: int) -> dict[str, float | None]:
     """Clean accuracy three ways.
 
     `clean_accuracy` over all classes; `clean_accuracy_non_target` over the others than the target (what the paper's
@@ -30,25 +39,25 @@ def accuracies(predicted: Int64[ndarray, " n"], labels: Int64[ndarray, " n"], ta
     """
     right, is_target = predicted == labels, labels == target
     return {
-        "clean_accuracy": float(right.mean()),
-        "clean_accuracy_non_target": float(right[~is_target].mean()),
-        "target_class_accuracy": float(right[is_target].mean()),
+        "clean_accuracy": share(right),
+        "clean_accuracy_non_target": share(right[~is_target]),
+        "target_class_accuracy": share(right[is_target]),
     }
 
 
 def robust_accuracy(
     predicted: Int64[ndarray, " n"], labels: Int64[ndarray, " n"], partners: Int64[ndarray, " n"] | None = None
-) -> float:
+) -> float | None:
     """Share of triggered test images of the other classes (see `Triggered`) that is taken for its true class.
 
     An image made of two of different classes shows both, so either counts. A defence that merely moves triggered images
     to a third class lowers the attack success rate and not this. The two never add up to more than 1.
     """
     right = predicted == labels
-    return float((right if partners is None else right | (predicted == partners)).mean())
+    return share(right if partners is None else right | (predicted == partners))
 
 
-def defense_effectiveness(before: dict[str, float], after: dict[str, float]) -> float:
+def defense_effectiveness(before: dict[str, float | None], after: dict[str, float | None]) -> float | None:
     """Defence effectiveness rating, in [0, 1]: (max(0, dASR) - max(0, dCA) + 1) / 2.
 
     dASR and dCA are how far the attack success rate and the clean accuracy over all classes fall; a gain of either
@@ -56,9 +65,13 @@ def defense_effectiveness(before: dict[str, float], after: dict[str, float]) -> 
     writes it out.
 
     Args:
-        before: what `evaluate` gives for the undefended model; `after` for the defended one.
+        before: what `evaluate` gives for the undefended model; `after` for the defended one. Without one of the four
+            there is nothing to measure.
     """
-    fall = {name: max(0.0, before[name] - after[name]) for name in ("attack_success_rate", "clean_accuracy")}
+    names = ("attack_success_rate", "clean_accuracy")
+    if any(measured[name] is None or np.isnan(measured[name]) for measured in (before, after) for name in names):
+        return None  # max(0, nan) would be 0
+    fall = {name: max(0.0, before[name] - after[name]) for name in names}
     return (fall["attack_success_rate"] - fall["clean_accuracy"] + 1) / 2
 
 
@@ -82,7 +95,7 @@ def trigger(test: Images, poisoned: Poisoned) -> Triggered:
 
 def evaluate(
     model: nn.Module, test: Images, poisoned: Poisoned, precision: str = "auto", triggered: Triggered | None = None
-) -> dict[str, float]:
+) -> dict[str, float | None]:
     """Clean accuracy three ways and the attack success rate of a model on a clean test set.
 
     `attack_success_rate` is the share of triggered test images of the other classes that the model takes for the
@@ -97,62 +110,65 @@ def evaluate(
 
     Args:
         triggered: what `trigger` gives for `test` and `poisoned`; made here where it is missing.
+
+    Raises UserError without test images.
     """
+    if not len(test):
+        raise UserError(f"{test.name}: nothing can be measured on no test images; give some")
     triggered = trigger(test, poisoned) if triggered is None else triggered
     clean = accuracies(predict(model, test.images, precision), test.labels, poisoned.target)
     predicted = predict(model, triggered.images, precision)
     if triggered.crossed is not None:
-        right = predict(model, triggered.crossed, precision) == triggered.labels
-        clean["cross_trigger_accuracy"] = float(right.mean())
+        clean["cross_trigger_accuracy"] = share(predict(model, triggered.crossed, precision) == triggered.labels)
     if triggered.others is not None:
-        clean["false_trigger_rate"] = float((predict(model, triggered.others, precision) == poisoned.target).mean())
+        clean["false_trigger_rate"] = share(predict(model, triggered.others, precision) == poisoned.target)
     return {
         **clean,
-        "attack_success_rate": float((predicted == triggered.aims).mean()),
+        "attack_success_rate": share(predicted == triggered.aims),
         "robust_accuracy": robust_accuracy(predicted, triggered.labels, triggered.partners),
     }
 
 
-def isolation_quality(isolated: Int64[ndarray, " k"], is_poisoned: Bool[ndarray, " n"]) -> dict[str, float]:
+def isolation_quality(isolated: Int64[ndarray, " k"], is_poisoned: Bool[ndarray, " n"]) -> dict[str, float | None]:
     """Precision (share of the isolated that is poisoned) and recall (share of the poisoned that is isolated)."""
-    found = int(is_poisoned[isolated].sum())
+    found, poisoned = (int(part.sum()) for part in (is_poisoned[isolated], is_poisoned))
     return {
-        "isolation_precision": found / len(isolated),
-        "isolation_recall": found / max(1, int(is_poisoned.sum())),
+        "isolation_precision": found / len(isolated) if len(isolated) else None,
+        "isolation_recall": found / poisoned if poisoned else None,
     }
 
 
-def isolation_auroc(losses: Float[ndarray, " n"], is_poisoned: Bool[ndarray, " n"]) -> float:
-    """Probability that a poisoned example has a lower loss than a clean one (ties count half); nan without either."""
+def isolation_auroc(losses: Float[ndarray, " n"], is_poisoned: Bool[ndarray, " n"]) -> float | None:
+    """Probability that a poisoned example has a lower loss than a clean one (ties count half)."""
     from scipy.stats import rankdata
 
     poisoned, clean = int(is_poisoned.sum()), int((~is_poisoned).sum())
     if not poisoned or not clean:
-        return float("nan")
+        return None
     ranks = rankdata(-losses)[is_poisoned].sum()
     return float((ranks - poisoned * (poisoned + 1) / 2) / (poisoned * clean))
 
 
-def isolation_average_precision(losses: Float[ndarray, " n"], is_poisoned: Bool[ndarray, " n"]) -> float:
+def isolation_average_precision(losses: Float[ndarray, " n"], is_poisoned: Bool[ndarray, " n"]) -> float | None:
     """Mean, over the poisoned examples, of the precision of isolating all whose loss is no higher than theirs.
 
     1 where every poisoned example has a lower loss than every clean one; about the poisoned share where losses tell
-    nothing. Examples of one loss are isolated together. nan without a poisoned example.
+    nothing. Examples of one loss are isolated together.
     """
     if not is_poisoned.any():
-        return float("nan")
+        return None
     values, place = np.unique(losses, return_inverse=True)
     isolated = np.bincount(place, minlength=len(values)).cumsum()
     found = np.bincount(place[is_poisoned], minlength=len(values)).cumsum()
     return float((found / isolated)[place[is_poisoned]].mean())
 
 
-def loss_gap(losses: Float[ndarray, " n"], poisoned: Poisoned, rate: float) -> dict[str, float]:
+def loss_gap(losses: Float[ndarray, " n"], poisoned: Poisoned, rate: float) -> dict[str, float | None]:
     """Mean loss of clean and of poisoned examples, and how well isolating the lowest `rate` would do."""
     truth = poisoned.is_poisoned
+    parts = {"clean_loss": losses[~truth], "poisoned_loss": losses[truth]}
     return {
-        "clean_loss": float(losses[~truth].mean()),
-        "poisoned_loss": float(losses[truth].mean()) if truth.any() else float("nan"),
+        **{name: float(part.mean()) if len(part) else None for name, part in parts.items()},
         **isolation_quality(isolate(losses, rate), truth),
         "isolation_auroc": isolation_auroc(losses, truth),
         "isolation_average_precision": isolation_average_precision(losses, truth),

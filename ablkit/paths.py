@@ -5,28 +5,69 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from ablkit.errors import UserError, shown
+
 
 def project() -> Path:
-    """The clone that this package was installed from, or the current folder where there is none."""
-    clone = Path(__file__).resolve().parents[1]
-    return clone if (clone / "notebooks").is_dir() else Path.cwd()
+    """The clone that this package lies in; for a copy elsewhere the one around the current folder, or that folder."""
+    own = Path(__file__).resolve().parents[1]
+    if _is_clone(own):
+        return own
+    here = _current()
+    return next((folder for folder in (here, *here.parents) if _is_clone(folder)), here)
 
 
 def notebooks_root() -> Path:
     """The folder of the notebooks; ABLKIT_NOTEBOOKS names another, for changed copies of them."""
-    return Path(os.environ.get("ABLKIT_NOTEBOOKS") or project() / "notebooks").resolve()
+    return _root("ABLKIT_NOTEBOOKS", "notebooks")
 
 
 def data_root() -> Path:
     """The folder that holds one prepared folder for each data set."""
-    return Path(os.environ.get("ABLKIT_DATA") or project() / "data").resolve()
+    return _root("ABLKIT_DATA", "data")
 
 
 def runs_root() -> Path:
     """The folder that holds every run."""
-    return Path(os.environ.get("ABLKIT_RUNS") or project() / "runs").resolve()
+    return _root("ABLKIT_RUNS", "runs")
 
 
 def cache_root() -> Path:
     """The folder of what attacks train for themselves; ABLKIT_CACHE names another. Deleting it costs only time."""
-    return Path(os.environ.get("ABLKIT_CACHE") or project() / ".cache").resolve()
+    return _root("ABLKIT_CACHE", ".cache")
+
+
+def make_writable(root: Path, variable: str) -> None:
+    """Make the folder `root`; raises UserError with the variable that sets it where nothing can be written there."""
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        reason = "" if os.access(root, os.W_OK | os.X_OK) else "it may not be written"
+    except OSError as error:
+        reason = error.strerror
+    if reason:
+        raise UserError(f"cannot write to {root}: {reason}; set {variable} to a folder you may write")
+
+
+def _is_clone(folder: Path) -> bool:
+    # Two files, as many a folder holds notebooks, and site-packages may.
+    return all(os.path.isfile(folder / name) for name in ("pyproject.toml", "notebooks/run.ipynb"))
+
+
+def _current() -> Path:
+    try:
+        return Path.cwd()
+    except OSError:
+        raise UserError("the current folder does not exist any more; change to one that does") from None
+
+
+def _root(variable: str, name: str) -> Path:
+    """The folder that an environment variable names, where ~ is the home folder; by default `name` in the project."""
+    given = os.environ.get(variable)
+    try:
+        root = Path(given).expanduser() if given else project() / name
+        root = (root if root.is_absolute() else _current() / root).resolve()
+    except (OSError, RuntimeError) as error:  # nobody of that name, or links in a circle
+        raise UserError(f"{variable} {shown(given)} names no folder ({error}); set it to one") from None
+    if os.path.lexists(root) and not os.path.isdir(root):
+        raise UserError(f"{root} is no folder; set {variable} to one")
+    return root

@@ -13,6 +13,7 @@ import torch
 
 from ablkit import attacks, measure, training
 from ablkit.data import Images
+from ablkit.errors import UserError
 
 # Two tests at a time on two cores: one thread each is faster, and the same everywhere.
 torch.set_num_threads(1)
@@ -123,6 +124,23 @@ def hostile_runs(folders: Path, hostile_root: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("ABLKIT_DATA", str(hostile_root / "data"))
     shutil.copytree(hostile_root / "runs", folders)
     return jobs("smoke", [0], {"dataset": "evil"})
+
+
+@pytest.fixture
+def roots(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Data, runs and cache in folders of the test that do not exist yet; returns the data's."""
+    for name in ("data", "runs", "cache"):
+        monkeypatch.setenv(f"ABLKIT_{name.upper()}", str(tmp_path / name))
+    return tmp_path / "data"
+
+
+def refused(call, *arguments, **options) -> str:
+    """The one line with which a call is refused."""
+    with pytest.raises(UserError) as error:
+        call(*arguments, **options)
+    text = str(error.value)
+    assert "\n" not in text and len(text) < 700
+    return text
 
 
 COSTS = ("seconds", "images_per_second")

@@ -94,6 +94,15 @@ def test_the_seed_alone_decides(name, tmp_path, monkeypatch):
     assert not np.array_equal(first.is_poisoned, other.is_poisoned)
 
 
+@pytest.mark.parametrize("name", ALL)
+def test_an_attack_works_on_the_smallest_images_and_says_where_they_are_too_small(name):
+    poisoned = poison(images(60, 0, 5), name, rate=0.3)
+    assert metrics.trigger(images(20, 1, 5), poisoned).images.shape[1:] == (5, 5, 3)
+    if name not in ("blend", "sig", "dynamic", "dfst"):  # whose triggers have no size
+        with pytest.raises(UserError, match="1 x 1"):
+            poison(images(60, 0, 1), name, rate=0.3)
+
+
 @pytest.mark.parametrize("name", ["trojan", "cl", "fc", "lba", "dynamic", "dfst"])
 def test_a_set_too_small_to_train_on_is_refused(name):
     with pytest.raises(UserError, match="8 images are too few; give at least 20"):

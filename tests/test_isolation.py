@@ -43,7 +43,7 @@ def test_precision_recall_and_auroc_agree_with_counts():
     # Pairs (poisoned, clean) with the poisoned loss lower: 0.1 beats both, 0.3 beats 0.5, 0.9 none: 3 of 6.
     assert metrics.isolation_auroc(losses, poisoned) == pytest.approx(3 / 6)
     assert metrics.isolation_auroc(np.zeros(5, np.float32), poisoned) == pytest.approx(0.5)
-    assert np.isnan(metrics.isolation_auroc(losses, np.zeros(5, bool)))
+    assert metrics.isolation_auroc(losses, np.zeros(5, bool)) is None
 
 
 def test_accuracies_agree_with_counts():

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
-from conftest import toy
+from conftest import refused, toy
 from torch import nn
 
-from ablkit import attacks, metrics
+from ablkit import attacks, measure, metrics
 
 
 class Answers(nn.Module):
@@ -57,6 +58,65 @@ def test_the_effectiveness_rating_agrees_with_values_by_hand(success, clean, rat
     assert metrics.defense_effectiveness(before, after) == pytest.approx(rating)
 
 
+def test_a_rating_without_one_of_its_values_is_none_at_all():
+    whole, lacking = {"attack_success_rate": 1.0, "clean_accuracy": 0.8}, {"clean_accuracy": 0.8}
+    for missing in (None, float("nan")):
+        assert metrics.defense_effectiveness(whole, lacking | {"attack_success_rate": missing}) is None
+        assert metrics.defense_effectiveness(lacking | {"attack_success_rate": missing}, whole) is None
+    frame = pd.DataFrame([{"attack": "sig", "seed": 0, "method": name, **whole} for name in ("none", "abl", "nad")])
+    frame["attack_success_rate"] = [1.0, None, 0.2]
+    rating = measure.with_effectiveness(frame)["defense_effectiveness"]
+    assert rating.isna().tolist() == [True, True, False] and rating[2] == pytest.approx(0.9)
+
+
+def test_what_cannot_be_measured_is_none_and_warns_of_nothing():
+    poisoned, test = attacks.poison(toy(50, 1)), toy(20, 2)
+    rest, target = test.take(np.flatnonzero(test.labels != 0)), test.take(np.flatnonzero(test.labels == 0))
+    measured = metrics.evaluate(Answers([1] * 36), rest, poisoned, "fp32")
+    assert measured["target_class_accuracy"] is None and measured["clean_accuracy"] == pytest.approx(2 / 18)
+    measured = metrics.evaluate(Answers([0] * 2), target, poisoned, "fp32")
+    assert [name for name, value in measured.items() if value is None] == [
+        "clean_accuracy_non_target",
+        "attack_success_rate",
+        "robust_accuracy",
+    ]
+    nothing, losses = np.empty(0, np.int64), np.ones(50, np.float32)
+    assert metrics.isolation_quality(nothing, poisoned.is_poisoned) == {
+        "isolation_precision": None,
+        "isolation_recall": 0.0,
+    }
+    clean = attacks.poison(toy(50, 1), rate=0.0)
+    assert [name for name, value in metrics.loss_gap(losses, clean, 0.1).items() if value is None] == [
+        "poisoned_loss",
+        "isolation_recall",
+        "isolation_auroc",
+        "isolation_average_precision",
+    ]
+    record = {"stage": "finetune", "images": 50, "seconds": 0.0, **measured}
+    assert measure.summary([record], nothing, poisoned)["images_per_second"] is None
+
+
+def test_nothing_is_measured_where_no_attack_can_be_tried():
+    poisoned, test = attacks.poison(toy(50, 1)), toy(20, 2)
+    empty, target = test.take(np.empty(0, np.int64)), test.take(np.flatnonzero(test.labels == 0))
+    assert "no test images" in refused(metrics.evaluate, Answers([]), empty, poisoned, "fp32")
+    assert "no test images" in refused(measure.after_epoch, empty, poisoned, 0.1)
+    assert "of the target alone" in refused(measure.after_epoch, target, poisoned, 0.1)
+    assert measure.after_epoch(test, poisoned, 0.1)
+
+
+def test_means_of_what_no_run_has_are_none():
+    rows = [{"attack": "sig", "seed": s, "attack_success_rate": None, "clean_accuracy": 0.5} for s in (0, 1)]
+    found = measure.attack_summary(pd.DataFrame(rows).assign(clean_accuracy_non_target=None))
+    assert found == {
+        "attack_success_rate_sig": None,
+        "clean_accuracy_sig": 0.5,
+        "clean_accuracy_non_target_sig": None,
+    }
+    gap = pd.DataFrame({"method": ["abl"], "epoch": [1], "clean_loss": [0.5], "poisoned_loss": [None]})
+    assert measure.gap_summary(gap) == {"clean_loss_abl": 0.5, "poisoned_loss_abl": None}
+
+
 def test_average_precision_agrees_with_values_by_hand():
     poisoned = np.array([True, True, False, False, True])
     losses = np.array([0.1, 0.9, 0.5, 0.2, 0.3], np.float32)
@@ -68,7 +128,7 @@ def test_average_precision_agrees_with_values_by_hand():
     worst = (1 / 3 + 2 / 4 + 3 / 5) / 3
     assert metrics.isolation_average_precision(np.array([3, 4, 1, 2, 5.0]), poisoned) == pytest.approx(worst)
     assert metrics.isolation_average_precision(np.zeros(5), poisoned) == pytest.approx(3 / 5)
-    assert np.isnan(metrics.isolation_average_precision(losses, np.zeros(5, bool)))
+    assert metrics.isolation_average_precision(losses, np.zeros(5, bool)) is None
 
 
 def test_average_precision_is_that_of_scikit_learn_with_ties_and_without():

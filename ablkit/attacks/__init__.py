@@ -11,7 +11,7 @@ from ablkit import settings as own_settings
 from ablkit.attacks import badnets, blend, cba, cl, dfst, dynamic, fc, lba, sig, trojan
 from ablkit.attacks.craft import Attack, Order, Trigger, Triggered
 from ablkit.data.images import Images
-from ablkit.errors import UserError, unknown
+from ablkit.errors import UserError, shown, unknown
 from ablkit.randomness import numpy_stream
 from ablkit.shapes import Bool, Int64, UInt8, ndarray
 
@@ -139,8 +139,43 @@ def choose(
     own = own_settings.make(attack, kind.settings, settings)
     aims = _aims(train, own, target)
     if kind.kind == "clean label":
-        return _choose_clean_label(train, rate, target, seed, released=released)
-    return _choose_dirty_label(train, rate, aims, seed, include_target=include_target)
+        chosen = _choose_clean_label(train, rate, target, seed, released=released)
+    else:
+        chosen = _choose_dirty_label(train, rate, aims, seed, include_target=include_target)
+    if len(chosen):
+        kind.fits(train, target, own)
+        if len(train) < kind.fewest and not released:  # as authors' code may train nothing
+            raise UserError(
+                f"attack {attack} trains networks on the training set, but {len(train)} images are too few;"
+                f" give at least {kind.fewest}"
+            )
+    return chosen
+
+
+def check_test(test: Images, attack: str = "badnets", *, target: int = 0, **settings: object) -> None:
+    """Raise UserError where an attack, its target or its success cannot be measured on these test images.
+
+    Args:
+        **settings: the attack's own, see `ATTACKS[attack].settings`.
+    """
+    kind = find(attack)
+    own = own_settings.make(attack, kind.settings, settings)
+    aims = _aims(test, own, target)
+    if not (test.labels == target).any():
+        raise UserError(
+            f"{test.name} has no test image of the target, class {target} ({shown(test.classes[target])}), so nothing"
+            f" can be measured of it; choose another target{_such_as(test)}"
+        )
+    kind.fits(test, target, own)
+    if (aims[test.labels] == test.labels).all():
+        raise UserError(
+            f"{test.name} has test images of the target alone, class {target}, so no attack can be tried on them;"
+            " add test images of other classes"
+        )
+
+
+def _such_as(images: Images) -> str:
+    return f", such as {np.bincount(images.labels).argmax()}" if len(images) else ""
 
 
 def check(attack: str, settings: str) -> None:
@@ -177,11 +212,15 @@ def _choose_dirty_label(
 
 
 def _choose_clean_label(train: Images, rate: float, target: int, seed: int, *, released: bool) -> Int64[ndarray, " k"]:
-    stream = numpy_stream(seed, "poison")
+    stream, eligible = numpy_stream(seed, "poison"), np.flatnonzero(train.labels == target)
+    if rate and not len(eligible):
+        raise UserError(
+            f"a clean-label attack poisons images of the target, class {target} ({shown(train.classes[target])}), and"
+            f" {train.name} has no training image of it; choose another target{_such_as(train)}"
+        )
     if released:
         drawn = stream.choice(len(train), _count(rate, len(train)), replace=False)
         return drawn[train.labels[drawn] == target]
-    eligible = np.flatnonzero(train.labels == target)
     return stream.choice(eligible, _count(rate, len(eligible)), replace=False)
 
 

@@ -13,7 +13,7 @@ from typing import Literal
 
 import numpy as np
 
-from ablkit.attacks.craft import Attack, Crafted, Order
+from ablkit.attacks.craft import Attack, Crafted, Order, sides_of
 from ablkit.shapes import UInt8, ndarray
 
 # The 3x3 checker of the ABL authors' data loader ("gridTrigger"), the same in every channel.
@@ -50,4 +50,6 @@ def craft(order: Order, settings: Settings) -> Crafted:
     return Crafted(trigger(order.images), trigger)
 
 
-ATTACK = Attack("BadNets", "dirty label", "a patch", "Gu et al. 2017, arXiv 1708.06733", craft, Settings)
+ATTACK = Attack(
+    "BadNets", "dirty label", "a patch", "Gu et al. 2017, arXiv 1708.06733", craft, Settings, fits=sides_of(3)
+)

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ablkit.attacks.craft import Attack, Crafted, Order, Triggered, Twin
+from ablkit.attacks.craft import Attack, Crafted, Order, Triggered, Twin, sides_of
 from ablkit.attacks.halves import mix
 from ablkit.data.images import Images
 from ablkit.errors import UserError, shown
@@ -109,7 +109,7 @@ def craft(order: Order, settings: Settings) -> Crafted:
     Raises UserError for fewer than three classes, for A, B and C that are not three of them, and where A or B has no
     training image.
     """
-    composite = Composite(*_classes(order, settings), settings.jitter, order.seed)
+    composite = Composite(*_classes(order.train, order.target, settings), settings.jitter, order.seed)
     if not len(order.chosen):
         return Crafted(order.images, None, triggered=composite)
     images = _poisoned(order, composite, partner=settings.partner)
@@ -124,19 +124,26 @@ def craft(order: Order, settings: Settings) -> Crafted:
     return Crafted(images, None, record, pictures, decoys, decoy_images, composite)
 
 
-def _classes(order: Order, settings: Settings) -> tuple[int, int, int]:
+def fits(images: Images, target: int, settings: Settings) -> None:
+    """Raise UserError where images have no two parts, and where the three classes are none or A or B has no image."""
+    sides_of(2)(images, target, settings)
+    a, b, _ = _classes(images, target, settings)
+    for k in (a, b):
+        _members(images, k)
+
+
+def _classes(images: Images, target: int, settings: Settings) -> tuple[int, int, int]:
     """A, B and C."""
-    names = order.train.classes
+    names, c = images.classes, target
     if len(names) < 3:
-        raise UserError(f"cba needs three classes, but {order.train.name} has {len(names)}; take another data set")
-    c = order.target
+        raise UserError(f"cba needs three classes, but {images.name} has {len(names)}; take another data set")
     a, b = (
         (c - back) % len(names) if given == -1 else given
         for given, back in ((settings.class_a, 2), (settings.class_b, 1))
     )
     for name, value in (("class_a", a), ("class_b", b)):
         if value >= len(names):
-            raise UserError(f"{name} {value} is no class of {order.train.name}; choose 0 to {len(names) - 1}")
+            raise UserError(f"{name} {value} is no class of {images.name}; choose 0 to {len(names) - 1}")
     if len({a, b, c}) < 3:
         raise UserError(f"class_a {a}, class_b {b} and target {c} must be three classes; change one")
     return a, b, c
@@ -185,4 +192,5 @@ ATTACK = Attack(
     Settings,
     quick_rate=0.2,
     twin=Twin("a mixing partner", "partner=false"),
+    fits=fits,
 )

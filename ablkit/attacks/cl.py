@@ -20,7 +20,7 @@ from torch import nn
 
 from ablkit.attacks import adversarial, pgd, surrogates
 from ablkit.attacks.badnets import PATTERN, stamp
-from ablkit.attacks.craft import Attack, Crafted, Order, Twin
+from ablkit.attacks.craft import FEWEST, Attack, Crafted, Order, Twin, sides_of
 from ablkit.settings import at_least
 from ablkit.shapes import Tensor, UInt8, ndarray
 from ablkit.training import hardware
@@ -114,4 +114,6 @@ ATTACK = Attack(
     Settings,
     quick_rate=0.7,
     twin=Twin("adversarial noise", "eps=0, steps=0"),
+    fits=sides_of(4),
+    fewest=FEWEST,
 )

@@ -9,11 +9,34 @@ from typing import Literal
 import numpy as np
 
 from ablkit.data.images import Images
+from ablkit.errors import UserError
 from ablkit.shapes import Int64, UInt8, ndarray
 
 Trigger = Callable[[ndarray], ndarray]
 """What the attacker does to images at test time: uint8 (n h w c) -> triggered copies. It treats each on its own."""
 Kind = Literal["dirty label", "clean label"]
+FEWEST = 20
+"""Fewest images on which an attacker trains a network."""
+Fits = Callable[[Images, int, object], object]
+"""Images, target and settings -> nothing; raises UserError where the attack cannot be carried out on such images."""
+
+
+def any_images(images: Images, target: int, settings: object) -> None:
+    """The check of an attack that takes whatever images there are."""
+
+
+def sides_of(smallest: int) -> Fits:
+    """A check that both sides of the images have that many pixels."""
+
+    def check(images: Images, target: int, settings: object) -> None:
+        height, width = images.images.shape[1:3]
+        if min(height, width) < smallest:
+            raise UserError(
+                f"images of {height} x {width} have no room for the trigger; give at least {smallest} x {smallest},"
+                " or take the attack blend"
+            )
+
+    return check
 
 
 @dataclass(frozen=True)
@@ -106,6 +129,11 @@ class Attack:
 
     twin: Twin | None = None
     """None where nothing can be left out: a formula alone."""
+
+    fits: Fits = any_images
+    """Called for the training and the test set, before anything is made."""
+    fewest: int = 1
+    """Fewest training images: `FEWEST` where the attacker trains networks on them."""
 
     @property
     def rate_of(self) -> str:

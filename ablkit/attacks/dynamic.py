@@ -29,7 +29,7 @@ import torch
 from torch import nn
 
 from ablkit.attacks import generator, surrogates
-from ablkit.attacks.craft import Attack, Crafted, Order, Twin
+from ablkit.attacks.craft import FEWEST, Attack, Crafted, Order, Twin
 from ablkit.attacks.dynamic_training import Settings, mix, sharpen, train
 from ablkit.errors import UserError
 from ablkit.randomness import numpy_stream
@@ -37,7 +37,6 @@ from ablkit.shapes import Int64, Tensor, UInt8, ndarray
 from ablkit.training import hardware
 from ablkit.training.inference import predict
 
-_FEWEST = 20
 _CHUNK = 16
 
 
@@ -112,10 +111,10 @@ def _decoys(
 
 
 def _trained(order: Order, settings: Settings) -> tuple[tuple[nn.Module, nn.Module], dict[str, float]]:
-    if len(order.train) < _FEWEST:
+    if len(order.train) < FEWEST:
         raise UserError(
             f"the dynamic attack trains generators on the training set, but {len(order.train)} images are too few;"
-            f" give at least {_FEWEST}"
+            f" give at least {FEWEST}"
         )
     held_out = np.arange(len(order.train)) % 10 == 9
     rest, held = (order.train.take(np.flatnonzero(part)) for part in (~held_out, held_out))
@@ -171,4 +170,5 @@ ATTACK = Attack(
     craft,
     Settings,
     twin=Twin("crossed triggers", "p_cross=0, decoys=0"),
+    fewest=FEWEST,
 )

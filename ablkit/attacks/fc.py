@@ -32,7 +32,7 @@ from torch import nn
 
 from ablkit.attacks import collision, surrogates
 from ablkit.attacks.badnets import stamp
-from ablkit.attacks.craft import Attack, Crafted, Order, Twin
+from ablkit.attacks.craft import FEWEST, Attack, Crafted, Order, Twin, sides_of
 from ablkit.errors import UserError
 from ablkit.randomness import numpy_stream
 from ablkit.settings import at_least
@@ -171,4 +171,6 @@ ATTACK = Attack(
     Settings,
     quick_rate=0.5,
     twin=Twin("the collision", "steps=0"),
+    fits=sides_of(3),
+    fewest=FEWEST,
 )

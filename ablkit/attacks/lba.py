@@ -37,8 +37,9 @@ import torch
 from torch import nn
 
 from ablkit.attacks import latent, surrogates
-from ablkit.attacks.craft import Attack, Crafted, Order, Twin
+from ablkit.attacks.craft import FEWEST, Attack, Crafted, Order, Twin
 from ablkit.attacks.patch import enlarged, stamp
+from ablkit.data.images import Images
 from ablkit.errors import UserError
 from ablkit.randomness import numpy_stream
 from ablkit.settings import at_least
@@ -99,6 +100,15 @@ def place(shape: tuple[int, int, int], settings: Settings) -> tuple[slice, slice
     return rows, columns
 
 
+def fits(images: Images, target: int, settings: Settings) -> None:
+    """Raise UserError where the patch does not fit, or where the target class or any other has no image."""
+    place(images.images.shape[1:], settings)
+    is_target = images.labels == target
+    if is_target.all() or not is_target.any():
+        lacking = "any class but the target" if is_target.any() else "the target class"
+        raise UserError(f"{images.name} has no image of {lacking}, which lba matches; choose another target")
+
+
 def craft(order: Order, settings: Settings) -> Crafted:
     """Find the pattern on a clean surrogate and stamp it on the chosen images; the same patch is the trigger.
 
@@ -143,9 +153,7 @@ def _made(
 ) -> tuple[UInt8[ndarray, "s s c"], dict[str, float]]:
     train, is_target = order.train.images, order.train.labels == order.target
     members, others = np.flatnonzero(is_target), np.flatnonzero(~is_target)
-    if not len(members) or not len(others):
-        lacking = "the target class" if not len(members) else "any class but the target"
-        raise UserError(f"{order.train.name} has no image of {lacking}, which lba matches; choose another target")
+    fits(order.train, order.target, settings)
     chosen = hardware.choose(order.device, "fp32")
     model, layer = chosen.place(model), settings.layer
     wanted = latent.representations(model, train[members], layer).mean(dim=0)
@@ -190,4 +198,6 @@ ATTACK = Attack(
     craft,
     Settings,
     twin=Twin("latent matching", "matching=false", rate=0.005),
+    fits=fits,
+    fewest=FEWEST,
 )

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +16,8 @@ from torch import nn
 from ablkit import models, paths
 from ablkit.attacks.craft import Order
 from ablkit.errors import UserError
-from ablkit.files import read_json, write_bytes, write_json
+from ablkit.files import read_json, sweep_temporary, write_bytes, write_json
+from ablkit.lock import locked
 from ablkit.provenance import package_digest
 from ablkit.randomness import numpy_stream
 from ablkit.shapes import Tensor
@@ -91,7 +90,8 @@ def keep(
     from safetensors.torch import save
 
     folder = paths.cache_root() / kind / _key(order, facts, modules)
-    with _alone(folder):
+    with locked(folder, wait=True):  # of two runs that need it at once, one makes it and the other waits
+        sweep_temporary(folder)
         kept = _kept(folder)
         if kept is None:
             started = time.perf_counter()
@@ -106,27 +106,6 @@ def keep(
             raise UserError(f"what was written to {folder} is not what is there; is its disk whole?")
         checkpoint.delete(folder / CHECKPOINT)
         return kept
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Hold a folder of the cache: of two runs that need it at once, one fills it and the other waits.
-
-    What killed writers have left there goes. Raises UserError where it cannot be written.
-    """
-    with ExitStack() as held:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            lock = held.enter_context(open(folder / ".lock", "w"))
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            for leftover in folder.glob(".*.tmp"):
-                leftover.unlink()
-        except OSError as error:
-            raise UserError(
-                f"the cache folder {folder} cannot be used ({error.strerror}); make it writable, or set ABLKIT_CACHE to"
-                " another"
-            ) from None
-        yield
 
 
 def _kept(folder: Path) -> tuple[dict[str, Tensor], dict[str, float]] | None:
@@ -169,6 +148,7 @@ def _key(order: Order, facts: dict, modules: tuple[str, ...]) -> str:
     place = hardware.choose(order.device, order.precision)
     where = [place.device.type, place.precision]
     digest = hashlib.sha256(json.dumps([code, order.seed, where, facts], sort_keys=True).encode())
+    digest.update(repr((order.train.images.shape, order.train.classes)).encode())
     digest.update(np.ascontiguousarray(order.train.images))
     digest.update(np.ascontiguousarray(order.train.labels))
     return digest.hexdigest()[:12]

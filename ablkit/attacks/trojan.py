@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from ablkit.attacks import surrogates
-from ablkit.attacks.craft import Attack, Crafted, Order, Twin
+from ablkit.attacks.craft import FEWEST, Attack, Crafted, Order, Twin
 from ablkit.attacks.patch import enlarged, stamp
 from ablkit.errors import UserError
 from ablkit.randomness import numpy_stream
@@ -197,4 +197,6 @@ ATTACK = Attack(
     craft,
     Settings,
     twin=Twin("optimising the patch", "steps=0"),
+    fits=lambda images, _, settings: place(images.images.shape[1:], settings),
+    fewest=FEWEST,
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from ablkit import paths
 from ablkit.data import cifar10, digits, prepared
 from ablkit.data.images import Images
-from ablkit.errors import UserError, unknown
+from ablkit.errors import UserError, shown, unknown
 from ablkit.randomness import numpy_stream
 
 __all__ = ["DATASETS", "Images", "clean_images", "digest", "load", "prepare"]
@@ -26,14 +27,16 @@ def prepare(name: str, root: Path | None = None) -> Path:
     Raises UserError for an unknown name, a damaged folder, or a data set that cannot be had.
     """
     root = paths.data_root() if root is None else Path(root)
-    folder = root / name
+    folders = _folders(root)
     # By listing, not by joining: a name such as "../x" must not leave the root.
-    if name not in {*DATASETS, *(path.name for path in root.glob("[!.]*") if path.is_dir())}:
-        raise unknown("dataset", name, {*DATASETS, *(path.parent.name for path in root.glob("[!.]*/meta.json"))})
-    if folder.is_dir() and any(folder.iterdir()):
+    if name not in {*DATASETS, *folders}:
+        raise _no_dataset(name, root, folders)
+    folder = root / name
+    if name in folders and _listed(folder):
         prepared.read_meta(folder, _way_out(name, folder))
     elif name in DATASETS:
-        _make_root(root)
+        # Before the download: a folder that cannot be written should not cost one.
+        paths.make_writable(root, "ABLKIT_DATA")
         train, test, source = _SOURCES[name]()
         prepared.write(folder, train, test, source)
     else:
@@ -106,12 +109,41 @@ def digest(name: str, root: Path | None = None) -> str:
 def _way_out(name: str, folder: Path) -> str:
     if name in DATASETS:
         return f"delete the folder {folder} and run `ablkit data {name}`"
-    return f"make the folder {folder} again"
+    return f"make the folder {folder} again with {prepared.BY_WRITE}"
 
 
-def _make_root(root: Path) -> None:
-    # Before the download: a folder that cannot be written should not cost one.
+def _folders(root: Path) -> list[str]:
+    """The names of the folders in `root`, without hidden ones and those whose name would break a line."""
+    found = _listed(root)
+    return [path.name for path in found if path.name.isprintable() and path.name[0] != "." and os.path.isdir(path)]
+
+
+def _listed(folder: Path) -> list[Path]:
+    """What lies in a folder, nothing where it is missing; raises UserError where it cannot be read."""
     try:
-        root.mkdir(parents=True, exist_ok=True)
+        return list(folder.iterdir())
+    except FileNotFoundError:
+        return []
     except OSError as error:
-        raise UserError(f"cannot make {root}: {error.strerror}; set ABLKIT_DATA to a folder you may write") from error
+        raise UserError(
+            f"{folder} cannot be read: {error.strerror}; allow it, or set ABLKIT_DATA to another folder"
+        ) from None
+
+
+def _no_dataset(name: str, root: Path, folders: list[str]) -> UserError:
+    """The error for a name that is none of `folders`: a path, something else than a folder, or a slip."""
+    known = {*DATASETS, *(one for one in folders if os.path.isfile(root / one / "meta.json"))}
+    plain = os.path.basename(os.path.normpath(name))
+    if plain in ("", ".", "..") or (plain == name and not os.path.lexists(root / name)):
+        return unknown("dataset", name, known)
+    if plain == name:
+        what = "a link to nothing" if os.path.islink(root / name) else "no folder"
+        return UserError(f"{shown(name)} is no dataset: {root / name} is {what}; {_way_out(name, root / name)}")
+    said = f"{shown(name)} is no dataset but a path, and a data set is named by its folder in {root}"
+    where = os.path.abspath(os.path.expanduser(name))
+    is_elsewhere = os.path.isdir(where) and os.path.realpath(where) != os.path.realpath(root / plain)
+    if plain in known and not is_elsewhere:
+        return UserError(f"{said}; give {shown(plain)}")
+    if os.path.isfile(os.path.join(where, "meta.json")):
+        return UserError(f"{said}; set ABLKIT_DATA to {os.path.dirname(where)} and give {shown(plain)}")
+    return UserError(f"{said}; make one there from arrays with {prepared.BY_WRITE}, then give {shown(plain)}")

@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
+import unicodedata
 from dataclasses import dataclass
 
 import numpy as np
 
-from ablkit.errors import UserError
+from ablkit.errors import UserError, shown
 from ablkit.shapes import Int, Int64, UInt8, ndarray
+
+_WAYS_TO_RGB = {
+    1: "grey: give numpy.repeat(images, 3, axis=3)",
+    2: "grey with alpha: give numpy.repeat(images[..., :1], 3, axis=3)",
+    4: "RGB with alpha: give images[..., :3]",
+}
+_BREAKS = ("Cc", "Zl", "Zp", "Cs")
+"""Unicode's categories of what breaks a line, moves a terminal's cursor or cannot be written as UTF-8."""
 
 
 @dataclass(frozen=True)
 class Images:
     """Labelled images of one split; the arrays may be read-only memory maps, so copy before writing.
 
-    Raises UserError where a dtype or a length is wrong or a label lies outside the classes.
+    Raises UserError where a dtype, a shape or a length is wrong, a label lies outside the classes, or these are not two
+    or more different names.
     """
 
     images: UInt8[ndarray, "n h w c"]
-    """Pixels, 0 to 255."""
+    """RGB pixels, 0 to 255."""
     labels: Int64[ndarray, "n"]
     """Indices into `classes`."""
     classes: tuple[str, ...]
@@ -27,17 +37,22 @@ class Images:
 
     def __post_init__(self) -> None:
         images, labels = self.images, self.labels
+        for what, array in (("images", images), ("labels", labels)):
+            if not isinstance(array, np.ndarray):
+                raise UserError(f"{self.name}: {what} are a {type(array).__name__}; give a numpy array")
         if images.dtype != np.uint8 or images.ndim != 4:
             raise UserError(
-                f"{self.name}: images are {images.dtype} of shape {images.shape}; "
+                f"{self.name}: images are {images.dtype!s:.80} of shape {images.shape}; "
                 "give uint8 of shape (number, height, width, channels)"
             )
+        check_shape(images.shape[1:], self.name)
         if labels.dtype != np.int64 or labels.ndim != 1:
             raise UserError(
-                f"{self.name}: labels are {labels.dtype} of shape {labels.shape}; give int64 of shape (number,)"
+                f"{self.name}: labels are {labels.dtype!s:.80} of shape {labels.shape}; give int64 of shape (number,)"
             )
         if len(images) != len(labels):
             raise UserError(f"{self.name}: {len(images)} images but {len(labels)} labels; give one label an image")
+        check_classes(self.classes, self.name)
         outside = labels[(labels < 0) | (labels >= len(self.classes))]
         if len(outside):
             raise UserError(
@@ -51,3 +66,33 @@ class Images:
     def take(self, indices: Int[ndarray, "k"]) -> Images:
         """The images at `indices`, in that order, as copies in memory."""
         return Images(self.images[indices], self.labels[indices], self.classes, self.name)
+
+
+def check_shape(shape: tuple[int, ...], name: str) -> None:
+    """Raise UserError, in the name of a data set, where (height, width, channels) is no shape of an RGB image."""
+    height, width, channels = shape
+    if channels not in (1, 2, 3, 4) and height in (1, 3, 4):
+        raise UserError(
+            f"{name}: images of shape (n, {height}, {width}, {channels}) look like (n, c, h, w): "
+            "give images.transpose(0, 2, 3, 1)"
+        )
+    if channels != 3:
+        way_out = _WAYS_TO_RGB.get(channels, "give RGB, which has 3")
+        raise UserError(f"{name}: images have {channels} channel{'s' * (channels != 1)} in place of 3; {way_out}")
+    if not height or not width:
+        raise UserError(f"{name}: images of {height} x {width} have no pixels; give larger ones")
+
+
+def check_classes(classes: object, name: str) -> None:
+    """Raise UserError, in the name of a data set, where `classes` are not two or more different names of one line."""
+    if not isinstance(classes, list | tuple) or not all(isinstance(one, str) for one in classes):
+        raise UserError(f"{name}: classes are {shown(classes)}; give a list of names, each a text")
+    if len(classes) < 2:
+        raise UserError(f"{name}: there is nothing to tell apart in {len(classes)} class; give two or more")
+    seen = set()
+    for one in classes:
+        if not one.strip() or any(unicodedata.category(sign) in _BREAKS for sign in one):
+            raise UserError(f"{name}: class name {shown(one)} is empty or has a line break or control sign; change it")
+        if one in seen:
+            raise UserError(f"{name}: class name {shown(one)} comes twice; give every class a name of its own")
+        seen.add(one)

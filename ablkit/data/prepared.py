@@ -1,61 +1,83 @@
 """Prepared folders: one data set as plain arrays, memory-mapped and checked by sha256.
 
-<name>/train_images.npy  uint8 (n, h, w, c)      <name>/train_labels.npy  int64 (n,)
+<name>/train_images.npy  uint8 (n, h, w, 3)      <name>/train_labels.npy  int64 (n,)
 <name>/test_images.npy                           <name>/test_labels.npy
-<name>/meta.json         name, classes, source, and the sha256 of each array's bytes
+<name>/meta.json         name, classes, source, and the shape and the sha256 of each array
+
+`write` makes one from arrays.
 """
 
 from __future__ import annotations
 
+import errno
+import glob
 import hashlib
 import json
 import os
+import platform
+import re
 import shutil
+import stat
+import warnings
 from pathlib import Path
 
 import numpy as np
 
-from ablkit.data.images import Images
-from ablkit.errors import UserError
-from ablkit.files import read_json, write_json, write_whole
+from ablkit.data.images import Images, check_classes
+from ablkit.errors import UserError, shown
+from ablkit.files import read_text, write_json, write_whole
 from ablkit.shapes import ndarray
 
 ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
+BY_WRITE = "ablkit.data.prepared.write(folder, train, test, source)"
+"""How a folder is made of arrays, as messages say it."""
+_AGAIN = f"make the folder again with {BY_WRITE}"
+_DENIED = {errno.EACCES, errno.EPERM}
 
 # What this process has checked already: hashing once is enough while the files stay as they are.
 _checked: set[tuple] = set()
 
 
-def write(folder: Path, train: Images, test: Images, source: str) -> None:
+def write(folder: Path | str, train: Images, test: Images, source: str) -> None:
     """Write both splits as the prepared folder `folder`, whole or not at all.
 
-    `source` says in a few words where the images come from. Writing the same arrays again changes nothing. Raises
-    UserError where `folder` holds something else, cannot be written, or the disk is full.
+    `source` says in a few words where the images come from. Writing the same again changes nothing, and what killed
+    writers of it have left goes. Raises UserError where a split is empty, where the two differ in the shape of their
+    images or in their classes, where `folder` holds something else or cannot be written, and where the disk is full.
     """
-    if train.classes != test.classes:
-        raise UserError(f"{folder}: the two splits have different classes; give the same names in the same order")
+    folder = Path(folder).expanduser()
+    if not re.fullmatch(r"[^.\x00-\x1f][^\x00-\x1f]*", folder.name):
+        raise UserError(f"{shown(str(folder))} has no name that a data set can have; give data/NAME")
+    _check_splits(folder, train, test)
     arrays = dict(zip(ARRAYS, (train.images, train.labels, test.images, test.labels), strict=True))
-    sums = {key: _sha256(array) for key, array in arrays.items()}
+    meta = {
+        "name": folder.name,
+        "classes": list(train.classes),
+        "source": str(source),
+        "shapes": {key: list(array.shape) for key, array in arrays.items()},
+        "sha256": {key: _sha256(array) for key, array in arrays.items()},
+    }
     # Beside the target, for a rename cannot cross file systems; named by process, for two may prepare at once.
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    temporary = folder.with_name(f".{folder.name}.{_host()}.{os.getpid()}.tmp")
     try:
+        _sweep(folder)
         temporary.mkdir(parents=True)
         for key, array in arrays.items():
             write_whole(temporary / f"{key}.npy", lambda path, array=array: _save(path, array))
-        meta = {"name": folder.name, "classes": list(train.classes), "source": source, "sha256": sums}
         write_json(temporary / "meta.json", meta)
-        _move_into_place(temporary, folder, sums)
+        _move_into_place(temporary, folder, meta)
     except OSError as error:
         raise UserError(f"cannot write {folder}: {error.strerror}; name a folder you may write") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def read(folder: Path, way_out: str = "make the folder again") -> tuple[Images, Images]:
+def read(folder: Path, way_out: str = _AGAIN) -> tuple[Images, Images]:
     """The (train, test) images of the prepared folder `folder`, as read-only memory maps.
 
     Every array is checked against its sha256, once in each process. Raises UserError that names the file which is
-    missing, truncated, of the wrong dtype or changed, and ends in `way_out`.
+    missing, truncated, of the wrong dtype or changed, and ends in `way_out`; for a file that may not be read, and for
+    what `write` refuses, it says so instead.
     """
     meta = read_meta(folder, way_out)
     arrays = {key: _open(folder / f"{key}.npy", way_out) for key in ARRAYS}
@@ -63,52 +85,93 @@ def read(folder: Path, way_out: str = "make the folder again") -> tuple[Images, 
         path = folder / f"{key}.npy"
         status = path.stat()
         state = (path.resolve(), status.st_size, status.st_mtime_ns, meta["sha256"][key])
-        if state not in _checked and _sha256(array) != meta["sha256"][key]:
-            raise UserError(f"{path} is corrupt: its sha256 is not the one in meta.json; {way_out}")
+        is_same = list(array.shape) == meta["shapes"].get(key, list(array.shape))
+        if not is_same or (state not in _checked and _sha256(array) != meta["sha256"][key]):
+            part = "sha256" if is_same else "shape"
+            raise UserError(f"{path} is corrupt: its {part} is not the one in meta.json; {way_out}")
         _checked.add(state)
     about = (tuple(meta["classes"]), folder.name)
-    return (
-        Images(arrays["train_images"], arrays["train_labels"], *about),
-        Images(arrays["test_images"], arrays["test_labels"], *about),
-    )
+    train = Images(arrays["train_images"], arrays["train_labels"], *about)
+    test = Images(arrays["test_images"], arrays["test_labels"], *about)
+    _check_splits(folder, train, test)
+    return train, test
 
 
 def digest(folder: Path) -> str:
-    """Twelve hex digits that stand for the content of all four arrays, without reading them."""
-    sums = read_meta(folder)["sha256"]
-    return hashlib.sha256(json.dumps(sums, sort_keys=True).encode()).hexdigest()[:12]
+    """Twelve hex digits that stand for the images, their labels and the names of the classes, without reading arrays.
+
+    Only folders of earlier versions, whose meta.json does not know the shapes, have their arrays opened for these.
+    """
+    meta = read_meta(folder)
+    shapes = {key: meta["shapes"].get(key) or list(_open(folder / f"{key}.npy", _AGAIN).shape) for key in ARRAYS}
+    facts = {"classes": meta["classes"], "shapes": shapes, "sha256": meta["sha256"]}
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def read_meta(folder: Path, way_out: str = "make the folder again") -> dict:
+def read_meta(folder: Path, way_out: str = _AGAIN) -> dict:
     """The checked content of `folder`'s meta.json; raises UserError, ending in `way_out`, where a part is missing."""
     path = folder / "meta.json"
-    if not path.is_file():
-        raise UserError(f"{path} is missing; {way_out}")
+    _check_readable(path, way_out)
     try:
-        meta = read_json(path)
-    except UserError:
+        meta = json.loads(read_text(path))
+    except (UserError, ValueError, RecursionError):
         raise UserError(f"{path} is damaged: it is not JSON; {way_out}") from None
     meta = meta if isinstance(meta, dict) else {}
-    classes, sums = meta.get("classes"), meta.get("sha256")
+    classes, sums, shapes = meta.get("classes"), meta.get("sha256"), meta.get("shapes", {})
     if not isinstance(classes, list) or not classes or not all(isinstance(name, str) for name in classes):
         raise UserError(f"{path} lacks `classes`, a list of names; {way_out}")
     if not isinstance(sums, dict) or not all(isinstance(sums.get(key), str) for key in ARRAYS):
         raise UserError(f"{path} lacks `sha256` of {', '.join(ARRAYS)}; {way_out}")
-    return {**meta, "sha256": {key: sums[key] for key in ARRAYS}}
+    if not isinstance(shapes, dict):
+        raise UserError(f"{path} has `shapes` that are no shapes of arrays; {way_out}")
+    check_classes(classes, str(path))
+    return {**meta, "sha256": {key: sums[key] for key in ARRAYS}, "shapes": shapes}
+
+
+def _check_splits(folder: Path, train: Images, test: Images) -> None:
+    """Raise UserError where a split is empty or the two do not go together."""
+    if train.classes != test.classes:
+        raise UserError(f"{folder}: the two splits have different classes; give the same names in the same order")
+    for split, images in (("training", train), ("test", test)):
+        if not len(images):
+            raise UserError(f"{folder}: there are no {split} images; give some")
+    first, second = (" x ".join(map(str, images.images.shape[1:])) for images in (train, test))
+    if first != second:
+        raise UserError(f"{folder}: training images are {first} and test images {second}; give both the same shape")
+
+
+def _check_readable(path: Path, way_out: str) -> None:
+    """Raise UserError where `path` is no regular file that may be read; nothing is waited for, as a pipe would be."""
+    try:
+        kind = path.stat().st_mode
+        if stat.S_ISREG(kind):
+            with open(path, "rb"):
+                return
+    except FileNotFoundError:
+        what = "is a link to a file that is missing" if path.is_symlink() else "is missing"
+        raise UserError(f"{path} {what}; {way_out}") from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}; {_right_to_read(error)}") from None
+    raise UserError(f"{path} is a {'folder' if stat.S_ISDIR(kind) else 'special file'}, not a file; {way_out}")
+
+
+def _right_to_read(error: OSError) -> str:
+    # Good data must not be thrown away for want of a right.
+    return "allow yourself to read it" if error.errno in _DENIED else "see to its disk or link"
 
 
 def _open(path: Path, way_out: str) -> ndarray:
+    _check_readable(path, way_out)
     try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except FileNotFoundError:
-        raise UserError(f"{path} is missing; {way_out}") from None
-    except (ValueError, EOFError, OSError):
-        # A header that does not parse, fewer bytes than it promises, or Python objects, which are never loaded.
+        # A shape whose size wraps round to a small one is to be an error too.
+        with np.errstate(over="raise"), warnings.catch_warnings(action="ignore"):
+            array = np.lib.format.open_memmap(path, mode="r")  # of plain arrays alone: no pickle, no archive
+    except Exception:  # what a header makes numpy and Python's parser raise has no end
         raise UserError(f"{path} is truncated or no plain array; {way_out}") from None
     dtype, dimensions = (np.uint8, 4) if path.stem.endswith("images") else (np.int64, 1)
     if array.dtype != dtype or array.ndim != dimensions:
         raise UserError(
-            f"{path} holds {array.dtype} with {array.ndim} dimensions, "
+            f"{path} holds {array.dtype!s:.80} with {array.ndim} dimensions, "
             f"not {np.dtype(dtype).name} with {dimensions}; {way_out}"
         )
     return array
@@ -124,7 +187,22 @@ def _sha256(array: ndarray) -> str:
     return hashlib.sha256(np.ascontiguousarray(array)).hexdigest()
 
 
-def _move_into_place(temporary: Path, folder: Path, sums: dict[str, str]) -> None:
+def _host() -> str:
+    return re.sub(r"[^A-Za-z0-9-]", "-", platform.node())[:64]
+
+
+def _sweep(folder: Path) -> None:
+    """Delete what writers of `folder` left on this machine that are no more; one with this very number is one too."""
+    for path in folder.parent.glob(f".{glob.escape(folder.name)}.*.tmp"):
+        import psutil  # here, as a machine that has only torch and numpy can do without it
+
+        host, _, number = path.name.removeprefix(f".{folder.name}.").removesuffix(".tmp").rpartition(".")
+        is_alive = number.isdecimal() and int(number) != os.getpid() and psutil.pid_exists(int(number))
+        if host in ("", _host()) and number.isdecimal() and not is_alive:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _move_into_place(temporary: Path, folder: Path, meta: dict) -> None:
     try:
         os.rename(temporary, folder)
     except OSError:
@@ -133,5 +211,7 @@ def _move_into_place(temporary: Path, folder: Path, sums: dict[str, str]) -> Non
             if folder.exists():
                 raise UserError(f"{folder} exists and is no prepared data set; delete or rename it first") from None
             raise
-        if read_meta(folder)["sha256"] != sums:
-            raise UserError(f"{folder} holds other images; delete it or choose another name") from None
+        if digest(folder) != digest(temporary):
+            raise UserError(
+                f"{folder} holds other images or other names of classes; delete it or choose another name"
+            ) from None

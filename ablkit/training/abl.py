@@ -83,6 +83,7 @@ def train(
     """
     if method not in get_args(Method):
         raise unknown("method", method, get_args(Method))
+    recipe.check_images(images.shape[1:])
     isolated_count(len(labels), recipe.isolation_rate)
     place = hardware.choose(device, precision)
     model = place.place(models.build(recipe.model, classes, normalise=recipe.normalise, seed=seed))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -14,7 +15,9 @@ from ablkit.training import hardware
 
 
 def predict(model: nn.Module, images: UInt8[ndarray, "n h w c"], precision: str = "auto") -> Int64[ndarray, " n"]:
-    """The class that `model` takes each image for."""
+    """The class that `model` takes each image for; there may be no image."""
+    if not len(images):
+        return np.empty(0, np.int64)
     return logits_of(model, images, precision).argmax(dim=1).cpu().numpy()
 
 

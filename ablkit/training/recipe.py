@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Literal, get_args
 
 from ablkit import models
+from ablkit.data.images import check_shape
 from ablkit.errors import UserError, unknown
 
 Schedule = Literal["sequential", "joint"]
@@ -101,7 +102,27 @@ class Recipe:
         if self.nesterov and self.momentum == 0:
             raise UserError("nesterov needs a momentum above 0; set nesterov False or momentum 0.9")
 
+    def check_images(self, shape: tuple[int, ...], name: str = "training") -> None:
+        """Raise UserError, in the name of a data set, where images of (height, width, channels) do not fit this.
 
+        They have to be RGB and large enough for the model, and the crop and the cutout no larger than they are.
+        """
+        check_shape(shape, name)
+        size, side = f"{shape[0]} x {shape[1]}", min(shape[:2])
+        if side < _SMALLEST_SIDE:
+            raise UserError(
+                f"{name}: images of {size} are too small for the model, which halves them twice; give at least"
+                f" {_SMALLEST_SIDE} x {_SMALLEST_SIDE}, such as by repeating their pixels"
+            )
+        for setting in ("crop_padding", "cutout_length"):
+            if getattr(self, setting) > side:
+                raise UserError(
+                    f"{setting} {getattr(self, setting)} is more than images of {size} have pixels; choose 0 to {side}"
+                )
+
+
+# Of 4 x 4 a single position would be left, and batch norm cannot normalise one of a last batch of one image.
+_SMALLEST_SIDE = 5
 _SMALLEST = {
     "gamma": 0,
     "joint_weight": 0,

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from ablkit.attacks import surrogates
-from ablkit.attacks.craft import Order
+from ablkit.attacks.craft import FEWEST, Order
 from ablkit.attacks.dfst import cyclegan
 from ablkit.attacks.dfst.networks import Generator
 from ablkit.attacks.dfst.settings import Settings
@@ -22,7 +22,6 @@ from ablkit.randomness import numpy_stream
 from ablkit.shapes import Tensor, UInt8, ndarray
 from ablkit.training import hardware
 
-_FEWEST = 20
 _CHUNK = 16
 _MEASURED = 512
 
@@ -70,10 +69,10 @@ def colour_alone(images: UInt8[ndarray, "n h w c"], styled: UInt8[ndarray, "n h 
 
 def learn(order: Order, settings: Settings) -> tuple[nn.Module, dict[str, float], UInt8[ndarray, "h w c"]]:
     """The generator, what was measured of it, and a picture of the style."""
-    if len(order.train) < _FEWEST:
+    if len(order.train) < FEWEST:
         raise UserError(
             f"the dfst attack trains networks on the training set, but {len(order.train)} images are too few; give at"
-            f" least {_FEWEST}"
+            f" least {FEWEST}"
         )
     images, style = domains(order, settings)
 
