@@ -27,7 +27,7 @@ import numpy as np
 from ablkit.attacks.craft import Attack, Crafted, Order, Triggered, Twin
 from ablkit.attacks.halves import mix
 from ablkit.data.images import Images
-from ablkit.errors import UserError
+from ablkit.errors import UserError, shown
 from ablkit.randomness import numpy_stream
 from ablkit.settings import at_least
 from ablkit.shapes import Int64, UInt8, ndarray
@@ -170,8 +170,8 @@ def _members(images: Images, k: int) -> Int64[ndarray, " members"]:
     members = np.flatnonzero(images.labels == k)
     if not len(members):
         raise UserError(
-            f"cba mixes images of class {images.classes[k]!r}, but none of these {len(images)} images of {images.name}"
-            " is of it; take more images or set class_a and class_b"
+            f"cba mixes images of class {shown(images.classes[k])}, but none of these {len(images)} images of"
+            f" {images.name} is of it; take more images or set class_a and class_b"
         )
     return members
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
+from ablkit import arguments
 from ablkit.errors import UserError
 from ablkit.execute import check_against_data
 from ablkit.files import read_json
 from ablkit.jobs import Job
+from ablkit.paths import runs_root
 from ablkit.sweep import file, local, slots
 from ablkit.sweep.board import Board
 
@@ -42,6 +44,8 @@ def sweep(
     Raises UserError for every mistake in the file at once, before anything starts, and likewise for what only the data
     can tell is wrong.
     """
+    if timeout is not None:
+        timeout = arguments.seconds("--timeout", timeout)
     jobs = slots.shard(file.read(path, preset), shard)
     done = [job for job in jobs if job.state == "done"]
     print(f"{path}: {len(jobs)} runs, {len(done)} of them done", flush=True)
@@ -49,6 +53,7 @@ def sweep(
         for job in jobs:
             print(f"{job.state:<9}{job.folder.name}  {job.notebook}: {job.title}, {job.subject}")
         return 0
+    arguments.check_folder("ABLKIT_RUNS", runs_root())
     missing = [job for job in jobs if job.state != "done"]
     _check_against_data(path, missing)
     if ray is not None:
@@ -56,8 +61,9 @@ def sweep(
 
         if side_by_side is not None:
             raise UserError(f"--side-by-side {side_by_side} with --ray: a worker of Ray has one run; use --per-gpu")
-        if per_gpu == "auto" or per_gpu < 0:
+        if per_gpu == "auto":
             raise UserError(f"--per-gpu {per_gpu} with --ray: give a number of at least 1")
+        arguments.whole("--per-gpu", per_gpu, 0, arguments.MOST_AT_A_TIME)
         board = Board(jobs, 1)
         failed = ray_cluster.run(jobs, ray, board, per_gpu, timeout)
     elif side_by_side is not None:
@@ -89,7 +95,7 @@ def _check_against_data(path: Path, jobs: list[Job]) -> None:
         except UserError as error:
             wrong[str(error)] = None
     if wrong:
-        raise UserError("\n".join(f"{path}: {mistake}" for mistake in wrong))
+        raise UserError(file.listed(path, wrong))
 
 
 def _cell(job: Job) -> str:

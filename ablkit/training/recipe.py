@@ -7,6 +7,7 @@ from typing import Literal, get_args
 
 from ablkit import models
 from ablkit.errors import UserError, unknown
+from ablkit.settings import at_least
 
 Schedule = Literal["sequential", "joint"]
 IsolationLoss = Literal["lga", "flooding", "plain"]
@@ -93,9 +94,7 @@ class Recipe:
             raise UserError(
                 f"batch_size {self.batch_size} is too small for batch norm; the paper's code uses 64 or 128"
             )
-        for name, smallest in _SMALLEST.items():
-            if not smallest <= getattr(self, name) < float("inf"):
-                raise UserError(f"{name} {getattr(self, name)} must be a finite number of at least {smallest}")
+        at_least(self, **_SMALLEST)
         if not self.isolation_epochs + self.finetune_epochs:
             raise UserError("isolation_epochs and finetune_epochs are both 0, so nothing would be trained; raise one")
         if self.nesterov and self.momentum == 0:
@@ -103,6 +102,7 @@ class Recipe:
 
 
 _SMALLEST = {
+    "batch_size": 2,
     "gamma": 0,
     "joint_weight": 0,
     "momentum": 0,
