@@ -73,6 +73,14 @@ def path(name: str, text: str) -> Path:
     return Path(text)
 
 
+def file_path(name: str, text: str) -> Path:
+    """A path that can be a file's; raises UserError as `path` does, and for one that ends in a slash or a dot."""
+    found = path(name, text)
+    if text.endswith(("/", os.sep)) or found.name in ("", ".."):
+        raise UserError(f"{name} {shown(text)} names a folder; name a file")
+    return found
+
+
 def check_folder(name: str, folder: Path) -> None:
     """Raise UserError where a folder is not there and cannot be made, or cannot be written; it is not made yet."""
     whole_path = Path(os.path.abspath(folder))
@@ -87,4 +95,6 @@ def check_file(name: str, file: Path) -> None:
     """Raise UserError where a file cannot be written; its folder may have to be made."""
     if os.path.isdir(file):
         raise UserError(f"{name} {file} is a folder; name a file")
+    if len(os.fsencode(file.name)) > 200:  # with room for what a temporary name has in addition
+        raise UserError(f"{name} {shown(str(file))} is too long a name for a file; give a shorter one")
     check_folder(name, file.parent)

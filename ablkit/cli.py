@@ -140,7 +140,7 @@ def _parser() -> arguments.Parser:
 
     export = kinds.add_parser("export", help="write the finished runs as CSV and Parquet")
     export.add_argument("notebook", nargs="?", default="run")
-    export.add_argument("--to", type=_to, default=Path("results"), metavar="NAME", help="NAME.csv and NAME.parquet")
+    export.add_argument("--to", type=_table, default=Path("results"), metavar="NAME", help="NAME.csv and NAME.parquet")
     export.set_defaults(command=commands.export)
 
     attack_list = kinds.add_parser("attacks", help="list the attacks: kind, paper, rate, settings, cost")
@@ -152,7 +152,7 @@ def _parser() -> arguments.Parser:
     bench = kinds.add_parser("bench", help="speed of training beside a conventional pipeline")
     bench.add_argument("what", nargs="?", choices=("training", "attacks", "sweeps"), default="training")
     bench.add_argument(
-        "--json", type=partial(arguments.path, "--json"), metavar="FILE", help="write the figures there too"
+        "--json", type=partial(arguments.file_path, "--json"), metavar="FILE", help="write the figures there too"
     )
     bench.add_argument("--to", type=_to, metavar="FOLDER", help="of training: measure more, and write a page there")
     bench.add_argument("--device", help="of training: auto (default), cpu or cuda")
@@ -164,6 +164,7 @@ def _parser() -> arguments.Parser:
 _seconds = partial(arguments.seconds, "--timeout")
 _seed = partial(arguments.whole, "--seeds", least=0, most=arguments.MOST_SEED)
 _to = partial(arguments.path, "--to")
+_table = partial(arguments.file_path, "--to")
 
 
 def _at_a_time(option: str, least: int = 1) -> Callable[[str], int]:

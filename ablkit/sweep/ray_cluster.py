@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import tempfile
 import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
 
 from ablkit import paths
-from ablkit.errors import UserError
+from ablkit.arguments import shortened
+from ablkit.errors import UserError, shown
 from ablkit.execute import Busy, RunFailed, execute
 from ablkit.jobs import Job
 from ablkit.parameters import check
@@ -15,54 +21,93 @@ from ablkit.sweep.board import Board
 from ablkit.training.checkpoint import drop_damaged
 
 _BUSY = "another process has it in hand"
+_LOCAL = "local"
+_LONGEST = 22
+"""Characters of the folder above Ray's own, which adds 85 to the paths of its sockets; they may have 107."""
 
 
 def run(jobs: list[Job], address: str, board: Board, per_gpu: int = 0, timeout: float | None = None) -> dict[Job, str]:
     """Run what is not done on a Ray cluster; return the message of each job that failed twice.
 
     Args:
-        address: of the cluster; `local` starts one here, of one worker for each core.
+        address: of the cluster; `local` starts one here, of one worker for each core, that no other machine reaches.
         per_gpu: runs that share a GPU; with 0 each takes a core and sees no GPU.
 
-    Runs and data must lie on a file system that every node has at the same place. Raises UserError where Ray is not
-    installed or the cluster does not answer.
+    Runs and data must lie on a file system that every node has at the same place. Workers import nothing from the
+    current folder. Raises UserError where Ray is not installed or the cluster does not answer.
     """
-    try:
-        import ray
-    except ImportError:
-        raise UserError("--ray needs Ray; install it with: pip install 'ablkit[ray]'") from None
-    roots = {
-        "ABLKIT_DATA": str(paths.data_root()),
-        "ABLKIT_RUNS": str(paths.runs_root()),
-        "ABLKIT_CACHE": str(paths.cache_root()),
-        "ABLKIT_NOTEBOOKS": str(paths.notebooks_root()),
-    }
-    stopping = signal.getsignal(signal.SIGTERM)
-    try:
-        ray.init(
-            address,
-            runtime_env={"env_vars": roots},
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level="error",
-        )
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        raise UserError(f"--ray {address}: {' '.join(str(error).split())}; is the cluster up?") from None
-    signal.signal(signal.SIGTERM, stopping)  # Ray has put its own there, which ends without a word
-    one = ray.remote(num_cpus=1, num_gpus=1 / per_gpu if per_gpu else 0, max_retries=0)(_one)
-    resources = ray.cluster_resources()
-    board.slots = max(1, int(resources.get("GPU", 0) * per_gpu if per_gpu else resources.get("CPU", 1)))
-    try:
+    with _cluster(address) as ray:
+        one = ray.remote(num_cpus=1, num_gpus=1 / per_gpu if per_gpu else 0, max_retries=0)(_one)
+        resources = ray.cluster_resources()
+        board.slots = max(1, int(resources.get("GPU", 0) * per_gpu if per_gpu else resources.get("CPU", 1)))
         failed = _pass(ray, one, jobs, board, timeout, again=False)
         if failed:
             board.tell(f"{len(failed)} failed; once more")
             failed = _pass(ray, one, list(failed), board, timeout, again=True)
         return failed
-    finally:
+
+
+@contextlib.contextmanager
+def _cluster(address: str) -> Iterator[ModuleType]:
+    """Ray, connected to a cluster, with a private folder for its files where the cluster is a local one."""
+    if not address.strip():
+        raise UserError(f"--ray {shown(address)} is no address; give one, or local")
+    if address == _LOCAL:
+        # By this name Ray asks, while it is imported and in each of its processes, whether other machines may join;
+        # without them it listens on the loopback alone. Its own argument for the node's address does not do it.
+        os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+    try:
+        import ray
+    except ImportError:
+        raise UserError("--ray needs Ray; install it with: pip install 'ablkit[ray]'") from None
+    # Ray makes its folder one that everybody may write, so it lies in one that nobody else may enter.
+    with tempfile.TemporaryDirectory(prefix="abl-", dir=_short_folder(), ignore_cleanup_errors=True) as private:
+        _start(ray, address, Path(private))
+        try:
+            yield ray
+        finally:
+            ray.shutdown()
+
+
+def _start(ray: ModuleType, address: str, private: Path) -> None:
+    # Where a job has no working folder of its own, Ray lets its workers import from the driver's current one.
+    (private / "empty").mkdir()
+    variables = {
+        "ABLKIT_DATA": str(paths.data_root()),
+        "ABLKIT_RUNS": str(paths.runs_root()),
+        "ABLKIT_CACHE": str(paths.cache_root()),
+        "ABLKIT_NOTEBOOKS": str(paths.notebooks_root()),
+        "PYTHONSAFEPATH": "1",
+    }
+    stopping = signal.getsignal(signal.SIGTERM)
+    try:
+        ray.init(
+            address,
+            runtime_env={"env_vars": variables, "working_dir": str(private / "empty")},
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level="error",
+            **({"_temp_dir": str(private / "r")} if address == _LOCAL else {}),
+        )
+    except Exception as error:  # Ray raises its own kinds, and Exception itself where a start takes too long
         ray.shutdown()
+        raise UserError(f"--ray {shown(address)}: {shortened(str(error), 200)}; is the cluster up?") from None
+    finally:
+        signal.signal(signal.SIGTERM, stopping)  # Ray has put its own there, which ends without a word
+    if address == _LOCAL and ray.util.get_node_ip_address() != "127.0.0.1":
+        ray.shutdown()
+        raise UserError(f"--ray {_LOCAL}: Ray was imported before and is open to other machines; start a new process")
 
 
-def _pass(ray: object, one: object, jobs: list[Job], board: Board, timeout: float | None, *, again: bool) -> dict:
+def _short_folder() -> str:
+    """The system's folder for temporary files, or where its path is too long for sockets a shorter one."""
+    for folder in (tempfile.gettempdir(), "/tmp", "/var/tmp"):
+        if len(os.fsencode(folder)) <= _LONGEST and os.path.isdir(folder) and os.access(folder, os.W_OK | os.X_OK):
+            return folder
+    raise UserError(f"no folder for temporary files has a path of at most {_LONGEST} bytes; set TMPDIR to one")
+
+
+def _pass(ray: ModuleType, one: object, jobs: list[Job], board: Board, timeout: float | None, *, again: bool) -> dict:
     """Try each job once, as many at a time as there is room; those that another process holds as often as it takes."""
     queue, running, failed = list(jobs), {}, {}
     while queue or running:
@@ -77,7 +122,7 @@ def _pass(ray: object, one: object, jobs: list[Job], board: Board, timeout: floa
             try:
                 message = ray.get(reference)
             except ray.exceptions.RayError as error:
-                message = f"its worker died: {' '.join(str(error).split())[:200]}"
+                message = f"its worker died: {_last_line(error)}"
             board.end(job, {"": "done", _BUSY: "elsewhere"}.get(message, "failed"), message)
             if message == _BUSY:
                 queue.append(job)
@@ -87,17 +132,23 @@ def _pass(ray: object, one: object, jobs: list[Job], board: Board, timeout: floa
     return failed
 
 
+def _last_line(error: Exception) -> str:
+    """What a worker's error says at its end; a traceback of its process stands above that."""
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return shortened(lines[-1] if lines else type(error).__name__, 200)
+
+
 def _one(notebook: str, values: dict, timeout: float | None, again: bool) -> str:
     """What a worker does; returns the message of a failure, or nothing."""
-    parameters = check(notebook, values)
-    if again:
-        # By the worker: the folder's key depends on its hardware.
-        drop_damaged(Job(notebook, "", parameters).folder)
     try:
+        parameters = check(notebook, values)
+        if again:
+            # By the worker: the folder's key depends on its hardware.
+            drop_damaged(Job(notebook, "", parameters).folder)
         threads = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
         execute(notebook, parameters, timeout=timeout, show=lambda line: None, environment=threads)
     except Busy:
         return _BUSY
-    except (RunFailed, UserError) as error:
-        return str(error)
+    except (RunFailed, UserError, OSError) as error:
+        return str(error) or type(error).__name__
     return ""
