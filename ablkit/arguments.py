@@ -9,8 +9,8 @@ from pathlib import Path
 
 from ablkit.errors import UserError, shown
 
-MOST_SECONDS = 100_000_000
-"""Three years. The clocks of threads take no more than 292, and an infinite time is no time limit."""
+MOST_SECONDS = 5_000_000
+"""Two months. A thousand runs in one process may take a thousand times that, and no clock takes twice as much."""
 MOST_AT_A_TIME = 1_000
 """Runs at a time, on this machine or on one GPU."""
 MOST_RUNS = 100_000
@@ -83,7 +83,7 @@ def file_path(name: str, text: str) -> Path:
 
 def check_folder(name: str, folder: Path) -> None:
     """Raise UserError where a folder is not there and cannot be made, or cannot be written; it is not made yet."""
-    whole_path = Path(os.path.abspath(folder))
+    whole_path = path(name, os.path.abspath(folder))
     place = next(place for place in (whole_path, *whole_path.parents) if os.path.lexists(place))
     if not os.path.isdir(place):
         raise UserError(f"{name} {folder} cannot be a folder: {place} is a file; name another place")

@@ -31,7 +31,11 @@ def make(owner: str, kind: type, given: dict) -> Any:
         if key not in kinds:
             raise unknown(f"setting of {owner}", key, kinds) if kinds else UserError(f"{owner} has no settings")
         values[key] = _read(f"{key} of {owner}", value, kinds[key])
-    return kind(**values)
+    made = kind(**values)
+    for key, value in values.items():
+        if isinstance(value, int | float) and not abs(value) < MOST:  # nan is below nothing
+            raise UserError(f"{key} of {owner} {shown(value)} must be a number between -2**63 and 2**63")
+    return made
 
 
 def parse(text: str, name: str = "attack_settings") -> dict[str, str]:
@@ -82,6 +86,4 @@ def _read(name: str, value: object, kind: object) -> object:
         read = None
     if read is None:
         raise UserError(f"{name} must be of type {kind.__name__}, got {shown(value)}")
-    if kind in (int, float) and not abs(read) < MOST:  # nan is below nothing
-        raise UserError(f"{name} {shown(value)} must be a number between -2**63 and 2**63")
     return read

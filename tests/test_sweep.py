@@ -242,6 +242,17 @@ def test_a_failing_run_is_tried_once_more_alone_and_then_listed_with_its_cell(ce
     assert "2 done, 0 running, 1 failed" in told
 
 
+def test_a_run_whose_log_cannot_be_written_fails_alone_and_is_listed(cells, tmp_path, folders, capsys):
+    cells(TRIVIAL)
+    path = write(tmp_path, TINY.format(seeds=[0, 1]))
+    damaged, _ = file.read(path)
+    (damaged.folder / "log.txt").mkdir(parents=True)
+    assert main(["sweep", str(path)]) == 1
+    told = capsys.readouterr().out
+    assert f"failed    {damaged.folder}" in told
+    assert "1 done, 0 running, 1 failed" in told
+
+
 def test_a_run_that_fails_by_chance_is_done_at_the_second_try(cells, tmp_path):
     flag = tmp_path / "flag"
     once = f"import pathlib\nf = pathlib.Path({str(flag)!r})\nx = f.exists()\nf.touch()\nassert seed != 1 or x"

@@ -99,10 +99,15 @@ def _check_against_data(path: Path, jobs: list[Job]) -> None:
 
 
 def _cell(job: Job) -> str:
-    path = job.folder / "failure.json"
-    cell = read_json(path).get("cell") if path.exists() else None
+    try:
+        cell = read_json(job.folder / "failure.json").get("cell")
+    except UserError:  # none, or a damaged one: the other failures are listed all the same
+        cell = None
     return f" in cell {cell}" if cell else ""
 
 
 def _last_lines(log: Path, count: int = 5) -> list[str]:
-    return log.read_text(encoding="utf-8", errors="replace").splitlines()[-count:] if log.exists() else []
+    try:
+        return log.read_text(encoding="utf-8", errors="replace").splitlines()[-count:]
+    except OSError:
+        return []

@@ -78,6 +78,6 @@ def _name(job: Job) -> str:
 def _epoch(job: Job) -> str:
     try:
         last = json.loads((job.folder / "history.jsonl").read_text().splitlines()[-1])
-    except (OSError, ValueError, IndexError):
+        return f"{last['stage']} {last['epoch']}"
+    except (OSError, ValueError, LookupError, TypeError):  # none yet, or damaged
         return ""
-    return f"{last['stage']} {last['epoch']}"

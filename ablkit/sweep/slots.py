@@ -160,11 +160,11 @@ def _largest_peak(jobs: list[Job]) -> int:
             try:
                 facts = read_json(path.with_name("env.json"))
                 values = read_json(path.with_name("params.json"))["parameters"]
-            except UserError:
+                # Those that trained beside others know their process's peak alone.
+                if facts["device"] != "cuda" or "side_by_side" in facts:
+                    continue
+                if (values["dataset"], values["model"]) == (dataset, model):
+                    peak = max(peak, int(facts["peak_memory_bytes"]))
+            except (UserError, LookupError, TypeError, ValueError):
                 continue  # damaged since; its own run will mend it
-            # Those that trained beside others know their process's peak alone.
-            if facts["device"] != "cuda" or "side_by_side" in facts:
-                continue
-            if (values["dataset"], values["model"]) == (dataset, model):
-                peak = max(peak, facts["peak_memory_bytes"])
     return peak
