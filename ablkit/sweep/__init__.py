@@ -46,6 +46,8 @@ def sweep(
     """
     if timeout is not None:
         timeout = arguments.seconds("--timeout", timeout)
+    if not dry_run:
+        arguments.check_folder("ABLKIT_RUNS", runs_root())
     jobs = slots.shard(file.read(path, preset), shard)
     done = [job for job in jobs if job.state == "done"]
     print(f"{path}: {len(jobs)} runs, {len(done)} of them done", flush=True)
@@ -53,7 +55,6 @@ def sweep(
         for job in jobs:
             print(f"{job.state:<9}{job.folder.name}  {job.notebook}: {job.title}, {job.subject}")
         return 0
-    arguments.check_folder("ABLKIT_RUNS", runs_root())
     missing = [job for job in jobs if job.state != "done"]
     _check_against_data(path, missing)
     if ray is not None:
