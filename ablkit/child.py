@@ -10,31 +10,36 @@ from pathlib import Path
 
 import psutil
 
-from ablkit.files import read_json, write_json
+from ablkit import provenance
+from ablkit.files import read_json, write_json, write_text
+
+DESCRIPTORS = "ABLKIT_DESCRIPTORS"
+"""Variable with the numbers of the open files that hold the locks of the run: the kernel is to hold them too."""
+PACKAGE = "ABLKIT_PACKAGE"
+"""Variable that says which code the run was planned with, see `provenance.planned`."""
 
 
-def main(source: Path, folder: Path, sockets: Path) -> int:
+def main(source: Path, folder: Path, private: Path) -> int:
     """Execute the notebook `source` into `folder`; a failure leaves `failure.json` and a non-zero exit code.
 
     Args:
-        sockets: a private folder with a short name: socket paths are capped near 100 bytes, and ports would be raced
-            for. It is the parent's, so that it goes even if this process is killed.
+        private: a private folder with a short name, for sockets: their paths are capped near 100 bytes, and ports would
+            be raced for. It is the parent's, so that it goes even if this process is killed.
     """
     import papermill
     from papermill.exceptions import PapermillExecutionError
-    from traitlets.config import Config
 
     try:
+        provenance.check_planned(os.environ[PACKAGE])
         papermill.execute_notebook(
             str(source),
             str(folder / "notebook.ipynb"),
             read_json(folder / "params.json")["parameters"],
-            kernel_name="python3",
             cwd=str(folder),
             progress_bar=False,
             stdout_file=sys.stdout,
             stderr_file=sys.stdout,
-            config=Config({"KernelManager": {"transport": "ipc", "ip": f"{sockets}/k"}}),
+            **_kernel(private),
         )
     except PapermillExecutionError as error:
         failure = {"cell": last_cell(folder), "error": error.ename, "message": error.evalue or " "}
@@ -44,6 +49,28 @@ def main(source: Path, folder: Path, sockets: Path) -> int:
         return 0
     write_json(folder / "failure.json", failure)
     return 1
+
+
+def _kernel(private: Path) -> dict:
+    """The options of papermill for a kernel of this very Python, which imports nothing from its current folder."""
+    from jupyter_client.manager import AsyncKernelManager
+    from traitlets.config import Config
+
+    descriptors = tuple(map(int, os.environ[DESCRIPTORS].split()))
+
+    class Manager(AsyncKernelManager):
+        async def start_kernel(self, **options) -> None:
+            await super().start_kernel(**options, pass_fds=descriptors)
+
+    command = [sys.executable, "-P", "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+    command.append("--InteractiveShellApp.ignore_cwd=True")
+    specification = {"argv": command, "display_name": "Python 3", "language": "python"}
+    write_text(private / "jupyter" / "kernels" / "python3" / "kernel.json", json.dumps(specification))
+    return {
+        "kernel_name": "python3",
+        "kernel_manager_class": Manager,
+        "config": Config({"KernelManager": {"transport": "ipc", "ip": f"{private}/k"}}),
+    }
 
 
 def last_cell(folder: Path) -> str:

@@ -45,15 +45,26 @@ def hardware_line(environment: dict) -> str:
 
 
 def commit() -> str:
-    """The short commit of the clone, with `+changes` where files differ from it; `unknown` outside a clone."""
-    git = ["git", "-C", str(project())]
+    """The short commit of the clone, with `+changes` where files differ from it; else `unknown` with the reason."""
+    # Variables of Git, as hooks set them, would name another repository.
+    own = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+
+    def git(*arguments: str) -> subprocess.CompletedProcess:
+        command = ["git", "-C", str(project()), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, errors="replace", env=own)
+
     try:
-        head = subprocess.run([*git, "rev-parse", "--short=10", "HEAD"], capture_output=True, text=True)
-        status = subprocess.run([*git, "status", "--porcelain", "--", "ablkit", "notebooks"], capture_output=True)
+        top, head = git("rev-parse", "--show-toplevel"), git("rev-parse", "--short=10", "HEAD")
+        status = git("status", "--porcelain", "--", "ablkit", "notebooks")
     except OSError:
-        return "unknown"
+        return "unknown: git is not installed"
+    if top.returncode:
+        refused = "dubious ownership" in top.stderr
+        return "unknown: git refuses a clone of another user" if refused else "unknown: no clone"
+    if Path(top.stdout.rstrip("\n")).resolve() != project().resolve():
+        return "unknown: no clone of its own, but within another repository"
     if head.returncode:
-        return "unknown"
+        return "unknown: a clone without a commit"
     return head.stdout.strip() + ("+changes" if status.stdout.strip() else "")
 
 

@@ -13,16 +13,19 @@ from pathlib import Path
 from ablkit.errors import UserError, shown
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_NOT_ALLOWED = {errno.EACCES, errno.EPERM, errno.EROFS}
+_NO_PLACE = {errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.ENOENT}
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a temporary file beside `path`, then rename it into place.
 
-    A killed or failed writer leaves the former content of `path` untouched. Raises UserError where the disk is full.
+    A killed or failed writer leaves the former content of `path` untouched. Raises UserError where the disk is full
+    or the path cannot be written.
     """
     # One name for each process: two writers of the same file never share a temporary one.
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with saying_no_room(path):
+    with saying_why(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             write(temporary)
@@ -33,9 +36,15 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
             temporary.unlink(missing_ok=True)
 
 
+def sweep_temporary(folder: Path) -> None:
+    """Delete what killed writers left below a folder that this process alone may write: see `write_whole`."""
+    for path in folder.rglob(".*.tmp"):
+        path.unlink(missing_ok=True)
+
+
 @contextlib.contextmanager
-def saying_no_room(path: Path) -> Iterator[None]:
-    """Raise UserError in place of the system's error where the disk of `path` is full."""
+def saying_why(path: Path) -> Iterator[None]:
+    """Raise UserError in place of the system's error where `path` cannot be written, with the reason and a way out."""
     try:
         yield
     except OSError as error:
@@ -43,6 +52,9 @@ def saying_no_room(path: Path) -> Iterator[None]:
             raise UserError(
                 f"no room left to write {path}: free some space, then run the same command again"
             ) from error
+        if error.errno in _NOT_ALLOWED | _NO_PLACE:
+            where = error.filename or path
+            raise UserError(f"cannot write {where}: {error.strerror}; name a place that you may write") from error
         raise
 
 

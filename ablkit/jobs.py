@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 from ablkit import runs
 from ablkit.attacks import find
+from ablkit.errors import UserError
 from ablkit.files import read_json
-from ablkit.notebooks import code_digest, path_of
+from ablkit.notebooks import Source, read
 from ablkit.parameters import ManyAttacks, Parameters, PoisonedSet
 
 
@@ -20,11 +22,24 @@ class Job:
     notebook: str
     title: str
     parameters: Parameters
+    shared: Source | None = field(default=None, compare=False, repr=False)
+    """The notebook, where several jobs are to be of the same one; read when it is first needed where this is None."""
+
+    # Each is found once: what is edited later has no part in a run whose key is known.
+    @cached_property
+    def source(self) -> Source:
+        """The notebook that its run executes."""
+        return self.shared or read(self.notebook)
 
     @cached_property
+    def facts(self) -> dict:
+        """All that its key stands for."""
+        return runs.facts_of(self.notebook, self.parameters, self.source.digest)
+
+    @property
     def folder(self) -> Path:
         """Where its run is or will be."""
-        return runs.folder_of(self.notebook, self.parameters, code_digest(path_of(self.notebook)))
+        return runs.folder_of(self.facts)
 
     @property
     def subject(self) -> str:
@@ -35,6 +50,20 @@ class Job:
         if isinstance(p, ManyAttacks):
             return f"{len(p.attack_names.split())} attacks, seeds {p.seeds}"
         return p.dataset
+
+    def is_done(self) -> bool:
+        """Whether its run is whole: the metrics can be read, and it was made with these parameters and this code.
+
+        What is damaged, or stands for another run, is made again.
+        """
+        try:
+            read_json(self.folder / "metrics.json")
+            done = read_json(self.folder / runs.PARAMETERS) == json.loads(json.dumps(self.facts))
+        except UserError:
+            return False
+        if done:
+            runs.drop_checkpoints(self.folder)  # of a runner that was killed between its last two steps
+        return done
 
     @property
     def state(self) -> str:

@@ -7,10 +7,12 @@ import hashlib
 import io
 import json
 import tokenize
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from ablkit.errors import UserError, unknown
+from ablkit.files import read_text
 from ablkit.parameters import NOTEBOOKS
 from ablkit.paths import notebooks_root
 
@@ -27,6 +29,42 @@ class Declared:
     help: str
 
 
+@dataclass(frozen=True)
+class Source:
+    """A notebook as it was when it was read: what a run's key stands for and what its process is to execute."""
+
+    name: str
+    files: dict[str, str] = field(repr=False)
+    """File name -> text: of the notebook, and of run.ipynb, whose runs the others read."""
+
+    @cached_property
+    def digest(self) -> str:
+        """Digest of the code cells.
+
+        The parameters cell is left out: its values are in the key on their own.
+        """
+        found = [cell for text in self.files.values() for cell in json.loads(text)["cells"]]
+        code = ["".join(c["source"]) for c in found if c["cell_type"] == "code" and not is_parameters(c)]
+        return hashlib.sha256("\0".join(code).encode()).hexdigest()[:12]
+
+    def write(self, folder: Path) -> Path:
+        """Write the notebooks into `folder`, with a link to the sweeps beside them; return this one's path."""
+        folder.mkdir()
+        for name, text in self.files.items():
+            (folder / name).write_text(text, encoding="utf-8")
+        (folder / "sweeps").symlink_to(notebooks_root() / "sweeps")
+        return folder / f"{self.name}.ipynb"
+
+
+def read(notebook: str) -> Source:
+    """A notebook, ready to be run; raises UserError for an unknown name, outside a clone and for a damaged file."""
+    path = path_of(notebook)
+    files = {f"{notebook}.ipynb": _runnable(path)}
+    if (other := path.with_name("run.ipynb")).exists():
+        files.setdefault("run.ipynb", _runnable(other))
+    return Source(notebook, files)
+
+
 def path_of(notebook: str) -> Path:
     """The file of a notebook; raises UserError for an unknown name or outside a clone."""
     if notebook not in NOTEBOOKS:
@@ -38,23 +76,54 @@ def path_of(notebook: str) -> Path:
 
 
 def cells(path: Path) -> list[dict]:
-    """The cells of a notebook file."""
-    return json.loads(path.read_text(encoding="utf-8"))["cells"]
+    """The cells of a notebook file; raises UserError, with file and line, where it is none."""
+    return _content(path)["cells"]
 
 
 def is_parameters(cell: dict) -> bool:
     """Whether papermill injects the parameters after this cell."""
-    return "parameters" in cell["metadata"].get("tags", [])
+    return "parameters" in cell.get("metadata", {}).get("tags", [])
 
 
-def code_digest(path: Path) -> str:
-    """Digest of the code cells of a notebook and of run.ipynb, whose runs the others read.
+def _runnable(path: Path) -> str:
+    """The notebook with a kernel and a language, which papermill asks for; raises UserError without a parameters cell.
 
-    The parameters cell is left out: its values are in the key on their own.
+    Without the tag the parameters would be injected before the cell that sets the defaults, and have no effect.
     """
-    sources = [c for p in (path, path.with_name("run.ipynb")) if p.exists() for c in cells(p)]
-    code = ["".join(c["source"]) for c in sources if c["cell_type"] == "code" and not is_parameters(c)]
-    return hashlib.sha256("\0".join(code).encode()).hexdigest()[:12]
+    content = _content(path)
+    tagged = sum(map(is_parameters, content["cells"]))
+    if tagged != 1:
+        raise UserError(
+            f"{path} has {tagged} cells with the tag 'parameters'; give it to the one cell that sets the parameters"
+        )
+    metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3"}, "language_info": {"name": "python"}}
+    content["metadata"] = {**content["metadata"], **metadata}
+    return json.dumps(content)
+
+
+def _content(path: Path) -> dict:
+    text = read_text(path)
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        line = f", line {error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
+        raise UserError(f"{path}{line} is no JSON, so no notebook ({_why(text, error)}); restore the file") from None
+    if not (isinstance(content, dict) and isinstance(content.get("cells"), list)):
+        raise UserError(f"{path} is no notebook: it has no list of cells; restore the file")
+    for number, cell in enumerate(content["cells"], 1):
+        source = cell.get("source") if isinstance(cell, dict) else None
+        if not isinstance(source, str | list) or not isinstance(cell.get("metadata", {}), dict):
+            raise UserError(f"{path}: cell {number} is no cell of a notebook; restore the file")
+    content.setdefault("metadata", {})
+    return content
+
+
+def _why(text: str, error: Exception) -> str:
+    if not text.strip():
+        return "it is empty"
+    if any(line.startswith(("<<<<<<< ", ">>>>>>> ")) for line in text.splitlines()):
+        return "it holds the marks of a merge"
+    return str(error)
 
 
 def read_parameters(source: str) -> list[Declared]:

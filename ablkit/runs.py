@@ -10,13 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 from torch import nn
 
-from ablkit import data, environment
-from ablkit.errors import UserError
+from ablkit import data, environment, provenance
+from ablkit.errors import UserError, shown
 from ablkit.files import read_json, write_bytes, write_json, write_text, write_whole
-from ablkit.parameters import Parameters, check
-from ablkit.paths import runs_root
+from ablkit.parameters import Parameters, check, given
+from ablkit.paths import cache_root, runs_root
 from ablkit.provenance import package_digest
 from ablkit.training import hardware
 from ablkit.training.abl import CHECKPOINT
@@ -25,6 +26,8 @@ FOLDER_VARIABLE = "ABLKIT_RUN_FOLDER"
 """Set by the runner: the folder of the run that the kernel is to fill."""
 SIDE_BY_SIDE = "side_by_side.json"
 """Lies beside the checkpoint of a training that had others beside it: what env.json is to say, as of its process."""
+PARAMETERS = "params.json"
+"""All that the key of a run stands for: see `facts_of`."""
 PENDING = "metrics.pending.json"
 """What a notebook leaves for the runner, which renames it once the notebook has ended without an error."""
 
@@ -56,7 +59,11 @@ class Run:
             write_text(folder / f"{name}.csv", numbers.to_csv(index=False))
 
     def finish(self, metrics: dict, *, model: nn.Module | None = None, **arrays: np.ndarray) -> None:
-        """Save weights and arrays, then the metrics; with them the run counts as done."""
+        """Save weights and arrays, then the metrics; with them the run counts as done.
+
+        Raises UserError where the package has changed meanwhile: what was imported late is then of another code.
+        """
+        provenance.check_unchanged()
         if model is not None:
             from safetensors.torch import save as serialised
 
@@ -92,16 +99,24 @@ def start(notebook: str, namespace: dict) -> Run:
         namespace: the notebook's `globals()`, from which the parameters are read by name.
 
     Under `ablkit run` the folder is the runner's. In JupyterLab and under plain papermill it is one of the same form
-    whose key says that the notebook's code was not known. Raises UserError for parameters that do not validate.
+    whose key says that the notebook's code was not known. The process computes with as many threads as the parameters
+    say. Raises UserError for parameters that do not validate, for other ones than the runner has planned, and where the
+    package has changed since it was imported.
     """
-    # When this is called the notebook holds nothing but its parameters; a misspelt one must not pass unseen.
-    plain = {k: v for k, v in namespace.items() if not k.startswith("_") and isinstance(v, bool | int | float | str)}
-    parameters = check(notebook, plain)
-    given = os.environ.get(FOLDER_VARIABLE)
-    run = Run(notebook, parameters, Path(given) if given else folder_of(notebook, parameters, "interactive"))
-    if not given:
+    provenance.check_unchanged()
+    parameters = check(notebook, given(notebook, namespace))
+    torch.set_num_threads(parameters.threads)
+    # torch makes this folder once it trains; by default below the one for temporary files, under a name that somebody
+    # else may have taken.
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_root() / "inductor"))
+    if own := os.environ.get(FOLDER_VARIABLE):
+        run = Run(notebook, parameters, Path(own))
+        _check_planned(run)
+    else:
+        facts = facts_of(notebook, parameters, "interactive")
+        run = Run(notebook, parameters, folder_of(facts))
         (run.folder / "metrics.json").unlink(missing_ok=True)
-    write_json(run.folder / "params.json", {"notebook": notebook, "parameters": parameters.model_dump()})
+        write_json(run.folder / PARAMETERS, facts)
     facts = {**environment.describe(parameters.device, parameters.precision), "data": data.digest(parameters.dataset)}
     if (run.folder / SIDE_BY_SIDE).exists():
         facts |= read_json(run.folder / SIDE_BY_SIDE)
@@ -109,14 +124,30 @@ def start(notebook: str, namespace: dict) -> Run:
     return run
 
 
-def folder_of(notebook: str, parameters: Parameters, code: str) -> Path:
-    """The folder of a run: a function of parameters, code, data, device and precision.
+def _check_planned(run: Run) -> None:
+    """Raise UserError where what runs is not what the runner has planned, and so what the folder's key stands for."""
+    planned = read_json(run.folder / PARAMETERS)
+    found = json.loads(json.dumps(facts_of(run.notebook, run.parameters, planned.get("code", ""))))
+    if found == planned:
+        return
+    others = [name for name in sorted({*found, *planned}) if found.get(name) != planned.get(name)]
+    if "parameters" in others:
+        names = found["parameters"].items()
+        others = [f"{name} = {shown(value)}" for name, value in names if planned["parameters"].get(name) != value]
+    raise UserError(
+        f"this run is not the one that was planned: {', '.join(others)} differs; start the same command again, and see"
+        " that no cell of the notebook sets parameters after the injected ones"
+    )
+
+
+def facts_of(notebook: str, parameters: Parameters, code: str) -> dict:
+    """All that decides a run: parameters, code, data, device and precision; params.json holds them.
 
     Args:
         code: digest of the notebook's code cells; the package's own code is digested here.
     """
     place = hardware.choose(parameters.device, parameters.precision)
-    facts = {
+    return {
         "notebook": notebook,
         "parameters": parameters.model_dump(),
         "code": code,
@@ -125,8 +156,12 @@ def folder_of(notebook: str, parameters: Parameters, code: str) -> Path:
         "place": [place.device.type, place.precision],
         **parameters.outside(),
     }
+
+
+def folder_of(facts: dict) -> Path:
+    """The folder of a run: its name, the key, is a digest of `facts_of` it."""
     key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]
-    return runs_root() / notebook / key
+    return runs_root() / facts["notebook"] / key
 
 
 def history(folder: Path) -> pd.DataFrame:

@@ -17,7 +17,7 @@ import psutil
 import pytest
 from conftest import COSTS
 
-from ablkit import execute, runs
+from ablkit import execute, notebooks, runs
 from ablkit.errors import UserError
 from ablkit.execute import RunFailed
 from ablkit.parameters import check, defaults
@@ -50,7 +50,7 @@ def run_cells(folders, tmp_path, monkeypatch):
     """Run a notebook of the given cells in the place of run.ipynb; returns the lines that it printed."""
 
     def run(*cells: str, timeout: float | None = None) -> list[str]:
-        monkeypatch.setattr(execute, "path_of", lambda name: notebook(tmp_path / "own.ipynb", *cells))
+        monkeypatch.setattr(notebooks, "path_of", lambda name: notebook(tmp_path / "own.ipynb", *cells))
         lines: list[str] = []
         execute.execute("run", parameters(), timeout=timeout, show=lines.append)
         return lines

@@ -13,6 +13,8 @@ import matplotlib.image
 import pytest
 
 from ablkit.cli import main
+from ablkit.errors import UserError
+from ablkit.lock import Busy
 from ablkit.paper import PaperValue, lookup
 from ablkit.report import ledger
 from ablkit.report.plan import jobs
@@ -172,28 +174,50 @@ def test_as_it_is_the_report_runs_nothing_and_says_what_is_missing(tmp_path, dat
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_run_that_fails_does_not_keep_the_others_from_the_page(tmp_path, data_root, monkeypatch, capsys):
-    monkeypatch.setenv("ABLKIT_DATA", str(data_root))
-    monkeypatch.setenv("ABLKIT_RUNS", str(tmp_path / "runs"))
+def test_a_run_that_fails_does_not_keep_the_others_from_the_page(site, tmp_path, monkeypatch, capsys):
+    from ablkit.files import write_json
     from ablkit.report import plan
+    from ablkit.sweep import local
 
-    real = plan.execute
+    # One run of the site that is done, and one that is missing and fails.
+    chosen = [job for job in jobs("smoke", [0, 9], {}) if job.notebook == "run"][1:3]
+    assert [job.state for job in chosen] == ["done", "missing"]
+    real = local.carry_out
 
-    def dies(notebook, parameters, **options):
-        if parameters.model_dump().get("method") == "none":
-            from ablkit.files import write_json
+    def dies(job, **options):
+        if job.parameters.seed == 9:
+            write_json(job.folder / "failure.json", {"message": "the kernel died in cell train", "cell": "train"})
+            raise UserError("the kernel died in cell train")
+        return real(job, **options)
 
-            folder = next(job.folder for job in jobs("smoke", [0], {}) if job.title == "undefended")
-            write_json(folder / "failure.json", {"message": "the kernel died in cell train"})
-            raise plan.UserError("the kernel died in cell train")
-        return real(notebook, parameters, **options)
-
-    monkeypatch.setattr(plan, "execute", dies)
-    monkeypatch.setattr(plan, "jobs", lambda *a: jobs(*a)[:2])
+    monkeypatch.setattr(local, "carry_out", dies)
+    monkeypatch.setattr(plan, "jobs", lambda *_: chosen)
     assert main(["report", "--preset", "smoke", "--to", str(tmp_path / "site")]) == 1
     text = (tmp_path / "site" / "index.html").read_text(encoding="utf-8")
     assert "failed: the kernel died in cell train" in text
     assert "run-digits-badnets-abl-seed0.html" in text
+    shutil.rmtree(chosen[1].folder)
+
+
+def test_a_report_waits_for_what_another_process_has_in_hand(site, monkeypatch, capsys):
+    from ablkit.report import plan
+    from ablkit.sweep import local
+
+    (done,) = [job for job in jobs("smoke", [0], {}) if job.title == "ABL"]
+    seen = iter([True, True, False])
+    monkeypatch.setattr(local, "is_busy", lambda folder: next(seen))
+    real, calls = local.carry_out, []
+
+    def busy_at_first(job, **options):
+        calls.append(job)
+        if len(calls) == 1:
+            raise Busy("another process fills it")
+        return real(job, **options)
+
+    monkeypatch.setattr(local, "carry_out", busy_at_first)
+    monkeypatch.setattr(local.time, "sleep", lambda seconds: None)
+    assert plan.run_missing([done]) == {}
+    assert len(calls) == 2 and "another process has it in hand" in capsys.readouterr().out
 
 
 def test_the_papers_numbers_come_with_their_mark():

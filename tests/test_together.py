@@ -11,9 +11,9 @@ from conftest import COSTS
 from ablkit import methods
 from ablkit.cli import main
 from ablkit.errors import UserError
-from ablkit.execute import locked
 from ablkit.files import read_json
 from ablkit.jobs import Job
+from ablkit.lock import locked
 from ablkit.parameters import check, defaults
 from ablkit.sweep import local, slots, together
 from ablkit.sweep.board import Board

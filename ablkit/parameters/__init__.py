@@ -2,6 +2,7 @@
 
 from ablkit.parameters.checks import check, judge, mistakes
 from ablkit.parameters.models import NOTEBOOKS, ManyAttacks, ManyMethods, OneRun, Parameters, PoisonedSet, model_of
+from ablkit.parameters.namespace import given
 from ablkit.parameters.presets import PRESETS, changed, defaults
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "changed",
     "check",
     "defaults",
+    "given",
     "judge",
     "mistakes",
     "model_of",

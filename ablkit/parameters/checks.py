@@ -19,7 +19,7 @@ from ablkit.parameters.models import (
 )
 from ablkit.settings import MOST
 
-_MOST_NAMED = 1_000
+_MOST_NAMED, _MOST_THREADS = 1_000, 1_024
 
 
 def check(notebook: str, values: dict, *, strict: bool = True) -> Parameters:
@@ -77,6 +77,7 @@ def _check_values(parameters: Parameters) -> None:
     for name, value in parameters:
         if isinstance(value, int) and not -MOST < value < MOST:
             raise UserError(f"{name} {shown(value)} must be a number between -2**63 and 2**63")
+    whole("threads", parameters.threads, 1, _MOST_THREADS)
     if isinstance(parameters, PoisonedSet):
         _check_poisoning(parameters)
     if isinstance(parameters, ManyAttacks):

@@ -28,6 +28,7 @@ class Parameters(BaseModel):
     dataset: str = "cifar10"
     device: str = "auto"
     precision: str = "auto"
+    threads: int = 1
 
     def outside(self) -> dict[str, str]:
         """What else decides a result, beyond parameters, code and data: the content of files that are only named."""

@@ -6,9 +6,13 @@ from pathlib import Path
 
 from ablkit.attacks import find
 from ablkit.errors import UserError
-from ablkit.execute import RunFailed, execute
+from ablkit.execute import check_against_data
 from ablkit.jobs import Job
+from ablkit.notebooks import read
 from ablkit.parameters import PoisonedSet, changed, check, defaults
+from ablkit.sweep.board import Board
+from ablkit.sweep.local import run
+from ablkit.sweep.slots import cores, make
 
 COMPARISONS = {
     "defenses": "ABL beside repairs",
@@ -39,40 +43,39 @@ def jobs(
     ]
     if len(set(seeds)) < len(seeds):
         raise UserError(f"seeds {' '.join(map(str, seeds))} name one twice; each counts once")
+    titles = {"attacks": "gallery and undefended models"} if len(attacks) > 1 else {}
+    titles |= {name: COMPARISONS[name] for name in comparisons}
+    sources = {name: read(name) for name in ("run", "loss_gap", *titles)}
+
+    def job(notebook: str, title: str, own: dict) -> Job:
+        parameters = check(notebook, changed(notebook, preset, changes) | own)
+        return Job(notebook, title, parameters, sources[notebook])
+
     needed = []
     for attack in attacks:
         rate = defaults("attacks", preset)["poison_rate"] or find(attack).quick_rate
         for seed in seeds:
             for notebook, title, own in kinds:
-                values = {**own, "attack": attack, "poison_rate": rate, "seed": seed}
-                needed.append(Job(notebook, title, check(notebook, {**changed(notebook, preset, changes), **values})))
-    titles = {"attacks": "gallery and undefended models"} if len(attacks) > 1 else {}
-    for notebook, title in (titles | {name: COMPARISONS[name] for name in comparisons}).items():
-        over = {"attack_names": " ".join(attacks), "seeds": " ".join(map(str, seeds))}
-        needed.append(Job(notebook, title, check(notebook, changed(notebook, preset, changes) | over)))
-    return needed
+                needed.append(job(notebook, title, own | {"attack": attack, "poison_rate": rate, "seed": seed}))
+    over = {"attack_names": " ".join(attacks), "seeds": " ".join(map(str, seeds))}
+    return needed + [job(notebook, title, over) for notebook, title in titles.items()]
 
 
-def run_missing(needed: list[Job]) -> list[str]:
-    """Run what is not done yet, one after another; return a line for each run that failed.
+def run_missing(needed: list[Job]) -> dict[Job, str]:
+    """Run what is not done yet, as many at a time as the cores allow; return the message of each run that failed.
 
-    A mistake that is found before a run has started ends it at once, as every further run would meet it too.
+    What another process has in hand is waited for. Raises UserError, before anything starts, for what the data tell is
+    wrong.
     """
-    failures = []
-    for number, job in enumerate(needed, 1):
-        name = f"[{number}/{len(needed)}] {job.notebook}.ipynb: {job.title}, {job.subject}"
-        if job.state == "done":
-            print(f"{name}: done before", flush=True)
-            continue
-        print(name, flush=True)
-        try:
-            execute(job.notebook, job.parameters, show=lambda line: print(f"    {line}", flush=True))
-        except (RunFailed, UserError) as error:
-            if job.state != "failed":
-                raise
-            print(f"    failed: {error}", flush=True)
-            failures.append(f"{name}: {error}")
-    return failures
+    for job in needed:
+        check_against_data(job.parameters)
+    workers = max(1, cores() // max(job.parameters.threads for job in needed))
+    failed = {}
+    # Those that read other runs last, so that none of them fills a slot while it waits for its runs.
+    for part in ([j for j in needed if j.notebook == "run"], [j for j in needed if j.notebook != "run"]):
+        room = make(part, min(workers, max(1, len(part))))
+        failed |= run(part, room, Board(part, len(room)))
+    return failed
 
 
 def by_attack(needed: list[Job]) -> dict[str, list[Job]]:
@@ -110,13 +113,13 @@ def run_all(
         command += f" --attacks {' '.join(attacks)}"
     if comparisons:
         command += f" --with {' '.join(comparisons)}"
-    failures = [] if as_is else run_missing(needed)
+    failed = {} if as_is else run_missing(needed)
     index = build(needed, to, command, preset)
     for attack, own in by_attack(needed).items():
         print(f"\n{find(attack).title}")
         _print_table(*result_rows(own))
     print(f"\n{index}")
-    return 1 if failures else 0
+    return 1 if failed else 0
 
 
 def _print_table(columns: list[str], rows: list[list[str]]) -> None:

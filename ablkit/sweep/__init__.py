@@ -32,7 +32,7 @@ def sweep(
     Args:
         path: the sweep file, see `ablkit.sweep.file.read`.
         preset: in place of the file's, such as `smoke` for a rehearsal.
-        workers: runs at a time on this machine; each gets its share of the cores.
+        workers: runs at a time on this machine, each with as many threads as its parameters say.
         per_gpu: runs at a time on each GPU, in place of `workers`; `auto` takes as many as finished runs show to fit.
         side_by_side: runs that train at a time in one process on each GPU, in place of `per_gpu`; their notebooks then
             find the trainings done. They run as many at a time, and so do runs that train in their own.

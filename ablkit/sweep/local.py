@@ -10,8 +10,10 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import TypeVar
 
 from ablkit.errors import UserError
-from ablkit.execute import Busy, RunFailed, execute, is_busy, kill_tree
+from ablkit.execute import RunFailed, carry_out
 from ablkit.jobs import Job
+from ablkit.lock import Busy, is_busy
+from ablkit.process import kill_tree
 from ablkit.sweep.board import Board
 from ablkit.sweep.slots import Slot
 from ablkit.training.checkpoint import drop_damaged
@@ -54,7 +56,7 @@ def _pass(jobs: list[Job], slots: list[Slot], board: Board, timeout: float | Non
         board.start(job, slot.name)
         options = {"timeout": timeout, "show": lambda line: None, "environment": slot.environment}
         try:
-            outcome = execute(job.notebook, job.parameters, started=started, **options)
+            outcome = carry_out(job, started=started, **options)
         except Busy:
             board.end(job, "elsewhere", "another process has it in hand")
             return "elsewhere"

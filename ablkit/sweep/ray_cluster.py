@@ -5,24 +5,29 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
+import psutil
+
 from ablkit import paths
 from ablkit.arguments import shortened
 from ablkit.errors import UserError, shown
-from ablkit.execute import Busy, RunFailed, execute
+from ablkit.execute import RunFailed, execute
 from ablkit.jobs import Job
+from ablkit.lock import Busy
 from ablkit.parameters import check
+from ablkit.private import private_folder
+from ablkit.process import kill_tree
 from ablkit.sweep.board import Board
 from ablkit.training.checkpoint import drop_damaged
 
 _BUSY = "another process has it in hand"
 _LOCAL = "local"
-_LONGEST = 22
+_TRIES = 3
+_LONGEST = 20
 """Characters of the folder above Ray's own, which adds 85 to the paths of its sockets; they may have 107."""
 
 
@@ -61,8 +66,8 @@ def _cluster(address: str) -> Iterator[ModuleType]:
     except ImportError:
         raise UserError("--ray needs Ray; install it with: pip install 'ablkit[ray]'") from None
     # Ray makes its folder one that everybody may write, so it lies in one that nobody else may enter.
-    with tempfile.TemporaryDirectory(prefix="abl-", dir=_short_folder(), ignore_cleanup_errors=True) as private:
-        _start(ray, address, Path(private))
+    with private_folder(_LONGEST) as (private, _):
+        _start(ray, address, private)
         try:
             yield ray
         finally:
@@ -81,17 +86,7 @@ def _start(ray: ModuleType, address: str, private: Path) -> None:
     }
     stopping = signal.getsignal(signal.SIGTERM)
     try:
-        ray.init(
-            address,
-            runtime_env={"env_vars": variables, "working_dir": str(private / "empty")},
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level="error",
-            **({"_temp_dir": str(private / "r")} if address == _LOCAL else {}),
-        )
-    except Exception as error:  # Ray raises its own kinds, and Exception itself where a start takes too long
-        ray.shutdown()
-        raise UserError(f"--ray {shown(address)}: {shortened(str(error), 200)}; is the cluster up?") from None
+        _connect(ray, address, private, {"env_vars": variables, "working_dir": str(private / "empty")})
     finally:
         signal.signal(signal.SIGTERM, stopping)  # Ray has put its own there, which ends without a word
     if address == _LOCAL and ray.util.get_node_ip_address() != "127.0.0.1":
@@ -99,12 +94,22 @@ def _start(ray: ModuleType, address: str, private: Path) -> None:
         raise UserError(f"--ray {_LOCAL}: Ray was imported before and is open to other machines; start a new process")
 
 
-def _short_folder() -> str:
-    """The system's folder for temporary files, or where its path is too long for sockets a shorter one."""
-    for folder in (tempfile.gettempdir(), "/tmp", "/var/tmp"):
-        if len(os.fsencode(folder)) <= _LONGEST and os.path.isdir(folder) and os.access(folder, os.W_OK | os.X_OK):
-            return folder
-    raise UserError(f"no folder for temporary files has a path of at most {_LONGEST} bytes; set TMPDIR to one")
+def _connect(ray: ModuleType, address: str, private: Path, environment: dict) -> None:
+    options = {"include_dashboard": False, "log_to_driver": False, "logging_level": "error"}
+    # The parts of a local cluster have 15 seconds to start, which a busy machine may need to read their files at first.
+    for attempt in range(_TRIES if address == _LOCAL else 1):
+        own = {"_temp_dir": str(private / f"r{attempt}")} if address == _LOCAL else {}
+        before = {child.pid for child in psutil.Process().children()}
+        try:
+            ray.init(address, runtime_env=environment, **options, **own)
+            return
+        except Exception as error:  # Ray raises its own kinds, and Exception itself where a start takes too long
+            ray.shutdown()
+            for child in psutil.Process().children():
+                if child.pid not in before:
+                    kill_tree(child.pid)
+            reason = shortened(str(error), 200)
+    raise UserError(f"--ray {shown(address)}: {reason}; is the cluster up?")
 
 
 def _pass(ray: ModuleType, one: object, jobs: list[Job], board: Board, timeout: float | None, *, again: bool) -> dict:
@@ -145,8 +150,7 @@ def _one(notebook: str, values: dict, timeout: float | None, again: bool) -> str
         if again:
             # By the worker: the folder's key depends on its hardware.
             drop_damaged(Job(notebook, "", parameters).folder)
-        threads = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
-        execute(notebook, parameters, timeout=timeout, show=lambda line: None, environment=threads)
+        execute(notebook, parameters, timeout=timeout, show=lambda line: None)
     except Busy:
         return _BUSY
     except (RunFailed, UserError, OSError) as error:

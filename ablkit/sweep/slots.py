@@ -26,7 +26,7 @@ class Slot:
 
     name: str
     environment: dict[str, str]
-    """Variables that its runs get: their number of threads and their GPU."""
+    """Variables that its runs get, such as the one that names their GPU."""
 
 
 def cores() -> int:
@@ -35,7 +35,7 @@ def cores() -> int:
 
 
 def make(jobs: list[Job], workers: int = 1, per_gpu: int | Literal["auto"] = 0) -> list[Slot]:
-    """Slots on this machine: `workers` that share its cores, or `per_gpu` on each of its GPUs.
+    """Slots on this machine: `workers` of them, or `per_gpu` on each of its GPUs.
 
     What fits a GPU is judged by the largest peak of memory among finished runs of the same data sets and models;
     `auto` takes as many as that allows, and one where no such run is finished yet.
@@ -46,7 +46,7 @@ def make(jobs: list[Job], workers: int = 1, per_gpu: int | Literal["auto"] = 0) 
     if per_gpu != "auto":
         whole("--per-gpu", per_gpu, 0, MOST_AT_A_TIME)
     if not per_gpu:
-        return [Slot(f"worker {k}", _threads(workers)) for k in range(workers)]
+        return [Slot(f"worker {k}", {}) for k in range(workers)]
     gpus = _gpus("--per-gpu")
     total = min(torch.cuda.get_device_properties(g).total_memory for g in range(len(gpus)))
     return _on_each(gpus, _fitting(jobs, per_gpu, total))
@@ -71,7 +71,7 @@ def _gpus(option: str) -> list[str]:
 
 def _on_each(gpus: list[str], number: int) -> list[Slot]:
     return [
-        Slot(f"gpu {gpu}, {k}", {**_threads(len(gpus) * number), "CUDA_VISIBLE_DEVICES": gpu})
+        Slot(f"gpu {gpu}, {k}", {"CUDA_VISIBLE_DEVICES": gpu})
         for k in range(number)  # the outer loop, so that the first runs spread over the GPUs
         for gpu in gpus
     ]
@@ -130,10 +130,6 @@ def _of(environment: Mapping[str, str], name: str, least: int, default: str = ""
     if name not in environment and not default:
         raise UserError(f"{name} is not set, and the shard depends on it; set it, or give --shard")
     return whole(name, environment.get(name, default), least, most)
-
-
-def _threads(share: int) -> dict[str, str]:
-    return {"OMP_NUM_THREADS": str(max(1, cores() // share))}
 
 
 def _fitting(jobs: list[Job], per_gpu: int | Literal["auto"], total: int) -> int:

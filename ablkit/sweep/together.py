@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -11,15 +12,16 @@ import warnings
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 
-from ablkit import attacks, data, environment, measure, methods
-from ablkit.child import die_with_parent
+from ablkit import attacks, data, environment, measure, methods, provenance
+from ablkit.child import PACKAGE, die_with_parent
 from ablkit.defenses import DEFENSES
 from ablkit.errors import UserError
-from ablkit.execute import Busy, kill_tree, locked, variables
 from ablkit.files import read_json, write_json
 from ablkit.jobs import Job
+from ablkit.lock import Busy, locked
 from ablkit.parameters import OneRun, check
-from ablkit.runs import SIDE_BY_SIDE
+from ablkit.process import kill_tree, threads, variables
+from ablkit.runs import PARAMETERS, SIDE_BY_SIDE
 from ablkit.sweep.board import Board
 from ablkit.sweep.local import in_slots
 from ablkit.sweep.slots import Slot
@@ -54,7 +56,7 @@ def _groups(jobs: list[Job], number: int, gpus: int) -> list[tuple[Job, ...]]:
     for job in jobs:
         p = job.parameters
         if isinstance(p, OneRun) and p.method not in DEFENSES and _is_on_gpu(p) and not _is_trained(job):
-            key = p.dataset, p.train_size, p.held_out, p.device, p.precision, p.recipe(), p.method == "abl"
+            key = p.dataset, p.train_size, p.held_out, p.device, p.precision, p.threads, p.recipe(), p.method == "abl"
             alike.setdefault(key, []).append(job)
     groups = []
     for own in alike.values():
@@ -78,8 +80,8 @@ def _in_a_process(
 ) -> tuple[int, str]:
     """Train a group in a process of its own; return its exit code and the last line that it said."""
     child = subprocess.Popen(
-        [sys.executable, "-m", "ablkit.sweep.together", *(job.parameters.model_dump_json() for job in group)],
-        env=variables(slot.environment),
+        [sys.executable, "-P", "-m", "ablkit.sweep.together", *(job.parameters.model_dump_json() for job in group)],
+        env=variables(slot.environment | threads(group[0].parameters.threads)),
         stdin=subprocess.PIPE,  # never written to: its end tells the child that this process is gone
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
@@ -102,6 +104,7 @@ def _in_a_process(
 
 def main(texts: list[str]) -> None:
     """Train the runs with these parameters, as JSON, side by side; those that another process has are left to it."""
+    provenance.check_planned(os.environ[PACKAGE])
     jobs = [Job("run", "", check("run", json.loads(text))) for text in texts]
     with ExitStack() as held:
         mine = []
@@ -119,7 +122,7 @@ def _training_of(job: Job, number: int) -> Callable[[], None]:
     train, test = data.load(p.dataset, seed=p.seed, **p.drawing())
     poisoned = attacks.poison(train, **p.poisoning())
     watch = measure.after_epoch(test, poisoned, p.isolation_rate, p.monitor_images, p.precision)
-    write_json(job.folder / "params.json", {"notebook": "run", "parameters": p.model_dump()})
+    write_json(job.folder / PARAMETERS, job.facts)
     facts = {**environment.describe(p.device, p.precision), "side_by_side": number}
 
     def work() -> None:

@@ -1,0 +1,151 @@
+"""The process of a run: what it is given, following what it prints, and ending it with all that it has started."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import psutil
+
+from ablkit import provenance
+from ablkit.child import DESCRIPTORS, PACKAGE
+from ablkit.notebooks import Source
+from ablkit.paths import cache_root, data_root, notebooks_root, runs_root
+from ablkit.private import private_folder
+
+# glibc hands large blocks back to the system at once and pays for the page faults of the next batch: 7,000 faults a
+# step of WRN-16-1 in fp32 without these settings, 50 with them. Other allocators ignore them.
+ALLOCATOR = {
+    "MALLOC_MMAP_THRESHOLD_": str(1 << 32),
+    "MALLOC_TRIM_THRESHOLD_": str(1 << 32),
+    "MALLOC_TOP_PAD_": str(1 << 28),
+}
+_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+_LAST_WORDS = ("[IPKernelApp]", "Assertion failed: pfd.revents & POLLIN")
+"""What a kernel prints on being shut down: its own words, and libzmq's where the interrupt meets it in a poll."""
+
+
+def run_child(
+    source: Source,
+    folder: Path,
+    held: int,
+    timeout: float | None,
+    show: Callable[[str], object],
+    environment: dict[str, str],
+    started: Callable[[int], object],
+) -> tuple[int, bool]:
+    """Run a notebook in a process of its own; return its exit code and whether it was killed for time.
+
+    The process works with private copies: of the notebook, as it was when the run's key was computed, and of every
+    folder of Jupyter's and IPython's, so that nothing that somebody keeps there has a part in the run.
+
+    Args:
+        held: the descriptor of the folder's lock; the process and its kernel hold on to it, should this one be killed.
+    """
+    with private_folder() as (private, used):
+        path = source.write(private / "notebooks")
+        descriptors = (held, used)
+        private_environment = {
+            "TMPDIR": str(private),
+            "IPYTHONDIR": str(private / "ipython"),
+            "JUPYTER_CONFIG_DIR": str(private / "jupyter"),
+            "JUPYTER_DATA_DIR": str(private / "jupyter"),
+            "JUPYTER_PATH": str(private / "jupyter"),
+            "JUPYTER_RUNTIME_DIR": str(private / "runtime"),
+            "TORCHINDUCTOR_CACHE_DIR": str(private / "inductor"),
+            "ABLKIT_NOTEBOOKS": str(path.parent),
+            DESCRIPTORS: " ".join(map(str, descriptors)),
+        }
+        child = subprocess.Popen(
+            [sys.executable, "-P", "-m", "ablkit.child", str(path), str(folder), str(private)],
+            env=variables(environment) | private_environment,
+            stdin=subprocess.PIPE,  # never written to: its end tells the child that this process is gone
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            start_new_session=True,
+            pass_fds=descriptors,
+        )
+        started(child.pid)
+        timed_out = _follow(child, folder / "log.txt", timeout, show)
+    return child.returncode, timed_out
+
+
+def variables(more: dict[str, str]) -> dict[str, str]:
+    """The environment of a process that trains: this one's with `more`, allocator settings and the roots of folders.
+
+    It imports nothing from its current folder, as what lies there may be anybody's.
+    """
+    return {
+        **ALLOCATOR,
+        **os.environ,
+        **more,
+        "ABLKIT_DATA": str(data_root()),
+        "ABLKIT_RUNS": str(runs_root()),
+        "ABLKIT_CACHE": str(cache_root()),
+        "ABLKIT_NOTEBOOKS": str(notebooks_root()),
+        PACKAGE: provenance.planned(),
+        "PYTHONSAFEPATH": "1",
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+def threads(number: int) -> dict[str, str]:
+    """The variables that give a process its number of threads; says, once, where those of this process are others."""
+    for name in _THREADS:
+        if os.environ.get(name, str(number)) != str(number):
+            _say_other(name, os.environ[name], number)
+    return dict.fromkeys(_THREADS, str(number))
+
+
+@cache
+def _say_other(name: str, value: str, number: int) -> None:
+    print(
+        f"ablkit: {name}={value} has no effect: the number of threads is a parameter of the run, here threads={number}",
+        file=sys.stderr,
+    )
+
+
+def _follow(child: subprocess.Popen, log: Path, timeout: float | None, show: Callable[[str], object]) -> bool:
+    """Pass on what the child prints until it ends; kill it and all its children when time is up or on Ctrl-C."""
+    timer, expired = None, threading.Event()
+    if timeout is not None:
+        timer = threading.Timer(timeout, lambda: (expired.set(), kill_tree(child.pid)))
+        timer.start()
+    try:
+        with open(log, "a", encoding="utf-8") as file:
+            for line in child.stdout:
+                file.write(line)
+                file.flush()
+                if not line.startswith(_LAST_WORDS):
+                    show(line.rstrip("\n"))
+        child.wait()
+    except BaseException:
+        kill_tree(child.pid)
+        child.wait()
+        raise
+    finally:
+        child.stdout.close()
+        child.stdin.close()
+        if timer:
+            timer.cancel()
+    return expired.is_set()
+
+
+def kill_tree(pid: int) -> None:
+    """Kill a process and all that it has started."""
+    # The kernel has a process group of its own, so killing the child's group would leave it running.
+    try:
+        tree = [*psutil.Process(pid).children(recursive=True), psutil.Process(pid)]
+    except psutil.NoSuchProcess:
+        return
+    for process in tree:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
