@@ -6,6 +6,7 @@ import difflib
 import reprlib
 from collections.abc import Iterable
 
+_NAMED = 12
 _SHORT = reprlib.Repr()
 _SHORT.maxlevel, _SHORT.maxlist, _SHORT.maxtuple, _SHORT.maxdict, _SHORT.maxset = 2, 4, 4, 4, 4
 _SHORT.maxstring = _SHORT.maxlong = _SHORT.maxother = 80
@@ -33,5 +34,6 @@ def unknown(kind: str, value: object, known: Iterable[str]) -> UserError:
     # A long text is near to nothing, and comparing it would take long.
     comparable = isinstance(value, str) and len(value) < 80
     near = difflib.get_close_matches(value, known, n=2, cutoff=0.5) if comparable else []
-    way_out = f"did you mean {' or '.join(map(shown, near))}?" if near else f"known: {', '.join(known)}"
+    more = f" and {len(known) - _NAMED} more" if len(known) > _NAMED else ""
+    way_out = f"did you mean {' or '.join(map(shown, near))}?" if near else f"known: {', '.join(known[:_NAMED])}{more}"
     return UserError(f"{shown(value)} is no {kind}; {way_out}")

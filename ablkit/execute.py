@@ -117,6 +117,18 @@ def need(notebook: str, parameters: Parameters, **changes: object) -> Path:
             time.sleep(1)
 
 
+def mistakes_in_data(jobs: list[Job]) -> list[str]:
+    """All that the data tell is wrong with these jobs, a line each; those that differ by their seed alone are one."""
+    alike = {job.parameters.model_copy(update={"seed": 0}).model_dump_json(): job.parameters for job in jobs}
+    wrong: dict[str, None] = {}
+    for parameters in alike.values():
+        try:
+            check_against_data(parameters)
+        except UserError as error:
+            wrong[str(error)] = None
+    return list(wrong)
+
+
 def check_against_data(parameters: Parameters) -> None:
     """Raise UserError for what only the data can tell is wrong, before anything is written or started."""
     make_writable(runs_root(), "ABLKIT_RUNS")

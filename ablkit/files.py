@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from ablkit.errors import UserError
+from ablkit.errors import UserError, shown
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _NOT_ALLOWED = {errno.EACCES, errno.EPERM, errno.EROFS}
@@ -87,7 +87,7 @@ def read_text(path: Path) -> str:
 
     Raises UserError where it is missing, may not be read, is no text, or is no regular file: a pipe would never end.
     """
-    if path.exists() and not path.is_file():
+    if os.path.exists(path) and not os.path.isfile(path):
         raise UserError(f"{path} is no regular file; name one that is")
     try:
         return path.read_text(encoding="utf-8-sig")
@@ -97,6 +97,8 @@ def read_text(path: Path) -> str:
         raise UserError(f"{path} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
         raise UserError(f"{path} is damaged: it is no text") from None
+    except ValueError:  # a name with a zero byte
+        raise UserError(f"{shown(str(path))} names no file") from None
 
 
 def read_json(path: Path) -> dict:

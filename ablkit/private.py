@@ -23,13 +23,18 @@ _NEW, _NEW_SECONDS = "new-", 60
 
 
 @contextlib.contextmanager
-def private_folder() -> Iterator[tuple[Path, int]]:
+def private_folder(longest: int = _LONGEST) -> Iterator[tuple[Path, int]]:
     """A new folder that only this user can read, with a short path, and a descriptor that marks it as used.
 
     Whatever process inherits the descriptor keeps the folder from being swept. Folders of runs that were killed are
-    swept first. Raises UserError where no folder for temporary files has a path short enough for sockets.
+    swept first.
+
+    Args:
+        longest: bytes that the path of the folder above may have.
+
+    Raises UserError where no folder for temporary files has a path short enough for sockets.
     """
-    root = _root()
+    root = _root(longest)
     _sweep(root)
     # Locked before it has the name by which others would sweep it.
     new = Path(tempfile.mkdtemp(prefix=_NEW + _PREFIX, dir=root))
@@ -43,12 +48,12 @@ def private_folder() -> Iterator[tuple[Path, int]]:
             shutil.rmtree(made, ignore_errors=True)
 
 
-def _root() -> Path:
+def _root(longest: int) -> Path:
     """The system's folder for temporary files, or where its path is too long for sockets a shorter one."""
     for root in dict.fromkeys((tempfile.gettempdir(), "/tmp", "/var/tmp")):
-        if len(os.fsencode(root)) <= _LONGEST and os.path.isdir(root) and os.access(root, os.W_OK | os.X_OK):
+        if len(os.fsencode(root)) <= longest and os.path.isdir(root) and os.access(root, os.W_OK | os.X_OK):
             return Path(root)
-    raise UserError(f"no folder for temporary files has a path of at most {_LONGEST} bytes; set TMPDIR to one")
+    raise UserError(f"no folder for temporary files has a path of at most {longest} bytes; set TMPDIR to one")
 
 
 def _sweep(root: Path) -> None:

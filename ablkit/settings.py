@@ -5,7 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from ablkit.errors import UserError, unknown
+from ablkit.errors import UserError, shown, unknown
+
+MOST = 2**63
+"""What every number of a setting or a parameter is below, on either side of 0: tables keep no larger one."""
+MOST_COUNTED = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -27,7 +31,11 @@ def make(owner: str, kind: type, given: dict) -> Any:
         if key not in kinds:
             raise unknown(f"setting of {owner}", key, kinds) if kinds else UserError(f"{owner} has no settings")
         values[key] = _read(f"{key} of {owner}", value, kinds[key])
-    return kind(**values)
+    made = kind(**values)
+    for key, value in values.items():
+        if isinstance(value, int | float) and not abs(value) < MOST:  # nan is below nothing
+            raise UserError(f"{key} of {owner} {shown(value)} must be a number between -2**63 and 2**63")
+    return made
 
 
 def parse(text: str, name: str = "attack_settings") -> dict[str, str]:
@@ -36,19 +44,24 @@ def parse(text: str, name: str = "attack_settings") -> dict[str, str]:
     for part in filter(None, map(str.strip, text.split(","))):
         key, equals, value = map(str.strip, part.partition("="))
         if not (equals and key and value):
-            raise UserError(f"{name} {text!r} must look like 'delta=30, frequency=6'; {part!r} does not")
+            raise UserError(f"{name} {shown(text)} must look like 'delta=30, frequency=6'; {shown(part)} does not")
         if key in pairs:
-            raise UserError(f"{name} {text!r} sets {key} twice; leave one")
+            raise UserError(f"{name} {shown(text)} sets {shown(key)} twice; leave one")
         pairs[key] = value
     return pairs
 
 
 def at_least(settings: object, **smallest: float | int) -> None:
-    """Raise UserError where a setting is not a finite number of at least its smallest value."""
+    """Raise UserError where a setting is not a finite number of at least its smallest value.
+
+    Whole numbers end at a million: they count images, epochs, steps or neurons, and more would never end.
+    """
     for name, least in smallest.items():
         value = getattr(settings, name)
         if not least <= value < float("inf"):
-            raise UserError(f"{name} {value} must be a finite number of at least {least}")
+            raise UserError(f"{name} {shown(value)} must be a finite number of at least {least}")
+        if isinstance(value, int) and value > MOST_COUNTED:
+            raise UserError(f"{name} {shown(value)} must be at most {MOST_COUNTED:,}")
 
 
 def defaults(kind: type) -> dict:
@@ -68,6 +81,9 @@ def _read(name: str, value: object, kind: object) -> object:
             if kind is not type(value):
                 raise ValueError
             return value
-        return kind(value)
-    except (TypeError, ValueError):
-        raise UserError(f"{name} must be of type {kind.__name__}, got {value!r}") from None
+        read = kind(value) if not isinstance(value, str) or kind is str or value.isascii() else None
+    except (TypeError, ValueError, OverflowError):
+        read = None
+    if read is None:
+        raise UserError(f"{name} must be of type {kind.__name__}, got {shown(value)}")
+    return read

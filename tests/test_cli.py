@@ -37,10 +37,10 @@ DIGITS = ["run", "run", "--preset", "smoke"]
         ([*DIGITS, "-p", "model", "wrn-17-1"], "model 'wrn-17-1'"),
         ([*DIGITS, "-p", "method", "nda"], "'nda' is no method; did you mean 'nad'"),
         ([*DIGITS, "-p", "device", "tpu"], "'tpu' is no device"),
-        ([*DIGITS, "-f", "missing.yaml"], "missing.yaml cannot be read as YAML"),
+        ([*DIGITS, "-f", "missing.yaml"], "missing.yaml does not exist"),
         (["run", "run", "--preset", "quik"], "'quik' is no preset; did you mean 'quick'?"),
         (["report", "--preset", "smoke", "--seeds", "0", "0"], "seeds 0 0 name one twice"),
-        (["report", "--preset", "smoke", "--seeds", "-1"], "seed -1 is negative"),
+        (["report", "--preset", "smoke", "--seeds", "-1"], "--seeds '-1' must be a whole number from 0"),
         (["data", "imagenet"], "'imagenet' is no dataset"),
     ],
 )

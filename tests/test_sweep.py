@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import ipaddress
 import json
 import os
+import shutil
+import socket
+import stat
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -103,8 +109,9 @@ def test_all_mistakes_are_told_at_once_with_the_nearest_names(tmp_path, capsys, 
         ("params: {}", "is no sweep; write 'notebook: run'"),
         ("notebook: rnu", "'rnu' is no notebook; did you mean 'run'?"),
         ("notebook: run\ngird: {}", "'gird' is no part of a sweep"),
-        ("notebook: run\ngrid: {seed: 3}", "seed in grid must be a list of values, got 3"),
-        ("notebook: run\ngrid: []\ncases: 3", "cases must be a list"),
+        ("notebook: run\ngrid: {seed: 3}", "'seed' in grid must be a list of values, got 3"),
+        ("notebook: run\ngrid: {}\ncases: 3", "cases must be a list"),
+        ("notebook: run\ngrid: []", "grid must be a mapping"),
         ("notebook: run\ncases: [3]", "each case must map names to values"),
         ("notebook: [", "cannot be read as YAML"),
     ],
@@ -232,6 +239,17 @@ def test_a_failing_run_is_tried_once_more_alone_and_then_listed_with_its_cell(ce
     assert "2 done, 0 running, 1 failed" in told
 
 
+def test_a_run_whose_log_cannot_be_written_fails_alone_and_is_listed(cells, tmp_path, folders, capsys):
+    cells(TRIVIAL)
+    path = write(tmp_path, TINY.format(seeds=[0, 1]))
+    damaged, _ = file.read(path)
+    (damaged.folder / "log.txt").mkdir(parents=True)
+    assert main(["sweep", str(path)]) == 1
+    told = capsys.readouterr().out
+    assert f"failed    {damaged.folder}" in told
+    assert "1 done, 0 running, 1 failed" in told
+
+
 def test_a_run_that_fails_by_chance_is_done_at_the_second_try(cells, tmp_path):
     flag = tmp_path / "flag"
     once = f"import pathlib\nf = pathlib.Path({str(flag)!r})\nx = f.exists()\nf.touch()\nassert seed != 1 or x"
@@ -303,8 +321,36 @@ def test_the_notebook_about_sweeps_runs_one_and_reads_it(folders):
     assert any("(n = 2)" in line for line in lines)
 
 
+def reachable(processes: list) -> list[str]:
+    """The addresses on which other machines could reach these processes."""
+    import psutil
+
+    found = []
+    for one in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            for socket_ in one.net_connections("inet"):
+                waits = socket_.status == psutil.CONN_LISTEN or socket_.type == socket.SOCK_DGRAM
+                address = ipaddress.ip_address(socket_.laddr.ip.removeprefix("::ffff:")) if waits else None
+                if address and not address.is_loopback:
+                    found.append(f"{one.name()} on {socket_.laddr}")
+    return found
+
+
+def test_the_look_at_sockets_sees_one_that_others_reach():
+    import psutil
+
+    before = reachable([psutil.Process()])
+    with socket.create_server(("127.0.0.1", 0)):
+        assert reachable([psutil.Process()]) == before
+    with socket.create_server(("0.0.0.0", 0)) as server:
+        (seen,) = set(reachable([psutil.Process()])) - set(before)
+        assert str(server.getsockname()[1]) in seen
+
+
 def test_ray_and_another_sweep_share_the_runs_and_several_workers_take_them(tmp_path, folders, monkeypatch, capsys):
-    os.environ.pop("RAY_ADDRESS", None)
+    import psutil
+
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
     made = nbformat.read(SWEEPS.parent / "run.ipynb", as_version=4)
     made.cells = [cell for cell in made.cells if cell.id == "parameters"]
     made.cells.append(nbformat.v4.new_code_cell(f"{WHO}\ntime.sleep(2){TRIVIAL}", id="who"))
@@ -313,14 +359,33 @@ def test_ray_and_another_sweep_share_the_runs_and_several_workers_take_them(tmp_
     monkeypatch.setenv("ABLKIT_NOTEBOOKS", str(tmp_path / "notebooks"))
     monkeypatch.setenv("ABLKIT_TOLD", str(tmp_path))
     path = write(tmp_path, TINY.format(seeds=list(range(8))))
-    command = [sys.executable, "-m", "ablkit.cli", "sweep", str(path)]
-    beside = subprocess.Popen([*command, "--ray", "local"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    until = time.monotonic() + 120
-    while not list(folders.glob("run/*/params.json")) and time.monotonic() < until:
+    here = tmp_path / "here"
+    here.mkdir()
+    (here / "pydantic.py").write_text("raise SystemExit('imported from the current folder')")
+    short = Path(tempfile.mkdtemp(dir="/tmp"))  # paths of sockets are short
+    command = [sys.executable, "-P", "-m", "ablkit.cli", "sweep", str(path)]
+    beside = subprocess.Popen(
+        [*command, "--ray", "local"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        cwd=here,
+        env={**os.environ, "TMPDIR": str(short)},
+    )
+    until = time.monotonic() + 240
+    while not list(folders.glob("run/*/params.json")) and beside.poll() is None and time.monotonic() < until:
         time.sleep(0.1)
-    assert main([*command[3:], "--workers", "2"]) == 0
+    assert beside.poll() is None, beside.communicate()[0]
+    tree = [psutil.Process(beside.pid), *psutil.Process(beside.pid).children(recursive=True)]
+    assert any(one.name().startswith("ray::") for one in tree)
+    assert reachable(tree) == []
+    ray_folder, *_ = short.glob("abl-*/r[0-9]")
+    assert stat.S_IMODE(ray_folder.parent.stat().st_mode) == 0o700
+    assert main([*command[4:], "--workers", "2"]) == 0
     told, _ = beside.communicate(timeout=120)
     assert beside.returncode == 0, told
+    assert not list(short.glob("abl-*/r[0-9]"))
+    shutil.rmtree(short)
     for text in (told, capsys.readouterr().out):
         assert "8 done, 0 running, 0 failed" in text
     # Each run was done once, by more than one worker of the cluster and by the other sweep.

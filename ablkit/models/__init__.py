@@ -7,20 +7,20 @@ import re
 import torch
 from torch import nn
 
-from ablkit.errors import UserError
+from ablkit.errors import UserError, shown
 from ablkit.models.normalise import Normalised
 from ablkit.models.wrn import WideResNet
 from ablkit.randomness import torch_stream
 from ablkit.shapes import Float, Tensor
 
-_WRN = re.compile(r"wrn-(\d+)-(\d+)")
+_WRN = re.compile(r"wrn-([0-9]{1,3})-([0-9]{1,3})")
 
 
 def check(name: str) -> None:
     """Raise UserError where `name` is no model."""
     match = _WRN.fullmatch(name)
     if not match:
-        raise UserError(f"{name!r} is no model; known: wrn-DEPTH-WIDTH, for example 'wrn-16-1'")
+        raise UserError(f"{shown(name)} is no model; known: wrn-DEPTH-WIDTH, for example 'wrn-16-1'")
     depth, width = map(int, match.groups())
     if depth < 10 or (depth - 4) % 6 or width < 1:
         raise UserError(f"model {name!r}: the depth must be 6 k + 4 (10, 16, 22, 28, 40) and the width at least 1")

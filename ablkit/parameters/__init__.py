@@ -1,6 +1,6 @@
 """The parameters of each notebook: names, types, defaults and presets, checked before anything runs."""
 
-from ablkit.parameters.checks import check, mistakes
+from ablkit.parameters.checks import check, judge, mistakes
 from ablkit.parameters.models import NOTEBOOKS, ManyAttacks, ManyMethods, OneRun, Parameters, PoisonedSet, model_of
 from ablkit.parameters.namespace import given
 from ablkit.parameters.presets import PRESETS, changed, defaults
@@ -17,6 +17,7 @@ __all__ = [
     "check",
     "defaults",
     "given",
+    "judge",
     "mistakes",
     "model_of",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import ValidationError
 
 from ablkit import attacks, defenses
+from ablkit.arguments import MOST_AT_A_TIME, whole
 from ablkit.errors import UserError, shown, unknown
 from ablkit.parameters.models import (
     ManyAttacks,
@@ -16,8 +17,9 @@ from ablkit.parameters.models import (
     TrainingParameters,
     model_of,
 )
+from ablkit.settings import MOST
 
-_MOST_THREADS = 1024
+_MOST_NAMED, _MOST_THREADS = 1_000, 1_024
 
 
 def check(notebook: str, values: dict, *, strict: bool = True) -> Parameters:
@@ -27,30 +29,41 @@ def check(notebook: str, values: dict, *, strict: bool = True) -> Parameters:
         strict: refuse values of another type than the declared one. Without it the text "0.5" becomes a number, as
             the command line needs it.
     """
-    wrong = mistakes(notebook, values, strict=strict)
+    parameters, wrong = judge(notebook, values, strict=strict)
     if wrong:
         raise UserError(wrong[0])
-    return model_of(notebook).model_validate(values, strict=strict)
+    return parameters
 
 
 def mistakes(notebook: str, values: dict, *, strict: bool = True) -> list[str]:
     """What is wrong with parameters, a line each: every unknown name and wrong type, else the first wrong value."""
+    return judge(notebook, values, strict=strict)[1]
+
+
+def judge(notebook: str, values: dict, *, strict: bool = True) -> tuple[Parameters | None, list[str]]:
+    """What `check` returns, or None with the `mistakes`."""
     model = model_of(notebook)
     names = [name for name in values if name not in model.model_fields]
     found = [str(unknown(f"parameter of {notebook}", name, model.model_fields)) for name in names]
     good = {name: value for name, value in values.items() if name not in names}
+    for name, value in list(good.items()):
+        if isinstance(value, bool) and model.model_fields[name].annotation in (int, float):  # not strict, true is 1
+            found.append(f"parameter {name} of {notebook}: input should be a number, got {value}")
+            del good[name]
     try:
-        model.model_validate(good, strict=strict)
+        parameters = model.model_validate(good, strict=strict)
     except ValidationError as error:
         for one in error.errors():
             hint = "; YAML reads a number such as 5e-4 only as 5.0e-4" if _is_number(one["input"]) else ""
-            found.append(f"parameter {one['loc'][0]} of {notebook}: {one['msg'].lower()}, got {one['input']!r}{hint}")
+            reason = f"{one['msg'].lower()}, got {shown(one['input'])}{hint}"
+            found.append(f"parameter {one['loc'][0]} of {notebook}: {reason}")
             good.pop(one["loc"][0], None)
+        parameters = model.model_validate(good, strict=strict)
     try:
-        _check_values(model.model_validate(good, strict=strict))
+        _check_values(parameters)
     except UserError as error:
         found.append(str(error))
-    return found
+    return (None, found) if found else (parameters, [])
 
 
 def _is_number(value: object) -> bool:
@@ -61,16 +74,18 @@ def _is_number(value: object) -> bool:
 
 
 def _check_values(parameters: Parameters) -> None:
-    if not 1 <= parameters.threads <= _MOST_THREADS:
-        raise UserError(f"threads {shown(parameters.threads)} must be 1 to {_MOST_THREADS}")
+    for name, value in parameters:
+        if isinstance(value, int) and not -MOST < value < MOST:
+            raise UserError(f"{name} {shown(value)} must be a number between -2**63 and 2**63")
+    whole("threads", parameters.threads, 1, _MOST_THREADS)
     if isinstance(parameters, PoisonedSet):
         _check_poisoning(parameters)
     if isinstance(parameters, ManyAttacks):
         _check_many(parameters)
     if isinstance(parameters, TrainingParameters):
         _check_training(parameters)
-    elif parameters.workers < 1:
-        raise UserError(f"workers {parameters.workers} must be at least 1")
+    else:
+        whole("workers", parameters.workers, 1, MOST_AT_A_TIME)
 
 
 def _check_training(parameters: TrainingParameters) -> None:
@@ -99,14 +114,18 @@ def _check_many(parameters: ManyAttacks) -> None:
     for name in parameters.attack_names.split():
         attacks.check(name, "")
     for part in parameters.seeds.split():
-        if not part.isdecimal():
-            raise UserError(f"seeds {parameters.seeds!r} must be whole numbers with spaces between; {part!r} is none")
+        if not (part.isascii() and part.isdecimal() and len(part) < 19):  # other scripts have digits too
+            listed = f"seeds {shown(parameters.seeds)} must be whole numbers with spaces between"
+            raise UserError(f"{listed}; {shown(part)} is none from 0 to {10**18 - 1}")
     lists = ("attack_names", "seeds") + ("method_names",) * isinstance(parameters, ManyMethods)
     if isinstance(parameters, ManyMethods):
         defenses.named(parameters.method_names)
     for name in lists:
         values = getattr(parameters, name).split()
         if not values or len(set(values)) < len(values):
-            raise UserError(f"{name} {getattr(parameters, name)!r} must name one or more, each once")
+            raise UserError(f"{name} {shown(getattr(parameters, name))} must name one or more, each once")
+        if len(values) > _MOST_NAMED:
+            raise UserError(f"{name} names {len(values)}; more than {_MOST_NAMED} make no page that anybody reads")
     if isinstance(parameters, ManyTwins) and not parameters.runs():
-        raise UserError(f"attack_names {parameters.attack_names!r} have no twin; ablkit attacks shows which have one")
+        names = shown(parameters.attack_names)
+        raise UserError(f"attack_names {names} have no twin; ablkit attacks shows which have one")

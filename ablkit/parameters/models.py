@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import get_type_hints
 
@@ -9,7 +10,8 @@ from pydantic import BaseModel, ConfigDict, create_model
 
 from ablkit import attacks, defenses, settings
 from ablkit.data.images import Images
-from ablkit.errors import UserError, unknown
+from ablkit.errors import UserError, shown, unknown
+from ablkit.files import read_text
 from ablkit.paths import notebooks_root
 from ablkit.provenance import package_digest
 from ablkit.training.recipe import RECIPES, Recipe
@@ -21,7 +23,7 @@ _TYPES = get_type_hints(Recipe)
 class Parameters(BaseModel):
     """What every notebook has: a data set and hardware."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     dataset: str = "cifar10"
     device: str = "auto"
@@ -158,13 +160,13 @@ class SweepParameters(Parameters):
     def path(self) -> Path:
         """The sweep file; raises UserError where there is none of that name."""
         path = notebooks_root() / "sweeps" / self.file
-        if not path.is_file():
-            raise UserError(f"file {self.file!r} is not in {path.parent}; name one that is")
+        if not os.path.isfile(path):  # False, too, for what can be no path
+            raise UserError(f"file {shown(self.file)} is not in {path.parent}; name one that is")
         return path
 
     def outside(self) -> dict[str, str]:
         """The text of the sweep file."""
-        return {"file": self.path.read_text(encoding="utf-8")}
+        return {"file": read_text(self.path)}
 
 
 def _with_recipe(name: str, base: type[Parameters], **others) -> type[Parameters]:

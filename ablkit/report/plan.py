@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ablkit.attacks import find
 from ablkit.errors import UserError
-from ablkit.execute import check_against_data
+from ablkit.execute import mistakes_in_data
 from ablkit.jobs import Job
 from ablkit.notebooks import read
 from ablkit.parameters import PoisonedSet, changed, check, defaults
@@ -69,8 +69,8 @@ def run_missing(needed: list[Job]) -> dict[Job, str]:
     What another process has in hand is waited for. Raises UserError, before anything starts, for what the data tell is
     wrong.
     """
-    for job in needed:
-        check_against_data(job.parameters)
+    if wrong := mistakes_in_data([job for job in needed if job.state != "done"]):
+        raise UserError("\n".join(wrong))
     workers = max(1, cores() // max(job.parameters.threads for job in needed))
     failed = {}
     # Those that read other runs last, so that none of them fills a slot while it waits for its runs.

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from ablkit import records
+from ablkit import arguments, records
 from ablkit.errors import UserError
-from ablkit.execute import check_against_data
+from ablkit.execute import mistakes_in_data
 from ablkit.jobs import Job
+from ablkit.paths import runs_root
 from ablkit.sweep import file, local, slots
 from ablkit.sweep.board import Board
 
@@ -42,6 +43,10 @@ def sweep(
     Raises UserError for every mistake in the file at once, before anything starts, and likewise for what only the data
     can tell is wrong.
     """
+    if timeout is not None:
+        timeout = arguments.seconds("--timeout", timeout)
+    if not dry_run:
+        arguments.check_folder("ABLKIT_RUNS", runs_root())
     jobs = slots.shard(file.read(path, preset), shard)
     done = [job for job in jobs if job.state == "done"]
     print(f"{path}: {len(jobs)} runs, {len(done)} of them done", flush=True)
@@ -50,14 +55,16 @@ def sweep(
             print(f"{job.state:<9}{job.folder.name}  {job.notebook}: {job.title}, {job.subject}")
         return 0
     missing = [job for job in jobs if job.state != "done"]
-    _check_against_data(path, missing)
+    if wrong := mistakes_in_data(missing):
+        raise UserError(file.listed(path, wrong))
     if ray is not None:
         from ablkit.sweep import ray_cluster
 
         if side_by_side is not None:
             raise UserError(f"--side-by-side {side_by_side} with --ray: a worker of Ray has one run; use --per-gpu")
-        if per_gpu == "auto" or per_gpu < 0:
+        if per_gpu == "auto":
             raise UserError(f"--per-gpu {per_gpu} with --ray: give a number of at least 1")
+        arguments.whole("--per-gpu", per_gpu, 0, arguments.MOST_AT_A_TIME)
         board = Board(jobs, 1)
         failed = ray_cluster.run(jobs, ray, board, per_gpu, timeout)
     elif side_by_side is not None:
@@ -79,19 +86,6 @@ def sweep(
     return 1 if failed else 0
 
 
-def _check_against_data(path: Path, jobs: list[Job]) -> None:
-    """Raise UserError with all that the data tell is wrong; runs that differ by their seed alone are judged by one."""
-    alike = {job.parameters.model_copy(update={"seed": 0}).model_dump_json(): job.parameters for job in jobs}
-    wrong: dict[str, None] = {}
-    for parameters in alike.values():
-        try:
-            check_against_data(parameters)
-        except UserError as error:
-            wrong[str(error)] = None
-    if wrong:
-        raise UserError("\n".join(f"{path}: {mistake}" for mistake in wrong))
-
-
 def _cell(job: Job) -> str:
     try:
         return f" in cell {records.failure(job.folder)['cell']}"
@@ -100,4 +94,7 @@ def _cell(job: Job) -> str:
 
 
 def _last_lines(log: Path, count: int = 5) -> list[str]:
-    return log.read_text(encoding="utf-8", errors="replace").splitlines()[-count:] if log.is_file() else []
+    try:
+        return log.read_text(encoding="utf-8", errors="replace").splitlines()[-count:]
+    except OSError:
+        return []

@@ -78,6 +78,6 @@ def _name(job: Job) -> str:
 def _epoch(job: Job) -> str:
     try:
         last = records.history(job.folder)[-1]
-    except records.Damaged:
+    except records.Damaged:  # none yet, or damaged
         return ""
     return f"{last['stage']} {last['epoch']}"

@@ -57,11 +57,12 @@ def _pass(jobs: list[Job], slots: list[Slot], board: Board, timeout: float | Non
         except Busy:
             board.end(job, "elsewhere", "another process has it in hand")
             return "elsewhere"
-        except (RunFailed, UserError, OSError) as error:
+        except Exception as error:  # whatever one run meets, the others go on
+            message = str(error) if isinstance(error, RunFailed | UserError) else f"{type(error).__name__}: {error}"
             if stopped.is_set():
                 (job.folder / "failure.json").unlink(missing_ok=True)
-            board.end(job, "failed", str(error))
-            return str(error)
+            board.end(job, "failed", message)
+            return message
         board.end(job, "done", "done before" if outcome.was_done else "")
         return None
 

@@ -2,66 +2,116 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import psutil
 
 from ablkit import paths
-from ablkit.errors import UserError
-from ablkit.execute import Busy, RunFailed, execute
+from ablkit.arguments import shortened
+from ablkit.errors import UserError, shown
+from ablkit.execute import RunFailed, execute
 from ablkit.jobs import Job
+from ablkit.lock import Busy
 from ablkit.parameters import check
+from ablkit.private import private_folder
+from ablkit.process import kill_tree
 from ablkit.sweep.board import Board
 
 _BUSY = "another process has it in hand"
+_LOCAL = "local"
+_TRIES = 3
+_LONGEST = 20
+"""Characters of the folder above Ray's own, which adds 85 to the paths of its sockets; they may have 107."""
 
 
 def run(jobs: list[Job], address: str, board: Board, per_gpu: int = 0, timeout: float | None = None) -> dict[Job, str]:
     """Run what is not done on a Ray cluster; return the message of each job that failed twice.
 
     Args:
-        address: of the cluster; `local` starts one here, of one worker for each core.
+        address: of the cluster; `local` starts one here, of one worker for each core, that no other machine reaches.
         per_gpu: runs that share a GPU; with 0 each takes a core and sees no GPU.
 
-    Runs and data must lie on a file system that every node has at the same place. Raises UserError where Ray is not
-    installed or the cluster does not answer.
+    Runs and data must lie on a file system that every node has at the same place. Workers import nothing from the
+    current folder. Raises UserError where Ray is not installed or the cluster does not answer.
     """
-    try:
-        import ray
-    except ImportError:
-        raise UserError("--ray needs Ray; install it with: pip install 'ablkit[ray]'") from None
-    roots = {
-        "ABLKIT_DATA": str(paths.data_root()),
-        "ABLKIT_RUNS": str(paths.runs_root()),
-        "ABLKIT_CACHE": str(paths.cache_root()),
-        "ABLKIT_NOTEBOOKS": str(paths.notebooks_root()),
-    }
-    stopping = signal.getsignal(signal.SIGTERM)
-    try:
-        ray.init(
-            address,
-            runtime_env={"env_vars": roots},
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level="error",
-        )
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        raise UserError(f"--ray {address}: {' '.join(str(error).split())}; is the cluster up?") from None
-    signal.signal(signal.SIGTERM, stopping)  # Ray has put its own there, which ends without a word
-    one = ray.remote(num_cpus=1, num_gpus=1 / per_gpu if per_gpu else 0, max_retries=0)(_one)
-    resources = ray.cluster_resources()
-    board.slots = max(1, int(resources.get("GPU", 0) * per_gpu if per_gpu else resources.get("CPU", 1)))
-    try:
+    with _cluster(address) as ray:
+        one = ray.remote(num_cpus=1, num_gpus=1 / per_gpu if per_gpu else 0, max_retries=0)(_one)
+        resources = ray.cluster_resources()
+        board.slots = max(1, int(resources.get("GPU", 0) * per_gpu if per_gpu else resources.get("CPU", 1)))
         failed = _pass(ray, one, jobs, board, timeout)
         if failed:
             board.tell(f"{len(failed)} failed; once more")
             failed = _pass(ray, one, list(failed), board, timeout)
         return failed
+
+
+@contextlib.contextmanager
+def _cluster(address: str) -> Iterator[ModuleType]:
+    """Ray, connected to a cluster, with a private folder for its files where the cluster is a local one."""
+    if not address.strip():
+        raise UserError(f"--ray {shown(address)} is no address; give one, or local")
+    if address == _LOCAL:
+        # By this name Ray asks, while it is imported and in each of its processes, whether other machines may join;
+        # without them it listens on the loopback alone. Its own argument for the node's address does not do it.
+        os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+    try:
+        import ray
+    except ImportError:
+        raise UserError("--ray needs Ray; install it with: pip install 'ablkit[ray]'") from None
+    # Ray makes its folder one that everybody may write, so it lies in one that nobody else may enter.
+    with private_folder(_LONGEST) as (private, _):
+        _start(ray, address, private)
+        try:
+            yield ray
+        finally:
+            ray.shutdown()
+
+
+def _start(ray: ModuleType, address: str, private: Path) -> None:
+    # Where a job has no working folder of its own, Ray lets its workers import from the driver's current one.
+    (private / "empty").mkdir()
+    variables = {
+        "ABLKIT_DATA": str(paths.data_root()),
+        "ABLKIT_RUNS": str(paths.runs_root()),
+        "ABLKIT_CACHE": str(paths.cache_root()),
+        "ABLKIT_NOTEBOOKS": str(paths.notebooks_root()),
+        "PYTHONSAFEPATH": "1",
+    }
+    stopping = signal.getsignal(signal.SIGTERM)
+    try:
+        _connect(ray, address, private, {"env_vars": variables, "working_dir": str(private / "empty")})
     finally:
+        signal.signal(signal.SIGTERM, stopping)  # Ray has put its own there, which ends without a word
+    if address == _LOCAL and ray.util.get_node_ip_address() != "127.0.0.1":
         ray.shutdown()
+        raise UserError(f"--ray {_LOCAL}: Ray was imported before and is open to other machines; start a new process")
 
 
-def _pass(ray: object, one: object, jobs: list[Job], board: Board, timeout: float | None) -> dict:
+def _connect(ray: ModuleType, address: str, private: Path, environment: dict) -> None:
+    options = {"include_dashboard": False, "log_to_driver": False, "logging_level": "error"}
+    # The parts of a local cluster have 15 seconds to start, which a busy machine may need to read their files at first.
+    for attempt in range(_TRIES if address == _LOCAL else 1):
+        own = {"_temp_dir": str(private / f"r{attempt}")} if address == _LOCAL else {}
+        before = {child.pid for child in psutil.Process().children()}
+        try:
+            ray.init(address, runtime_env=environment, **options, **own)
+            return
+        except Exception as error:  # Ray raises its own kinds, and Exception itself where a start takes too long
+            ray.shutdown()
+            for child in psutil.Process().children():
+                if child.pid not in before:
+                    kill_tree(child.pid)
+            reason = shortened(str(error), 200)
+    raise UserError(f"--ray {shown(address)}: {reason}; is the cluster up?")
+
+
+def _pass(ray: ModuleType, one: object, jobs: list[Job], board: Board, timeout: float | None) -> dict:
     """Try each job once, as many at a time as there is room; those that another process holds as often as it takes."""
     queue, running, failed = list(jobs), {}, {}
     while queue or running:
@@ -76,7 +126,7 @@ def _pass(ray: object, one: object, jobs: list[Job], board: Board, timeout: floa
             try:
                 message = ray.get(reference)
             except ray.exceptions.RayError as error:
-                message = f"its worker died: {' '.join(str(error).split())[:200]}"
+                message = f"its worker died: {_last_line(error)}"
             board.end(job, {"": "done", _BUSY: "elsewhere"}.get(message, "failed"), message)
             if message == _BUSY:
                 queue.append(job)
@@ -86,14 +136,19 @@ def _pass(ray: object, one: object, jobs: list[Job], board: Board, timeout: floa
     return failed
 
 
+def _last_line(error: Exception) -> str:
+    """What a worker's error says at its end; a traceback of its process stands above that."""
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return shortened(lines[-1] if lines else type(error).__name__, 200)
+
+
 def _one(notebook: str, values: dict, timeout: float | None) -> str:
     """What a worker does; returns the message of a failure, or nothing."""
-    parameters = check(notebook, values)
     try:
-        threads = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
-        execute(notebook, parameters, timeout=timeout, show=lambda line: None, environment=threads)
+        parameters = check(notebook, values)
+        execute(notebook, parameters, timeout=timeout, show=lambda line: None)
     except Busy:
         return _BUSY
-    except (RunFailed, UserError) as error:
-        return str(error)
+    except (RunFailed, UserError, OSError) as error:
+        return str(error) or type(error).__name__
     return ""

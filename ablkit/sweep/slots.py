@@ -11,7 +11,8 @@ from typing import Literal
 import torch
 
 from ablkit import records
-from ablkit.errors import UserError
+from ablkit.arguments import MOST_AT_A_TIME, MOST_RUNS, whole
+from ablkit.errors import UserError, shown
 from ablkit.jobs import Job
 
 _USABLE = 0.9
@@ -40,8 +41,9 @@ def make(jobs: list[Job], workers: int = 1, per_gpu: int | Literal["auto"] = 0) 
 
     Raises UserError for a number below 1, where there is no GPU, and where `per_gpu` runs do not fit.
     """
-    if workers < 1 or (per_gpu != "auto" and per_gpu < 0):
-        raise UserError(f"--workers {workers} --per-gpu {per_gpu}: give at least 1")
+    whole("--workers", workers, 1, MOST_AT_A_TIME)
+    if per_gpu != "auto":
+        whole("--per-gpu", per_gpu, 0, MOST_AT_A_TIME)
     if not per_gpu:
         return [Slot(f"worker {k}", {}) for k in range(workers)]
     gpus = _gpus("--per-gpu")
@@ -54,8 +56,7 @@ def beside(number: int) -> tuple[list[Slot], list[Slot]]:
 
     Raises UserError for a number below 2, and where there is no GPU.
     """
-    if number < 2:
-        raise UserError(f"--side-by-side {number}: give at least 2")
+    whole("--side-by-side", number, 2, MOST_AT_A_TIME)
     gpus = _gpus("--side-by-side")
     return _on_each(gpus, 1), _on_each(gpus, number)
 
@@ -87,9 +88,14 @@ def shard(jobs: list[Job], text: str | None, environment: Mapping[str, str] = os
     if text is None:
         return jobs
     index, _, count = text.partition("/")
-    if not (index.isdecimal() and count.isdecimal() and int(index) < int(count)):
-        raise UserError(f"shard {text!r} must be i/n with i from 0 to n - 1, such as 0/4")
-    return [job for job in jobs if _number(job) % int(count) == int(index)]
+    try:
+        number = whole("n", count, 1, MOST_RUNS)
+        mine = whole("i", index, 0, number - 1)
+    except UserError:
+        raise UserError(
+            f"shard {shown(text)} must be i/n with i from 0 to n - 1, such as 0/4, and n at most {MOST_RUNS}"
+        ) from None
+    return [job for job in jobs if _number(job) % number == mine]
 
 
 def _number(job: Job) -> int:
@@ -100,14 +106,29 @@ def _number(job: Job) -> int:
 
 def _shard_of(environment: Mapping[str, str]) -> str | None:
     if "SLURM_ARRAY_TASK_ID" in environment:
-        first, step = (int(environment.get(f"SLURM_ARRAY_TASK_{name}", d)) for name, d in (("MIN", 0), ("STEP", 1)))
-        index = (int(environment["SLURM_ARRAY_TASK_ID"]) - first) // step
-        return f"{index}/{environment['SLURM_ARRAY_TASK_COUNT']}"
+        number, count = _of(environment, "SLURM_ARRAY_TASK_ID", 0), _of(environment, "SLURM_ARRAY_TASK_COUNT", 1)
+        first = _of(environment, "SLURM_ARRAY_TASK_MIN", 0, "0")
+        step = _of(environment, "SLURM_ARRAY_TASK_STEP", 1, "1")
+        index, rest = divmod(number - first, step)
+        if rest or not 0 <= index < count:
+            raise UserError(
+                f"task {number} of {count} in an array from {first} in steps of {step} is no shard: submit the array as"
+                f" 0-{count - 1}, or give --shard"
+            )
+        return f"{index}/{count}"
     if "JOB_COMPLETION_INDEX" in environment:
         if "ABLKIT_SHARDS" not in environment:
             raise UserError("JOB_COMPLETION_INDEX is set but not ABLKIT_SHARDS; set it to the Job's completions")
-        return f"{environment['JOB_COMPLETION_INDEX']}/{environment['ABLKIT_SHARDS']}"
+        count = _of(environment, "ABLKIT_SHARDS", 1)
+        return f"{_of(environment, 'JOB_COMPLETION_INDEX', 0, most=count - 1)}/{count}"
     return None
+
+
+def _of(environment: Mapping[str, str], name: str, least: int, default: str = "", most: int = 10**9) -> int:
+    """The whole number in a variable of the batch system, or the default where it has one and is not set."""
+    if name not in environment and not default:
+        raise UserError(f"{name} is not set, and the shard depends on it; set it, or give --shard")
+    return whole(name, environment.get(name, default), least, most)
 
 
 def _fitting(jobs: list[Job], per_gpu: int | Literal["auto"], total: int) -> int:

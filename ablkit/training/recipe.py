@@ -8,6 +8,7 @@ from typing import Literal, get_args
 from ablkit import models
 from ablkit.data.images import check_shape
 from ablkit.errors import UserError, unknown
+from ablkit.settings import at_least
 
 Schedule = Literal["sequential", "joint"]
 IsolationLoss = Literal["lga", "flooding", "plain"]
@@ -94,9 +95,7 @@ class Recipe:
             raise UserError(
                 f"batch_size {self.batch_size} is too small for batch norm; the paper's code uses 64 or 128"
             )
-        for name, smallest in _SMALLEST.items():
-            if not smallest <= getattr(self, name) < float("inf"):
-                raise UserError(f"{name} {getattr(self, name)} must be a finite number of at least {smallest}")
+        at_least(self, **_SMALLEST)
         if not self.isolation_epochs + self.finetune_epochs:
             raise UserError("isolation_epochs and finetune_epochs are both 0, so nothing would be trained; raise one")
         if self.nesterov and self.momentum == 0:
@@ -124,6 +123,7 @@ class Recipe:
 # Of 4 x 4 a single position would be left, and batch norm cannot normalise one of a last batch of one image.
 _SMALLEST_SIDE = 5
 _SMALLEST = {
+    "batch_size": 2,
     "gamma": 0,
     "joint_weight": 0,
     "momentum": 0,

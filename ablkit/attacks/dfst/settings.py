@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from ablkit.attacks.dfst.sunset import pictures
-from ablkit.errors import UserError
+from ablkit.errors import UserError, shown
 from ablkit.settings import at_least
 
 
@@ -59,11 +60,15 @@ class Settings:
         if not -1 <= self.similarity <= 1:
             raise UserError(f"similarity {self.similarity} is outside [-1, 1]; the authors' code uses 0.6")
         if self.styles and not Path(self.styles).is_absolute():
-            raise UserError(f"styles {self.styles!r} must be an absolute path, as notebooks run elsewhere")
+            raise UserError(f"styles {shown(self.styles)} must be an absolute path, as notebooks run elsewhere")
 
     def digest(self) -> str:
         """What decides the style where `styles` is set: a digest of the pictures in that folder."""
         digest = hashlib.sha256()
         for path in pictures(self.styles):
-            digest.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
+            try:
+                content = path.read_bytes()
+            except OSError as error:
+                raise UserError(f"{path} cannot be read: {error.strerror}; replace it or take it away") from None
+            digest.update(os.fsencode(path.name) + b"\0" + hashlib.sha256(content).digest())
         return digest.hexdigest()[:12]

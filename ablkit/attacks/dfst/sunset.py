@@ -13,11 +13,12 @@ from one stream. Images with one channel get the mean of each colour.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
 
-from ablkit.errors import UserError
+from ablkit.errors import UserError, shown
 from ablkit.shapes import UInt8, ndarray
 
 _BALANCE = (1.2, 0.92, 0.62)
@@ -59,7 +60,7 @@ def from_folder(folder: str, shape: tuple[int, int, int]) -> UInt8[ndarray, "n h
     paths = pictures(folder)
     height, width, channels = shape
     if channels not in _MODES:
-        raise UserError(f"styles {folder!r} cannot be used for images of {channels} channels; leave styles empty")
+        raise UserError(f"styles {shown(folder)} cannot be used for images of {channels} channels; leave styles empty")
     found = []
     for path in paths:
         try:
@@ -73,11 +74,17 @@ def from_folder(folder: str, shape: tuple[int, int, int]) -> UInt8[ndarray, "n h
 
 def pictures(folder: str) -> list[Path]:
     """The png and jpg files of a folder by name; raises UserError where there is no folder or none of them."""
-    if not Path(folder).is_dir():
-        raise UserError(f"styles {folder!r} is no folder; name one that holds png or jpg pictures of the style")
-    paths = sorted(path for path in Path(folder).iterdir() if path.suffix.lower() in _SUFFIXES)
+    if not os.path.isdir(folder):  # False, too, for what can be no path
+        raise UserError(f"styles {shown(folder)} is no folder; name one that holds png or jpg pictures of the style")
+    try:
+        paths = sorted(path for path in Path(folder).iterdir() if path.suffix.lower() in _SUFFIXES)
+    except OSError as error:
+        raise UserError(f"styles {shown(folder)} cannot be read: {error.strerror}; name another folder") from None
+    for path in paths:
+        if not path.is_file():
+            raise UserError(f"{path} is no regular file; take it away")
     if not paths:
-        raise UserError(f"styles {folder!r} holds no png or jpg picture; put some there, or leave styles empty")
+        raise UserError(f"styles {shown(folder)} holds no png or jpg picture; put some there, or leave styles empty")
     return paths
 
 

@@ -1,0 +1,100 @@
+"""What a user gives to a command beside parameters: whole numbers, seconds and places, each within its bounds."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+from pathlib import Path
+
+from ablkit.errors import UserError, shown
+
+MOST_SECONDS = 5_000_000
+"""Two months. A thousand runs in one process may take a thousand times that, and no clock takes twice as much."""
+MOST_AT_A_TIME = 1_000
+"""Runs at a time, on this machine or on one GPU."""
+MOST_RUNS = 100_000
+"""Runs of a sweep, and so also its shards."""
+MOST_SEED = 2**63 - 1
+"""What a whole number may be wherever results are written."""
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse's, with one line and no abbreviated options: a mistake is a UserError like every other."""
+
+    def __init__(self, **options: object) -> None:
+        super().__init__(**{"allow_abbrev": False, **options})
+
+    def error(self, message: str) -> None:
+        """Raise UserError; argparse would print its usage, and end the process."""
+        raise UserError(f"{shortened(message)}; see `{self.prog} --help`")
+
+
+def shortened(text: str, most: int = 300) -> str:
+    """A text in one line of at most `most` characters, none of them a control character, with its longest words cut."""
+    half = most // 2
+    text = re.sub(rf"\S{{{half},}}", lambda word: f"{word[0][: half - 30]}...{word[0][-20:]}", text)
+    text = re.sub(r"\s*[\r\n]+\s*", " ", text.strip())
+    text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
+def whole(name: str, value: object, least: int, most: int) -> int:
+    """A whole number from `least` to `most`, or its decimal digits; raises UserError for everything else."""
+    if isinstance(value, str):
+        number = int(value) if re.fullmatch(r"-?[0-9]{1,30}", value) else None
+    else:
+        number = value if isinstance(value, int) and not isinstance(value, bool) else None
+    if number is None or not least <= number <= most:
+        raise UserError(f"{name} {shown(value)} must be a whole number from {least} to {most}")
+    return number
+
+
+def seconds(name: str, value: object) -> float:
+    """A time limit as a number of seconds, or its text; raises UserError for one that kills at once or never."""
+    try:
+        number = float(value) if not isinstance(value, str) or value.isascii() else 0.0
+    except (TypeError, ValueError, OverflowError):
+        number = 0.0
+    if not 0 < number <= MOST_SECONDS:
+        way_out = f"give a number of seconds above 0 and at most {MOST_SECONDS}, or leave it out"
+        raise UserError(f"{name} {shown(value)} is no time limit: {way_out}")
+    return number
+
+
+def path(name: str, text: str) -> Path:
+    """A path that can be; raises UserError for an empty one and for characters that no file has."""
+    try:
+        parts = [os.fsencode(part) for part in Path(text).parts]
+    except UnicodeEncodeError:
+        parts = []
+    if not parts or any(c < " " or c == "\x7f" for c in text) or max(map(len, parts)) > 255 or len(text) > 4000:
+        raise UserError(f"{name} {shown(text)} can be no path; give another one")
+    return Path(text)
+
+
+def file_path(name: str, text: str) -> Path:
+    """A path that can be a file's; raises UserError as `path` does, and for one that ends in a slash or a dot."""
+    found = path(name, text)
+    if text.endswith(("/", os.sep)) or found.name in ("", ".."):
+        raise UserError(f"{name} {shown(text)} names a folder; name a file")
+    return found
+
+
+def check_folder(name: str, folder: Path) -> None:
+    """Raise UserError where a folder is not there and cannot be made, or cannot be written; it is not made yet."""
+    whole_path = path(name, os.path.abspath(folder))
+    place = next(place for place in (whole_path, *whole_path.parents) if os.path.lexists(place))
+    if not os.path.isdir(place):
+        raise UserError(f"{name} {folder} cannot be a folder: {place} is a file; name another place")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise UserError(f"{name} {folder} cannot be written: {place} is not yours to write; name another place")
+
+
+def check_file(name: str, file: Path) -> None:
+    """Raise UserError where a file cannot be written; its folder may have to be made."""
+    if os.path.isdir(file):
+        raise UserError(f"{name} {file} is a folder; name a file")
+    if len(os.fsencode(file.name)) > 200:  # with room for what a temporary name has in addition
+        raise UserError(f"{name} {shown(str(file))} is too long a name for a file; give a shorter one")
+    check_folder(name, file.parent)

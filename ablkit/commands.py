@@ -1,0 +1,182 @@
+"""What each command does, with the options that `ablkit.cli` has read for it."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from ablkit import arguments
+from ablkit.errors import UserError, shown, unknown
+
+# Each command imports what it needs: torch and pandas take seconds, and a mistake in the arguments should not.
+
+
+def data(options: argparse.Namespace) -> None:
+    """Prepare a data set."""
+    from ablkit import data
+
+    print(data.prepare(options.name))
+
+
+def parameters(options: argparse.Namespace) -> None:
+    """Print the parameters of a notebook as YAML."""
+    import yaml
+
+    from ablkit.parameters import defaults
+
+    print(yaml.safe_dump(defaults(options.notebook, options.preset), sort_keys=False), end="")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run one notebook; 1 where it fails."""
+    from ablkit.execute import RunFailed, execute
+    from ablkit.files import read_json
+    from ablkit.parameters import changed, check
+    from ablkit.paths import runs_root
+    from ablkit.yaml_file import read
+
+    given: dict = {}
+    for file in options.f:
+        given |= read(file)
+    given |= _pairs(options.p)
+    parameters = check(options.notebook, changed(options.notebook, options.preset, given), strict=False)
+    arguments.check_folder("ABLKIT_RUNS", runs_root())
+    try:
+        outcome = execute(options.notebook, parameters, force=options.force, timeout=options.timeout)
+    except RunFailed as error:
+        print(f"ablkit: {options.notebook} failed: {arguments.shortened(str(error), 600)}", file=sys.stderr)
+        return 1
+    print("done before:" if outcome.was_done else "done:", outcome.folder)
+    for name, value in read_json(outcome.folder / "metrics.json").items():
+        print(f"  {name:<36} {value:.4g}" if isinstance(value, float) else f"  {name:<36} {value}")
+    return 0
+
+
+def report(options: argparse.Namespace) -> int:
+    """Run what a report needs and write its pages; 1 where a run fails."""
+    from ablkit.attacks import ATTACKS
+    from ablkit.paths import project, runs_root
+    from ablkit.report.plan import COMPARISONS, run_all
+
+    changes = {"dataset": options.dataset} if options.dataset is not None else {}
+    to = options.to or project() / "reports" / "local"
+    arguments.check_folder("--to", to)
+    if not options.as_is:
+        arguments.check_folder("ABLKIT_RUNS", runs_root())
+    names = tuple(ATTACKS) if options.attacks == ["all"] else tuple(options.attacks)
+    comparisons = tuple(vars(options)["with"])
+    for name in comparisons:
+        if name not in COMPARISONS:
+            raise unknown("comparison", name, COMPARISONS)
+    return run_all(options.preset, options.seeds, to, changes, names, comparisons, as_is=options.as_is)
+
+
+def sweep(options: argparse.Namespace) -> int:
+    """Run what a sweep file asks for; 1 where a run fails."""
+    from ablkit.sweep import sweep
+
+    if options.ray is not None and options.workers:
+        raise UserError("--workers with --ray: the cluster decides how many runs it has room for; leave --workers out")
+    names = ("preset", "per_gpu", "side_by_side", "shard", "ray", "timeout", "dry_run")
+    return sweep(options.file, workers=options.workers or 1, **{name: getattr(options, name) for name in names})
+
+
+def runs(options: argparse.Namespace) -> None:
+    """List runs, show one, or delete failed ones."""
+    from ablkit import browse
+
+    wanted = _pairs(options.p)
+    if options.key is not None and (wanted or options.state or options.delete_failed):
+        raise UserError(f"a key, here {shown(options.key)}, names one run to show; give it without other options")
+    if options.delete_failed and options.state not in (None, "failed"):
+        raise UserError(
+            f"--delete-failed with --state {options.state}: only failed runs are deleted; leave --state out"
+        )
+    if options.key is not None:
+        browse.show(options.key)
+    elif options.delete_failed:
+        browse.delete_failed(wanted)
+    else:
+        browse.show_all(wanted, options.state)
+
+
+def export(options: argparse.Namespace) -> None:
+    """Write finished runs as tables."""
+    from ablkit import browse
+
+    for ending in ("csv", "parquet"):
+        arguments.check_file("--to", Path(f"{options.to}.{ending}"))
+    for path in browse.export(options.notebook, options.to):
+        print(path)
+
+
+def attacks(options: argparse.Namespace) -> None:
+    """List the attacks."""
+    from ablkit import browse
+    from ablkit.attacks import ATTACKS
+    from ablkit.settings import defaults
+
+    try:
+        costs = browse.making_costs()
+    except UserError as error:  # a damaged run should not hide the attacks
+        costs = {}
+        print(f"ablkit: costs are unknown: {arguments.shortened(str(error))}", file=sys.stderr)
+    for name, attack in ATTACKS.items():
+        print(f"{name:<9}{attack.kind}, {attack.changes}; {attack.paper}")
+        print(f"{'':<9}rate: share of the {attack.rate_of}; reports of the small presets take {attack.quick_rate}")
+        settings = ", ".join(f"{key}={value}" for key, value in defaults(attack.settings).items())
+        print(f"{'':<9}settings: {settings or 'none'}")
+        if attack.twin:
+            print(f"{'':<9}without {attack.twin.without}: {attack.twin.settings}")
+        print(f"{'':<9}cost: {costs.get(name, f'unknown before a run; ablkit run run -p attack {name}')}")
+
+
+def methods(options: argparse.Namespace) -> None:
+    """List the methods."""
+    from ablkit.defenses import DEFENSES, METHODS
+    from ablkit.settings import defaults
+
+    for name, title in METHODS.items():
+        if name not in DEFENSES:
+            print(f"{name:<16}{title}")
+            continue
+        defense = DEFENSES[name]
+        print(f"{name:<16}{title}; {defense.paper}")
+        settings = ", ".join(f"{key}={value}" for key, value in defaults(defense.settings).items())
+        print(f"{'':<16}needs {defense.needs}; settings: {settings or 'none'}")
+
+
+def bench(options: argparse.Namespace) -> None:
+    """Measure speed."""
+    from ablkit.bench import attacks, sweeps, training
+
+    if options.what != "training" and (options.to or options.device or options.precision):
+        raise UserError(f"bench {options.what} takes no --to, --device or --precision: they are of bench training")
+    if options.to and options.json:
+        raise UserError("--json with --to: the folder gets a bench.json anyway; leave --json out")
+    if options.json:
+        arguments.check_file("--json", options.json)
+    if options.to:
+        arguments.check_folder("--to", options.to)
+    place = options.device or "auto", options.precision or "auto"
+    if options.what == "attacks":
+        attacks.bench(options.json)
+    elif options.what == "sweeps":
+        sweeps.bench(options.json)
+    elif options.to:
+        from ablkit.bench import page
+
+        print(page.write(options.to, *place))
+    else:
+        training.bench(*place, options.json)
+
+
+def _pairs(given: list[list[str]]) -> dict[str, str]:
+    """Name -> value of the options -p; raises UserError where a name stands twice."""
+    pairs: dict[str, str] = {}
+    for name, value in given:
+        if name in pairs:
+            raise UserError(f"-p {shown(name)} stands twice; leave one of them")
+        pairs[name] = value
+    return pairs

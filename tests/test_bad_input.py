@@ -1,0 +1,392 @@
+"""Bad input of every kind: one short line, exit code 2, before anything starts and without anything left behind."""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from ablkit import arguments, cli, commands, settings, training, yaml_file
+from ablkit.errors import UserError
+from ablkit.parameters import check, defaults
+from ablkit.sweep import file, slots, sweep
+
+SMOKE = ["run", "run", "--preset", "smoke"]
+TEN = "[" + ", ".join(map(str, range(10))) + "]"
+BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"a{level}: &a{level} [{', '.join([f'*a{level - 1}'] * 10)}]\n" for level in range(1, 10)
+)
+CHAIN = "a0: &a0 [1]\n" + "".join(f"a{level}: &a{level} [*a{level - 1}]\n" for level in range(1, 3_000))
+MANY = ["seed", "target", "train_size", "monitor_images", "batch_size", "isolation_epochs", "finetune_epochs"]
+MANY += ["finetune_drop_epoch", "unlearn_epochs", "crop_padding", "cutout_length", "attack"]
+
+YAML = {
+    "a name twice": ("seed: 1\ngamma: 0.5\nseed: 2", "line 3: 'seed' stands in line 1 already"),
+    "twice in one line": ("{seed: 1, seed: 2}", "line 1: 'seed' stands in line 1 already"),
+    "twice in quotes": ("seed: 1\n'seed': 2", "line 2: 'seed' stands in line 1 already"),
+    "twice, deep": ("grid:\n  a: {b: 1,\n      b: 2}", "line 3: 'b' stands in line 2 already"),
+    "a block twice": ("params: {a: 1}\ngrid: {}\nparams: {b: 1}", "line 3: 'params' stands in line 1 already"),
+    "a bomb of aliases": (BOMB, "more than 100,000 values, with the aliases written out"),
+    "a chain of aliases": (CHAIN, "nested more than 20 deep"),
+    "an alias in itself": ("a: &a [*a]", "alias 'a' stands for what it is part of"),
+    "deep nesting": ("a: " + "[" * 5_000, "nested more than 20 deep"),
+    "deep mappings": ("".join(f"{' ' * depth}a:\n" for depth in range(300)), "nested more than 20 deep"),
+    "null as a name": ("null: 1", "names are texts, and 'null' is none"),
+    "a number as a name": ("1: 2", "names are texts, and '1' is none"),
+    "a list as a name": ("? [a, b]\n: 1", "names are texts, and a sequence is none"),
+    "a Python object": ("a: !!python/object/apply:os.system [ls]", "kind 'python/object/apply:os.system'"),
+    "a tag": ("a: !mine x", "'x' is of the kind '!mine'"),
+    "a date": ("a: 2024-01-01", "'2024-01-01' is of the kind 'timestamp'"),
+    "no date": ("a: 2024-99-99", "'2024-99-99' is of the kind 'timestamp'"),
+    "binary": ("a: !!binary aGk=", "'aGk=' is of the kind 'binary'"),
+    "octal": ("seed: 010", "'010' is no plain decimal number"),
+    "base sixty": ("seed: 1:30", "'1:30' is no plain decimal number"),
+    "5,000 digits": ("seed: " + "9" * 5_000, "is no value of its kind"),
+    "no number": ("seed: !!float x", "'x' is no value of its kind"),
+    "two documents": ("a: 1\n---\nb: 2", "expected a single document"),
+    "no YAML": ("a: [", "cannot be read as YAML"),
+    "a control character": ("a: \x01", "cannot be read as YAML"),
+    "an unknown alias": (f"a: *{'x' * 3_000}", "found undefined alias"),
+    "nothing": ("", "holds no names with values"),
+    "a list": ("- 1", "holds no names with values"),
+    "a megabyte": ("a: " + "x" * 1_000_000, "has more than 1,000,000 bytes"),
+}
+
+
+@pytest.mark.parametrize("kind", YAML)
+def test_yaml_that_would_lose_something_or_never_end_is_refused_with_its_line(tmp_path, kind):
+    text, message = YAML[kind]
+    (tmp_path / "x.yaml").write_text(text)
+    with pytest.raises(UserError) as error:
+        yaml_file.read(tmp_path / "x.yaml")
+    assert message in str(error.value)
+    assert len(str(error.value)) < 400 and "\n" not in str(error.value)
+
+
+def test_other_yaml_is_read_as_it_stands(tmp_path):
+    text = "\ufeffbase: &base {a: 1, b: [x, 'y', 1.5, true, null]}\nown: {<<: *base, a: 2}\ntwice: [*base, *base]\n"
+    (tmp_path / "x.yaml").write_text(text, encoding="utf-8")
+    base = {"a": 1, "b": ["x", "y", 1.5, True, None]}
+    assert yaml_file.read(tmp_path / "x.yaml") == {"base": base, "own": {**base, "a": 2}, "twice": [base, base]}
+
+
+SWEEPS = {
+    "in params and grid": ("params: {seed: 5}\ngrid: {seed: [0, 1]}", "'seed' stands in params and in grid"),
+    "in params and each case": ("params: {seed: 5}\ncases: [{seed: 0}, {seed: 1}]", "in params and in each case"),
+    "in grid and a case": ("grid: {seed: [0, 1]}\ncases: [{}, {seed: 2}]", "stands in grid and in a case"),
+    "10^12 runs": (f"grid: {{{', '.join(f'{name}: {TEN}' for name in MANY)}}}", "asks for 1000000000000 runs"),
+    "a number for params": ("params: 0", "params must be a mapping"),
+    "an empty list of values": ("grid: {seed: []}", "must be a list of values"),
+    "a case that is none": ("cases: [null]", "each case must map names to values"),
+    "an unknown part, long": (f"{'x' * 500}: 1", "is no part of a sweep"),
+    "a list of presets": ("preset: [smoke]", "preset must be a name"),
+}
+
+
+@pytest.mark.parametrize("kind", SWEEPS)
+def test_a_sweep_that_would_lose_a_value_or_never_end_is_refused(tmp_path, kind):
+    text, message = SWEEPS[kind]
+    (tmp_path / "x.yaml").write_text(f"notebook: run\n{text}\n")
+    with pytest.raises(UserError) as error:
+        file.read(tmp_path / "x.yaml")
+    assert message in str(error.value)
+    assert len(str(error.value)) < 400 and "\n" not in str(error.value)
+
+
+def test_a_case_may_set_what_params_has_for_the_others(tmp_path):
+    (tmp_path / "x.yaml").write_text("notebook: run\nparams: {seed: 5}\ncases: [{gamma: 0.4}, {seed: 6}]\n")
+    assert [(job.parameters.seed, job.parameters.gamma) for job in file.read(tmp_path / "x.yaml")] == [
+        (5, 0.4),
+        (6, 0.5),
+    ]
+
+
+def test_a_hundred_mistakes_are_twenty_lines_and_their_number(tmp_path):
+    names = ", ".join(f"name{number}: 1" for number in range(100))
+    (tmp_path / "x.yaml").write_text(f"notebook: run\nparams: {{{names}}}\n")
+    with pytest.raises(UserError) as error:
+        file.read(tmp_path / "x.yaml")
+    lines = str(error.value).splitlines()
+    assert len(lines) == 21 and lines[-1].endswith("and 80 more mistakes")
+
+
+@pytest.fixture
+def scratch(folders, tmp_path, monkeypatch) -> Path:
+    """An own folder to stand in, with one of each kind of thing that is no good file."""
+    place = tmp_path / "scratch"
+    (place / "folder").mkdir(parents=True)
+    (place / "sweep.yaml").write_text("notebook: run\npreset: smoke\ngrid: {seed: [0, 1]}\n")
+    (place / "twice.yaml").write_text("seed: 1\nseed: 2\n")
+    (place / "latin.yaml").write_bytes(b"a: \xff\n")
+    (place / "dangling.yaml").symlink_to(place / "gone.yaml")
+    os.mkfifo(place / "pipe.yaml")
+    monkeypatch.chdir(place)
+    monkeypatch.setenv("ABLKIT_RUNS", str(place / "runs"))
+    for name in ("SLURM_ARRAY_TASK_ID", "JOB_COMPLETION_INDEX", "ABLKIT_TRACEBACK"):
+        monkeypatch.delenv(name, raising=False)
+    return place
+
+
+def judge(given: list[str], scratch: Path, capsys) -> tuple[str, list[str]]:
+    """What a command says where it is refused, and which of the rules of a refusal it breaks."""
+    before = sorted(scratch.rglob("*"))
+    code = cli.main(given)
+    told = capsys.readouterr().err
+    broken = {
+        "exit code 2": code == 2,
+        "one line": told.count("\n") == 1 and told.endswith("\n"),
+        "of 400 characters": len(told) < 400,
+        "from ablkit": told.startswith("ablkit: ") and "unexpected" not in told,
+        "nothing left": sorted(scratch.rglob("*")) == before,
+    }
+    return told, [rule for rule, kept in broken.items() if not kept]
+
+
+HUGE = "1" + "0" * 5_000
+REFUSED = {
+    "no command": ([], "COMMAND"),
+    "an unknown command": (["rn"], "invalid choice"),
+    "a long command": (["x" * 100_000], "invalid choice"),
+    "an unknown option": ([*SMOKE, "--fast"], "--fast"),
+    "half an option": ([*SMOKE, "--time", "3"], "unrecognized arguments"),
+    "half a parameter": ([*SMOKE, "-p", "seed"], "expected 2 arguments"),
+    "a parameter twice": ([*SMOKE, "-p", "seed", "1", "-p", "seed", "2"], "-p 'seed' stands twice"),
+    **{
+        f"a time of {value[:9]}": ([*SMOKE, "--timeout", value], "is no time limit: give a number of seconds above 0")
+        for value in ("inf", "0", "-1", "nan", "1e400", "1e9", "x", "", "\u0663", HUGE)
+    },
+    **{
+        f"{option} {value[:9]}": (["sweep", "sweep.yaml", option, value], f"{option} ")
+        for option in ("--workers", "--per-gpu", "--side-by-side")
+        for value in ("0", "-1", "1000000000", "x", "1.5", "\u00b2", "\u0663", HUGE)
+    },
+    **{
+        f"shard {value[:9]}": (["sweep", "sweep.yaml", "--shard", value], "must be i/n with i from 0 to n - 1")
+        for value in ("", "1", "2/2", "0/0", "0/1000000000", "\u0660/\u0662", "\u00b2/3", f"0/{HUGE}", "0/2/3")
+    },
+    **{
+        f"seeds {value[:9]}": (["report", "--preset", "smoke", "--seeds", value], "--seeds")
+        for value in ("-1", "1.5", "\u0663", str(2**63), HUGE)
+    },
+    "workers beside Ray": (["sweep", "sweep.yaml", "--ray", "local", "--workers", "2"], "--workers with --ray"),
+    "no address of Ray": (["sweep", "sweep.yaml", "--ray", ""], "--ray ''"),
+    **{
+        f"-f {name}": ([*SMOKE, "-f", name], message)
+        for name, message in {
+            "twice.yaml": "line 2: 'seed' stands in line 1 already",
+            "gone.yaml": "does not exist",
+            "dangling.yaml": "does not exist",
+            "folder": "is no regular file",
+            "pipe.yaml": "is no regular file",
+            "latin.yaml": "is no text",
+            "": "can be no path",
+            "a\0b": "can be no path",
+            "a\nb": "can be no path",
+            "x" * 5_000: "can be no path",
+            "\ud800": "can be no path",
+        }.items()
+    },
+    **{
+        f"{name} {value[:9]}": ([*SMOKE, "-p", name, value], name)
+        for name, value in [
+            ("seed", HUGE),
+            ("seed", str(10**4_000)),
+            ("seed", str(2**63)),
+            ("seed", "-1"),
+            ("seed", ""),
+            ("gamma", "nan"),
+            ("gamma", "inf"),
+            ("poison_rate", "nan"),
+            ("finetune_learning_rate", "inf"),
+            ("held_out", "nan"),
+            ("batch_size", "0"),
+            ("batch_size", str(10**9)),
+            ("isolation_epochs", str(10**9)),
+            ("train_size", HUGE),
+            ("target", str(2**64)),
+            ("nesterov", "perhaps"),
+        ]
+    },
+    **{
+        f"{name} {value[:9]!r}": ([*SMOKE, "-p", name, value], "")
+        for name, value in [
+            ("x" * 5_000, "1"),
+            ("\udcff", "1"),
+            ("", ""),
+            ("attack", "\udc80"),
+            ("attack", "x" * 100_000),
+            ("attack", "\x1b[31m\n"),
+            ("dataset", "../.."),
+            ("dataset", "\0"),
+            ("dataset", ""),
+            ("device", "\x1b"),
+            ("model", f"wrn-{'9' * 5_000}-1"),
+            ("model", "wrn-\u0661\u0666-1"),
+            ("method_settings", "x" * 5_000),
+            ("attack_settings", "size=nan"),
+            ("attack_settings", f"size={HUGE}"),
+            ("attack_settings", "size=\u0663"),
+            ("attack_settings", "," * 5_000 + "="),
+        ]
+    },
+    "a setting that is not finite": ([*SMOKE, "-p", "attack", "sig", "-p", "attack_settings", "delta=inf"], "delta"),
+    "too many steps": (
+        [*SMOKE, "-p", "attack", "cl", "-p", "attack_settings", "steps=1000000000"],
+        "at most 1,000,000",
+    ),
+    "other digits": (["run", "attacks", "--preset", "smoke", "-p", "seeds", "0 \u0663"], "seeds"),
+    "a long seed": (["run", "attacks", "--preset", "smoke", "-p", "seeds", HUGE], "seeds"),
+    "too many seeds": (["run", "attacks", "-p", "seeds", " ".join(map(str, range(2_000)))], "seeds names 2000"),
+    "a sweep file that can be none": (["run", "sweep", "-p", "file", "\0"], "is not in"),
+    "a notebook of parameters": (["parameters", "\x1b" * 500], "is no notebook"),
+    "a preset of parameters": (["parameters", "run", "--preset", ""], "is no preset"),
+    "pages into a file": (["report", "--preset", "smoke", "--to", "sweep.yaml"], "is a file; name another place"),
+    "pages below a file": (["report", "--preset", "smoke", "--to", "sweep.yaml/x"], "is a file; name another place"),
+    "pages into a dangling link": (["report", "--preset", "smoke", "--to", "dangling.yaml"], "name another place"),
+    "an empty data set": (["report", "--preset", "smoke", "--dataset", ""], "is no dataset"),
+    **{
+        f"a table {value[:9]!r}": (["export", "--to", value], "--to")
+        for value in (".", "", "folder/", "..", "sweep.yaml/x", "x" * 5_000, "x" * 250, "\0")
+    },
+    "a table of nothing": (["export", "rnu"], "'rnu' is no notebook"),
+    "figures into a folder": (["bench", "--json", "folder"], "is a folder; name a file"),
+    "figures below a file": (["bench", "attacks", "--json", "sweep.yaml/x"], "is a file; name another place"),
+    "a page of attacks": (["bench", "attacks", "--to", "x"], "takes no --to"),
+    "an unknown device": (["bench", "--device", "tpu"], "'tpu' is no device"),
+    "a key and more": (["runs", "abc", "--delete-failed"], "give it without other options"),
+    "failed and done": (["runs", "--delete-failed", "--state", "done"], "only failed runs are deleted"),
+    "a parameter of no notebook": (["runs", "-p", "x" * 5_000, "1"], "is no parameter"),
+    "an argument of attacks": (["attacks", "x"], "unrecognized arguments"),
+}
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_nonsense_is_one_line_before_anything_starts(scratch, capsys, as_users_run_it, kind):
+    given, message = REFUSED[kind]
+    told, broken = judge(given, scratch, capsys)
+    assert broken == []
+    assert message in told
+
+
+def test_the_rules_see_a_command_that_does_what_it_says(scratch, capsys):
+    told, broken = judge(["sweep", "sweep.yaml", "--dry-run", "--timeout", "60", "--workers", "2"], scratch, capsys)
+    assert told == "" and broken[:2] == ["exit code 2", "one line"]
+    (scratch / "runs").mkdir()
+    assert judge(["runs"], scratch, capsys)[1][:1] == ["exit code 2"]
+
+
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        ({"SLURM_ARRAY_TASK_ID": "abc"}, "SLURM_ARRAY_TASK_ID 'abc' must be a whole number"),
+        ({"SLURM_ARRAY_TASK_ID": "1"}, "SLURM_ARRAY_TASK_COUNT is not set"),
+        ({"SLURM_ARRAY_TASK_ID": "1", "SLURM_ARRAY_TASK_COUNT": "0"}, "SLURM_ARRAY_TASK_COUNT '0' must be"),
+        (
+            {"SLURM_ARRAY_TASK_ID": "1", "SLURM_ARRAY_TASK_COUNT": "2", "SLURM_ARRAY_TASK_STEP": "0"},
+            "SLURM_ARRAY_TASK_STEP '0' must be a whole number from 1",
+        ),
+        ({"SLURM_ARRAY_TASK_ID": "7", "SLURM_ARRAY_TASK_COUNT": "3"}, "is no shard: submit the array as 0-2"),
+        ({"JOB_COMPLETION_INDEX": "1"}, "but not ABLKIT_SHARDS"),
+        ({"JOB_COMPLETION_INDEX": "x", "ABLKIT_SHARDS": "2"}, "JOB_COMPLETION_INDEX 'x' must be a whole number"),
+        ({"JOB_COMPLETION_INDEX": "2", "ABLKIT_SHARDS": "2"}, "JOB_COMPLETION_INDEX '2' must be"),
+        ({"JOB_COMPLETION_INDEX": "0", "ABLKIT_SHARDS": "x" * 5_000}, "ABLKIT_SHARDS"),
+    ],
+)
+def test_nonsense_from_the_batch_system_is_one_line(scratch, capsys, monkeypatch, variables, message):
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    told, broken = judge(["sweep", "sweep.yaml"], scratch, capsys)
+    assert broken == []
+    assert message in told
+
+
+@pytest.mark.parametrize("command", [SMOKE, ["sweep", "sweep.yaml"], ["report", "--preset", "smoke", "--to", "pages"]])
+def test_a_folder_of_runs_that_cannot_be_is_named_before_anything_starts(scratch, capsys, monkeypatch, command):
+    monkeypatch.setenv("ABLKIT_RUNS", str(scratch / "sweep.yaml"))
+    told, broken = judge(command, scratch, capsys)
+    assert broken == []
+    assert "sweep.yaml is a file; name another place" in told
+    monkeypatch.setenv("ABLKIT_RUNS", str(scratch / ("x" * 300)))
+    told, broken = judge(command, scratch, capsys)
+    assert broken == []
+    assert "can be no path; give another one" in told
+    monkeypatch.setenv("ABLKIT_RUNS", str(scratch / "folder" / "runs"))
+    monkeypatch.setattr(arguments.os, "access", lambda path, mode: False)  # as for anybody but root
+    told, broken = judge(command, scratch, capsys)
+    assert broken == []
+    assert "is not yours to write; name another place" in told
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (TypeError("no\nlen() " + "x" * 5_000), "unexpected TypeError: no len() xxx"),
+        (MemoryError(), "unexpected MemoryError;"),
+        (RecursionError("too deep"), "unexpected RecursionError: too deep;"),
+        (OSError(5, "Input/output error", "/x"), "unexpected OSError: [Errno 5] Input/output error: '/x'"),
+        (KeyError("x"), "unexpected KeyError: 'x'"),
+    ],
+)
+def test_what_no_command_expects_is_one_line_and_the_rest_on_request(scratch, capsys, monkeypatch, error, told):
+    def fail(options: object) -> None:
+        raise error
+
+    monkeypatch.setattr(commands, "methods", fail)
+    assert cli.main(["methods"]) == 2
+    line = capsys.readouterr().err
+    assert line.startswith(f"ablkit: {told}") and line.count("\n") == 1 and len(line) < 400
+    assert "run it again with --traceback" in line
+    for given in (["--traceback", "methods"], ["methods", "--traceback"]):
+        assert cli.main(given) == 2
+        assert "Traceback (most recent call last)" in capsys.readouterr().err
+    monkeypatch.setenv("ABLKIT_TRACEBACK", "1")
+    assert cli.main(["methods"]) == 2
+    assert "Traceback (most recent call last)" in capsys.readouterr().err
+
+
+def test_a_full_disk_below_the_output_is_one_line(capfd, monkeypatch):
+    with open("/dev/full", "w") as full:
+        monkeypatch.setattr(cli.sys, "stdout", full)
+        assert cli.main(["methods"]) == 2
+        monkeypatch.undo()
+    assert "unexpected OSError: [Errno 28] No space left on device" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("value", [0, -1, math.nan, math.inf, 10**400, "x", None, [1]])
+def test_a_time_limit_is_judged_for_library_calls_too(value):
+    with pytest.raises(UserError, match="is no time limit"):
+        arguments.seconds("timeout", value)
+
+
+def test_a_good_time_limit_is_one_that_the_clock_takes(scratch):
+    import threading
+
+    assert arguments.seconds("timeout", 0.5) == 0.5
+    assert arguments.seconds("timeout", "1e3") == 1000
+    assert arguments.MOST_SECONDS * arguments.MOST_AT_A_TIME < threading.TIMEOUT_MAX
+    with pytest.raises(UserError, match="timeout nan is no time limit"):
+        sweep(scratch / "sweep.yaml", timeout=math.nan)
+    with pytest.raises(UserError, match="workers 0 must be a whole number from 1"):
+        slots.make([], 0)
+    with pytest.raises(UserError, match="side-by-side 1 must be a whole number from 2"):
+        slots.beside(1)
+
+
+def test_what_is_no_number_is_none_on_any_way_in():
+    with pytest.raises(UserError, match="parameter seed of run: input should be a number, got True"):
+        check("run", {**defaults("run"), "seed": True}, strict=False)
+    assert check("run", {**defaults("run"), "seed": "3"}, strict=False).seed == 3
+    for name, value in (("gamma", math.nan), ("momentum", math.inf), ("batch_size", 10**9), ("unlearn_epochs", 10**9)):
+        with pytest.raises(UserError, match=name):
+            training.recipe("smoke", **{name: value})
+    for text in ("delta=nan", "delta=1e400", f"delta={'9' * 400}", "delta=\u0663"):
+        with pytest.raises(UserError, match="delta of sig"):
+            settings.make("sig", _Sig, settings.parse(text))
+
+
+@dataclass(frozen=True)
+class _Sig:
+    delta: float = 1.0
