@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pandas as pd
 from pandas.api.typing import DataFrameGroupBy
@@ -28,6 +30,9 @@ _STEPS = {
 
 _CLASS = 40
 """Letters of the name of a class in a table."""
+
+_WORDS = re.compile(r"^[^\W\d_]|[^\W\d_]{3}")
+"""In a cell that is no number with its range."""
 
 _SHARES = (*TABLE, "isolation_recall", "isolation_auroc", "isolation_average_precision")
 
@@ -247,7 +252,7 @@ def _styled(table: pd.DataFrame, forms: dict[str, str] | None = None, *, index: 
     # The class keeps MathJax, which JupyterLab runs over outputs, from reading names with a $ as formulas.
     styled = styled.set_table_attributes('class="tex2jax_ignore mathjax_ignore"')
     # Words on the left. A class of the pages' style; the rule is for JupyterLab, as a page takes no rules from outputs.
-    words = [name for name in safe if any(isinstance(cell, str) and cell[:1].isalpha() for cell in safe[name])]
+    words = [name for name in safe if any(isinstance(cell, str) and _WORDS.search(cell) for cell in safe[name])]
     styled = styled.set_td_classes(pd.DataFrame("text", index=safe.index, columns=words))
     styled = styled.set_table_styles([{"selector": "td.text", "props": "text-align: left"}])
     return styled if index else styled.hide(axis="index")

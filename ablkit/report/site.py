@@ -86,7 +86,8 @@ def _with_page(result: Result, to: Path, exporter: HTMLExporter) -> Result:
             if left_out:
                 print(f"{_place(result)}: left out of the pages: {label('; '.join(left_out), _LONGEST_LINE)}")
     if result.state == "damaged":
-        print(f"{_place(result)} is damaged and gets no page: {label(result.message, _LONGEST_LINE)}")
+        reason = label(result.message, _LONGEST_LINE)
+        print(f"{_place(result)} is damaged and gets no page: {reason}; delete {result.job.folder} and run it again")
         # What an earlier report wrote would pass for a page of this one.
         (to / f"{name_of(result.job)}.html").unlink(missing_ok=True)
         shutil.rmtree(to / "files" / name_of(result.job), ignore_errors=True)
@@ -170,7 +171,7 @@ def _warnings(preset: str, seeds: list[int], found: list[Result]) -> list[str]:
     done = [titles.count("undefended"), titles.count("ABL")]
     warnings = ["Rows of one seed (n = 1) are a demonstration, not a measurement."] if 1 in done else []
     if min(done) < len(seeds):
-        warnings.append("Not all runs are done; the missing ones stand below with their commands.")
+        warnings.append("Not all runs are done; the others stand below with their commands or what went wrong.")
     if preset == "quick" and 0 in seeds:
         warnings.append("Seed 0 took part in the choice of this preset's turning epoch; take its numbers as fitted.")
     return warnings
