@@ -22,7 +22,7 @@ from ablkit.errors import NotRunError, UserError
 from ablkit.files import read_json, saying_no_room, write_json
 from ablkit.notebooks import code_digest, path_of
 from ablkit.parameters import Parameters, PoisonedSet, check, model_of
-from ablkit.paths import cache_root, data_root, make_writable, notebooks_root, runs_root
+from ablkit.paths import cache_root, check_writable, data_root, notebooks_root, runs_root
 from ablkit.training.abl import CHECKPOINT
 from ablkit.training.isolation import isolated_count
 
@@ -209,7 +209,7 @@ def need(notebook: str, parameters: Parameters, **changes: object) -> Path:
 
 def check_against_data(parameters: Parameters) -> None:
     """Raise UserError for what only the data can tell is wrong, before anything is written or started."""
-    make_writable(runs_root(), "ABLKIT_RUNS")
+    check_writable(runs_root(), "ABLKIT_RUNS")
     if not isinstance(parameters, PoisonedSet):
         return  # its runs are checked one by one
     train, test = data.load(parameters.dataset, seed=parameters.seed, **parameters.drawing())
@@ -221,7 +221,7 @@ def check_against_data(parameters: Parameters) -> None:
     own = {name: value for name, value in choice.items() if name not in ("rate", "seed", "include_target", "released")}
     attacks.check_test(test, **own)
     if attacks.find(parameters.attack).fewest > 1:
-        make_writable(cache_root(), "ABLKIT_CACHE")
+        check_writable(cache_root(), "ABLKIT_CACHE")
 
 
 def _follow(child: subprocess.Popen, log: Path, timeout: float | None, show) -> bool:
