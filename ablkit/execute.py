@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ablkit import attacks, data, process, records, runs
+from ablkit.arguments import seconds
 from ablkit.child import last_cell
 from ablkit.errors import NotRunError, UserError
 from ablkit.files import read_json, saying_why, sweep_temporary, write_json
 from ablkit.jobs import Job
 from ablkit.lock import Busy, locked
-from ablkit.parameters import Parameters, PoisonedSet, check, model_of
-from ablkit.paths import cache_root, make_writable
+from ablkit.parameters import ManyAttacks, Parameters, PoisonedSet, check, model_of
+from ablkit.paths import cache_root, check_writable, runs_root
 from ablkit.training.abl import CHECKPOINT
 from ablkit.training.isolation import isolated_count
 
@@ -64,6 +65,8 @@ def carry_out(
     a cell raised one, or the kernel died), Busy where another process has this run in hand, and RunFailed for every
     other failing cell and for a time-out.
     """
+    if timeout is not None:
+        seconds("timeout", timeout)
     if job.is_done() and not force:
         return Outcome(job.folder, was_done=True)
     check_against_data(job.parameters)
@@ -131,9 +134,12 @@ def mistakes_in_data(jobs: list[Job]) -> list[str]:
 
 def check_against_data(parameters: Parameters) -> None:
     """Raise UserError for what only the data can tell is wrong, before anything is written or started."""
-    make_writable(runs_root(), "ABLKIT_RUNS")
+    check_writable(runs_root(), "ABLKIT_RUNS")
+    if isinstance(parameters, ManyAttacks):
+        for name in parameters.attack_names.split():
+            check_against_data(parameters.one(name, parameters.seed_numbers()[0], "none"))
     if not isinstance(parameters, PoisonedSet):
-        return  # its runs are checked one by one
+        return
     train, test = data.load(parameters.dataset, seed=parameters.seed, **parameters.drawing())
     parameters.recipe().check_images(train.images.shape[1:], parameters.dataset)
     choice = {name: value for name, value in parameters.poisoning().items() if name not in ("device", "precision")}
@@ -143,7 +149,7 @@ def check_against_data(parameters: Parameters) -> None:
     own = {name: value for name, value in choice.items() if name not in ("rate", "seed", "include_target", "released")}
     attacks.check_test(test, **own)
     if attacks.find(parameters.attack).fewest > 1:
-        make_writable(cache_root(), "ABLKIT_CACHE")
+        check_writable(cache_root(), "ABLKIT_CACHE")
 
 
 def _failure(folder: Path, code: int, timed_out: bool, timeout: float | None) -> Exception | None:

@@ -37,15 +37,13 @@ def cache_root() -> Path:
     return _root("ABLKIT_CACHE", ".cache")
 
 
-def make_writable(root: Path, variable: str) -> None:
-    """Make the folder `root`; raises UserError with the variable that sets it where nothing can be written there."""
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-        reason = "" if os.access(root, os.W_OK | os.X_OK) else "it may not be written"
-    except OSError as error:
-        reason = error.strerror
-    if reason:
-        raise UserError(f"cannot write to {root}: {reason}; set {variable} to a folder you may write")
+def check_writable(root: Path, variable: str) -> None:
+    """Raise UserError with the variable that sets `root` where nothing can be written there; nothing is made."""
+    there = next(folder for folder in (root, *root.parents) if os.path.lexists(folder))
+    if os.path.isdir(there) and os.access(there, os.W_OK | os.X_OK):
+        return
+    reason = f"{there} may not be written" if os.path.isdir(there) else f"{there} is no folder"
+    raise UserError(f"cannot write to {root}: {reason}; set {variable} to a folder you may write")
 
 
 def _is_clone(folder: Path) -> bool:

@@ -90,13 +90,16 @@ def test_a_root_may_begin_at_home_and_is_a_folder(tmp_path: Path, monkeypatch, n
 
 def test_a_root_that_cannot_be_written_is_told_before_anything_starts(roots: Path, tmp_path: Path, monkeypatch):
     prepared.write(roots / "odd", some(), some(8), "")
-    monkeypatch.setattr(paths.os, "access", lambda folder, _: "runs" not in str(folder))
-    assert "set ABLKIT_RUNS to a folder" in refused(execute.execute, "run", wanted())
-    monkeypatch.undo()
+    for name in ("runs", "cache"):
+        (tmp_path / name).mkdir()
+        with monkeypatch.context() as patch:  # the tests may run as root, who writes everywhere
+            patch.setattr(paths.os, "access", lambda folder, _, name=name: folder != tmp_path / name)
+            said = refused(execute.execute, "run", wanted(attack="trojan"))
+        assert f"set ABLKIT_{name.upper()} to a folder" in said and not list((tmp_path / name).iterdir())
     (tmp_path / "a file").touch()
-    assert "Not a directory; set ABLKIT_RUNS" in refused(paths.make_writable, tmp_path / "a file" / "x", "ABLKIT_RUNS")
-    paths.make_writable(tmp_path / "new", "ABLKIT_RUNS")
-    assert (tmp_path / "new").is_dir()
+    assert "a file is no folder" in refused(paths.check_writable, tmp_path / "a file" / "x", "ABLKIT_RUNS")
+    paths.check_writable(tmp_path / "new" / "x", "ABLKIT_RUNS")
+    assert not (tmp_path / "new").exists()
 
 
 def test_the_clone_is_found_from_the_clone_and_from_its_notebooks(tmp_path: Path, monkeypatch):

@@ -36,7 +36,8 @@ def prepare(name: str, root: Path | None = None) -> Path:
         prepared.read_meta(folder, _way_out(name, folder))
     elif name in DATASETS:
         # Before the download: a folder that cannot be written should not cost one.
-        paths.make_writable(root, "ABLKIT_DATA")
+        paths.check_writable(root, "ABLKIT_DATA")
+        root.mkdir(parents=True, exist_ok=True)
         train, test, source = _SOURCES[name]()
         prepared.write(folder, train, test, source)
     else:
