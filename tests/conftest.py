@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 
 import jaxtyping
@@ -94,6 +95,15 @@ def folders(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, data_root: Path) ->
     monkeypatch.setenv("ABLKIT_DATA", str(data_root))
     monkeypatch.setenv("ABLKIT_RUNS", str(tmp_path / "runs"))
     return tmp_path / "runs"
+
+
+@pytest.fixture
+def cells(folders, tmp_path, monkeypatch):
+    """Put a run.ipynb of the given cells in the place of the repository's."""
+    from trivial import write_notebook
+
+    monkeypatch.setenv("ABLKIT_NOTEBOOKS", str(tmp_path / "notebooks"))
+    return partial(write_notebook, tmp_path / "notebooks")
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""A run depends on what its key stands for, and on nothing that lies about on the machine."""
+"""Nothing that lies about on the machine has a part in a run, and a run leaves nothing lying about."""
 
 from __future__ import annotations
 
@@ -7,198 +7,19 @@ import functools
 import getpass
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
-import time
 import warnings
 from pathlib import Path
 
-import nbformat
 import psutil
 import pytest
+from trivial import DONE, SLEEPS, command, job, wait_until
 
-from ablkit import environment, execute, lock, notebooks, private, process, provenance, runs
+from ablkit import environment, execute, lock, private, process
 from ablkit.cli import main
 from ablkit.errors import UserError
-from ablkit.jobs import Job
-from ablkit.parameters import check, defaults
-
-NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
-DONE = """
-import json, os, pathlib
-pathlib.Path(os.environ["ABLKIT_RUN_FOLDER"], "metrics.pending.json").write_text(json.dumps({"seed_seen": seed}))
-"""
-"""What a finished notebook leaves, without the seconds that importing torch takes."""
-SLEEPS = "import time; print('asleep', flush=True); time.sleep(1000)"
-STARTS = 'from ablkit import runs\nruns.start("run", globals()).finish({"seed_seen": seed})'
-
-
-def write_notebook(folder: Path, *cells: str, **metadata: object) -> Path:
-    """A run.ipynb of the real one's parameters cell and some others."""
-    made = nbformat.read(NOTEBOOKS / "run.ipynb", as_version=4)
-    made.cells = [cell for cell in made.cells if cell.id == "parameters"]
-    made.cells += [nbformat.v4.new_code_cell(source, id=f"cell-{i}") for i, source in enumerate(cells, 1)]
-    made.metadata.update(metadata)
-    folder.mkdir(exist_ok=True)
-    nbformat.write(made, folder / "run.ipynb")
-    return folder / "run.ipynb"
-
-
-@pytest.fixture
-def cells(folders, tmp_path, monkeypatch):
-    """Put a run.ipynb of the given cells in the place of the repository's."""
-    monkeypatch.setenv("ABLKIT_NOTEBOOKS", str(tmp_path / "notebooks"))
-    return functools.partial(write_notebook, tmp_path / "notebooks")
-
-
-def job(**changes: object) -> Job:
-    return Job("run", "", check("run", defaults("run", "smoke") | {"precision": "fp32"} | changes))
-
-
-def metrics(wanted: Job) -> dict:
-    return json.loads((wanted.folder / "metrics.json").read_text())
-
-
-def command(*arguments: str) -> list[str]:
-    return [sys.executable, "-P", "-m", "ablkit.cli", "run", "run", "--preset", "smoke", *arguments]
-
-
-def wait_until(true, seconds: float = 120) -> None:
-    until = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < until
-        time.sleep(0.05)
-
-
-# What the key stands for
-
-
-def test_a_notebook_that_is_edited_after_its_key_is_known_runs_as_it_was(cells):
-    cells(DONE)
-    wanted = job()
-    key = wanted.folder.name
-    cells(DONE.replace("seed}", "-1}"))
-    outcome = execute.carry_out(wanted)
-    assert outcome.folder == wanted.folder and wanted.state == "done"
-    assert metrics(wanted) == {"seed_seen": 0}
-    # The twin: what is planned now is another run.
-    assert job().folder.name != key
-    assert metrics(Job("run", "", execute.execute("run", wanted.parameters) and wanted.parameters)) == {"seed_seen": -1}
-
-
-def test_a_process_that_imports_other_code_than_the_runners_refuses(cells, monkeypatch):
-    cells(DONE)
-    monkeypatch.setattr(provenance, "planned", lambda: "text digest")
-    with pytest.raises(UserError, match="ablkit has changed since this run was planned; start the same command again"):
-        execute.carry_out(job())
-    assert job().state == "failed"
-    monkeypatch.undo()
-
-
-def test_other_words_are_the_same_code_and_another_statement_is_not(monkeypatch):
-    sources = provenance._SOURCES
-    monkeypatch.setattr(provenance, "_read", lambda: sources | {"metrics.py": sources["metrics.py"] + "\n# more\n"})
-    provenance.check_unchanged()
-    for changed in (sources["metrics.py"] + "\nx = 1\n", "half sav(", None):
-        now = {**sources, "metrics.py": changed} if changed else {k: v for k, v in sources.items() if k != "metrics.py"}
-        monkeypatch.setattr(provenance, "_read", lambda now=now: now)
-        with pytest.raises(UserError, match=r"ablkit/metrics\.py has changed since this process imported it"):
-            provenance.check_unchanged()
-    # What decides no result may change.
-    monkeypatch.setattr(provenance, "_read", lambda: sources | {"cli.py": "x = 1"})
-    provenance.check_unchanged()
-
-
-def test_a_digest_is_that_of_the_code_that_was_imported(tmp_path):
-    copy = tmp_path / "ablkit"
-    shutil.copytree(Path(provenance.__file__).parent, copy, ignore=shutil.ignore_patterns("__pycache__"))
-    script = (
-        "import pathlib; from ablkit import provenance; f = pathlib.Path(provenance.__file__).with_name('metrics.py')"
-        "; f.write_text(f.read_text() + 'x = 1\\n'); print(provenance.package_digest('metrics.py'))"
-    )
-    asked = {**os.environ, "PYTHONPATH": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"}
-    first, second = (
-        subprocess.run([sys.executable, "-P", "-c", script], capture_output=True, text=True, env=asked, check=True)
-        for _ in range(2)
-    )
-    assert first.stdout.strip() == provenance.package_digest("metrics.py") != second.stdout.strip()
-
-
-def test_the_number_of_threads_is_part_of_the_key():
-    assert job(threads=1).folder == job().folder != job(threads=2).folder
-    for wrong in (0, -1, 10**6):
-        with pytest.raises(UserError, match=r"threads .* must be 1 to 1024"):
-            check("run", {"threads": wrong})
-
-
-def test_a_notebook_that_sets_other_parameters_than_the_planned_ones_is_refused(cells):
-    cells("seed = 7", STARTS)
-    with pytest.raises(UserError, match=r"not the one that was planned: seed = 7 differs"):
-        execute.carry_out(job())
-    assert json.loads((job().folder / "params.json").read_text())["parameters"]["seed"] == 0
-    # The twin: the same cell with the planned value is no other run.
-    cells("seed = 0", STARTS)
-    assert execute.carry_out(job()).was_done is False
-
-
-def test_what_is_done_is_never_relabelled(cells):
-    cells(DONE)
-    wanted = job(seed=3)
-    execute.carry_out(wanted)
-    record = wanted.folder / "params.json"
-    other = json.loads(record.read_text())
-    other["parameters"]["seed"] = 4
-    record.write_text(json.dumps(other))
-    assert execute.carry_out(job(seed=3)).was_done is False  # it was made again
-    assert execute.carry_out(job(seed=3)).was_done is True
-
-
-# Notebooks that cannot be run
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ("", "run.ipynb, line 1 is no JSON, so no notebook (it is empty)"),
-        ('{\n "cells": [\n<<<<<<< ours\n', "run.ipynb, line 3 is no JSON, so no notebook (it holds the marks of a me"),
-        ("[1]", "run.ipynb is no notebook: it has no list of cells"),
-        ('{"cells": [3]}', "run.ipynb: cell 1 is no cell of a notebook"),
-        ("[" * 100_000, "is no JSON, so no notebook"),
-        (b"\xff\xfe\x00", "is damaged: it is no text"),
-    ],
-)
-def test_a_damaged_notebook_is_named_with_its_line(cells, folders, tmp_path, capsys, content, message):
-    path = cells(DONE)
-    path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    assert main(["run", "run", "--preset", "smoke"]) == 2
-    told = capsys.readouterr().err
-    assert message in told and told.count("\n") == 1
-    assert not folders.exists()
-
-
-def test_a_notebook_without_its_tag_is_refused_before_anything_starts(cells, folders, capsys):
-    path = cells(DONE)
-    made = nbformat.read(path, as_version=4)
-    made.cells[0].metadata.pop("tags")
-    nbformat.write(made, path)
-    assert main(["run", "run", "--preset", "smoke", "-p", "seed", "3"]) == 2
-    assert "has 0 cells with the tag 'parameters'" in capsys.readouterr().err
-    assert not folders.exists()
-
-
-def test_a_byte_order_mark_and_missing_metadata_do_no_harm(cells):
-    path = cells(DONE)
-    content = json.loads(path.read_text())
-    content["metadata"] = {}
-    path.write_text("\ufeff" + json.dumps(content), encoding="utf-8")
-    execute.carry_out(job(seed=5))
-    assert metrics(job(seed=5)) == {"seed_seen": 5}
-
-
-# What lies about
-
 
 SPIES = ("psutil", "torch", "pandas", "papermill", "IPython", "json", "ablkit", "sitecustomize")
 
@@ -416,18 +237,3 @@ def test_the_commit_of_another_repository_is_not_taken_for_ones_own(tmp_path, mo
     (outer / "notebooks").mkdir()
     (outer / "notebooks" / "a").write_text("a")
     assert environment.commit().endswith("+changes")
-
-
-def test_a_run_in_jupyter_after_an_edit_of_the_package_asks_for_a_new_kernel(folders, monkeypatch):
-    sources = provenance._SOURCES
-    monkeypatch.setattr(provenance, "_read", lambda: sources | {"metrics.py": "x = 1"})
-    with pytest.raises(UserError, match="restart the kernel"):
-        runs.start("run", dict(job().parameters))
-    assert not folders.exists()
-
-
-def test_the_copy_that_runs_holds_both_notebooks(tmp_path):
-    source = notebooks.read("loss_gap")
-    assert source.write(tmp_path / "copy").name == "loss_gap.ipynb"
-    assert sorted(p.name for p in (tmp_path / "copy").iterdir()) == ["loss_gap.ipynb", "run.ipynb", "sweeps"]
-    assert (tmp_path / "copy" / "sweeps" / "smoke.yaml").is_file()
