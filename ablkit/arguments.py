@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 
 from ablkit.errors import UserError, shown
+from ablkit.paths import check_writable
 
 MOST_SECONDS = 5_000_000
 """Two months. A thousand runs in one process may take a thousand times that, and no clock takes twice as much."""
@@ -83,12 +84,7 @@ def file_path(name: str, text: str) -> Path:
 
 def check_folder(name: str, folder: Path) -> None:
     """Raise UserError where a folder is not there and cannot be made, or cannot be written; it is not made yet."""
-    whole_path = path(name, os.path.abspath(folder))
-    place = next(place for place in (whole_path, *whole_path.parents) if os.path.lexists(place))
-    if not os.path.isdir(place):
-        raise UserError(f"{name} {folder} cannot be a folder: {place} is a file; name another place")
-    if not os.access(place, os.W_OK | os.X_OK):
-        raise UserError(f"{name} {folder} cannot be written: {place} is not yours to write; name another place")
+    check_writable(path(name, os.path.abspath(folder)), name)
 
 
 def check_file(name: str, file: Path) -> None:

@@ -118,9 +118,7 @@ def _parser() -> arguments.Parser:
     sweep.add_argument("file", type=partial(arguments.path, "file"), help="see notebooks/sweeps")
     sweep.add_argument("--preset", help="in place of the file's, such as smoke for a rehearsal")
     room = sweep.add_mutually_exclusive_group()
-    room.add_argument(
-        "--workers", type=_at_a_time("--workers"), metavar="K", help="runs at a time (1)"
-    )
+    room.add_argument("--workers", type=_at_a_time("--workers"), metavar="K", help="runs at a time (1)")
     room.add_argument("--per-gpu", type=_number_or_auto, default=0, metavar="K", help="runs on each GPU, or auto")
     room.add_argument(
         "--side-by-side", type=_at_a_time("--side-by-side"), metavar="K", help="runs in one process on each GPU"

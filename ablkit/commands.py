@@ -61,7 +61,6 @@ def report(options: argparse.Namespace) -> int:
 
     changes = {"dataset": options.dataset} if options.dataset is not None else {}
     to = options.to or project() / "reports" / "local"
-    arguments.check_folder("--to", to)
     if not options.as_is:
         arguments.check_folder("ABLKIT_RUNS", runs_root())
     names = tuple(ATTACKS) if options.attacks == ["all"] else tuple(options.attacks)

@@ -23,9 +23,9 @@ NAMES = (
     "N" * 300,
     "\u202eقطة\u202c",
     "\"quoted\" & 'single' &lt;b&gt;",
-    "a\x00b\x07\ud800",
+    "{{ a }} {% b %}",
     "<img src=http://127.0.0.1:9/name.png>",
-    "a\nb\tc ${",
+    "a \u2067b c ${",
 )
 _DOT = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 DOT = f"data:image/png;base64,{_DOT}"

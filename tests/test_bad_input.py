@@ -147,9 +147,9 @@ REFUSED = {
     "a sweep file that can be none": (["run", "sweep", "-p", "file", "\0"], "is not in"),
     "a notebook of parameters": (["parameters", "\x1b" * 500], "is no notebook"),
     "a preset of parameters": (["parameters", "run", "--preset", ""], "is no preset"),
-    "pages into a file": (["report", "--preset", "smoke", "--to", "sweep.yaml"], "is a file; name another place"),
-    "pages below a file": (["report", "--preset", "smoke", "--to", "sweep.yaml/x"], "is a file; name another place"),
-    "pages into a dangling link": (["report", "--preset", "smoke", "--to", "dangling.yaml"], "name another place"),
+    "pages into a file": (["report", "--preset", "smoke", "--to", "sweep.yaml"], "is no folder; set --to to a folder"),
+    "pages below a file": (["report", "--preset", "smoke", "--to", "sweep.yaml/x"], "is no folder; set --to"),
+    "pages into a dangling link": (["report", "--preset", "smoke", "--to", "dangling.yaml"], "set --to to a folder"),
     "an empty data set": (["report", "--preset", "smoke", "--dataset", ""], "is no dataset"),
     **{
         f"a table {value[:9]!r}": (["export", "--to", value], "--to")
@@ -157,7 +157,7 @@ REFUSED = {
     },
     "a table of nothing": (["export", "rnu"], "'rnu' is no notebook"),
     "figures into a folder": (["bench", "--json", "folder"], "is a folder; name a file"),
-    "figures below a file": (["bench", "attacks", "--json", "sweep.yaml/x"], "is a file; name another place"),
+    "figures below a file": (["bench", "attacks", "--json", "sweep.yaml/x"], "is no folder; set --json to a folder"),
     "a page of attacks": (["bench", "attacks", "--to", "x"], "takes no --to"),
     "an unknown device": (["bench", "--device", "tpu"], "'tpu' is no device"),
     "a key and more": (["runs", "abc", "--delete-failed"], "give it without other options"),
@@ -212,7 +212,7 @@ def test_a_folder_of_runs_that_cannot_be_is_named_before_anything_starts(scratch
     monkeypatch.setenv("ABLKIT_RUNS", str(scratch / "sweep.yaml"))
     told, broken = judge(command, scratch, capsys)
     assert broken == []
-    assert "sweep.yaml is a file; name another place" in told
+    assert "sweep.yaml is no folder; set ABLKIT_RUNS to one" in told
     monkeypatch.setenv("ABLKIT_RUNS", str(scratch / ("x" * 300)))
     told, broken = judge(command, scratch, capsys)
     assert broken == []
@@ -221,7 +221,7 @@ def test_a_folder_of_runs_that_cannot_be_is_named_before_anything_starts(scratch
     monkeypatch.setattr(arguments.os, "access", lambda path, mode: False)  # as for anybody but root
     told, broken = judge(command, scratch, capsys)
     assert broken == []
-    assert "is not yours to write; name another place" in told
+    assert "may not be written; set " in told and "to a folder you may write" in told
 
 
 @pytest.mark.parametrize(

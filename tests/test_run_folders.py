@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -63,10 +62,6 @@ def piped(path: Path) -> None:
     os.mkfifo(path)
 
 
-def without_processor(path: Path) -> None:
-    write_json(path, {name: value for name, value in json.loads(path.read_text()).items() if name != "processor"})
-
-
 DAMAGE = {
     "no notebook": ("notebook.ipynb", Path.unlink, "notebook.ipynb cannot be read"),
     "a notebook that does not parse": ("notebook.ipynb", lambda p: p.write_text("{"), "notebook.ipynb cannot be shown"),
@@ -74,13 +69,12 @@ DAMAGE = {
     "a notebook without cells": ("notebook.ipynb", lambda p: p.write_text("{}"), "notebook.ipynb cannot be shown"),
     "a linked notebook": ("notebook.ipynb", linked, "notebook.ipynb is a link"),
     "a pipe in place of the notebook": ("notebook.ipynb", piped, "notebook.ipynb is no regular file"),
-    "an environment that lacks a name": ("env.json", without_processor, "env.json lacks &#39;processor&#39;"),
     "a linked environment": ("env.json", linked, "env.json is a link"),
     "metrics of another shape": ("metrics.json", lambda p: p.write_text("[1, 2]"), "metrics.json is damaged"),
     "metrics that are no numbers": (
         "metrics.json",
         lambda p: p.write_text('{"clean_accuracy": "<b>"}'),
-        "metrics.json: clean_accuracy is no number",
+        "metrics.json is damaged (&#39;clean_accuracy&#39; is &#39;&lt;b&gt;&#39;)",
     ),
     "a table without its drawing": (
         "figures/training-curves.svg",
@@ -123,7 +117,7 @@ def test_pages_that_cannot_be_written_are_refused_before_anything_runs(folders, 
     (tmp_path / "file").write_text("")
     for target in (tmp_path / "file", tmp_path / "file" / "below"):
         assert main(["report", "--preset", "smoke", "--to", str(target)]) == 2
-        assert "name another with --to" in capsys.readouterr().err
+        assert "set --to to a folder you may write" in capsys.readouterr().err
     assert not folders.exists()
 
 

@@ -95,7 +95,7 @@ def test_the_same_texts_unescaped_are_found_and_the_policy_alone_holds(site, tmp
 
 def test_hostile_names_are_shown_as_they_are(site):
     shown = html.unescape(re.sub("<[^>]*>", "", (site / "run-evil-badnets-abl-seed0.html").read_text("utf-8")))
-    for name in (NAMES[0], NAMES[2], NAMES[3], NAMES[6], "N" * 39 + "…", "\\u202eقطة\\u202c", "a\\x00b\\x07\\ud800"):
+    for name in (NAMES[0], NAMES[2], NAMES[3], NAMES[6], NAMES[7], "N" * 39 + "…", "\\u202eقطة\\u202c"):
         assert name in shown
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
+from ablkit import arguments
 from ablkit.attacks import find
 from ablkit.errors import UserError
 from ablkit.execute import mistakes_in_data
@@ -109,11 +109,7 @@ def run_all(
     from ablkit.report.ledger import result_rows
     from ablkit.report.site import build
 
-    nearest = next(place for place in (to, *to.absolute().parents) if place.exists())
-    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
-        raise UserError(
-            f"the pages cannot go to {to}: {nearest} is no folder that you may write; name another with --to"
-        )
+    arguments.check_folder("--to", to)
     needed = jobs(preset, seeds, changes, attacks, comparisons)
     command = f"ablkit report --preset {preset} --seeds {' '.join(map(str, seeds))}"
     for option, value in changes.items():

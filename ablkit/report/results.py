@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import re
 import stat
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ablkit.environment import hardware_line
+from ablkit import records
 from ablkit.errors import UserError
-from ablkit.files import read_json, read_text, strict
+from ablkit.files import read_text
 from ablkit.jobs import Job
-from ablkit.metrics import TABLE
 from ablkit.report import drawings
 
 _LONGEST_MESSAGE = 400
-_COUNTS = ("seconds", "training_images", "poisoned_images")
 _PLAIN_NAME = re.compile(r"[\w-][\w.-]{0,99}", re.ASCII)
 
 
@@ -39,14 +37,15 @@ class Result:
 
 def read(job: Job) -> Result:
     """What is known of a run; one whose records cannot be used is `damaged`."""
-    state = job.state
-    result = Result(job, state, {}, {})
-    if state == "failed":
-        return replace(result, message=_failure(job.folder))
-    if state != "done":
-        return result
+    folder, result = job.folder, Result(job, job.state, {}, {})
+    if not os.path.lexists(folder / "metrics.json"):
+        return replace(result, message=_failure(folder)) if result.state == "failed" else result
     try:
-        return replace(result, metrics=_metrics(job.folder), environment=_environment(job.folder))
+        for name in ("metrics.json", "env.json"):
+            own_file(folder, name)
+        return replace(result, state="done", metrics=records.metrics(folder), environment=_environment(folder))
+    except records.Damaged as error:
+        return result.damaged(f"{error.path.name} {error.reason}")
     except UserError as error:
         return result.damaged(error)
 
@@ -95,51 +94,27 @@ def own_file(folder: Path, name: str) -> Path:
 
 
 def notebook(folder: Path) -> str:
-    """The text of a run's notebook."""
-    return _named(folder, "notebook.ipynb", read_text)
-
-
-def _named(folder: Path, name: str, read: Callable[[Path], object]) -> object:
-    """A file of the run's folder; raises UserError that names the file alone, not its folder."""
-    path = own_file(folder, name)
+    """The text of a run's notebook; raises UserError as `own_file` does, and where it is no text."""
+    path = own_file(folder, "notebook.ipynb")
     try:
-        return read(path)
+        return read_text(path)
     except UserError as error:
-        # The way out in those messages, deleting the file, is not that of a page.
-        raise UserError(str(error).replace(str(path), name).partition("; delete")[0]) from None
-
-
-def _metrics(folder: Path) -> dict:
-    """The metrics, with None for what is no finite number; those that the pages show are numbers."""
-    metrics = strict(_named(folder, "metrics.json", read_json))
-    for name, value in metrics.items():
-        shown = name in _COUNTS or name.startswith(TABLE)
-        if shown and not (value is None or (isinstance(value, int | float) and not isinstance(value, bool))):
-            raise UserError(f"metrics.json: {name} is no number")
-    return metrics
+        raise UserError(str(error).replace(str(path), path.name)) from None
 
 
 def _environment(folder: Path) -> dict:
-    facts = _named(folder, "env.json", read_json)
-    if any(isinstance(value, dict | list) for value in facts.values()):
-        raise UserError("env.json holds more than names and values")
-    try:
-        hardware_line(facts)
-        if "peak_memory_bytes" in facts:
-            facts["peak_memory"] = f"{facts.pop('peak_memory_bytes') / 2**20:.0f} MiB"
-    except KeyError as error:
-        raise UserError(f"env.json lacks {error}") from None
-    except TypeError:
-        raise UserError("env.json: peak_memory_bytes is no number") from None
+    facts = records.environment(folder)
+    if "peak_memory_bytes" in facts:
+        facts["peak_memory"] = f"{(facts.pop('peak_memory_bytes') or 0) / 2**20:.0f} MiB"
     return facts
 
 
 def _failure(folder: Path) -> str:
     try:
-        message = _named(folder, "failure.json", read_json).get("message")
-    except UserError as error:
-        message = str(error)
-    return _one_line(message if isinstance(message, str) and message.strip() else "it left no reason")
+        own_file(folder, "failure.json")
+        return _one_line(records.failure(folder)["message"]) or "it left no reason"
+    except UserError:
+        return "it left no reason that can be read"
 
 
 def _one_line(message: object) -> str:
