@@ -95,6 +95,6 @@ def _cell(job: Job) -> str:
 
 def _last_lines(log: Path, count: int = 5) -> list[str]:
     try:
-        return log.read_text(encoding="utf-8", errors="replace").splitlines()[-count:]
+        return log.read_text(encoding="utf-8", errors="replace").splitlines()[-count:] if log.is_file() else []
     except OSError:
         return []
