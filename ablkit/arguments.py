@@ -71,7 +71,7 @@ def path(name: str, text: str) -> Path:
         parts = []
     if not parts or any(c < " " or c == "\x7f" for c in text) or max(map(len, parts)) > 255 or len(text) > 4000:
         raise UserError(f"{name} {shown(text)} can be no path; give another one")
-    return Path(text)
+    return Path(os.path.expanduser(text))
 
 
 def file_path(name: str, text: str) -> Path:
@@ -91,6 +91,8 @@ def check_file(name: str, file: Path) -> None:
     """Raise UserError where a file cannot be written; its folder may have to be made."""
     if os.path.isdir(file):
         raise UserError(f"{name} {file} is a folder; name a file")
+    if os.path.lexists(file) and not os.path.isfile(file):  # it would be replaced, /dev/null as any other
+        raise UserError(f"{name} {file} is no regular file; name one that is, or a new one")
     if len(os.fsencode(file.name)) > 200:  # with room for what a temporary name has in addition
         raise UserError(f"{name} {shown(str(file))} is too long a name for a file; give a shorter one")
     check_folder(name, file.parent)

@@ -11,11 +11,15 @@ from pathlib import Path
 import pandas as pd
 
 from ablkit import records, runs
+from ablkit.arguments import shortened
 from ablkit.errors import UserError, shown, unknown
 from ablkit.files import write_whole
 from ablkit.lock import Busy, locked
 from ablkit.parameters import NOTEBOOKS
 from ablkit.paths import runs_root
+
+_LONGEST = 400
+"""Characters of a line about a run: its records may come from anybody."""
 
 
 def state(folder: Path) -> str:
@@ -30,7 +34,7 @@ def show_all(wanted: dict[str, str], only: str | None = None) -> None:
     """Print a line for each run whose parameters have the `wanted` values and which is in the state `only`."""
     found = [one for one in _runs(wanted) if only in (None, state(one[0]))]
     for folder, values, outcome in found:
-        print(f"{folder.name}  {state(folder):<11}{folder.parent.name}: {_short(values)}{outcome}")
+        print(shortened(f"{folder.name}  {state(folder):<11}{folder.parent.name}: {_short(values)}{outcome}", _LONGEST))
     print(f"{len(found)} runs in {runs_root()}")
 
 
@@ -56,7 +60,8 @@ def show(key: str) -> None:
             continue
         print(name)
         for entry, value in values.items():
-            print(f"  {entry:<36} {'-' if value is None else f'{value:.4g}' if isinstance(value, float) else value}")
+            text = "-" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
+            print(f"  {shortened(entry):<36} {shortened(text, _LONGEST)}")
 
 
 _FILES: dict[str, Callable[[Path], dict | None]] = {
@@ -85,7 +90,7 @@ def delete_failed(wanted: dict[str, str]) -> None:
         except OSError as error:
             raise UserError(f"{folder} cannot be deleted ({error.strerror}); make it writable") from None
         deleted += 1
-        print(f"deleted {folder}: {_short(values)}")
+        print(shortened(f"deleted {folder}: {_short(values)}", _LONGEST))
     print(f"{deleted} failed runs deleted")
 
 

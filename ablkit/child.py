@@ -32,8 +32,8 @@ def main(source: Path, folder: Path, private: Path) -> int:
     try:
         provenance.check_planned(os.environ[PACKAGE])
         papermill.execute_notebook(
-            str(source),
-            str(folder / "notebook.ipynb"),
+            _plain(source),
+            _plain(folder / "notebook.ipynb"),
             read_json(folder / "params.json")["parameters"],
             cwd=str(folder),
             progress_bar=False,
@@ -49,6 +49,11 @@ def main(source: Path, folder: Path, private: Path) -> int:
         return 0
     write_json(folder / "failure.json", failure)
     return 1
+
+
+def _plain(path: Path) -> str:
+    """A path in which papermill, which would fill them in, finds no names of parameters."""
+    return str(path).replace("{", "{{").replace("}", "}}")
 
 
 def _kernel(private: Path) -> dict:

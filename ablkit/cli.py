@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -30,6 +31,7 @@ def main(given: list[str] | None = None) -> int:
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="backslashreplace")  # a path may hold what the terminal's encoding does not
     try:
+        _check_current_folder()
         options = _parser().parse_args(given)
         code = options.command(options) or 0
         sys.stdout.flush()  # here, where a full disk is still one line
@@ -51,7 +53,16 @@ def main(given: list[str] | None = None) -> int:
         return 2
 
 
+def _check_current_folder() -> None:
+    try:
+        os.getcwd()
+    except OSError:  # torch would end the process without a word of ours
+        raise UserError("the current folder does not exist any more; change to one that does") from None
+
+
 def _unexpected(error: Exception) -> str:
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "no room left to print or write; free some space, then run the same command again"
     reason = f"unexpected {type(error).__name__}: {error}" if str(error) else f"unexpected {type(error).__name__}"
     return f"{arguments.shortened(reason)}; run it again with --traceback to see where, and report that"
 

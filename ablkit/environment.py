@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
+import sys
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
@@ -14,6 +16,24 @@ import torch
 from ablkit import __version__
 from ablkit.paths import project
 from ablkit.training import hardware
+
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+"""The variables that set a number of threads for programs that do not set it themselves."""
+
+
+def say_other_threads(number: int) -> None:
+    """Say on standard error, once, where variables ask for another number of threads than a run's own."""
+    for name in THREADS:
+        if os.environ.get(name, str(number)) != str(number):
+            _say_other(name, os.environ[name], number)
+
+
+@cache
+def _say_other(name: str, value: str, number: int) -> None:
+    print(
+        f"ablkit: {name}={value} has no effect: the number of threads is a parameter of the run, here threads={number}",
+        file=sys.stderr,
+    )
 
 
 def describe(device: str = "auto", precision: str = "auto") -> dict:
@@ -63,6 +83,8 @@ def commit() -> str:
         return "unknown: git refuses a clone of another user" if refused else "unknown: no clone"
     if Path(top.stdout.rstrip("\n")).resolve() != project().resolve():
         return "unknown: no clone of its own, but within another repository"
+    if Path(__file__).resolve().parents[1] != project().resolve():
+        return "unknown: the package is a copy that lies outside of the clone"
     if head.returncode:
         return "unknown: a clone without a commit"
     return head.stdout.strip() + ("+changes" if status.stdout.strip() else "")

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import os
+import shutil
+import stat
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ablkit import attacks, data, process, records, runs
+from ablkit import attacks, data, defenses, lock, process, runs
 from ablkit.arguments import seconds
 from ablkit.child import last_cell
 from ablkit.errors import NotRunError, UserError
 from ablkit.files import read_json, saying_why, sweep_temporary, write_json
 from ablkit.jobs import Job
 from ablkit.lock import Busy, locked
-from ablkit.parameters import ManyAttacks, Parameters, PoisonedSet, check, model_of
+from ablkit.parameters import ManyAttacks, ManyMethods, OneRun, Parameters, PoisonedSet, check, model_of
+from ablkit.parameters.models import SweepParameters
 from ablkit.paths import cache_root, check_writable, runs_root
 from ablkit.training.abl import CHECKPOINT
 from ablkit.training.isolation import isolated_count
+
+_FEWEST_CLEAN = 2
+"""Clean images that a repair can learn from: one fills no batch that batch norm can normalise."""
 
 
 class RunFailed(Exception):
@@ -88,7 +94,7 @@ def _carry_out(
     started: Callable[[int], object],
 ) -> Outcome:
     folder = job.folder
-    sweep_temporary(folder)  # of a process that was killed while it wrote
+    _clear_away(folder)
     for leftover in ("metrics.json", runs.PENDING, "failure.json"):
         (folder / leftover).unlink(missing_ok=True)
     write_json(folder / runs.PARAMETERS, job.facts)
@@ -98,10 +104,27 @@ def _carry_out(
     if failure:
         write_json(folder / "failure.json", {"message": str(failure), "cell": last_cell(folder)})
         raise failure
-    records.seal(folder)
-    os.replace(folder / runs.PENDING, folder / "metrics.json")
-    runs.drop_checkpoints(folder)
+    runs.complete(folder)
     return Outcome(folder, was_done=False)
+
+
+def _clear_away(folder: Path) -> None:
+    """Delete what no run leaves and a run would write through, wait for or stumble over: links, pipes and the like.
+
+    What a process that was killed while it wrote has left goes too.
+    """
+    for place, folders, files in os.walk(folder):
+        for name in files:
+            if name != lock.NAME and not stat.S_ISREG((Path(place) / name).lstat().st_mode):
+                (Path(place) / name).unlink()
+        for name in list(folders):
+            path = Path(place) / name
+            if path.is_symlink():
+                path.unlink()
+            elif path.suffix:  # a folder in place of a file: the folders of a run have no endings
+                shutil.rmtree(path)
+                folders.remove(name)
+    sweep_temporary(folder)
 
 
 def need(notebook: str, parameters: Parameters, **changes: object) -> Path:
@@ -136,8 +159,15 @@ def check_against_data(parameters: Parameters) -> None:
     """Raise UserError for what only the data can tell is wrong, before anything is written or started."""
     check_writable(runs_root(), "ABLKIT_RUNS")
     if isinstance(parameters, ManyAttacks):
-        for name in parameters.attack_names.split():
-            check_against_data(parameters.one(name, parameters.seed_numbers()[0], "none"))
+        ones = [parameters.one(name, parameters.seed_numbers()[0], "none") for name in parameters.attack_names.split()]
+        for one in ones:
+            check_against_data(one)
+        for method in defenses.named(parameters.method_names) if isinstance(parameters, ManyMethods) else ():
+            _check_clean_images(method, ones[0])
+    if isinstance(parameters, SweepParameters):
+        from ablkit.sweep import file  # here, as it runs what this checks
+
+        file.read(parameters.path)
     if not isinstance(parameters, PoisonedSet):
         return
     train, test = data.load(parameters.dataset, seed=parameters.seed, **parameters.drawing())
@@ -146,10 +176,23 @@ def check_against_data(parameters: Parameters) -> None:
     if not len(attacks.choose(train, **choice)):
         raise UserError(f"poison_rate {parameters.poison_rate} poisons none of {len(train)} training images; raise it")
     isolated_count(len(train), parameters.isolation_rate)
+    if isinstance(parameters, OneRun):
+        _check_clean_images(parameters.method, parameters)
     own = {name: value for name, value in choice.items() if name not in ("rate", "seed", "include_target", "released")}
     attacks.check_test(test, **own)
     if attacks.find(parameters.attack).fewest > 1:
         check_writable(cache_root(), "ABLKIT_CACHE")
+
+
+def _check_clean_images(method: str, parameters: OneRun) -> None:
+    if method not in defenses.DEFENSES or defenses.DEFENSES[method].needs != "clean data":
+        return
+    count = len(data.clean_images(parameters.dataset, seed=parameters.seed, **parameters.drawing()))
+    if count < _FEWEST_CLEAN:
+        raise UserError(
+            f"held_out {parameters.held_out} leaves {count} clean images, and {method} needs {_FEWEST_CLEAN} or more;"
+            " raise it (the paper holds out 0.05)"
+        )
 
 
 def _failure(folder: Path, code: int, timed_out: bool, timeout: float | None) -> Exception | None:

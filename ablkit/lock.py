@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import stat
 import warnings
 from collections.abc import Iterator
 from functools import cache
@@ -22,11 +23,12 @@ class Busy(UserError):
 
 
 @contextlib.contextmanager
-def locked(folder: Path, *, wait: bool = False) -> Iterator[int]:
+def locked(folder: Path, *, wait: bool = False, name: str = NAME) -> Iterator[int]:
     """Hold a folder, made if need be; yields a descriptor that keeps it held in whatever process inherits it.
 
     Args:
         wait: wait until no other process holds it.
+        name: of the file in it that is locked.
 
     Raises Busy where another process holds it, UserError where it cannot be written. On a file system without locks it
     warns, once in a process, and goes on.
@@ -34,10 +36,11 @@ def locked(folder: Path, *, wait: bool = False) -> Iterator[int]:
     with contextlib.ExitStack() as opened:
         with saying_why(folder):
             folder.mkdir(parents=True, exist_ok=True)
-            file = opened.enter_context(open(folder / NAME, "w"))
-        if not _take(file.fileno(), folder, wait):
+            descriptor = _open(folder / name)
+        opened.callback(os.close, descriptor)
+        if not _take(descriptor, folder, wait):
             raise Busy(f"{folder} is being filled by another process; wait for it or stop it")
-        yield file.fileno()
+        yield descriptor
 
 
 def is_busy(folder: Path) -> bool:
@@ -49,6 +52,20 @@ def is_busy(folder: Path) -> bool:
             return False
     except Busy:
         return True
+
+
+def _open(path: Path) -> int:
+    """A descriptor of the file, made if need be; neither a link is followed nor a pipe waited for."""
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        if path.is_symlink() or (path.exists() and not path.is_file()):
+            raise UserError(f"{path} is no regular file; delete it") from None
+        raise error
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise UserError(f"{path} is no regular file; delete it")
+    return descriptor
 
 
 def _take(descriptor: int, folder: Path, wait: bool) -> bool:

@@ -6,14 +6,16 @@ import ast
 import hashlib
 import io
 import json
+import os
 import tokenize
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 from ablkit.errors import UserError, unknown
 from ablkit.files import read_text
-from ablkit.parameters import NOTEBOOKS
+from ablkit.parameters import NOTEBOOKS, model_of
 from ablkit.paths import notebooks_root
 
 TYPES = {"int": int, "float": float, "bool": bool, "str": str}
@@ -41,11 +43,16 @@ class Source:
     def digest(self) -> str:
         """Digest of the code cells.
 
-        The parameters cell is left out: its values are in the key on their own.
+        Of the parameters cell only what it does beside setting parameters: their values are in the key on their own.
         """
-        found = [cell for text in self.files.values() for cell in json.loads(text)["cells"]]
-        code = ["".join(c["source"]) for c in found if c["cell_type"] == "code" and not is_parameters(c)]
-        return hashlib.sha256("\0".join(code).encode()).hexdigest()[:12]
+        code = []
+        for name, text in self.files.items():
+            known = model_of(name.removesuffix(".ipynb")).model_fields
+            for cell in json.loads(text)["cells"]:
+                source = "".join(cell["source"])
+                if cell["cell_type"] == "code":
+                    code.append(_beside(source, known) if is_parameters(cell) else source)
+        return hashlib.sha256("\0".join(filter(None, code)).encode(errors="surrogatepass")).hexdigest()[:12]
 
     def write(self, folder: Path) -> Path:
         """Write the notebooks into `folder`, with a link to the sweeps beside them; return this one's path."""
@@ -70,7 +77,7 @@ def path_of(notebook: str) -> Path:
     if notebook not in NOTEBOOKS:
         raise unknown("notebook", notebook, NOTEBOOKS)
     path = notebooks_root() / f"{notebook}.ipynb"
-    if not path.exists():
+    if not os.path.exists(path):
         raise UserError(f"{path} does not exist; the notebooks come with a clone of the repository")
     return path
 
@@ -83,6 +90,25 @@ def cells(path: Path) -> list[dict]:
 def is_parameters(cell: dict) -> bool:
     """Whether papermill injects the parameters after this cell."""
     return "parameters" in cell.get("metadata", {}).get("tags", [])
+
+
+def _beside(source: str, known: Collection[str]) -> str:
+    """What a parameters cell does beside setting the known parameters, without comments."""
+    try:
+        tree = ast.parse(source)
+    except SyntaxError:
+        return source
+    tree.body = [
+        line
+        for line in tree.body
+        if not (isinstance(line, ast.Assign | ast.AnnAssign) and all(name in known for name in _targets(line)))
+    ]
+    return ast.unparse(tree)
+
+
+def _targets(line: ast.Assign | ast.AnnAssign) -> list[str]:
+    targets = line.targets if isinstance(line, ast.Assign) else [line.target]
+    return [target.id if isinstance(target, ast.Name) else "" for target in targets]
 
 
 def _runnable(path: Path) -> str:
@@ -111,11 +137,22 @@ def _content(path: Path) -> dict:
     if not (isinstance(content, dict) and isinstance(content.get("cells"), list)):
         raise UserError(f"{path} is no notebook: it has no list of cells; restore the file")
     for number, cell in enumerate(content["cells"], 1):
-        source = cell.get("source") if isinstance(cell, dict) else None
-        if not isinstance(source, str | list) or not isinstance(cell.get("metadata", {}), dict):
+        if not _is_cell(cell):
             raise UserError(f"{path}: cell {number} is no cell of a notebook; restore the file")
-    content.setdefault("metadata", {})
+    if not isinstance(content.setdefault("metadata", {}), dict):
+        raise UserError(f"{path} is no notebook: its metadata are no object; restore the file")
     return content
+
+
+def _is_cell(cell: object) -> bool:
+    if not isinstance(cell, dict) or cell.get("cell_type") not in ("code", "markdown", "raw"):
+        return False
+    source, metadata = cell.get("source"), cell.get("metadata", {})
+    tags = metadata.get("tags", []) if isinstance(metadata, dict) else None
+    return all(
+        isinstance(part, str) or (isinstance(part, list) and all(isinstance(line, str) for line in part))
+        for part in (source, tags if isinstance(tags, list) else None)
+    )
 
 
 def _why(text: str, error: Exception) -> str:

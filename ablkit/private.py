@@ -15,7 +15,9 @@ from ablkit import lock
 from ablkit.errors import UserError
 from ablkit.lock import Busy
 
-_PREFIX = "abl-"
+_PREFIX = "ablkit-run-"
+_MARK = ".private-folder-of-an-ablkit-run"
+"""The file that is locked, and that no other folder has: what lacks it is somebody's own, whatever its name."""
 _LONGEST = 70
 """Characters of the folder above: a socket's whole path may have 103 on macOS and 107 on Linux."""
 _NEW, _NEW_SECONDS = "new-", 60
@@ -40,7 +42,7 @@ def private_folder(longest: int = _LONGEST) -> Iterator[tuple[Path, int]]:
     new = Path(tempfile.mkdtemp(prefix=_NEW + _PREFIX, dir=root))
     folder = root / new.name.removeprefix(_NEW)
     try:
-        with lock.locked(new) as held:
+        with lock.locked(new, name=_MARK) as held:
             os.rename(new, folder)
             yield folder, held
     finally:
@@ -61,9 +63,9 @@ def _sweep(root: Path) -> None:
     for folder in (*root.glob(f"{_PREFIX}*"), *root.glob(f"{_NEW}{_PREFIX}*")):
         with contextlib.suppress(OSError, Busy):
             status = folder.lstat()
-            if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or not (folder / lock.NAME).exists():
+            if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or not (folder / _MARK).is_file():
                 continue  # somebody else's
             if folder.name.startswith(_NEW) and time.time() - status.st_mtime < _NEW_SECONDS:
                 continue
-            with lock.locked(folder):
+            with lock.locked(folder, name=_MARK):
                 shutil.rmtree(folder, ignore_errors=True)

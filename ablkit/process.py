@@ -8,13 +8,13 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 
 import psutil
 
 from ablkit import provenance
 from ablkit.child import DESCRIPTORS, PACKAGE
+from ablkit.environment import THREADS, say_other_threads
 from ablkit.notebooks import Source
 from ablkit.paths import cache_root, data_root, notebooks_root, runs_root
 from ablkit.private import private_folder
@@ -26,7 +26,6 @@ ALLOCATOR = {
     "MALLOC_TRIM_THRESHOLD_": str(1 << 32),
     "MALLOC_TOP_PAD_": str(1 << 28),
 }
-_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 _LAST_WORDS = ("[IPKernelApp]", "Assertion failed: pfd.revents & POLLIN")
 """What a kernel prints on being shut down: its own words, and libzmq's where the interrupt meets it in a poll."""
 
@@ -74,7 +73,7 @@ def run_child(
             pass_fds=descriptors,
         )
         started(child.pid)
-        timed_out = _follow(child, folder / "log.txt", timeout, show)
+        timed_out = _follow(child, private, folder / "log.txt", timeout, show)
     return child.returncode, timed_out
 
 
@@ -83,9 +82,14 @@ def variables(more: dict[str, str]) -> dict[str, str]:
 
     It imports nothing from its current folder, as what lies there may be anybody's.
     """
+    own = {name: value for name, value in os.environ.items() if name != "PYTHONSTARTUP"}
+    if "PYTHONPATH" in own:
+        # To Python an empty or relative entry is a folder of whatever is the current one: here, of the run's.
+        entries = own["PYTHONPATH"].split(os.pathsep)
+        own["PYTHONPATH"] = os.pathsep.join(os.path.abspath(entry) for entry in entries if entry)
     return {
         **ALLOCATOR,
-        **os.environ,
+        **own,
         **more,
         "ABLKIT_DATA": str(data_root()),
         "ABLKIT_RUNS": str(runs_root()),
@@ -99,23 +103,17 @@ def variables(more: dict[str, str]) -> dict[str, str]:
 
 def threads(number: int) -> dict[str, str]:
     """The variables that give a process its number of threads; says, once, where those of this process are others."""
-    for name in _THREADS:
-        if os.environ.get(name, str(number)) != str(number):
-            _say_other(name, os.environ[name], number)
-    return dict.fromkeys(_THREADS, str(number))
+    say_other_threads(number)
+    return dict.fromkeys(THREADS, str(number))
 
 
-@cache
-def _say_other(name: str, value: str, number: int) -> None:
-    print(
-        f"ablkit: {name}={value} has no effect: the number of threads is a parameter of the run, here threads={number}",
-        file=sys.stderr,
-    )
-
-
-def _follow(child: subprocess.Popen, log: Path, timeout: float | None, show: Callable[[str], object]) -> bool:
+def _follow(
+    child: subprocess.Popen, private: Path, log: Path, timeout: float | None, show: Callable[[str], object]
+) -> bool:
     """Pass on what the child prints until it ends; kill it and all its children when time is up or on Ctrl-C."""
     timer, expired = None, threading.Event()
+    # A kernel that outlives the child, such as a frozen one, would keep the pipe open for ever.
+    threading.Thread(target=lambda: (child.wait(), _kill_of(private)), daemon=True).start()
     if timeout is not None:
         timer = threading.Timer(timeout, lambda: (expired.set(), kill_tree(child.pid)))
         timer.start()
@@ -130,6 +128,7 @@ def _follow(child: subprocess.Popen, log: Path, timeout: float | None, show: Cal
     except BaseException:
         kill_tree(child.pid)
         child.wait()
+        _kill_of(private)
         raise
     finally:
         child.stdout.close()
@@ -137,6 +136,14 @@ def _follow(child: subprocess.Popen, log: Path, timeout: float | None, show: Cal
         if timer:
             timer.cancel()
     return expired.is_set()
+
+
+def _kill_of(private: Path) -> None:
+    """Kill every process that works with a private folder, whoever its parent is by now."""
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            if process.pid != os.getpid() and process.environ().get("TMPDIR") == str(private):
+                process.kill()
 
 
 def kill_tree(pid: int) -> None:

@@ -10,8 +10,9 @@ from pathlib import Path
 from ablkit.errors import UserError
 
 _PACKAGE = Path(__file__).parent
-_DECIDES = ("attacks", "data", "models", "training", "measure.py", "metrics.py", "randomness.py")
-_EVERY_RUN = (*_DECIDES, "defenses", "methods.py")
+_DECIDES = ("attacks", "data", "models", "training", "parameters")
+_DECIDES += ("measure.py", "methods.py", "metrics.py", "randomness.py", "settings.py")
+_EVERY_RUN = (*_DECIDES, "defenses")
 """What decides the result of any run; the defences have a part in the key only where one is the method."""
 
 

@@ -23,8 +23,9 @@ from ablkit.shapes import Float, Int64, ndarray
 T = TypeVar("T")
 Scalar = bool | int | float | str | None
 
-SEALED = ("model.safetensors", "isolated.npy", "losses.npy", "history.jsonl")
-"""The files of a finished run that other runs build on."""
+SEALED = ("metrics.json", "env.json", "notebook.ipynb")
+SEALED += ("model.safetensors", "isolated.npy", "losses.npy", "history.jsonl")
+"""The files of a finished run that other runs and the pages build on."""
 _SEAL = "files.json"
 _LARGEST = 1 << 24
 """Bytes of a record: a hundred times what the longest training writes."""
@@ -52,6 +53,8 @@ _NUMBERS = {
     "training_images",
 }
 """What is computed with by name, also with `_before` and `_finetuned` behind: a number or null, and never a text."""
+_SHARE = re.compile("^(attack_success_rate|.*clean_accuracy|target_class_accuracy|isolation_(precision|recall|auroc))")
+"""Metrics that are fractions of 1."""
 _HARDWARE = ("gpu", "processor", "cores", "torch", "python")
 """What tables and captions say of the environment of every run."""
 
@@ -156,9 +159,14 @@ def losses(folder: Path, images: int) -> Float[ndarray, " n"] | None:
     return found
 
 
-def seal(folder: Path) -> None:
-    """Keep the sha256 of what other runs build on, as `files.json`: name -> sha256."""
-    write_json(folder / _SEAL, {name: sha256(folder / name) for name in SEALED if (folder / name).exists()})
+def seal(folder: Path, metrics: Path) -> None:
+    """Keep the sha256 of what other runs and the pages build on, as `files.json`: name -> sha256.
+
+    Args:
+        metrics: the file that is to become `metrics.json`, as it is the last to get its name.
+    """
+    files = {name: folder / name for name in SEALED} | {"metrics.json": metrics}
+    write_json(folder / _SEAL, {name: sha256(path) for name, path in files.items() if path.exists()})
 
 
 def check_sealed(folder: Path) -> None:
@@ -191,8 +199,18 @@ def folders(notebook: str | None = None, *files: str) -> list[Path]:
     """
     files = files or ("params.json", "metrics.json", "failure.json")
     parents = [runs_root() / notebook] if notebook else _below(runs_root())
-    found = [folder for parent in parents for folder in _below(parent)]
-    return [folder for folder in found if any(os.path.lexists(folder / name) for name in files)]
+    found = []
+    for parent in parents:
+        try:
+            found += _below(parent)
+        except UserError as error:
+            print(f"ablkit: {error}", file=sys.stderr)
+    # One that may not be entered is damaged, not empty.
+    return [
+        folder
+        for folder in found
+        if any(os.path.lexists(folder / name) for name in files) or not os.access(folder, os.R_OK | os.X_OK)
+    ]
 
 
 def readable(folders: list[Path], read: Callable[[Path], T]) -> list[T]:
@@ -255,6 +273,8 @@ def _plain(path: Path, values: dict) -> dict[str, Scalar]:
     for name, value in values.items():
         computed = re.sub("_(before|finetuned)$", "", name) in _NUMBERS
         fits = value is None or _is_number(value) or (not computed and _is_word(value))
+        if _SHARE.search(name) and path.name == "metrics.json" and _is_number(value):
+            fits = 0 <= value <= 1
         if not fits or not _is_word(name):
             raise Damaged(path, f"is damaged ({shown(name)} is {shown(value)})")
     return values

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from torch import nn
 from ablkit import data, environment, provenance, records
 from ablkit.errors import UserError, shown
 from ablkit.files import read_json, write_bytes, write_json, write_text, write_whole
+from ablkit.lock import locked
 from ablkit.parameters import Parameters, check, given
 from ablkit.paths import cache_root, runs_root
 from ablkit.provenance import package_digest
@@ -30,6 +32,9 @@ PARAMETERS = "params.json"
 """All that the key of a run stands for: see `facts_of`."""
 PENDING = "metrics.pending.json"
 """What a notebook leaves for the runner, which renames it once the notebook has ended without an error."""
+
+_held = ExitStack()
+"""The lock of the folder that this process fills without a runner, as in JupyterLab."""
 
 
 @dataclass(frozen=True)
@@ -74,12 +79,17 @@ class Run:
         env = read_json(self.folder / "env.json")
         peak = max(environment.peak_memory_bytes(env["device"]), env.get("peak_memory_bytes", 0))
         write_json(self.folder / "env.json", {**env, "peak_memory_bytes": peak})
-        if os.environ.get(FOLDER_VARIABLE):
-            write_json(self.folder / PENDING, metrics)
-            return
-        records.seal(self.folder)
-        write_json(self.folder / "metrics.json", metrics)
-        drop_checkpoints(self.folder)
+        write_json(self.folder / PENDING, metrics)
+        if not os.environ.get(FOLDER_VARIABLE):
+            complete(self.folder)
+            _held.close()
+
+
+def complete(folder: Path) -> None:
+    """Make a run that has left its metrics a finished one."""
+    records.seal(folder, folder / PENDING)
+    os.replace(folder / PENDING, folder / "metrics.json")
+    drop_checkpoints(folder)
 
 
 def drop_checkpoints(folder: Path) -> None:
@@ -103,10 +113,11 @@ def start(notebook: str, namespace: dict) -> Run:
     Under `ablkit run` the folder is the runner's. In JupyterLab and under plain papermill it is one of the same form
     whose key says that the notebook's code was not known. The process computes with as many threads as the parameters
     say. Raises UserError for parameters that do not validate, for other ones than the runner has planned, and where the
-    package has changed since it was imported.
+    package has changed since it was imported; Busy where another process fills the folder.
     """
     provenance.check_unchanged()
     parameters = check(notebook, given(notebook, namespace))
+    environment.say_other_threads(parameters.threads)
     torch.set_num_threads(parameters.threads)
     # torch makes this folder once it trains; by default below the one for temporary files, under a name that somebody
     # else may have taken.
@@ -117,6 +128,8 @@ def start(notebook: str, namespace: dict) -> Run:
     else:
         facts = facts_of(notebook, parameters, "interactive")
         run = Run(notebook, parameters, folder_of(facts))
+        _held.close()
+        _held.enter_context(locked(run.folder))
         (run.folder / "metrics.json").unlink(missing_ok=True)
         write_json(run.folder / PARAMETERS, facts)
     facts = {**environment.describe(parameters.device, parameters.precision), "data": data.digest(parameters.dataset)}

@@ -11,7 +11,7 @@ import yaml
 from ablkit.errors import UserError, shown
 from ablkit.files import read_text
 
-_BYTES, _DEPTH, _VALUES = 1_000_000, 20, 100_000
+_BYTES, _DEPTH, _VALUES = 1_000_000, 20, 20_000
 """The largest file, the deepest nesting and the most values, counted as often as aliases repeat them."""
 _YAML = "tag:yaml.org,2002:"
 _KINDS = {f"{_YAML}{name}" for name in ("str", "int", "float", "bool", "null", "seq", "map", "merge")}
@@ -102,6 +102,8 @@ def _check_kind(node: yaml.Node) -> None:
         kind = shown(node.tag.removeprefix(_YAML))
         raise _mistake(f"{_quoted(node)} is of the kind {kind}, which no parameter is; put a text in quotes", node)
     if node.tag == f"{_YAML}int" and not _DECIMAL.fullmatch(node.value):  # to YAML 010 is 8, and 1:30 is 90
+        raise _mistake(f"{_quoted(node)} is no plain decimal number; write one, or a text in quotes", node)
+    if node.tag == f"{_YAML}float" and ":" in node.value:  # likewise
         raise _mistake(f"{_quoted(node)} is no plain decimal number; write one, or a text in quotes", node)
     lines: dict[str, int] = {}
     for key, _ in node.value if isinstance(node, yaml.MappingNode) else ():

@@ -106,6 +106,17 @@ def cells(folders, tmp_path, monkeypatch):
     return partial(write_notebook, tmp_path / "notebooks")
 
 
+@pytest.fixture
+def own_temporary(tmp_path, monkeypatch):
+    """A folder for temporary files of this test alone, with a short path."""
+    import tempfile
+
+    with tempfile.TemporaryDirectory(prefix="t-", dir="/tmp") as short:
+        monkeypatch.setenv("TMPDIR", short)
+        monkeypatch.setattr("tempfile.tempdir", None)
+        yield Path(short)
+
+
 @pytest.fixture(scope="session")
 def hostile_root(tmp_path_factory: pytest.TempPathFactory, data_root: Path) -> Path:
     """A folder with `data/evil`, whose classes have hostile names, and `runs`: the kit's and somebody else's."""

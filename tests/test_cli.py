@@ -42,6 +42,15 @@ DIGITS = ["run", "run", "--preset", "smoke"]
         (["report", "--preset", "smoke", "--seeds", "0", "0"], "seeds 0 0 name one twice"),
         (["report", "--preset", "smoke", "--seeds", "-1"], "--seeds '-1' must be a whole number from 0"),
         (["data", "imagenet"], "'imagenet' is no dataset"),
+        ([*DIGITS, "-p", "method", "nad", "-p", "held_out", "0"], "held_out 0.0 leaves 0 clean images"),
+        ([*DIGITS, "-p", "momentum", "2"], "momentum 2.0 never converges"),
+        ([*DIGITS, "-p", "model", "wrn-10-999"], "is larger than any that is trained here"),
+        (["run", "defenses", "--preset", "released", "-p", "dataset", "digits"], "leaves 0 clean images"),
+        (["run", "attacks", "--preset", "smoke", "-p", "target", "17"], "target 17 is no class of digits"),
+        (["run", "attacks", "--preset", "smoke", "-p", "seeds", "0 00"], "must name one or more, each once"),
+        (["run", "sweep", "-p", "file", "/etc/passwd"], "must be the name of a file in notebooks/sweeps"),
+        (["run", "sweep", "-p", "file", "slurm.sh"], "slurm.sh"),
+        (["bench", "--json", os.devnull], "is no regular file"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(folders, capsys, as_users_run_it, arguments, message):
@@ -51,6 +60,21 @@ def test_a_mistake_is_one_line_and_exit_code_2(folders, capsys, as_users_run_it,
     assert printed.err.startswith("ablkit: ")
     assert printed.err.count("\n") == 1
     assert not folders.exists()
+
+
+def test_a_current_folder_that_is_gone_is_one_line(folders, tmp_path, monkeypatch, capsys):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert main(["attacks"]) == 2
+    assert capsys.readouterr().err == ("ablkit: the current folder does not exist any more; change to one that does\n")
+
+
+def test_the_home_folder_may_be_written_as_a_tilde(folders, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    assert main(["report", "--as-is", "--preset", "smoke", "--to", "~/pages"]) == 0
+    assert (tmp_path / "home" / "pages" / "index.html").is_file() and not (tmp_path / "~").exists()
 
 
 def test_damaged_data_are_named_before_anything_starts(folders, tmp_path, monkeypatch, capsys, data_root):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import pytest
 from damages import DAMAGES, NO_FILE, cut, fill
 
@@ -64,7 +67,7 @@ def test_a_damaged_run_is_named_in_one_warning_and_hides_no_other(two, tmp_path,
 @pytest.mark.parametrize("name", ["params.json", "env.json", "metrics.json", "files.json"])
 def test_a_damaged_run_is_shown_as_far_as_it_can_be_read(two, capsys, name):
     folder = fill(two[1], 1, "metrics.json", "env.json", "history.jsonl")
-    records.seal(folder)
+    records.seal(folder, folder / "metrics.json")
     lines = {"params.json": "seed", "env.json": "gpu", "metrics.json": "clean_accuracy", "files.json": "files.json"}
     assert all(f"{line} " in told(capsys, "runs", folder.name)[0] for line in list(lines.values())[:3])
     (folder / name).write_text("{")
@@ -75,7 +78,7 @@ def test_a_damaged_run_is_shown_as_far_as_it_can_be_read(two, capsys, name):
 
 def test_what_a_run_left_is_checked_where_it_is_shown(two, capsys):
     fill(two[1], 1, "history.jsonl")
-    records.seal(two[1])
+    records.seal(two[1], two[1] / "metrics.json")
     (two[1] / "history.jsonl").write_text("")
     assert "history.jsonl is damaged (it is not what the run wrote)" in told(capsys, "runs", two[1].name)[0]
 
@@ -114,6 +117,29 @@ def test_a_share_that_was_not_measured_is_no_number(two, capsys):
     out, warning = told(capsys, "runs")
     assert "%" not in out.replace("CA 75.0%", "")
     assert "NaN is no number of JSON" in warning
+
+
+def test_a_folder_that_may_not_be_entered_is_named(two, capsys, monkeypatch):
+    real = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != two[1] and real(path, mode))  # but for root
+    for file in two[1].iterdir():
+        file.unlink()
+    out, err = told(capsys, "runs")
+    assert two[0].name in out and two[1].name in err and err.count("\n") == 1
+
+
+@pytest.mark.parametrize("share", [7e300, -0.5, 1.01])
+def test_a_share_outside_of_its_range_is_damage(two, capsys, share):
+    write_json(two[1] / "metrics.json", {"clean_accuracy": share})
+    out, err = told(capsys, "runs")
+    assert two[0].name in out and "clean_accuracy" in err and len(out) < 2_000
+
+
+def test_what_records_of_others_hold_is_printed_harmless_and_short(two, capsys):
+    (two[1] / "metrics.json").unlink()
+    write_json(two[1] / "failure.json", {"message": "\x1b]0;mine\x07" + "x" * 100_000, "cell": "a"})
+    out, _ = told(capsys, "runs")
+    assert "\x1b" not in out and "\\x1b" in out and len(out) < 2_000
 
 
 @pytest.mark.parametrize("damage", DAMAGES)

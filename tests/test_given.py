@@ -77,6 +77,12 @@ def test_the_paths_that_papermill_injects_are_its_own():
     assert judged(CELL, injected, seed=3, PAPERMILL_INPUT_PATH="a", PAPERMILL_OUTPUT_PATH="b") == {"seed": 3}
 
 
+def test_a_default_that_is_set_again_after_the_given_value_is_refused():
+    with pytest.raises(UserError, match="seed was given, and a later cell sets its default again"):
+        judged("# Parameters\nseed = 3\n", CELL, seed=0)
+    assert judged(CELL, "# Parameters\nseed = 3\n", "seed = 7", seed=7) == {"seed": 7}  # a user's own doing
+
+
 def shortened(path: Path, *cells: str) -> Path:
     """run.ipynb up to its start, with further cells after it."""
     made = nbformat.read(NOTEBOOKS / "run.ipynb", as_version=4)

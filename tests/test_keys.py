@@ -100,6 +100,44 @@ def test_what_is_done_is_never_relabelled(cells):
     assert execute.carry_out(job(seed=3)).was_done is True
 
 
+@pytest.mark.parametrize("name", ["methods.py", "parameters/models.py", "settings.py", "attacks/sig.py"])
+def test_whatever_decides_a_run_is_in_its_digest(name, monkeypatch):
+    def digest() -> str:
+        provenance.package_digest.cache_clear()
+        return provenance.package_digest()
+
+    before = digest()
+    sources = provenance._SOURCES
+    monkeypatch.setattr(provenance, "_SOURCES", sources | {name: sources[name] + "\nx = 1\n"})
+    assert digest() != before
+    # The twin: what decides none is not.
+    monkeypatch.setattr(provenance, "_SOURCES", sources | {"cli.py": sources["cli.py"] + "\nx = 1\n"})
+    assert digest() == before
+    provenance.package_digest.cache_clear()
+
+
+def test_what_a_parameters_cell_does_beside_setting_parameters_is_in_the_key(cells):
+    def key(extra: str) -> str:
+        path = cells(DONE)
+        made = nbformat.read(path, as_version=4)
+        made.cells[0].source += extra
+        nbformat.write(made, path)
+        return notebooks.read("run").digest
+
+    assert key("\nFACTOR = 1.0") != key("\nFACTOR = 2.0") != key("")
+    assert key("\nseed: int = 5  # another default") == key("")
+
+
+@pytest.mark.parametrize("name", ["notebook.ipynb", "env.json", "metrics.json", "files.json"])
+def test_a_done_run_without_one_of_its_files_is_made_again(cells, name):
+    cells('import os, pathlib\npathlib.Path(os.environ["ABLKIT_RUN_FOLDER"], "env.json").write_text("{}")', DONE)
+    execute.carry_out(job())
+    (job().folder / name).write_text('{"seed_seen": 1}')
+    assert execute.carry_out(job()).was_done is False
+    assert metrics(job()) == {"seed_seen": 0}
+    assert execute.carry_out(job()).was_done is True
+
+
 # Notebooks that cannot be run
 
 
@@ -110,6 +148,10 @@ def test_what_is_done_is_never_relabelled(cells):
         ('{\n "cells": [\n<<<<<<< ours\n', "run.ipynb, line 3 is no JSON, so no notebook (it holds the marks of a me"),
         ("[1]", "run.ipynb is no notebook: it has no list of cells"),
         ('{"cells": [3]}', "run.ipynb: cell 1 is no cell of a notebook"),
+        ('{"cells": [{"source": "1"}]}', "run.ipynb: cell 1 is no cell of a notebook"),
+        ('{"cells": [{"cell_type": "code", "source": [1]}]}', "cell 1 is no cell"),
+        ('{"cells": [{"cell_type": "code", "source": "", "metadata": {"tags": 5}}]}', "cell 1 is no cell"),
+        ('{"cells": [], "metadata": [1]}', "its metadata are no object"),
         ("[" * 100_000, "is no JSON, so no notebook"),
         (b"\xff\xfe\x00", "is damaged: it is no text"),
     ],

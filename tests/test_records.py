@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import toy
-from damages import DAMAGES, NO_FILE, fill, one_line, replaced, strictly, zeroed_tail
+from damages import DAMAGES, NO_FILE, WHOLE, fill, one_line, replaced, strictly, zeroed_tail
 
 from ablkit import attacks, data, execute, methods, models, records
 from ablkit.defenses import DEFENSES
@@ -104,7 +104,10 @@ def base(tmp_path):
     checkpoint.write(folder / "model.safetensors", model.state_dict(), {})
     np.save(folder / "isolated.npy", np.array([3, 1, 2]))
     np.save(folder / "losses.npy", np.linspace(0, 1, 20, dtype=np.float32))
-    records.seal(folder)
+    write_json(folder / "env.json", WHOLE["env.json"])
+    write_json(folder / "notebook.ipynb", {"cells": []})
+    write_json(folder / "metrics.json", WHOLE["metrics.json"])
+    records.seal(folder, folder / "metrics.json")
     return folder
 
 
@@ -126,7 +129,7 @@ def test_a_run_without_a_whole_seal_is_damaged(base, damage):
 
 
 def test_a_run_that_nothing_builds_on_has_an_empty_seal(tmp_path):
-    records.seal(tmp_path)
+    records.seal(tmp_path, tmp_path / "metrics.json")
     records.check_sealed(tmp_path)
 
 
@@ -199,7 +202,7 @@ def test_all_that_a_defence_writes_is_strict_json(base, tmp_path, monkeypatch, c
     lines = [strictly(line) for line in (folder / "history.jsonl").read_text().splitlines()]
     assert lines[:2] == before
     assert lines[2]["clean_accuracy"] is None
-    records.seal(folder)
+    records.seal(folder, folder / "metrics.json")
     for path in [*base.rglob("*.json*"), *folder.rglob("*.json*")]:
         text = path.read_text()
         assert all(strictly(part) for part in ([text] if path.suffix == ".json" else text.splitlines()))

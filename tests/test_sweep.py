@@ -20,7 +20,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from ablkit import execute, notebooks, process, runs
+from ablkit import environment, execute, notebooks, runs
 from ablkit.cli import main
 from ablkit.errors import UserError
 from ablkit.parameters import check, defaults
@@ -114,6 +114,8 @@ def test_all_mistakes_are_told_at_once_with_the_nearest_names(tmp_path, capsys, 
         ("notebook: run\ngrid: []", "grid must be a mapping"),
         ("notebook: run\ncases: [3]", "each case must map names to values"),
         ("notebook: [", "cannot be read as YAML"),
+        ("notebook: sweep", "asks for the notebook about sweeps, which runs a sweep itself"),
+        ("notebook: run\ngrid: {gamma: [1:30.5]}", "is no plain decimal number"),
     ],
 )
 def test_a_file_of_another_form_is_refused(tmp_path, text, message):
@@ -276,7 +278,7 @@ def test_a_run_that_another_sweep_has_in_hand_is_waited_for(cells, tmp_path):
 
 def test_the_threads_of_a_run_are_its_own_however_many_run_at_a_time(cells, tmp_path, folders, monkeypatch, capfd):
     monkeypatch.setenv("OMP_NUM_THREADS", "5")
-    monkeypatch.setattr(process, "_say_other", process._say_other.__wrapped__)
+    monkeypatch.setattr(environment, "_say_other", environment._say_other.__wrapped__)
     cells(TRIVIAL.replace("seed}", "f\"{threads} {os.environ['OMP_NUM_THREADS']}\"}"))
     path = write(tmp_path, TINY.format(seeds=[0]) + "  threads: [1, 3]\n")
     run(path, workers=2)

@@ -204,9 +204,11 @@ def _choose_dirty_label(
     eligible = np.arange(len(train)) if include_target else np.flatnonzero(aims[train.labels] != train.labels)
     count = _count(rate, len(train))
     if count > len(eligible):
+        most = np.floor(100 * len(eligible) / len(train)) / 100
+        way_out = f"lower it to {most:.2f}" if most else "choose another target, or a set with other classes in it"
         raise UserError(
             f"poison_rate {rate} asks for {count} poisoned images, but only {len(eligible)} may be poisoned"
-            f" (not of the target class); lower it to {len(eligible) / len(train):.2f}"
+            f" (not of the target class); {way_out}"
         )
     return numpy_stream(seed, "poison").choice(eligible, count, replace=False)
 

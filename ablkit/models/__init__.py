@@ -16,12 +16,17 @@ from ablkit.shapes import Float, Tensor
 _WRN = re.compile(r"wrn-([0-9]{1,3})-([0-9]{1,3})")
 
 
+_DEEPEST, _WIDEST = 250, 50
+
+
 def check(name: str) -> None:
     """Raise UserError where `name` is no model."""
     match = _WRN.fullmatch(name)
     if not match:
         raise UserError(f"{shown(name)} is no model; known: wrn-DEPTH-WIDTH, for example 'wrn-16-1'")
     depth, width = map(int, match.groups())
+    if depth > _DEEPEST or width > _WIDEST:
+        raise UserError(f"model {name!r} is larger than any that is trained here; at most wrn-{_DEEPEST}-{_WIDEST}")
     if depth < 10 or (depth - 4) % 6 or width < 1:
         raise UserError(f"model {name!r}: the depth must be 6 k + 4 (10, 16, 22, 28, 40) and the width at least 1")
 

@@ -121,7 +121,7 @@ def _check_many(parameters: ManyAttacks) -> None:
     if isinstance(parameters, ManyMethods):
         defenses.named(parameters.method_names)
     for name in lists:
-        values = getattr(parameters, name).split()
+        values = parameters.seed_numbers() if name == "seeds" else getattr(parameters, name).split()
         if not values or len(set(values)) < len(values):
             raise UserError(f"{name} {shown(getattr(parameters, name))} must name one or more, each once")
         if len(values) > _MOST_NAMED:

@@ -82,7 +82,7 @@ class OneRun(PoisonedSet):
 
     def outside(self) -> dict[str, str]:
         """The same, and the code of the defences where one of them is the method."""
-        own = {"defenses": package_digest("defenses", "methods.py")} if self.method in defenses.DEFENSES else {}
+        own = {"defenses": package_digest("defenses")} if self.method in defenses.DEFENSES else {}
         return super().outside() | own
 
 
@@ -139,6 +139,10 @@ class ManyMethods(ManyAttacks):
     attack_names: str = "badnets"
     method_names: str = "none repairs abl oracle"
 
+    def outside(self) -> dict[str, str]:
+        """The code of the defences."""
+        return {"defenses": package_digest("defenses")}
+
     def runs(self) -> list[OneRun]:
         """The parameters of each run that is compared; undefended ones are always among them."""
         return [
@@ -159,6 +163,8 @@ class SweepParameters(Parameters):
     @property
     def path(self) -> Path:
         """The sweep file; raises UserError where there is none of that name."""
+        if Path(self.file).name != self.file:
+            raise UserError(f"file {shown(self.file)} must be the name of a file in notebooks/sweeps, without a folder")
         path = notebooks_root() / "sweeps" / self.file
         if not os.path.isfile(path):  # False, too, for what can be no path
             raise UserError(f"file {shown(self.file)} is not in {path.parent}; name one that is")

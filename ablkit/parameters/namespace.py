@@ -7,6 +7,7 @@ from types import FunctionType, ModuleType
 
 import numpy as np
 
+from ablkit.errors import UserError
 from ablkit.parameters.models import model_of
 
 _INJECTED = "# Parameters"
@@ -29,11 +30,27 @@ def given(notebook: str, namespace: dict) -> dict:
     known = model_of(notebook).model_fields
     names = [name for name in known if name in namespace]
     if "In" in namespace:  # IPython's list of the cells that have run
-        others = _set_by_parameter_cells([str(cell) for cell in namespace["In"]], set(known))
+        cells = [str(cell) for cell in namespace["In"]]
+        _check_injected(cells)
+        others = _set_by_parameter_cells(cells, set(known))
         names += [name for name in others if name in namespace]
     else:
         names += [name for name, value in namespace.items() if name not in known and _is_value(name, value)]
     return {name: _plain(namespace[name]) for name in names if not name.startswith(_OF_PAPERMILL)}
+
+
+def _check_injected(sources: list[str]) -> None:
+    """Raise UserError where a cell declares anew what papermill injected before it: that would be lost in silence."""
+    injected: dict[str, None] = {}
+    for source in sources:
+        for line in _lines(source):
+            name = line.target.id if isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name) else ""
+            if name in injected:
+                raise UserError(
+                    f"{name} was given, and a later cell sets its default again; give that cell the tag 'parameters'"
+                )
+        if source.startswith(_INJECTED):
+            injected |= dict.fromkeys(_assigned(source))
 
 
 def _set_by_parameter_cells(sources: list[str], known: set[str]) -> list[str]:
@@ -50,17 +67,20 @@ def _set_by_parameter_cells(sources: list[str], known: set[str]) -> list[str]:
 
 def _assigned(source: str) -> list[str]:
     """The names that a cell sets, where it does nothing else."""
-    try:
-        lines = ast.parse(source).body
-    except SyntaxError:  # such as a magic
-        return []
     names = []
-    for line in lines:
+    for line in _lines(source):
         targets = line.targets if isinstance(line, ast.Assign) else [getattr(line, "target", None)]
         if not isinstance(line, ast.Assign | ast.AnnAssign) or not all(isinstance(t, ast.Name) for t in targets):
             return []
         names += [target.id for target in targets]
     return names
+
+
+def _lines(source: str) -> list[ast.stmt]:
+    try:
+        return ast.parse(source).body
+    except (SyntaxError, ValueError):  # such as a magic
+        return []
 
 
 def _is_value(name: str, value: object) -> bool:

@@ -15,6 +15,8 @@ from ablkit.jobs import Job
 from ablkit.report import drawings
 
 _LONGEST_MESSAGE = 400
+_LARGEST = 1 << 25
+"""Bytes of a file that joins the pages: ten times what the largest notebook has."""
 _PLAIN_NAME = re.compile(r"[\w-][\w.-]{0,99}", re.ASCII)
 
 
@@ -90,6 +92,8 @@ def own_file(folder: Path, name: str) -> Path:
         raise UserError(f"{name} cannot be read: {error.strerror}") from None
     if not stat.S_ISREG(mode):
         raise UserError(f"{name} is no regular file")
+    if path.stat().st_size > _LARGEST:
+        raise UserError(f"{name} has more than {_LARGEST >> 20} MiB")
     return path
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from ablkit import arguments, records
+from ablkit.arguments import shortened
 from ablkit.errors import UserError
 from ablkit.execute import mistakes_in_data
 from ablkit.jobs import Job
@@ -80,9 +81,9 @@ def sweep(
         failed = local.run(jobs, room, board, timeout)
     print(board.counts())
     for job, message in failed.items():
-        print(f"failed    {job.folder}{_cell(job)}\n          {message}")
+        print(f"failed    {job.folder}{_cell(job)}\n          {shortened(message, 600)}")
         for line in _last_lines(job.folder / "log.txt"):
-            print(f"          | {line}")
+            print(f"          | {shortened(line)}")
     return 1 if failed else 0
 
 

@@ -8,6 +8,7 @@ import time
 from io import TextIOBase
 
 from ablkit import records
+from ablkit.arguments import shortened
 from ablkit.jobs import Job
 
 
@@ -63,7 +64,7 @@ class Board:
         """Print a line above the table."""
         with self.lock:
             self._erase()
-            print(line, file=self.stream, flush=True)
+            print(shortened(line, 600), file=self.stream, flush=True)
 
     def _erase(self) -> None:
         if self.drawn:

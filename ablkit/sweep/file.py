@@ -34,6 +34,8 @@ def read(path: Path, preset: str | None = None) -> list[Job]:
     """
     content = read_yaml(path)
     _check_form(path, content)
+    if content["notebook"] == "sweep":
+        raise UserError(f"{path} asks for the notebook about sweeps, which runs a sweep itself; name what is to be run")
     notebook, preset = content["notebook"], preset or content.get("preset", "quick")
     shared, grid, cases = content.get("params") or {}, content.get("grid") or {}, content.get("cases") or [{}]
     _check_nothing_is_lost(path, shared, grid, cases)

@@ -84,10 +84,12 @@ def in_slots(items: Iterable[K], slots: list[Slot], board: Board, attempt: Calla
     stopped, children = threading.Event(), set()
 
     def one(item: K) -> V:
-        slot = free.get()
+        slot, own = free.get(), []
         try:
-            return attempt(item, slot, children.add, stopped)
+            return attempt(item, slot, lambda pid: (own.append(pid), children.add(pid)), stopped)
         finally:
+            # Its number may be somebody else's from now on.
+            children.difference_update(own)
             free.put(slot)
 
     with ThreadPoolExecutor(len(slots)) as pool:

@@ -96,6 +96,9 @@ class Recipe:
                 f"batch_size {self.batch_size} is too small for batch norm; the paper's code uses 64 or 128"
             )
         at_least(self, **_SMALLEST)
+        for name in ("momentum", "weight_decay"):
+            if getattr(self, name) >= 1:
+                raise UserError(f"{name} {getattr(self, name)} never converges; choose one below 1")
         if not self.isolation_epochs + self.finetune_epochs:
             raise UserError("isolation_epochs and finetune_epochs are both 0, so nothing would be trained; raise one")
         if self.nesterov and self.momentum == 0:

@@ -25,6 +25,8 @@ _BALANCE = (1.2, 0.92, 0.62)
 _LIGHT = (1.0, 0.6, 0.28)
 _DISC = (1.0, 0.9, 0.6)
 _SUFFIXES = (".png", ".jpg", ".jpeg")
+_LARGEST = 1 << 26
+"""Bytes of a picture."""
 _MODES = {1: "L", 3: "RGB"}
 
 
@@ -83,6 +85,8 @@ def pictures(folder: str) -> list[Path]:
     for path in paths:
         if not path.is_file():
             raise UserError(f"{path} is no regular file; take it away")
+        if path.stat().st_size > _LARGEST:
+            raise UserError(f"{path} has more than {_LARGEST >> 20} MiB; replace it or take it away")
     if not paths:
         raise UserError(f"styles {shown(folder)} holds no png or jpg picture; put some there, or leave styles empty")
     return paths
