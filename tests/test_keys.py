@@ -74,7 +74,7 @@ def test_a_digest_is_that_of_the_code_that_was_imported(tmp_path):
 def test_the_number_of_threads_is_part_of_the_key():
     assert job(threads=1).folder == job().folder != job(threads=2).folder
     for wrong in (0, -1, 10**6):
-        with pytest.raises(UserError, match=r"threads .* must be 1 to 1024"):
+        with pytest.raises(UserError, match=r"threads .* must be a whole number from 1 to 1024"):
             check("run", {"threads": wrong})
 
 
