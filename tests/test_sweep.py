@@ -241,11 +241,12 @@ def test_a_failing_run_is_tried_once_more_alone_and_then_listed_with_its_cell(ce
     assert "2 done, 0 running, 1 failed" in told
 
 
-def test_a_run_whose_log_cannot_be_written_fails_alone_and_is_listed(cells, tmp_path, folders, capsys):
+def test_a_run_whose_folder_cannot_be_made_fails_alone_and_is_listed(cells, tmp_path, folders, capsys):
     cells(TRIVIAL)
     path = write(tmp_path, TINY.format(seeds=[0, 1]))
     damaged, _ = file.read(path)
-    (damaged.folder / "log.txt").mkdir(parents=True)
+    damaged.folder.parent.mkdir(parents=True)
+    damaged.folder.write_text("mine")
     assert main(["sweep", str(path)]) == 1
     told = capsys.readouterr().out
     assert f"failed    {damaged.folder}" in told
@@ -381,7 +382,7 @@ def test_ray_and_another_sweep_share_the_runs_and_several_workers_take_them(tmp_
     tree = [psutil.Process(beside.pid), *psutil.Process(beside.pid).children(recursive=True)]
     assert any(one.name().startswith("ray::") for one in tree)
     assert reachable(tree) == []
-    ray_folder, *_ = short.glob("abl-*/r[0-9]")
+    ray_folder, *_ = short.glob("ablkit-run-*/r[0-9]")
     assert stat.S_IMODE(ray_folder.parent.stat().st_mode) == 0o700
     assert main([*command[4:], "--workers", "2"]) == 0
     told, _ = beside.communicate(timeout=120)

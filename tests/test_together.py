@@ -111,7 +111,11 @@ def test_what_a_group_says_is_passed_on(folders):
 def test_without_a_gpu_and_with_ray_it_is_refused(folders, tmp_path, capsys):
     path = tmp_path / "sweep.yaml"
     path.write_text(json.dumps({"notebook": "run", "preset": "smoke", "params": {"dataset": "digits"}}))
-    for more, way_out in (("2", "use --workers"), ("2 --ray local", "use --per-gpu"), ("1", "give at least 2")):
+    for more, way_out in (
+        ("2", "use --workers"),
+        ("2 --ray local", "use --per-gpu"),
+        ("1", "a whole number from 2 to"),
+    ):
         assert main(["sweep", str(path), "--side-by-side", *more.split()]) == 2
         assert way_out in capsys.readouterr().err
     assert not folders.exists()

@@ -103,7 +103,8 @@ def _in_a_process(
 
 def main(texts: list[str]) -> None:
     """Train the runs with these parameters, as JSON, side by side; those that another process has are left to it."""
-    provenance.check_planned(os.environ[PACKAGE])
+    if planned := os.environ.get(PACKAGE):
+        provenance.check_planned(planned)
     jobs = [Job("run", "", check("run", json.loads(text))) for text in texts]
     with ExitStack() as held:
         mine = []
