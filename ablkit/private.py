@@ -15,7 +15,7 @@ from ablkit import lock
 from ablkit.errors import UserError
 from ablkit.lock import Busy
 
-_PREFIX = "ablkit-run-"
+_PREFIX = "abl-"
 _MARK = ".private-folder-of-an-ablkit-run"
 """The file that is locked, and that no other folder has: what lacks it is somebody's own, whatever its name."""
 _LONGEST = 70

@@ -154,12 +154,12 @@ def test_what_a_killed_writer_left_is_swept_by_the_next_run_of_that_folder(cells
 
 
 def test_a_private_folder_in_use_is_not_swept_and_one_of_others_neither(own_temporary):
-    (own_temporary / "ablkit-run-of-somebody").mkdir()
-    (own_temporary / "ablkit-run-of-somebody" / ".lock").touch()  # as a copied run folder has one
+    (own_temporary / "abl-of-somebody").mkdir()
+    (own_temporary / "abl-of-somebody" / ".lock").touch()  # as a copied run folder has one
     with private.private_folder() as (first, _), private.private_folder() as (second, _):
         assert first.is_dir() and second.is_dir() and first != second
         assert first.stat().st_mode & 0o077 == 0
-    assert [path.name for path in own_temporary.iterdir()] == ["ablkit-run-of-somebody"]
+    assert [path.name for path in own_temporary.iterdir()] == ["abl-of-somebody"]
 
 
 def test_a_file_system_without_locks_is_said_and_goes_on(tmp_path, monkeypatch):

@@ -382,7 +382,7 @@ def test_ray_and_another_sweep_share_the_runs_and_several_workers_take_them(tmp_
     tree = [psutil.Process(beside.pid), *psutil.Process(beside.pid).children(recursive=True)]
     assert any(one.name().startswith("ray::") for one in tree)
     assert reachable(tree) == []
-    ray_folder, *_ = short.glob("ablkit-run-*/r[0-9]")
+    ray_folder, *_ = short.glob("abl-*/r[0-9]")
     assert stat.S_IMODE(ray_folder.parent.stat().st_mode) == 0o700
     assert main([*command[4:], "--workers", "2"]) == 0
     told, _ = beside.communicate(timeout=120)

@@ -26,8 +26,8 @@ from ablkit.sweep.board import Board
 _BUSY = "another process has it in hand"
 _LOCAL = "local"
 _TRIES = 3
-_LONGEST = 13
-"""Bytes of the folder above the private one; both that and Ray add 92 to the paths of its sockets; they may have 107."""
+_LONGEST = 20
+"""Bytes of the folder above the private one; both that and Ray add 85 to its sockets' paths, of at most 107."""
 
 
 def run(jobs: list[Job], address: str, board: Board, per_gpu: int = 0, timeout: float | None = None) -> dict[Job, str]:
