@@ -206,11 +206,7 @@ def folders(notebook: str | None = None, *files: str) -> list[Path]:
         except UserError as error:
             print(f"ablkit: {error}", file=sys.stderr)
     # One that may not be entered is damaged, not empty.
-    return [
-        folder
-        for folder in found
-        if any(os.path.lexists(folder / name) for name in files) or not os.access(folder, os.R_OK | os.X_OK)
-    ]
+    return [f for f in found if any(os.path.lexists(f / n) for n in files) or not os.access(f, os.R_OK | os.X_OK)]
 
 
 def readable(folders: list[Path], read: Callable[[Path], T]) -> list[T]:

@@ -43,15 +43,22 @@ README = (FILES.parents[1] / "README.md").read_text()
 COLUMNS = ("clean_accuracy", "clean_accuracy_non_target", "target_class_accuracy", "attack_success_rate")
 
 
-@pytest.mark.parametrize(
-    ("row", "method", "stage"),
-    [
-        ("undefended", "none", ""),
-        ("before isolation", "abl", "_before"),
-        ("after fine-tuning", "abl", "_finetuned"),
-        ("**after unlearning**", "abl", ""),
-    ],
-)
+ROWS = [
+    ("undefended", "none", ""),
+    ("before isolation", "abl", "_before"),
+    ("after fine-tuning", "abl", "_finetuned"),
+    ("**after unlearning**", "abl", ""),
+]
+
+
+@pytest.mark.parametrize(("row", "method", "stage"), ROWS)
+def test_the_output_of_make_report_says_what_the_committed_run_of_seed_0_says(row, method, stage):
+    found = metrics(method, 0, ATTACKS)
+    cells = [f"{found[column + stage]:.1%}" for column in COLUMNS]
+    assert " ".join([row.strip("*"), *cells]) in " ".join(README.split())
+
+
+@pytest.mark.parametrize(("row", "method", "stage"), ROWS)
 def test_the_first_table_says_what_the_committed_runs_say(row, method, stage):
     cells = [spread([metrics(method, seed)[column + stage] for seed in FRESH]) for column in COLUMNS]
     assert f"| {row} | {' | '.join(cells)} |" in README
