@@ -195,7 +195,7 @@ def folders(notebook: str | None = None, *files: str) -> list[Path]:
     """The run folders of a notebook, or of all of them; raises UserError where they cannot be listed.
 
     Args:
-        *files: those with one of these; without any, all that a run has been started or has left something in.
+        *files: those with one of these, or that may not be entered; by default all in which a run has left something.
     """
     files = files or ("params.json", "metrics.json", "failure.json")
     parents = [runs_root() / notebook] if notebook else _below(runs_root())
@@ -205,7 +205,6 @@ def folders(notebook: str | None = None, *files: str) -> list[Path]:
             found += _below(parent)
         except UserError as error:
             print(f"ablkit: {error}", file=sys.stderr)
-    # One that may not be entered is damaged, not empty.
     return [f for f in found if any(os.path.lexists(f / n) for n in files) or not os.access(f, os.R_OK | os.X_OK)]
 
 
