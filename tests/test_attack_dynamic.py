@@ -102,7 +102,10 @@ def test_a_crossed_trigger_is_the_donors(tiny):
     expected += 255 * (masks * patterns).permute(0, 2, 3, 1).numpy()
     assert np.abs(tiny.trigger.crossed(images, donors) - expected).max() <= 0.501
     assert np.array_equal(tiny.trigger.crossed(images, images), tiny.trigger(images))
-    assert not np.array_equal(tiny.trigger.crossed(images, donors), tiny.trigger(images))
+    # The twin: with images as their own patterns under whole masks, the donor's trigger is the donor.
+    whole = dynamic.InputAware(lambda: (Everywhere(), torch.nn.Identity()))
+    assert np.array_equal(whole.crossed(images, donors), donors)
+    assert np.array_equal(whole(images), images)
 
 
 @pytest.mark.parametrize("number", [1, 3, 16, 17, 40])
@@ -121,8 +124,7 @@ def test_pictures_show_what_the_first_image_gets(tiny):
 
 def test_the_norm_makes_masks_sparse():
     sparse, dense = (craft(replace(TINY, mask_epochs=8, lambda_norm=x), number=400).record for x in (100.0, 0.0))
-    assert sparse["mask_density"] < 0.15
-    assert dense["mask_density"] > 0.3
+    assert sparse["mask_density"] < dense["mask_density"] / 2
 
 
 class Everywhere(torch.nn.Module):
