@@ -77,6 +77,8 @@ REFUSED = {
     },
     "workers beside Ray": (["sweep", "sweep.yaml", "--ray", "local", "--workers", "2"], "--workers with --ray"),
     "no address of Ray": (["sweep", "sweep.yaml", "--ray", ""], "--ray ''"),
+    "an address of nobody": (["sweep", "sweep.yaml", "--ray", "127.0.0.1:9"], "does not answer"),
+    "a port of Ray that is none": (["sweep", "sweep.yaml", "--ray", "127.0.0.1:99999"], "port of --ray"),
     **{
         f"-f {name}": ([*SMOKE, "-f", name], message)
         for name, message in {

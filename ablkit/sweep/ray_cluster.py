@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ from types import ModuleType
 import psutil
 
 from ablkit import paths
-from ablkit.arguments import shortened
+from ablkit.arguments import shortened, whole
 from ablkit.errors import UserError, shown
 from ablkit.execute import RunFailed, execute
 from ablkit.jobs import Job
@@ -26,6 +27,7 @@ from ablkit.sweep.board import Board
 _BUSY = "another process has it in hand"
 _LOCAL = "local"
 _TRIES = 3
+_SECONDS = 10
 _LONGEST = 20
 """Bytes of the folder above the private one; both that and Ray add 85 to its sockets' paths, of at most 107."""
 
@@ -56,6 +58,7 @@ def _cluster(address: str) -> Iterator[ModuleType]:
     """Ray, connected to a cluster, with a private folder for its files where the cluster is a local one."""
     if not address.strip():
         raise UserError(f"--ray {shown(address)} is no address; give one, or local")
+    _check_answers(address)
     if address == _LOCAL:
         # By this name Ray asks, while it is imported and in each of its processes, whether other machines may join;
         # without them it listens on the loopback alone. Its own argument for the node's address does not do it.
@@ -71,6 +74,18 @@ def _cluster(address: str) -> Iterator[ModuleType]:
             yield ray
         finally:
             ray.shutdown()
+
+
+def _check_answers(address: str) -> None:
+    """Raise UserError where nobody answers at `host:port`, with or without ray:// before it: Ray would try for ever."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if not colon:
+        return  # a name of Ray's own, such as local or auto
+    try:
+        socket.create_connection((host.strip("[]"), whole("port of --ray", port, 1, 65535)), _SECONDS).close()
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise UserError(f"--ray {shown(address)} does not answer ({reason}); is the cluster up?") from None
 
 
 def _start(ray: ModuleType, address: str, private: Path) -> None:
