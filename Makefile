@@ -17,10 +17,9 @@ help: ## this list
 report: $(INSTALLED) ## run what is missing for PRESET and SEEDS, then build the report
 	$(VENV)/bin/ablkit report --preset $(PRESET) --seeds $(SEEDS) $(if $(filter-out cifar10,$(DATASET)),--dataset $(DATASET))
 
-# One thread a process: pytest -n auto already takes every core. In the order of their names: by their numbers of
-# tests, which is the default, the slowest files would come last and keep one core waiting.
+# One thread a process: pytest -n auto already takes every core.
 test: $(INSTALLED) ## run all tests in parallel
-	OMP_NUM_THREADS=1 $(VENV)/bin/pytest -n auto --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 $(VENV)/bin/pytest -n auto --dist loadfile
 
 lab: $(INSTALLED) ## open the notebooks in JupyterLab
 	$(VENV)/bin/jupyter lab notebooks
