@@ -102,9 +102,10 @@ def test_a_notebook_that_does_not_end_well_is_a_failure(run_cells, folders, cell
 
 def test_a_time_out_is_a_failure_and_leaves_no_process(run_cells):
     sleeping = "import time; print('asleep'); time.sleep(1000)"
+    before = psutil.Process().children(recursive=True)  # such as a helper of multiprocessing, of another test
     with pytest.raises(RunFailed, match="stopped after 15 s in cell cell-1"):
         run_cells(sleeping, timeout=15.0)
-    assert psutil.Process().children(recursive=True) == []
+    assert set(psutil.Process().children(recursive=True)) <= set(before)
 
 
 def start(folders: Path, *options: str) -> subprocess.Popen:
