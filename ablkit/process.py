@@ -57,7 +57,6 @@ def run_child(
             "JUPYTER_DATA_DIR": str(private / "jupyter"),
             "JUPYTER_PATH": str(private / "jupyter"),
             "JUPYTER_RUNTIME_DIR": str(private / "runtime"),
-            "TORCHINDUCTOR_CACHE_DIR": str(private / "inductor"),
             "ABLKIT_NOTEBOOKS": str(path.parent),
             DESCRIPTORS: " ".join(map(str, descriptors)),
         }

@@ -48,7 +48,6 @@ _NUMBERS = {
     "poisoning_seconds",
     "robust_accuracy",
     "seconds",
-    "side_by_side",
     "target_class_accuracy",
     "training_images",
 }
@@ -95,18 +94,6 @@ def environment(folder: Path) -> dict[str, Scalar]:
     """Where a run happened, from `env.json`, with `unknown` where it lacks what tables say; raises Damaged."""
     path = folder / "env.json"
     return dict.fromkeys(_HARDWARE, "unknown") | _plain(path, _object(path))
-
-
-def side_by_side(folder: Path) -> dict[str, Scalar]:
-    """What is known of a training that had others beside it; nothing where there is no such record, or it is damaged.
-
-    It only describes: a damaged one costs a line of `env.json`, not the run.
-    """
-    path = folder / "side_by_side.json"
-    try:
-        return _plain(path, _object(path))
-    except Damaged:
-        return {}
 
 
 def failure(folder: Path) -> dict[str, str]:

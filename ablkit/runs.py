@@ -26,8 +26,6 @@ from ablkit.training.abl import CHECKPOINT
 
 FOLDER_VARIABLE = "ABLKIT_RUN_FOLDER"
 """Set by the runner: the folder of the run that the kernel is to fill."""
-SIDE_BY_SIDE = "side_by_side.json"
-"""Lies beside the checkpoint of a training that had others beside it: what env.json is to say, as of its process."""
 PARAMETERS = "params.json"
 """All that the key of a run stands for: see `facts_of`."""
 PENDING = "metrics.pending.json"
@@ -77,8 +75,7 @@ class Run:
         for name, array in arrays.items():
             write_whole(self.folder / f"{name}.npy", lambda path, a=array: _save_array(path, a))
         env = read_json(self.folder / "env.json")
-        peak = max(environment.peak_memory_bytes(env["device"]), env.get("peak_memory_bytes", 0))
-        write_json(self.folder / "env.json", {**env, "peak_memory_bytes": peak})
+        write_json(self.folder / "env.json", {**env, "peak_memory_bytes": environment.peak_memory_bytes(env["device"])})
         write_json(self.folder / PENDING, metrics)
         if not os.environ.get(FOLDER_VARIABLE):
             complete(self.folder)
@@ -94,9 +91,8 @@ def complete(folder: Path) -> None:
 
 def drop_checkpoints(folder: Path) -> None:
     """Delete what only an unfinished run needs."""
-    for name in (CHECKPOINT, SIDE_BY_SIDE):
-        for path in folder.rglob(name):
-            path.unlink()
+    for path in folder.rglob(CHECKPOINT):
+        path.unlink()
 
 
 def _save_array(path: Path, array: np.ndarray) -> None:
@@ -132,8 +128,8 @@ def start(notebook: str, namespace: dict) -> Run:
         _held.enter_context(locked(run.folder))
         (run.folder / "metrics.json").unlink(missing_ok=True)
         write_json(run.folder / PARAMETERS, facts)
-    facts = {**environment.describe(parameters.device, parameters.precision), "data": data.digest(parameters.dataset)}
-    write_json(run.folder / "env.json", {**facts, **records.side_by_side(run.folder)})
+    facts = environment.describe(parameters.device, parameters.precision)
+    write_json(run.folder / "env.json", {**facts, "data": data.digest(parameters.dataset)})
     return run
 
 

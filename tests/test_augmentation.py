@@ -62,3 +62,11 @@ def test_the_generator_alone_decides():
 
     assert torch.equal(once(1), once(1))
     assert not torch.equal(once(1), once(2))
+
+
+def test_batches_drawn_together_are_what_each_is_by_itself():
+    whole, sizes, drawn = batch(10), [4, 4, 2], torch.Generator().manual_seed(1)
+    apart = torch.cat([augment(part, recipe("paper"), drawn) for part in whole.split(sizes)])
+    together = augment(whole, recipe("paper"), torch.Generator().manual_seed(1), sizes=sizes)
+    assert together.equal(apart)
+    assert not augment(whole, recipe("paper"), torch.Generator().manual_seed(1)).equal(apart)  # as one batch

@@ -64,7 +64,7 @@ REFUSED = {
     },
     **{
         f"{option} {value[:9]}": (["sweep", "sweep.yaml", option, value], f"{option} ")
-        for option in ("--workers", "--per-gpu", "--side-by-side")
+        for option in ("--workers", "--per-gpu")
         for value in ("0", "-1", "1000000000", "x", "1.5", "\u00b2", "\u0663", HUGE)
     },
     **{
@@ -277,8 +277,6 @@ def test_a_good_time_limit_is_one_that_the_clock_takes(scratch):
         sweep(scratch / "sweep.yaml", timeout=math.nan)
     with pytest.raises(UserError, match="workers 0 must be a whole number from 1"):
         slots.make([], 0)
-    with pytest.raises(UserError, match="side-by-side 1 must be a whole number from 2"):
-        slots.beside(1)
 
 
 def test_what_is_no_number_is_none_on_any_way_in():

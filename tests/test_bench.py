@@ -79,13 +79,6 @@ def test_what_a_step_needs_grows_with_the_network():
     assert small[0] == pytest.approx(6 * 26.6e6, rel=0.05)
 
 
-def test_runs_in_one_process_are_counted_together(folders, monkeypatch):
-    monkeypatch.setattr(scaling, "_IMAGES", 64)
-    monkeypatch.setattr(scaling, "_ROUNDS", 1)
-    monkeypatch.setattr(scaling, "median_rate", lambda epoch, *images, rounds: (epoch(*images), 100.0)[1])
-    assert scaling.in_one_process(3, hardware.choose("cpu", "fp32"), bench.RECIPE) == 300
-
-
 def test_the_page_of_the_benchmark_shows_all_that_was_measured(folders, tmp_path, monkeypatch):
     monkeypatch.setattr(bench, "ROUNDS", 1)
     monkeypatch.setattr(bench, "SIZES", (64, 64))

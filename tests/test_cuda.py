@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 from functools import partial
 
@@ -10,8 +11,8 @@ import pytest
 import torch
 from conftest import TOY_RECIPE, toy, train_toy, weights
 
-from ablkit import attacks, training
-from ablkit.training import capture, isolate, per_example_losses
+from ablkit import attacks
+from ablkit.training import graphs, isolate, per_example_losses
 
 pytestmark = pytest.mark.cuda
 SHORT = replace(TOY_RECIPE, finetune_epochs=2, finetune_drop_epoch=1, unlearn_epochs=2)
@@ -30,7 +31,7 @@ def test_graphs_change_no_bit(monkeypatch):
     captured = weights(on_gpu(poisoned=many))
     assert len(replays) > 100
     replays.clear()
-    monkeypatch.setattr(capture, "FIRST_STEPS", 10**9)
+    monkeypatch.setattr(graphs, "FIRST_STEPS", 10**9)
     assert np.array_equal(weights(on_gpu(poisoned=many)), captured)
     assert not replays
 
@@ -46,16 +47,16 @@ def test_the_graphs_of_many_epochs_take_the_memory_of_one():
     assert reserved[-1] <= 1.1 * reserved[3]
 
 
-def test_seeds_side_by_side_learn_what_each_learns_alone(monkeypatch):
-    many, replays, replay = attacks.poison(toy(2000, 1)), [], torch.cuda.CUDAGraph.replay
-    alone = [weights(on_gpu(seed=seed, poisoned=many)) for seed in range(8)]
-    monkeypatch.setattr(torch.cuda.CUDAGraph, "replay", lambda graph: (replays.append(graph), replay(graph)))
-    on_gpu(poisoned=many)
-    of_one = len(replays)
-    together = training.side_by_side([partial(on_gpu, seed=seed, poisoned=many) for seed in range(8)])
-    assert len(replays) == 2 * of_one > 200  # a graph of eight is replayed as often as that of one
-    for trained, expected in zip(together, alone, strict=True):
-        np.testing.assert_allclose(weights(trained), expected, rtol=1e-3, atol=1e-4)
+def test_a_compiled_training_learns_what_a_plain_one_learns(monkeypatch):
+    many = attacks.poison(toy(2000, 1))
+    plain = on_gpu(poisoned=many)
+    monkeypatch.setattr(graphs, "WORTH_COMPILING", 0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's own words on its way; a refusal shows in the next line
+        compiled, again = on_gpu(poisoned=many), on_gpu(poisoned=many)
+    assert np.array_equal(weights(compiled), weights(again))
+    assert compiled.history[0]["loss"] == pytest.approx(plain.history[0]["loss"], rel=0.01)
+    assert not np.array_equal(weights(compiled), weights(plain))
 
 
 def test_a_killed_training_goes_on_to_the_same_bits(tmp_path):

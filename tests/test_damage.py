@@ -13,8 +13,7 @@ from ablkit.cli import main
 from ablkit.files import write_json
 from ablkit.jobs import Job
 from ablkit.parameters import check, defaults
-from ablkit.runs import SIDE_BY_SIDE
-from ablkit.sweep import board, slots, together
+from ablkit.sweep import board, slots
 from ablkit.training.abl import CHECKPOINT
 
 # Commands
@@ -191,7 +190,6 @@ def test_the_board_and_the_plan_of_a_sweep_survive_damage(job, damage, monkeypat
     facts = {"device": "cuda", "peak_memory_bytes": 7}
     write_json(job.folder / "env.json", facts)
     write_json(job.folder / "params.json", {"notebook": "run", "parameters": job.parameters.model_dump()})
-    write_json(job.folder / SIDE_BY_SIDE, facts)
     (job.folder / CHECKPOINT).touch()
 
     from ablkit import sweep
@@ -200,7 +198,6 @@ def test_the_board_and_the_plan_of_a_sweep_survive_damage(job, damage, monkeypat
     looked_up = {
         "history.jsonl": (lambda: board._epoch(job), "isolate 2", ""),
         "env.json": (lambda: slots._largest_peak([job]), 7, 0),
-        SIDE_BY_SIDE: (lambda: together._is_trained(job), True, False),
         "failure.json": (lambda: sweep._cell(job), " in cell train", ""),
     }
     for name, (look, whole, otherwise) in looked_up.items():

@@ -212,9 +212,6 @@ def test_more_runs_than_fit_a_gpu_are_refused(tmp_path, folders, monkeypatch):
     assert slots._fitting([job], "auto", 10 * 2**30) == 2
     assert slots._fitting([job], "auto", 80 * 2**30) == 16  # a process each: no more than there are cores
     assert slots._fitting([], "auto", 80 * 2**30) == 1  # nothing measured yet
-    facts = {"device": "cuda", "peak_memory_bytes": 4 * 2**30, "side_by_side": 8}  # of all eight
-    (job.folder / "env.json").write_text(json.dumps(facts))
-    assert slots._fitting([job], "auto", 80 * 2**30) == 1
 
 
 def test_a_sweep_runs_what_is_missing_and_nothing_twice(cells, tmp_path, folders):

@@ -72,7 +72,7 @@ def _phases(phases: dict[str, dict[str, float]]) -> Figure:
 
 def _growth(growth: dict[str, dict[int, float]]) -> Figure:
     titles = {"images": "training images", "batch": "batch size", "width": "width of the network"}
-    titles |= {"runs": "runs, a process each (sum)", "seeds": "runs in one process (sum)"}
+    titles |= {"runs": "runs, a process each (sum)"}
     figure, axes = plt.subplots(1, len(growth), figsize=(2.5 * len(growth), 2.6))
     for place, (name, rates) in zip(axes, growth.items(), strict=True):
         place.plot(range(len(rates)), list(rates.values()), marker="o", color=figures.SERIES["clean_accuracy"][1])

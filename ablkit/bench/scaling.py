@@ -7,15 +7,13 @@ import os
 import statistics
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
-from functools import partial
 from multiprocessing.synchronize import Barrier
 
-import numpy as np
 import torch
 
 from ablkit.bench.measuring import cifar_images, median_rate, rate
 from ablkit.bench.training import phase1
-from ablkit.training import hardware, side_by_side
+from ablkit.training import hardware
 from ablkit.training.recipe import Recipe
 
 _ROUNDS = 3
@@ -33,32 +31,18 @@ def growth(device: str, precision: str, recipe: Recipe) -> dict[str, dict[int, f
     """Images per second of phase 1 as one thing grows and all else stays as in the recipe.
 
     `images`, `batch`, `width`: of one run. `runs`: all runs together, each in a process of its own, started at once.
-    `seeds`, on CUDA: all runs together, side by side in one process.
     """
     place = hardware.choose(device, precision)
 
     def of(changed: Recipe, count: int = _IMAGES) -> float:
         return median_rate(phase1(place, changed), *cifar_images(count), rounds=_ROUNDS)
 
-    rates = {
+    return {
         "images": {count: of(recipe, count) for count in IMAGES},
         "batch": {size: of(replace(recipe, batch_size=size)) for size in BATCHES},
         "width": {width: of(replace(recipe, model=f"wrn-16-{width}")) for width in WIDTHS},
         "runs": {number: together(number, device, precision, recipe) for number in RUNS[place.device.type]},
     }
-    if place.device.type == "cuda":
-        rates["seeds"] = {number: in_one_process(number, place, recipe) for number in RUNS["cuda"]}
-    return rates
-
-
-def in_one_process(number: int, place: hardware.Hardware, recipe: Recipe) -> float:
-    """Images per second of some runs side by side, added up."""
-    epochs = [phase1(place, recipe) for _ in range(number)]
-
-    def all_of_them(images: np.ndarray, labels: np.ndarray) -> None:
-        side_by_side([partial(epoch, images, labels) for epoch in epochs], place.device.type)
-
-    return number * median_rate(all_of_them, *cifar_images(_IMAGES), rounds=_ROUNDS)
 
 
 def together(number: int, device: str, precision: str, recipe: Recipe) -> float:

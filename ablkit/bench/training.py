@@ -15,7 +15,7 @@ from ablkit.bench import conventional
 from ablkit.bench.measuring import cifar_images, rate
 from ablkit.files import write_json
 from ablkit.randomness import torch_stream
-from ablkit.training import hardware
+from ablkit.training import graphs, hardware
 from ablkit.training.augmentation import augment
 from ablkit.training.hardware import Hardware
 from ablkit.training.inference import per_example_losses
@@ -102,12 +102,13 @@ def isolation_pass(place: Hardware, recipe: Recipe) -> Callable:
 
 def _training(place: Hardware, recipe: Recipe, loss_of: Callable, change: Callable | None) -> Callable:
     model = place.place(models.build(recipe.model, 10)).train()
+    forward = graphs.compiled(model, place, graphs.WORTH_COMPILING)  # as in a training of the paper's length
     optimiser = torch.optim.SGD(model.parameters(), 0.1, 0.9, weight_decay=1e-4, nesterov=True, fused=True)
 
     def epoch(images: np.ndarray, labels: np.ndarray) -> float:
         on_device = torch.tensor(images, device=place.device), torch.tensor(labels, device=place.device)
         batches = one_set(torch.arange(len(labels)), recipe.batch_size, torch_stream(0, "order"))
         on_place = [batch.to(place.device) for batch in batches]
-        return run_epoch(model, optimiser, *on_device, on_place, loss_of, place, change, capture=True)
+        return run_epoch(forward, optimiser, *on_device, on_place, loss_of, place, change, capture=True)
 
     return epoch

@@ -9,10 +9,9 @@ from ablkit.training.recipe import RECIPES
 _DATA = {
     "smoke": {"dataset": "digits", "train_size": 600, "monitor_images": 0, "seeds": "0"},
     "quick": {},
-    "paper": {"train_size": 0, "monitor_images": 0, "poison_rate": 0.1},
+    "paper": {"train_size": 0, "poison_rate": 0.1},
     "released": {
         "train_size": 0,
-        "monitor_images": 0,
         "poison_rate": 0.1,
         "include_target": True,
         "released": True,

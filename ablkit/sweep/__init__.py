@@ -11,7 +11,7 @@ from ablkit.errors import UserError
 from ablkit.execute import mistakes_in_data
 from ablkit.jobs import Job
 from ablkit.paths import runs_root
-from ablkit.sweep import file, local, slots
+from ablkit.sweep import file, gpu_sharing, local, slots
 from ablkit.sweep.board import Board
 
 
@@ -21,7 +21,6 @@ def sweep(
     preset: str | None = None,
     workers: int = 1,
     per_gpu: int | Literal["auto"] = 0,
-    side_by_side: int | None = None,
     shard: str | None = None,
     ray: str | None = None,
     timeout: float | None = None,
@@ -34,8 +33,6 @@ def sweep(
         preset: in place of the file's, such as `smoke` for a rehearsal.
         workers: runs at a time on this machine, each with as many threads as its parameters say.
         per_gpu: runs at a time on each GPU, in place of `workers`; `auto` takes as many as finished runs show to fit.
-        side_by_side: runs that train at a time in one process on each GPU, in place of `per_gpu`; their notebooks then
-            find the trainings done. They run as many at a time, and so do runs that train in their own.
         shard: `i/n`, see `ablkit.sweep.slots.shard`.
         ray: address of a Ray cluster, or `local`; in place of `workers`.
         timeout: seconds after which a run is killed and counts as failed.
@@ -61,24 +58,16 @@ def sweep(
     if ray is not None:
         from ablkit.sweep import ray_cluster
 
-        if side_by_side is not None:
-            raise UserError(f"--side-by-side {side_by_side} with --ray: a worker of Ray has one run; use --per-gpu")
         if per_gpu == "auto":
             raise UserError(f"--per-gpu {per_gpu} with --ray: give a number of at least 1")
         arguments.whole("--per-gpu", per_gpu, 0, arguments.MOST_AT_A_TIME)
         board = Board(jobs, 1)
         failed = ray_cluster.run(jobs, ray, board, per_gpu, timeout)
-    elif side_by_side is not None:
-        from ablkit.sweep import together
-
-        gpus, room = slots.beside(side_by_side)
-        board = Board(jobs, len(room))
-        together.train(missing, side_by_side, gpus, board, timeout)
-        failed = local.run(jobs, room, board, timeout)
     else:
         room = slots.make(jobs, workers, per_gpu)
         board = Board(jobs, len(room))
-        failed = local.run(jobs, room, board, timeout)
+        with gpu_sharing.shared(room):
+            failed = local.run(jobs, room, board, timeout)
     print(board.counts())
     for job, message in failed.items():
         print(f"failed    {job.folder}{_cell(job)}\n          {shortened(message, 600)}")

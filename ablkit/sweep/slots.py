@@ -46,25 +46,15 @@ def make(jobs: list[Job], workers: int = 1, per_gpu: int | Literal["auto"] = 0) 
         whole("--per-gpu", per_gpu, 0, MOST_AT_A_TIME)
     if not per_gpu:
         return [Slot(f"worker {k}", {}) for k in range(workers)]
-    gpus = _gpus("--per-gpu")
+    gpus = _gpus()
     total = min(torch.cuda.get_device_properties(g).total_memory for g in range(len(gpus)))
     return _on_each(gpus, _fitting(jobs, per_gpu, total))
 
 
-def beside(number: int) -> tuple[list[Slot], list[Slot]]:
-    """A slot on each GPU, for `number` runs that train in one process, and as many for their notebooks on each GPU.
-
-    Raises UserError for a number below 2, and where there is no GPU.
-    """
-    whole("--side-by-side", number, 2, MOST_AT_A_TIME)
-    gpus = _gpus("--side-by-side")
-    return _on_each(gpus, 1), _on_each(gpus, number)
-
-
-def _gpus(option: str) -> list[str]:
+def _gpus() -> list[str]:
     count = torch.cuda.device_count()
     if not count:
-        raise UserError(f"{option} needs a GPU, and there is none here; use --workers")
+        raise UserError("--per-gpu needs a GPU, and there is none here; use --workers")
     return (os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(count)))).split(",")
 
 
@@ -156,8 +146,7 @@ def _largest_peak(jobs: list[Job]) -> int:
                 facts, values = records.environment(folder), records.parameters(folder)
             except records.Damaged:
                 continue  # its own run will mend it
-            # Those that trained beside others know their process's peak alone.
-            if facts.get("device") != "cuda" or "side_by_side" in facts:
+            if facts.get("device") != "cuda":
                 continue
             if (values.get("dataset"), values.get("model")) == (dataset, model):
                 peak = max(peak, facts.get("peak_memory_bytes") or 0)

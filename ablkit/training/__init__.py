@@ -1,7 +1,6 @@
 """The two-phase training: isolate what is learned too fast, fine-tune on the rest, unlearn what was isolated."""
 
 from ablkit.training.abl import Trained, train
-from ablkit.training.capture import side_by_side
 from ablkit.training.inference import per_example_losses, predict
 from ablkit.training.isolation import isolate
 from ablkit.training.recipe import RECIPES, Recipe, recipe
@@ -14,6 +13,5 @@ __all__ = [
     "per_example_losses",
     "predict",
     "recipe",
-    "side_by_side",
     "train",
 ]

@@ -18,7 +18,7 @@ from ablkit import models
 from ablkit.errors import UserError, unknown
 from ablkit.randomness import torch_stream
 from ablkit.shapes import Float, Int64, Tensor, UInt8, ndarray
-from ablkit.training import checkpoint, hardware
+from ablkit.training import checkpoint, graphs, hardware
 from ablkit.training.augmentation import augment
 from ablkit.training.checkpoint import Progress
 from ablkit.training.hardware import Hardware
@@ -91,6 +91,7 @@ def train(
     save, state, momentum = _resume(folder, images, labels, model, recipe, method=method, seed=seed, place=str(place))
     on_device = torch.tensor(images, device=place.device), torch.tensor(labels, device=place.device)
     clock = Clock(stages, len(labels), recipe)
+    forward = graphs.compiled(model, place, clock.images_in_all() // recipe.batch_size)
     optimiser, saved = None, time.monotonic()
     for index, stage in enumerate(stages):
         if index < state.stage:
@@ -102,7 +103,7 @@ def train(
             optimiser = sgd(model.parameters(), recipe)
             checkpoint.restore_momentum(optimiser, momentum if index == state.stage else {})
         while state.epoch < stage.epochs:
-            record = _epoch(model, optimiser, on_device, stage, index, state, recipe, seed, place)
+            record = _epoch(model, forward, optimiser, on_device, stage, index, state, recipe, seed, place)
             started = time.perf_counter()
             if evaluate is not None:
                 record |= evaluate(model, stage.name, state.epoch, state.epoch == stage.epochs)
@@ -147,6 +148,7 @@ def sgd(parameters: Iterable[nn.Parameter], recipe: Recipe) -> torch.optim.SGD:
 
 def _epoch(
     model: nn.Module,
+    forward: Callable[[Tensor], Tensor],
     optimiser: torch.optim.Optimizer,
     on_device: tuple[Tensor, Tensor],
     stage: Stage,
@@ -165,7 +167,7 @@ def _epoch(
     drawn = torch_stream(seed, "augmentation", index, state.epoch)
     batches = list(_batches(stage, recipe, len(on_device[1]), state, torch_stream(seed, "order", index, state.epoch)))
     loss = run_epoch(
-        model,
+        forward,
         optimiser,
         *on_device,
         [batch.to(place.device) for batch in batches],

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 
 from ablkit.shapes import Int64, Tensor, UInt8
-from ablkit.training.capture import captured
+from ablkit.training.graphs import captured
 from ablkit.training.hardware import Hardware
 
 
@@ -16,10 +16,10 @@ def run_epoch(
     optimiser: torch.optim.Optimizer,
     images: UInt8[Tensor, "n h w c"],
     labels: Int64[Tensor, " n"],
-    batches: Iterable[Tensor],
+    batches: Sequence[Tensor],
     loss_of: Callable[[object, Tensor], Tensor],
     place: Hardware,
-    augment: Callable[[Tensor], Tensor] | None = None,
+    augment: Callable[..., Tensor] | None = None,
     capture: bool = False,
 ) -> float:
     """Take one optimiser step for each batch of indices; return the mean of the batches' losses.
@@ -28,9 +28,10 @@ def run_epoch(
     What `model` returns, for a network its logits, goes to `loss_of` as it is.
 
     Args:
+        augment: is given images and `sizes`, see `augmentation.augment`.
         capture: on CUDA, replay the step as a graph; not where `model` or `loss_of` draws or decides in Python.
     """
-    total, steps = torch.zeros((), device=place.device), 0
+    total = torch.zeros((), device=place.device)
 
     def step(batch: Tensor, targets: Tensor) -> None:
         with place.autocast():
@@ -42,11 +43,25 @@ def run_epoch(
         total.add_(loss.detach())
 
     take = captured(step, place) if capture else step
-    for indices in batches:
-        batch = images[indices]
-        take(batch if augment is None else augment(batch), labels[indices])
-        steps += 1
-    return total.item() / steps
+    for chunk in _chunks(batches, images[0].numel(), place):
+        members, sizes = torch.cat(chunk), [len(batch) for batch in chunk]
+        chosen = images[members]
+        if augment is not None:
+            chosen = augment(chosen, sizes=sizes)
+        for batch, targets in zip(chosen.split(sizes), labels[members].split(sizes), strict=True):
+            take(batch, targets)
+    return total.item() / len(batches)
+
+
+_CHUNK_BYTES = 2**28
+
+
+def _chunks(batches: Sequence[Tensor], bytes_an_image: int, place: Hardware) -> Iterator[Sequence[Tensor]]:
+    """The batches drawn together: one on a CPU, on CUDA as many as fit, as each operation has to be launched."""
+    images = 1 if place.device.type == "cpu" else _CHUNK_BYTES // bytes_an_image
+    number = max(1, images // len(batches[0]))
+    for start in range(0, len(batches), number):
+        yield batches[start : start + number]
 
 
 def one_set(members: Int64[Tensor, " m"], size: int, shuffle: torch.Generator | None) -> tuple[Tensor, ...]:

@@ -48,6 +48,10 @@ class Clock:
         self.epochs = [stage.epochs for stage in stages]
         self.seen, self.seconds, self.evaluations, self.evaluation_seconds = 0, 0.0, 0, 0.0
 
+    def images_in_all(self) -> int:
+        """How many images all epochs of all stages go through."""
+        return sum(epochs * images for epochs, images in zip(self.epochs, self.images, strict=True))
+
     def seconds_left(self, record: dict, stage: int) -> float:
         """Seconds until the end, after the epoch of `record` in the stage of that index."""
         self.seen += self.images[stage]
