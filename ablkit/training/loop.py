@@ -48,6 +48,8 @@ def run_epoch(
         chosen = images[members]
         if augment is not None:
             chosen = augment(chosen, sizes=sizes)
+        if place.device.type == "cuda":
+            chosen = chosen.contiguous()  # of one memory order, augmented or not: the other would be compiled anew
         for batch, targets in zip(chosen.split(sizes), labels[members].split(sizes), strict=True):
             take(batch, targets)
     return total.item() / len(batches)
