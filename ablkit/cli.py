@@ -137,6 +137,9 @@ def _parser() -> arguments.Parser:
     sweep.add_argument("--shard", metavar="I/N", help="this machine's part; from Slurm or Kubernetes by itself")
     sweep.add_argument("--ray", metavar="ADDRESS", help="run on a Ray cluster; 'local' starts one")
     sweep.add_argument("--timeout", type=_seconds, metavar="SECONDS", help="kill a run after this time")
+    sweep.add_argument(
+        "--budget", type=_minutes, metavar="MINUTES", help="start only what is expected to end in this time"
+    )
     sweep.add_argument("--dry-run", action="store_true", help="list the runs and their states")
     sweep.set_defaults(command=commands.sweep)
 
@@ -171,6 +174,7 @@ def _parser() -> arguments.Parser:
 
 
 _seconds = partial(arguments.seconds, "--timeout")
+_minutes = partial(arguments.minutes, "--budget")
 _seed = partial(arguments.whole, "--seeds", least=0, most=arguments.MOST_SEED)
 _to = partial(arguments.path, "--to")
 _table = partial(arguments.file_path, "--to")

@@ -77,7 +77,7 @@ def sweep(options: argparse.Namespace) -> int:
 
     if options.ray is not None and options.workers:
         raise UserError("--workers with --ray: the cluster decides how many runs it has room for; leave --workers out")
-    names = ("preset", "per_gpu", "side_by_side", "shard", "ray", "timeout", "dry_run")
+    names = ("preset", "per_gpu", "side_by_side", "shard", "ray", "timeout", "budget", "dry_run")
     return sweep(options.file, workers=options.workers or 1, **{name: getattr(options, name) for name in names})
 
 

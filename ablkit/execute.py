@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ablkit import attacks, data, defenses, lock, process, runs
+from ablkit import attacks, data, defenses, durations, lock, process, runs
 from ablkit.arguments import seconds
 from ablkit.child import last_cell
 from ablkit.errors import NotRunError, UserError
@@ -20,7 +20,6 @@ from ablkit.lock import Busy, locked
 from ablkit.parameters import ManyAttacks, ManyMethods, OneRun, Parameters, PoisonedSet, check, model_of
 from ablkit.parameters.models import SweepParameters
 from ablkit.paths import cache_root, check_writable, runs_root
-from ablkit.training.abl import CHECKPOINT
 from ablkit.training.isolation import isolated_count
 
 _FEWEST_CLEAN = 2
@@ -38,6 +37,8 @@ class Outcome:
     folder: Path
     was_done: bool
     """It had been finished before, so nothing was executed."""
+    seconds: float | None = None
+    """What it took from its start to its end, of all attempts together, where it was executed and that is known."""
 
 
 def execute(notebook: str, parameters: Parameters, **options) -> Outcome:
@@ -99,13 +100,19 @@ def _carry_out(
         (folder / leftover).unlink(missing_ok=True)
     write_json(folder / runs.PARAMETERS, job.facts)
     own = {**environment, **process.threads(job.parameters.threads), runs.FOLDER_VARIABLE: str(folder)}
+    before, begun = durations.earlier(folder), time.monotonic()
+    # Gone while the run goes on, as nobody will know what an attempt took whose runner is killed.
+    (folder / durations.SPENT).unlink(missing_ok=True)
     code, timed_out = process.run_child(job.source, folder, held, timeout, show, own, started)
+    seconds = None if before is None else before + time.monotonic() - begun
     failure = _failure(folder, code, timed_out, timeout)
     if failure:
+        durations.keep(folder, seconds)
         write_json(folder / "failure.json", {"message": str(failure), "cell": last_cell(folder)})
         raise failure
+    durations.note(folder, seconds)
     runs.complete(folder)
-    return Outcome(folder, was_done=False)
+    return Outcome(folder, was_done=False, seconds=seconds)
 
 
 def _clear_away(folder: Path) -> None:
@@ -197,7 +204,7 @@ def _check_clean_images(method: str, parameters: OneRun) -> None:
 
 def _failure(folder: Path, code: int, timed_out: bool, timeout: float | None) -> Exception | None:
     """What went wrong, or None where the run is complete. The notebook's own cell states are not to be trusted."""
-    again = "the same command continues it" if any(folder.rglob(CHECKPOINT)) else "the same command tries again"
+    again = "the same command continues it" if durations.has_checkpoint(folder) else "the same command tries again"
     if timed_out:
         cell = last_cell(folder)
         return RunFailed(f"stopped after {timeout:g} s in cell {cell}; {again}")

@@ -51,6 +51,7 @@ _NUMBERS = {
     "side_by_side",
     "target_class_accuracy",
     "training_images",
+    "wall_seconds",
 }
 """What is computed with by name, also with `_before` and `_finetuned` behind: a number or null, and never a text."""
 _SHARE = re.compile("^(attack_success_rate|.*clean_accuracy|target_class_accuracy|isolation_(precision|recall|auroc))")

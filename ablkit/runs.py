@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 from torch import nn
 
-from ablkit import data, environment, provenance, records
+from ablkit import data, durations, environment, provenance, records
 from ablkit.errors import UserError, shown
 from ablkit.files import read_json, write_bytes, write_json, write_text, write_whole
 from ablkit.lock import locked
@@ -94,7 +94,7 @@ def complete(folder: Path) -> None:
 
 def drop_checkpoints(folder: Path) -> None:
     """Delete what only an unfinished run needs."""
-    for name in (CHECKPOINT, SIDE_BY_SIDE):
+    for name in (CHECKPOINT, SIDE_BY_SIDE, durations.SPENT):
         for path in folder.rglob(name):
             path.unlink()
 
