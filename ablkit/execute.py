@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ablkit import attacks, data, defenses, durations, lock, process, runs
+from ablkit import attacks, data, defenses, durations, lock, process, runs, seals
 from ablkit.arguments import seconds
 from ablkit.child import last_cell
 from ablkit.errors import NotRunError, UserError
@@ -54,6 +54,7 @@ def carry_out(
     job: Job,
     *,
     force: bool = False,
+    with_model: bool = False,
     timeout: float | None = None,
     show: Callable[[str], object] = print,
     environment: dict[str, str] | None = None,
@@ -63,6 +64,7 @@ def carry_out(
 
     Args:
         force: run again although it is done.
+        with_model: run again, too, where the run came in an archive without its weights; see `ablkit.bundle`.
         timeout: seconds after which the run is killed.
         show: called with each line that the notebook prints.
         environment: variables that the run gets beside those of this process, such as its GPU.
@@ -74,15 +76,16 @@ def carry_out(
     """
     if timeout is not None:
         seconds("timeout", timeout)
-    if job.is_done() and not force:
+    if job.is_done(with_model) and not force:
         return Outcome(job.folder, was_done=True)
     check_against_data(job.parameters)
     with saying_why(job.folder), locked(job.folder) as held:
         # Once more: another process may have finished it while this one came to the lock.
-        if job.is_done() and not force:
+        if job.is_done(with_model) and not force:
             return Outcome(job.folder, was_done=True)
         if (job.folder / "metrics.json").exists() and not force:
-            show(f"the run {job.folder.name} is damaged, and is made again")
+            reason = "was added without its model, which others start from" if job.is_done() else "is damaged"
+            show(f"the run {job.folder.name} {reason}, and is made again")
         return _carry_out(job, held, timeout, show, environment or {}, started)
 
 
@@ -96,7 +99,7 @@ def _carry_out(
 ) -> Outcome:
     folder = job.folder
     _clear_away(folder)
-    for leftover in ("metrics.json", runs.PENDING, "failure.json"):
+    for leftover in ("metrics.json", runs.PENDING, "failure.json", seals.LEFT_OUT):
         (folder / leftover).unlink(missing_ok=True)
     write_json(folder / runs.PARAMETERS, job.facts)
     own = {**environment, **process.threads(job.parameters.threads), runs.FOLDER_VARIABLE: str(folder)}
@@ -141,11 +144,14 @@ def need(notebook: str, parameters: Parameters, **changes: object) -> Path:
     process has in hand is waited for.
     """
     names = model_of(notebook).model_fields
-    values = {name: value for name, value in parameters.model_dump().items() if name in names}
+    own = parameters.model_dump()
+    values = {name: value for name, value in own.items() if name in names}
     wanted = check(notebook, values | changes)
+    # A run of one method that needs another one's starts from its model; comparisons have no method.
+    starts_from_it = "method" in own and own["method"] != wanted.model_dump().get("method")
     while True:
         try:
-            return execute(notebook, wanted).folder
+            return execute(notebook, wanted, with_model=starts_from_it).folder
         except Busy:
             time.sleep(1)
 

@@ -250,9 +250,10 @@ def test_at_the_end_running_ones_are_stopped_with_their_checkpoint_and_the_same_
 ):
     cells(CHECKPOINT, "import time\nif seed and not there: time.sleep(1000)", DONE)
     path = asked("seed: [0, 1, 2]")
+    finished(1.0, seed=50)
     begun = time.monotonic()
-    assert main(["sweep", str(path), "--workers", "2", "--budget", "0.3"]) == 0
-    assert 15 < time.monotonic() - begun < 60
+    assert main(["sweep", str(path), "--workers", "2", "--budget", "0.6"]) == 0
+    assert 30 < time.monotonic() - begun < 60
     text = capsys.readouterr().out
     done, *others = file.read(path)
     assert counts(text) == {"done": 1, "failed": 0, "stopped with a checkpoint": 2, "not started": 0}
