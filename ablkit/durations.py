@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
 from pathlib import Path
 
 from ablkit.errors import UserError
@@ -35,8 +37,31 @@ def earlier(folder: Path) -> float | None:
     return float(seconds) if is_number and 0 <= seconds <= _MOST else None
 
 
+class Watch:
+    """Measures one attempt of a run: `with Watch(folder) as watch`, and `watch.seconds()` is what the run took so far.
+
+    However the attempt ends, a run that leaves a checkpoint keeps its seconds beside it. They are gone while it goes on,
+    as nobody knows what an attempt took whose runner is killed.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.before, self.begun = folder, earlier(folder), time.monotonic()
+        (folder / SPENT).unlink(missing_ok=True)
+
+    def seconds(self) -> float | None:
+        """Seconds of this attempt and those before it; None where these are not known."""
+        return None if self.before is None else self.before + time.monotonic() - self.begun
+
+    def __enter__(self) -> Watch:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with contextlib.suppress(UserError):  # a full disk costs the seconds, and no word about what went wrong
+            keep(self.folder, self.seconds())
+
+
 def keep(folder: Path, seconds: float | None) -> None:
-    """Keep what a run that has not ended well took so far, where it leaves a checkpoint and the seconds are known."""
+    """Keep what a run took so far, where it leaves a checkpoint and the seconds are known."""
     if seconds is not None and has_checkpoint(folder):
         write_json(folder / SPENT, {"seconds": round(seconds, 1)})
 

@@ -103,16 +103,13 @@ def _carry_out(
         (folder / leftover).unlink(missing_ok=True)
     write_json(folder / runs.PARAMETERS, job.facts)
     own = {**environment, **process.threads(job.parameters.threads), runs.FOLDER_VARIABLE: str(folder)}
-    before, begun = durations.earlier(folder), time.monotonic()
-    # Gone while the run goes on, as nobody will know what an attempt took whose runner is killed.
-    (folder / durations.SPENT).unlink(missing_ok=True)
-    code, timed_out = process.run_child(job.source, folder, held, timeout, show, own, started)
-    seconds = None if before is None else before + time.monotonic() - begun
+    with durations.Watch(folder) as watch:
+        code, timed_out = process.run_child(job.source, folder, held, timeout, show, own, started)
     failure = _failure(folder, code, timed_out, timeout)
     if failure:
-        durations.keep(folder, seconds)
         write_json(folder / "failure.json", {"message": str(failure), "cell": last_cell(folder)})
         raise failure
+    seconds = watch.seconds()
     durations.note(folder, seconds)
     runs.complete(folder)
     return Outcome(folder, was_done=False, seconds=seconds)

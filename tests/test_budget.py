@@ -229,6 +229,33 @@ def test_what_earlier_attempts_took_counts(cells, folders):
     assert not (one.folder / durations.SPENT).exists()
 
 
+@pytest.mark.parametrize("end", [KeyboardInterrupt, OSError])
+def test_an_attempt_that_is_interrupted_keeps_what_it_took(cells, folders, monkeypatch, end):
+    cells(DONE)
+    one = wanted(0)
+
+    def interrupted(*_: object) -> None:
+        assert durations.earlier(one.folder) == 0  # no checkpoint yet
+        write_json(one.folder / "checkpoint.safetensors", {})
+        time.sleep(0.2)
+        raise end
+
+    monkeypatch.setattr(execute.process, "run_child", interrupted)
+    with pytest.raises(end):
+        execute.carry_out(one)
+    assert 0.2 <= durations.earlier(one.folder) < 60
+    write_json(one.folder / durations.SPENT, {"seconds": 1000})
+
+    def killed(*_: object) -> None:
+        assert durations.earlier(one.folder) is None  # as whoever kills the runner leaves it
+        raise end
+
+    monkeypatch.setattr(execute.process, "run_child", killed)
+    with pytest.raises(end):
+        execute.carry_out(one)
+    assert durations.earlier(one.folder) >= 1000
+
+
 def test_what_nobody_kept_is_not_noted(cells, folders):
     cells(CHECKPOINT, ENVIRONMENT, DONE)
     one = wanted(0)
