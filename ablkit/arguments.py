@@ -63,6 +63,16 @@ def seconds(name: str, value: object) -> float:
     return number
 
 
+def minutes(name: str, value: object) -> float:
+    """A budget as a number of minutes, or its text; raises UserError for one that is over at once or never."""
+    try:
+        seconds(name, value)
+        return seconds(name, float(value) * 60) / 60
+    except UserError:
+        way_out = f"give a number of minutes above 0 and at most {MOST_SECONDS // 60}, or leave it out"
+        raise UserError(f"{name} {shown(value)} is no time to run for: {way_out}") from None
+
+
 def path(name: str, text: str) -> Path:
     """A path that can be; raises UserError for an empty one and for characters that no file has."""
     try:

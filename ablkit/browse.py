@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ablkit import records, runs
+from ablkit import bundle, records, runs, seals
 from ablkit.arguments import shortened
 from ablkit.errors import UserError, shown, unknown
 from ablkit.files import write_whole
@@ -38,16 +38,21 @@ def show_all(wanted: dict[str, str], only: str | None = None) -> None:
     print(f"{len(found)} runs in {runs_root()}")
 
 
+def find(key: str) -> Path:
+    """The folder of the one run whose key begins with `key`; raises UserError for none or several."""
+    found = [folder for folder in records.folders() if folder.name.startswith(key)]
+    if len(found) != 1:
+        names = ", ".join(folder.name for folder in found[:10]) + (", ..." if found[10:] else "")
+        raise UserError(f"{shown(key)} begins {len(found)} runs{f': {names}; write more of it' if found else ''}")
+    return found[0]
+
+
 def show(key: str) -> None:
     """Print all that can be read of the one run whose key begins with `key`, and which of its files are damaged.
 
     Raises UserError for none or several.
     """
-    found = [folder for folder in records.folders() if folder.name.startswith(key)]
-    if len(found) != 1:
-        names = ", ".join(folder.name for folder in found[:10]) + (", ..." if found[10:] else "")
-        raise UserError(f"{shown(key)} begins {len(found)} runs{f': {names}; write more of it' if found else ''}")
-    (folder,) = found
+    folder = find(key)
     print(f"{folder}: {state(folder)}")
     for name, read in _FILES.items():
         # That of a run which was started has been written first.
@@ -69,8 +74,33 @@ _FILES: dict[str, Callable[[Path], dict | None]] = {
     "env.json": records.environment,
     "metrics.json": records.metrics,
     "failure.json": records.failure,
-    "files.json": records.check_sealed,
+    "files.json": seals.check_sealed,
+    "left_out.json": seals.left_out,
 }
+
+
+def finished(keys: list[str], sweep: Path | None = None) -> tuple[list[Path], int]:
+    """The finished runs that are meant, each by its key or all of a sweep file or all here; and how many are damaged.
+
+    Damaged ones are named in one warning, and those of a sweep that are not done counted in a line. Raises UserError
+    for a key of no finished run.
+    """
+    if keys:
+        found = [find(key) for key in keys]
+        for folder in found:
+            if state(folder) != "done":
+                raise UserError(f"{folder.name} is {state(folder)}; only finished runs are bundled")
+        return found, 0
+    if sweep is not None:
+        from ablkit.sweep import file
+
+        jobs = file.read(sweep)
+        found = [job.folder for job in jobs if job.is_done()]
+        print(f"{sweep}: {len(found)} of {len(jobs)} runs are done")
+        return found, 0
+    everything = records.folders(None, "metrics.json")
+    whole = records.readable(everything, lambda folder: bundle.check(folder) or folder)
+    return whole, len(everything) - len(whole)
 
 
 def delete_failed(wanted: dict[str, str]) -> None:

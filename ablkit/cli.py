@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import errno
 import os
 import signal
@@ -32,7 +33,7 @@ def main(given: list[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="backslashreplace")  # a path may hold what the terminal's encoding does not
     try:
         _check_current_folder()
-        options = _parser().parse_args(given)
+        options = _parser().parse_args(_joined(given))
         code = options.command(options) or 0
         sys.stdout.flush()  # here, where a full disk is still one line
         return code
@@ -51,6 +52,14 @@ def main(given: list[str] | None = None) -> int:
         for line in str(error).splitlines() if isinstance(error, UserError) else [_unexpected(error)]:
             print(f"ablkit: {arguments.shortened(line, 600)}", file=sys.stderr)
         return 2
+
+
+def _joined(given: list[str]) -> list[str]:
+    """The arguments with `runs bundle` and `runs add` as one command each: what else follows `runs` is a key."""
+    at = next((place for place, word in enumerate(given) if not word.startswith("-")), 0)
+    two = given[at : at + 2]
+    is_one = two in (["runs", "bundle"], ["runs", "add"])
+    return [*given[:at], " ".join(two), *given[at + 2 :]] if is_one else given
 
 
 def _check_current_folder() -> None:
@@ -134,15 +143,13 @@ def _parser() -> arguments.Parser:
     sweep.add_argument("--shard", metavar="I/N", help="this machine's part; from Slurm or Kubernetes by itself")
     sweep.add_argument("--ray", metavar="ADDRESS", help="run on a Ray cluster; 'local' starts one")
     sweep.add_argument("--timeout", type=_seconds, metavar="SECONDS", help="kill a run after this time")
+    sweep.add_argument(
+        "--budget", type=_minutes, metavar="MINUTES", help="start only what is expected to end in this time"
+    )
     sweep.add_argument("--dry-run", action="store_true", help="list the runs and their states")
     sweep.set_defaults(command=commands.sweep)
 
-    kept = kinds.add_parser("runs", help="list runs, show one, delete failed ones")
-    kept.add_argument("key", nargs="?", help="show the run whose key begins so")
-    kept.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="only runs like this")
-    kept.add_argument("--state", choices=("done", "failed", "unfinished"), help="only runs in this state")
-    kept.add_argument("--delete-failed", action="store_true", help="delete the folders of failed runs")
-    kept.set_defaults(command=commands.runs)
+    _add_runs(kinds)
 
     export = kinds.add_parser("export", help="write the finished runs as CSV and Parquet")
     export.add_argument("notebook", nargs="?", default="run")
@@ -167,10 +174,32 @@ def _parser() -> arguments.Parser:
     return parser
 
 
+def _add_runs(kinds: argparse._SubParsersAction) -> None:
+    kept = kinds.add_parser("runs", help="list runs, show one, delete failed ones")
+    kept.add_argument("key", nargs="?", help="show the run whose key begins so")
+    kept.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="only runs like this")
+    kept.add_argument("--state", choices=("done", "failed", "unfinished"), help="only runs in this state")
+    kept.add_argument("--delete-failed", action="store_true", help="delete the folders of failed runs")
+    kept.set_defaults(command=commands.runs)
+
+    bundle = kinds.add_parser("runs bundle", help="write finished runs, without their weights, as one archive")
+    bundle.add_argument("keys", nargs="*", metavar="KEY", help="runs whose keys begin so (all that are finished)")
+    bundle.add_argument("--sweep", type=partial(arguments.path, "--sweep"), metavar="FILE", help="those of a sweep")
+    bundle.add_argument(
+        "--to", type=_archive, required=True, metavar="FILE", help="such as runs.tar.gz; at most 16 MiB"
+    )
+    bundle.set_defaults(command=commands.bundle)
+
+    add = kinds.add_parser("runs add", help="add the runs of such an archive to those here")
+    add.add_argument("file", type=partial(arguments.path, "file"), metavar="FILE", help="an archive")
+    add.set_defaults(command=commands.add)
+
+
 _seconds = partial(arguments.seconds, "--timeout")
+_minutes = partial(arguments.minutes, "--budget")
 _seed = partial(arguments.whole, "--seeds", least=0, most=arguments.MOST_SEED)
 _to = partial(arguments.path, "--to")
-_table = partial(arguments.file_path, "--to")
+_table = _archive = partial(arguments.file_path, "--to")
 
 
 def _at_a_time(option: str, least: int = 1) -> Callable[[str], int]:

@@ -77,7 +77,7 @@ def sweep(options: argparse.Namespace) -> int:
 
     if options.ray is not None and options.workers:
         raise UserError("--workers with --ray: the cluster decides how many runs it has room for; leave --workers out")
-    names = ("preset", "per_gpu", "shard", "ray", "timeout", "dry_run")
+    names = ("preset", "per_gpu", "shard", "ray", "timeout", "budget", "dry_run")
     return sweep(options.file, workers=options.workers or 1, **{name: getattr(options, name) for name in names})
 
 
@@ -98,6 +98,44 @@ def runs(options: argparse.Namespace) -> None:
         browse.delete_failed(wanted)
     else:
         browse.show_all(wanted, options.state)
+
+
+def bundle(options: argparse.Namespace) -> int:
+    """Write finished runs as one archive; 1 where some are left out."""
+    from ablkit import browse, bundle
+
+    if options.keys and options.sweep is not None:
+        raise UserError("--sweep with keys: give one of them, as each says which runs are meant")
+    arguments.check_file("--to", options.to)
+    found, damaged = browse.finished(options.keys, options.sweep)
+    written, too_much = bundle.write(options.to, found)
+    if written:
+        size = options.to.stat().st_size / 2**20
+        print(f"{len(written)} runs in {options.to}, {size:.1f} MiB; add them elsewhere with `ablkit runs add`")
+    if too_much:
+        keys = " ".join(folder.name for folder in too_much)
+        print(f"left out, as there is no room for them in 16 MiB: `ablkit runs bundle {keys} --to ANOTHER_FILE`")
+    return 1 if too_much or damaged else 0
+
+
+def add(options: argparse.Namespace) -> None:
+    """Add the runs of an archive."""
+    from ablkit import adding
+    from ablkit.paths import runs_root
+
+    arguments.check_folder("ABLKIT_RUNS", runs_root())
+    outcomes = adding.add(options.file)
+    named = {what: [folder.name for folder, was in outcomes.items() if was == what] for what in outcomes.values()}
+    print(
+        f"{len(named.get('added', []))} runs added to {runs_root()}, {len(named.get('there', []))} were there already"
+    )
+    reasons = {
+        "other": "there already with another result, and left as they are; to take the archive's, delete theirs",
+        "busy": "in hand of another process; add them when it is done",
+    }
+    refused = [f"{', '.join(named[what][:20])}: {reason}" for what, reason in reasons.items() if what in named]
+    if refused:
+        raise UserError("\n".join(refused))
 
 
 def export(options: argparse.Namespace) -> None:

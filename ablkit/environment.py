@@ -57,6 +57,11 @@ def describe(device: str = "auto", precision: str = "auto") -> dict:
     }
 
 
+def name_of(device: str) -> str:
+    """The GPU's or the processor's name, as `describe` has it."""
+    return torch.cuda.get_device_name() if device == "cuda" else _processor()
+
+
 def hardware_line(environment: dict) -> str:
     """The environment in one line for tables and captions."""
     where = environment["gpu"] if environment.get("device") == "cuda" else environment["processor"]
@@ -100,6 +105,7 @@ def peak_memory_bytes(device: str) -> int:
     return peak if platform.system() == "Darwin" else peak * 1024
 
 
+@cache
 def _processor() -> str:
     info = Path("/proc/cpuinfo")
     if info.exists():

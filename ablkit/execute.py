@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ablkit import attacks, data, defenses, lock, process, runs
+from ablkit import attacks, data, defenses, durations, lock, process, runs, seals
 from ablkit.arguments import seconds
 from ablkit.child import last_cell
 from ablkit.errors import NotRunError, UserError
@@ -20,7 +20,6 @@ from ablkit.lock import Busy, locked
 from ablkit.parameters import ManyAttacks, ManyMethods, OneRun, Parameters, PoisonedSet, check, model_of
 from ablkit.parameters.models import SweepParameters
 from ablkit.paths import cache_root, check_writable, runs_root
-from ablkit.training.abl import CHECKPOINT
 from ablkit.training.isolation import isolated_count
 
 _FEWEST_CLEAN = 2
@@ -38,6 +37,8 @@ class Outcome:
     folder: Path
     was_done: bool
     """It had been finished before, so nothing was executed."""
+    seconds: float | None = None
+    """What it took from its start to its end, of all attempts together, where it was executed and that is known."""
 
 
 def execute(notebook: str, parameters: Parameters, **options) -> Outcome:
@@ -53,6 +54,7 @@ def carry_out(
     job: Job,
     *,
     force: bool = False,
+    with_model: bool = False,
     timeout: float | None = None,
     show: Callable[[str], object] = print,
     environment: dict[str, str] | None = None,
@@ -62,6 +64,7 @@ def carry_out(
 
     Args:
         force: run again although it is done.
+        with_model: run again, too, where the run came in an archive without its weights; see `ablkit.bundle`.
         timeout: seconds after which the run is killed.
         show: called with each line that the notebook prints.
         environment: variables that the run gets beside those of this process, such as its GPU.
@@ -73,15 +76,16 @@ def carry_out(
     """
     if timeout is not None:
         seconds("timeout", timeout)
-    if job.is_done() and not force:
+    if job.is_done(with_model) and not force:
         return Outcome(job.folder, was_done=True)
     check_against_data(job.parameters)
     with saying_why(job.folder), locked(job.folder) as held:
         # Once more: another process may have finished it while this one came to the lock.
-        if job.is_done() and not force:
+        if job.is_done(with_model) and not force:
             return Outcome(job.folder, was_done=True)
         if (job.folder / "metrics.json").exists() and not force:
-            show(f"the run {job.folder.name} is damaged, and is made again")
+            reason = "was added without its model, which others start from" if job.is_done() else "is damaged"
+            show(f"the run {job.folder.name} {reason}, and is made again")
         return _carry_out(job, held, timeout, show, environment or {}, started)
 
 
@@ -95,17 +99,20 @@ def _carry_out(
 ) -> Outcome:
     folder = job.folder
     _clear_away(folder)
-    for leftover in ("metrics.json", runs.PENDING, "failure.json"):
+    for leftover in ("metrics.json", runs.PENDING, "failure.json", seals.LEFT_OUT):
         (folder / leftover).unlink(missing_ok=True)
     write_json(folder / runs.PARAMETERS, job.facts)
     own = {**environment, **process.threads(job.parameters.threads), runs.FOLDER_VARIABLE: str(folder)}
-    code, timed_out = process.run_child(job.source, folder, held, timeout, show, own, started)
+    with durations.Watch(folder) as watch:
+        code, timed_out = process.run_child(job.source, folder, held, timeout, show, own, started)
     failure = _failure(folder, code, timed_out, timeout)
     if failure:
         write_json(folder / "failure.json", {"message": str(failure), "cell": last_cell(folder)})
         raise failure
+    seconds = watch.seconds()
+    durations.note(folder, seconds)
     runs.complete(folder)
-    return Outcome(folder, was_done=False)
+    return Outcome(folder, was_done=False, seconds=seconds)
 
 
 def _clear_away(folder: Path) -> None:
@@ -134,11 +141,14 @@ def need(notebook: str, parameters: Parameters, **changes: object) -> Path:
     process has in hand is waited for.
     """
     names = model_of(notebook).model_fields
-    values = {name: value for name, value in parameters.model_dump().items() if name in names}
+    own = parameters.model_dump()
+    values = {name: value for name, value in own.items() if name in names}
     wanted = check(notebook, values | changes)
+    # A run of one method that needs another one's starts from its model; comparisons have no method.
+    starts_from_it = "method" in own and own["method"] != wanted.model_dump().get("method")
     while True:
         try:
-            return execute(notebook, wanted).folder
+            return execute(notebook, wanted, with_model=starts_from_it).folder
         except Busy:
             time.sleep(1)
 
@@ -197,7 +207,7 @@ def _check_clean_images(method: str, parameters: OneRun) -> None:
 
 def _failure(folder: Path, code: int, timed_out: bool, timeout: float | None) -> Exception | None:
     """What went wrong, or None where the run is complete. The notebook's own cell states are not to be trusted."""
-    again = "the same command continues it" if any(folder.rglob(CHECKPOINT)) else "the same command tries again"
+    again = "the same command continues it" if durations.has_checkpoint(folder) else "the same command tries again"
     if timed_out:
         cell = last_cell(folder)
         return RunFailed(f"stopped after {timeout:g} s in cell {cell}; {again}")

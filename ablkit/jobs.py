@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from ablkit import records, runs
+from ablkit import records, runs, seals
 from ablkit.attacks import find
 from ablkit.errors import UserError
 from ablkit.files import read_json
@@ -51,14 +51,19 @@ class Job:
             return f"{len(p.attack_names.split())} attacks, seeds {p.seeds}"
         return p.dataset
 
-    def is_done(self) -> bool:
+    def is_done(self, with_model: bool = False) -> bool:
         """Whether its run is whole: the metrics can be read, and it was made with these parameters and this code.
 
         What is damaged, or stands for another run, is made again.
+
+        Args:
+            with_model: as a run that others start from; one that came in an archive without its weights is none.
         """
         try:
             records.metrics(self.folder)
-            records.check_sealed(self.folder)
+            seals.check_sealed(self.folder)
+            if with_model and seals.left_out(self.folder):
+                return False
             done = read_json(self.folder / runs.PARAMETERS) == json.loads(json.dumps(self.facts))
         except UserError:
             return False

@@ -80,8 +80,7 @@ def summary(
 
     Accuracies and attack success rate of the final model under their plain names, after phase 1 with `_before`, after
     the fine-tuning with `_finetuned` (for a defence: the model that it was given); isolation quality; numbers of
-    images; seconds and images per second of the training, with what a defence starts from and without the evaluations
-    (of trainings side by side: with all that was done for the others meanwhile);
+    images; seconds and images per second of the training, with what a defence starts from and without the evaluations;
     what attack and defence measured of themselves, with `poisoning_` and `method_` before the names. What the attacker
     trained or optimised took `poisoning_seconds`, now or when it was made and kept; after a kill, the rest of it.
     """

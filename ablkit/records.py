@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import os
@@ -15,7 +14,7 @@ from typing import TypeVar
 import numpy as np
 
 from ablkit.errors import UserError, shown
-from ablkit.files import read_text, write_json
+from ablkit.files import read_text
 from ablkit.parameters import NOTEBOOKS
 from ablkit.paths import runs_root
 from ablkit.shapes import Float, Int64, ndarray
@@ -23,10 +22,6 @@ from ablkit.shapes import Float, Int64, ndarray
 T = TypeVar("T")
 Scalar = bool | int | float | str | None
 
-SEALED = ("metrics.json", "env.json", "notebook.ipynb")
-SEALED += ("model.safetensors", "isolated.npy", "losses.npy", "history.jsonl")
-"""The files of a finished run that other runs and the pages build on."""
-_SEAL = "files.json"
 _LARGEST = 1 << 24
 """Bytes of a record: a hundred times what the longest training writes."""
 _NUMBERS = {
@@ -50,6 +45,7 @@ _NUMBERS = {
     "seconds",
     "target_class_accuracy",
     "training_images",
+    "wall_seconds",
 }
 """What is computed with by name, also with `_before` and `_finetuned` behind: a number or null, and never a text."""
 _SHARE = re.compile("^(attack_success_rate|.*clean_accuracy|target_class_accuracy|isolation_(precision|recall|auroc))")
@@ -69,7 +65,7 @@ class Damaged(UserError):
 def parameters(folder: Path) -> dict[str, Scalar]:
     """The parameters of a run, from `params.json`; raises Damaged."""
     path = folder / "params.json"
-    record = _object(path)
+    record = an_object(path)
     notebook, values = record.get("notebook"), record.get("parameters")
     if not isinstance(notebook, str) or notebook not in NOTEBOOKS:
         raise Damaged(path, f"is damaged (it names no notebook: {shown(notebook)})")
@@ -87,19 +83,19 @@ def parameters(folder: Path) -> dict[str, Scalar]:
 def metrics(folder: Path) -> dict[str, Scalar]:
     """The flat metrics of a finished run, from `metrics.json`; raises Damaged."""
     path = folder / "metrics.json"
-    return _plain(path, _object(path))
+    return _plain(path, an_object(path))
 
 
 def environment(folder: Path) -> dict[str, Scalar]:
     """Where a run happened, from `env.json`, with `unknown` where it lacks what tables say; raises Damaged."""
     path = folder / "env.json"
-    return dict.fromkeys(_HARDWARE, "unknown") | _plain(path, _object(path))
+    return dict.fromkeys(_HARDWARE, "unknown") | _plain(path, an_object(path))
 
 
 def failure(folder: Path) -> dict[str, str]:
     """`message` and `cell` of a failed run, from `failure.json`; raises Damaged."""
     path = folder / "failure.json"
-    record = {"cell": "unknown", **_plain(path, _object(path))}
+    record = {"cell": "unknown", **_plain(path, an_object(path))}
     for name in ("message", "cell"):
         if not isinstance(record.get(name), str):
             raise Damaged(path, f"is damaged ({name} is {shown(record.get(name))})")
@@ -128,7 +124,7 @@ def history(folder: Path) -> list[dict[str, Scalar]]:
 def isolated(folder: Path, images: int) -> Int64[ndarray, " k"]:
     """Indices of the examples that a run isolated, of so many training images; raises Damaged."""
     path = folder / "isolated.npy"
-    indices = _array(path)
+    indices = array(path)
     inside = indices.ndim == 1 and indices.dtype == np.int64 and ((indices >= 0) & (indices < images)).all()
     if not inside or len(np.unique(indices)) != len(indices):
         raise Damaged(path, f"is damaged (it holds no indices of {images} images)")
@@ -140,42 +136,10 @@ def losses(folder: Path, images: int) -> Float[ndarray, " n"] | None:
     path = folder / "losses.npy"
     if not os.path.lexists(path):
         return None
-    found = _array(path)
+    found = array(path)
     if found.shape != (images,) or not np.issubdtype(found.dtype, np.floating):
         raise Damaged(path, f"is damaged (it holds no losses of {images} images)")
     return found
-
-
-def seal(folder: Path, metrics: Path) -> None:
-    """Keep the sha256 of what other runs and the pages build on, as `files.json`: name -> sha256.
-
-    Args:
-        metrics: the file that is to become `metrics.json`, as it is the last to get its name.
-    """
-    files = {name: folder / name for name in SEALED} | {"metrics.json": metrics}
-    write_json(folder / _SEAL, {name: sha256(path) for name, path in files.items() if path.exists()})
-
-
-def check_sealed(folder: Path) -> None:
-    """Raise Damaged where a file that other runs build on is gone, cut or changed, or where `files.json` is."""
-    sums = _object(folder / _SEAL)
-    if not sums.keys() <= set(SEALED):
-        raise Damaged(folder / _SEAL, "is damaged (it names other files)")
-    for path in (folder / name for name in SEALED):
-        # One that is there and was not sealed is no work of this run either.
-        if (path.name in sums or os.path.lexists(path)) and sha256(path) != sums.get(path.name):
-            raise Damaged(path, "is damaged (it is not what the run wrote)")
-
-
-def sha256(path: Path) -> str:
-    """The sha256 of a regular file, in hexadecimal digits; raises Damaged where it cannot be read."""
-    if not os.path.isfile(path):
-        raise Damaged(path, "does not exist, or is no regular file")
-    try:
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise Damaged(path, f"cannot be read: {error.strerror}") from None
 
 
 def folders(notebook: str | None = None, *files: str) -> list[Path]:
@@ -230,7 +194,8 @@ def _text(path: Path) -> str:
     raise Damaged(path, f"is damaged (it has more than {_LARGEST >> 20} MiB)")
 
 
-def _object(path: Path) -> dict:
+def an_object(path: Path) -> dict:
+    """The object in a JSON file, whatever it holds; raises Damaged."""
     value = _parsed(path, _text(path))
     if not isinstance(value, dict):
         raise Damaged(path, "is damaged (it holds no object)")
@@ -274,14 +239,15 @@ def _is_number(value: object) -> bool:
     return isinstance(value, float) and math.isfinite(value)
 
 
-def _array(path: Path) -> ndarray:
+def array(path: Path) -> ndarray:
+    """The array in a .npy file, whatever it holds but objects; raises Damaged."""
     if not os.path.isfile(path):
         raise Damaged(path, "does not exist, or is no regular file")
     try:
         with open(path, "rb") as file:
-            array = np.load(file, allow_pickle=False)
+            found = np.load(file, allow_pickle=False)
     except Exception as error:  # a damaged header fails in many ways, up to MemoryError
         raise Damaged(path, f"is damaged ({type(error).__name__})") from None
-    if not isinstance(array, np.ndarray):
+    if not isinstance(found, np.ndarray):
         raise Damaged(path, "is damaged (it holds no array)")
-    return array
+    return found

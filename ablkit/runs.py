@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 from torch import nn
 
-from ablkit import data, environment, provenance, records
+from ablkit import data, durations, environment, provenance, records, seals
 from ablkit.errors import UserError, shown
 from ablkit.files import read_json, write_bytes, write_json, write_text, write_whole
 from ablkit.lock import locked
@@ -84,15 +84,16 @@ class Run:
 
 def complete(folder: Path) -> None:
     """Make a run that has left its metrics a finished one."""
-    records.seal(folder, folder / PENDING)
+    seals.seal(folder, folder / PENDING)
     os.replace(folder / PENDING, folder / "metrics.json")
     drop_checkpoints(folder)
 
 
 def drop_checkpoints(folder: Path) -> None:
     """Delete what only an unfinished run needs."""
-    for path in folder.rglob(CHECKPOINT):
-        path.unlink()
+    for name in (CHECKPOINT, durations.SPENT):
+        for path in folder.rglob(name):
+            path.unlink()
 
 
 def _save_array(path: Path, array: np.ndarray) -> None:
@@ -168,9 +169,13 @@ def facts_of(notebook: str, parameters: Parameters, code: str) -> dict:
 
 
 def folder_of(facts: dict) -> Path:
-    """The folder of a run: its name, the key, is a digest of `facts_of` it."""
-    key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]
-    return runs_root() / facts["notebook"] / key
+    """The folder of a run, which its key names."""
+    return runs_root() / facts["notebook"] / key_of(facts)
+
+
+def key_of(facts: dict) -> str:
+    """The key of a run, a digest of `facts_of` it."""
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def history(folder: Path) -> pd.DataFrame:

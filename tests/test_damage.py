@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from damages import DAMAGES, NO_FILE, cut, fill
 
-from ablkit import execute, records, runs
+from ablkit import execute, runs, seals
 from ablkit.cli import main
 from ablkit.files import write_json
 from ablkit.jobs import Job
@@ -66,7 +66,7 @@ def test_a_damaged_run_is_named_in_one_warning_and_hides_no_other(two, tmp_path,
 @pytest.mark.parametrize("name", ["params.json", "env.json", "metrics.json", "files.json"])
 def test_a_damaged_run_is_shown_as_far_as_it_can_be_read(two, capsys, name):
     folder = fill(two[1], 1, "metrics.json", "env.json", "history.jsonl")
-    records.seal(folder, folder / "metrics.json")
+    seals.seal(folder, folder / "metrics.json")
     lines = {"params.json": "seed", "env.json": "gpu", "metrics.json": "clean_accuracy", "files.json": "files.json"}
     assert all(f"{line} " in told(capsys, "runs", folder.name)[0] for line in list(lines.values())[:3])
     (folder / name).write_text("{")
@@ -77,7 +77,7 @@ def test_a_damaged_run_is_shown_as_far_as_it_can_be_read(two, capsys, name):
 
 def test_what_a_run_left_is_checked_where_it_is_shown(two, capsys):
     fill(two[1], 1, "history.jsonl")
-    records.seal(two[1], two[1] / "metrics.json")
+    seals.seal(two[1], two[1] / "metrics.json")
     (two[1] / "history.jsonl").write_text("")
     assert "history.jsonl is damaged (it is not what the run wrote)" in told(capsys, "runs", two[1].name)[0]
 

@@ -13,7 +13,7 @@ import pytest
 from conftest import toy
 from damages import DAMAGES, NO_FILE, WHOLE, fill, one_line, replaced, strictly, zeroed_tail
 
-from ablkit import attacks, data, execute, methods, models, records
+from ablkit import attacks, data, execute, methods, models, records, seals
 from ablkit.defenses import DEFENSES
 from ablkit.defenses.defense import Repaired
 from ablkit.files import write_json
@@ -107,17 +107,17 @@ def base(tmp_path):
     write_json(folder / "env.json", WHOLE["env.json"])
     write_json(folder / "notebook.ipynb", {"cells": []})
     write_json(folder / "metrics.json", WHOLE["metrics.json"])
-    records.seal(folder, folder / "metrics.json")
+    seals.seal(folder, folder / "metrics.json")
     return folder
 
 
 @pytest.mark.parametrize("damage", [*NO_FILE, "cut", "empty", "zeroed tail", "gone"])
-@pytest.mark.parametrize("name", records.SEALED)
+@pytest.mark.parametrize("name", seals.SEALED)
 def test_what_others_build_on_is_held_to_its_seal(base, name, damage):
-    records.check_sealed(base)  # the twin
+    seals.check_sealed(base)  # the twin
     {**DAMAGES, "zeroed tail": zeroed_tail, "gone": Path.unlink}[damage](base / name)
     with pytest.raises(records.Damaged) as error:
-        records.check_sealed(base)
+        seals.check_sealed(base)
     one_line(error, base / name)
 
 
@@ -125,12 +125,12 @@ def test_what_others_build_on_is_held_to_its_seal(base, name, damage):
 def test_a_run_without_a_whole_seal_is_damaged(base, damage):
     {**DAMAGES, "gone": Path.unlink, "an empty object": replaced("{}")}[damage](base / "files.json")
     with pytest.raises(records.Damaged, match=f"^{base}/"):
-        records.check_sealed(base)
+        seals.check_sealed(base)
 
 
 def test_a_run_that_nothing_builds_on_has_an_empty_seal(tmp_path):
-    records.seal(tmp_path, tmp_path / "metrics.json")
-    records.check_sealed(tmp_path)
+    seals.seal(tmp_path, tmp_path / "metrics.json")
+    seals.check_sealed(tmp_path)
 
 
 SMALL = check("run", defaults("run", "smoke") | {"model": "wrn-10-1"})
@@ -202,7 +202,7 @@ def test_all_that_a_defence_writes_is_strict_json(base, tmp_path, monkeypatch, c
     lines = [strictly(line) for line in (folder / "history.jsonl").read_text().splitlines()]
     assert lines[:2] == before
     assert lines[2]["clean_accuracy"] is None
-    records.seal(folder, folder / "metrics.json")
+    seals.seal(folder, folder / "metrics.json")
     for path in [*base.rglob("*.json*"), *folder.rglob("*.json*")]:
         text = path.read_text()
         assert all(strictly(part) for part in ([text] if path.suffix == ".json" else text.splitlines()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Literal
 
@@ -11,6 +12,7 @@ from ablkit.errors import UserError
 from ablkit.execute import mistakes_in_data
 from ablkit.jobs import Job
 from ablkit.paths import runs_root
+from ablkit.sweep import budget as within
 from ablkit.sweep import file, gpu_sharing, local, slots
 from ablkit.sweep.board import Board
 
@@ -24,6 +26,7 @@ def sweep(
     shard: str | None = None,
     ray: str | None = None,
     timeout: float | None = None,
+    budget: float | None = None,
     dry_run: bool = False,
 ) -> int:
     """Run what a sweep file asks for and is not done yet; return 1 where a run failed twice, else 0.
@@ -36,13 +39,17 @@ def sweep(
         shard: `i/n`, see `ablkit.sweep.slots.shard`.
         ray: address of a Ray cluster, or `local`; in place of `workers`.
         timeout: seconds after which a run is killed and counts as failed.
+        budget: minutes from now, after which nothing runs any more; see `ablkit.sweep.budget`.
         dry_run: only list the runs and their states.
 
     Raises UserError for every mistake in the file at once, before anything starts, and likewise for what only the data
     can tell is wrong.
     """
+    begun = time.monotonic()
     if timeout is not None:
         timeout = arguments.seconds("--timeout", timeout)
+    if budget is not None:
+        budget = _checked_budget(budget, ray)
     if not dry_run:
         arguments.check_folder("ABLKIT_RUNS", runs_root())
     jobs = slots.shard(file.read(path, preset), shard)
@@ -55,6 +62,36 @@ def sweep(
     missing = [job for job in jobs if job.state != "done"]
     if wrong := mistakes_in_data(missing):
         raise UserError(file.listed(path, wrong))
+    if budget is not None:
+        room = slots.make(jobs, workers, per_gpu)
+        with gpu_sharing.shared(room):
+            failed, told = within.run(jobs, room, Board(jobs, len(room)), begun + 60 * budget, timeout)
+    else:
+        failed, told = _all(jobs, missing, workers, per_gpu, ray, timeout)
+    print(told)
+    for job, message in failed.items():
+        print(f"failed    {job.folder}{_cell(job)}\n          {shortened(message, 600)}")
+        for line in _last_lines(job.folder / "log.txt"):
+            print(f"          | {shortened(line)}")
+    return 1 if failed else 0
+
+
+def _checked_budget(budget: float, ray: str | None) -> float:
+    budget = arguments.minutes("--budget", budget)
+    if ray is not None:
+        raise UserError("--budget with --ray: what a cluster starts is up to the cluster; leave one of them out")
+    return budget
+
+
+def _all(
+    jobs: list[Job],
+    missing: list[Job],
+    workers: int,
+    per_gpu: int | Literal["auto"],
+    ray: str | None,
+    timeout: float | None,
+) -> tuple[dict[Job, str], str]:
+    """Run all that is not done, however long it takes; return the message of each job that failed, and the counts."""
     if ray is not None:
         from ablkit.sweep import ray_cluster
 
@@ -68,12 +105,7 @@ def sweep(
         board = Board(jobs, len(room))
         with gpu_sharing.shared(room):
             failed = local.run(jobs, room, board, timeout)
-    print(board.counts())
-    for job, message in failed.items():
-        print(f"failed    {job.folder}{_cell(job)}\n          {shortened(message, 600)}")
-        for line in _last_lines(job.folder / "log.txt"):
-            print(f"          | {shortened(line)}")
-    return 1 if failed else 0
+    return failed, board.counts()
 
 
 def _cell(job: Job) -> str:

@@ -29,7 +29,7 @@ class Board:
         self.tell(f"started   {_name(job)} on {where}")
 
     def end(self, job: Job, state: str, note: str = "") -> None:
-        """A job is `done`, `failed`, held `elsewhere`, or `waiting` again."""
+        """A job is `done`, `failed`, `stopped`, held `elsewhere`, or `waiting` again."""
         with self.lock:
             self.states[job] = state
             seconds = time.monotonic() - self.started.pop(job)

@@ -7,10 +7,11 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from functools import partial
 from typing import TypeVar
 
 from ablkit.errors import UserError
-from ablkit.execute import RunFailed, carry_out
+from ablkit.execute import Outcome, RunFailed, carry_out
 from ablkit.jobs import Job
 from ablkit.lock import Busy, is_busy
 from ablkit.process import kill_tree
@@ -18,6 +19,12 @@ from ablkit.sweep.board import Board
 from ablkit.sweep.slots import Slot
 
 K, V = TypeVar("K"), TypeVar("V")
+ELSEWHERE, STOPPED = "elsewhere", "stopped"
+"""What `attempt` returns for a job that another process holds, and for one that was killed for no fault of its own."""
+
+
+class TimeIsUp(Exception):
+    """The moment has come until which processes may run."""
 
 
 def run(jobs: list[Job], slots: list[Slot], board: Board, timeout: float | None = None) -> dict[Job, str]:
@@ -49,34 +56,57 @@ def _each_once(jobs: list[Job], slots: list[Slot], board: Board, timeout: float 
 def _pass(jobs: list[Job], slots: list[Slot], board: Board, timeout: float | None) -> tuple[dict[Job, str], list[Job]]:
     """Try each job once; return those that failed, with their messages, and those that another process holds."""
 
-    def attempt(job: Job, slot: Slot, started: Callable[[int], object], stopped: threading.Event) -> str | None:
-        board.start(job, slot.name)
-        options = {"timeout": timeout, "show": lambda line: None, "environment": slot.environment}
-        try:
-            outcome = carry_out(job, started=started, **options)
-        except Busy:
-            board.end(job, "elsewhere", "another process has it in hand")
-            return "elsewhere"
-        except Exception as error:  # whatever one run meets, the others go on
-            message = str(error) if isinstance(error, RunFailed | UserError) else f"{type(error).__name__}: {error}"
-            if stopped.is_set():
-                (job.folder / "failure.json").unlink(missing_ok=True)
-            board.end(job, "failed", message)
-            return message
-        board.end(job, "done", "done before" if outcome.was_done else "")
-        return None
-
-    results = in_slots(jobs, slots, board, attempt)
-    failed = {job: message for job, message in results.items() if message not in (None, "elsewhere")}
-    return failed, [job for job, message in results.items() if message == "elsewhere"]
+    one = partial(attempt, board=board, timeout=timeout)
+    results = in_slots(jobs, slots, board, one)
+    failed = {job: message for job, message in results.items() if message not in (None, ELSEWHERE)}
+    return failed, [job for job, message in results.items() if message == ELSEWHERE]
 
 
-def in_slots(items: Iterable[K], slots: list[Slot], board: Board, attempt: Callable[..., V]) -> dict[K, V]:
+def attempt(
+    job: Job,
+    slot: Slot,
+    started: Callable[[int], object],
+    stopped: threading.Event,
+    *,
+    board: Board,
+    timeout: float | None,
+    ended: Callable[[Outcome], object] = lambda outcome: None,
+) -> str | None:
+    """Try a job once, in a slot; return what failed, ELSEWHERE, STOPPED, or None where it is done.
+
+    Args:
+        started, stopped: see `in_slots`.
+        ended: called with the outcome of a job that is done.
+    """
+    board.start(job, slot.name)
+    options = {"timeout": timeout, "show": lambda line: None, "environment": slot.environment}
+    try:
+        outcome = carry_out(job, started=started, **options)
+    except Busy:
+        board.end(job, ELSEWHERE, "another process has it in hand")
+        return ELSEWHERE
+    except Exception as error:  # whatever one run meets, the others go on
+        message = str(error) if isinstance(error, RunFailed | UserError) else f"{type(error).__name__}: {error}"
+        if stopped.is_set():
+            (job.folder / "failure.json").unlink(missing_ok=True)
+            board.end(job, STOPPED)
+            return STOPPED
+        board.end(job, "failed", message)
+        return message
+    ended(outcome)
+    board.end(job, "done", "done before" if outcome.was_done else "")
+    return None
+
+
+def in_slots(
+    items: Iterable[K], slots: list[Slot], board: Board, attempt: Callable[..., V], until: float | None = None
+) -> dict[K, V]:
     """Item -> what `attempt` returns for it, as many at a time as there are slots; on Ctrl-C no process is left behind.
 
     Args:
         attempt: is given the item, its slot, what to call with the number of a process that it starts, and an event
             that is set once those processes are being killed.
+        until: the moment at which the time is up, on the clock of `time.monotonic`: as on Ctrl-C, with TimeIsUp.
     """
     free: queue.Queue[Slot] = queue.Queue()
     for slot in slots:
@@ -99,6 +129,8 @@ def in_slots(items: Iterable[K], slots: list[Slot], board: Board, attempt: Calla
             while left:
                 _, left = wait(left, timeout=1, return_when=FIRST_COMPLETED)
                 board.draw()
+                if left and until is not None and time.monotonic() >= until:
+                    raise TimeIsUp
         except BaseException:
             stopped.set()
             pool.shutdown(wait=False, cancel_futures=True)
