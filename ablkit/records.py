@@ -10,7 +10,7 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import BinaryIO, TypeVar
 
 import numpy as np
 
@@ -24,7 +24,7 @@ T = TypeVar("T")
 Scalar = bool | int | float | str | None
 
 SEALED = ("metrics.json", "env.json", "notebook.ipynb")
-SEALED += ("model.safetensors", "isolated.npy", "losses.npy", "history.jsonl")
+SEALED += ("model.safetensors", "isolated.npy", "losses.npy", "trajectories.npz", "history.jsonl")
 """The files of a finished run that other runs and the pages build on."""
 _SEAL = "files.json"
 _LARGEST = 1 << 24
@@ -34,6 +34,8 @@ _NUMBERS = {
     "clean_accuracy",
     "clean_accuracy_non_target",
     "cross_trigger_accuracy",
+    "exclusion_precision",
+    "exclusion_recall",
     "false_trigger_rate",
     "images",
     "images_per_second",
@@ -53,7 +55,9 @@ _NUMBERS = {
     "training_images",
 }
 """What is computed with by name, also with `_before` and `_finetuned` behind: a number or null, and never a text."""
-_SHARE = re.compile("^(attack_success_rate|.*clean_accuracy|target_class_accuracy|isolation_(precision|recall|auroc))")
+_SHARE = re.compile(
+    "^(attack_success_rate|.*clean_accuracy|target_class_accuracy|(isolation|exclusion)_(precision|recall|auroc))"
+)
 """Metrics that are fractions of 1."""
 _HARDWARE = ("gpu", "processor", "cores", "torch", "python")
 """What tables and captions say of the environment of every run."""
@@ -156,6 +160,21 @@ def losses(folder: Path, images: int) -> Float[ndarray, " n"] | None:
     found = _array(path)
     if found.shape != (images,) or not np.issubdtype(found.dtype, np.floating):
         raise Damaged(path, f"is damaged (it holds no losses of {images} images)")
+    return found
+
+
+def trajectories(folder: Path, images: int) -> dict[str, Float[ndarray, "epochs n"]]:
+    """Scores of each of so many training images after each epoch of phase 1, by name; empty where the run kept none.
+
+    Raises Damaged.
+    """
+    path = folder / "trajectories.npz"
+    if not os.path.lexists(path):
+        return {}
+    found = _arrays(path)
+    for name, values in found.items():
+        if values.ndim != 2 or values.shape[1] != images or not np.issubdtype(values.dtype, np.floating):
+            raise Damaged(path, f"is damaged ({shown(name)} holds no losses of {images} images)")
     return found
 
 
@@ -288,13 +307,24 @@ def _is_number(value: object) -> bool:
 
 
 def _array(path: Path) -> ndarray:
+    array = _loaded(path, lambda file: np.load(file, allow_pickle=False))
+    if not isinstance(array, np.ndarray):
+        raise Damaged(path, "is damaged (it holds no array)")
+    return array
+
+
+def _arrays(path: Path) -> dict[str, ndarray]:
+    arrays = _loaded(path, lambda file: dict(np.load(file, allow_pickle=False)))
+    if not all(isinstance(array, np.ndarray) for array in arrays.values()):
+        raise Damaged(path, "is damaged (it holds no arrays)")
+    return arrays
+
+
+def _loaded(path: Path, load: Callable[[BinaryIO], T]) -> T:
     if not os.path.isfile(path):
         raise Damaged(path, "does not exist, or is no regular file")
     try:
         with open(path, "rb") as file:
-            array = np.load(file, allow_pickle=False)
+            return load(file)
     except Exception as error:  # a damaged header fails in many ways, up to MemoryError
         raise Damaged(path, f"is damaged ({type(error).__name__})") from None
-    if not isinstance(array, np.ndarray):
-        raise Damaged(path, "is damaged (it holds no array)")
-    return array

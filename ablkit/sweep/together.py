@@ -56,7 +56,8 @@ def _groups(jobs: list[Job], number: int, gpus: int) -> list[tuple[Job, ...]]:
     for job in jobs:
         p = job.parameters
         if isinstance(p, OneRun) and p.method not in DEFENSES and _is_on_gpu(p) and not _is_trained(job):
-            key = p.dataset, p.train_size, p.held_out, p.device, p.precision, p.threads, p.recipe(), p.method == "abl"
+            key = p.dataset, p.train_size, p.held_out, p.device, p.precision, p.threads, p.recipe()
+            key += ({"abl": "abl", "exclude": "exclude"}.get(p.method, "none"),)
             alike.setdefault(key, []).append(job)
     groups = []
     for own in alike.values():
@@ -71,7 +72,8 @@ def _is_on_gpu(parameters: OneRun) -> bool:
 
 def _is_trained(job: Job) -> bool:
     """Whether a group has finished the training of this run, and its notebook has not run yet."""
-    return (job.folder / CHECKPOINT).is_file() and "peak_memory_bytes" in records.side_by_side(job.folder)
+    has_checkpoint = any(path.is_file() for path in job.folder.rglob(CHECKPOINT))
+    return has_checkpoint and "peak_memory_bytes" in records.side_by_side(job.folder)
 
 
 def _in_a_process(

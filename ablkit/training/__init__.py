@@ -2,6 +2,7 @@
 
 from ablkit.training.abl import Trained, train
 from ablkit.training.capture import side_by_side
+from ablkit.training.exclusion import exclude, retrain
 from ablkit.training.inference import per_example_losses, predict
 from ablkit.training.isolation import isolate
 from ablkit.training.recipe import RECIPES, Recipe, recipe
@@ -10,10 +11,12 @@ __all__ = [
     "RECIPES",
     "Recipe",
     "Trained",
+    "exclude",
     "isolate",
     "per_example_losses",
     "predict",
     "recipe",
+    "retrain",
     "side_by_side",
     "train",
 ]
