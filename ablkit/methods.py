@@ -42,8 +42,8 @@ def train(parameters: OneRun, clean: Images, poisoned: Poisoned, evaluate: Evalu
     if p.method in DEFENSES:
         return _defend(p, poisoned, evaluate, folder)
     learned = clean if p.method == "oracle" else poisoned
-    given = learned.images, learned.labels, len(learned.classes), p.recipe()
     recipe = p.recipe()
+    given = learned.images, learned.labels, len(learned.classes), recipe
     ranked_by = {"abl": recipe.isolation_score, "exclude": "averaged"}.get(p.method, "loss")
     shared = {
         "seed": p.seed,

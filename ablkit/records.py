@@ -24,7 +24,7 @@ T = TypeVar("T")
 Scalar = bool | int | float | str | None
 
 SEALED = ("metrics.json", "env.json", "notebook.ipynb")
-SEALED += ("model.safetensors", "isolated.npy", "losses.npy", "trajectories.npz", "history.jsonl")
+SEALED += ("model.safetensors", "isolated.npy", "losses.npy", "excluded.npy", "trajectories.npz", "history.jsonl")
 """The files of a finished run that other runs and the pages build on."""
 _SEAL = "files.json"
 _LARGEST = 1 << 24
@@ -144,7 +144,19 @@ def history(folder: Path) -> list[dict[str, Scalar]]:
 
 def isolated(folder: Path, images: int) -> Int64[ndarray, " k"]:
     """Indices of the examples that a run isolated, of so many training images; raises Damaged."""
-    path = folder / "isolated.npy"
+    return _indices(folder / "isolated.npy", images)
+
+
+def excluded(folder: Path, images: int) -> Int64[ndarray, " m"] | None:
+    """Indices of the suspects that a run excluded, of so many training images, None where it judged none.
+
+    Raises Damaged.
+    """
+    path = folder / "excluded.npy"
+    return _indices(path, images) if os.path.lexists(path) else None
+
+
+def _indices(path: Path, images: int) -> Int64[ndarray, " k"]:
     indices = _array(path)
     inside = indices.ndim == 1 and indices.dtype == np.int64 and ((indices >= 0) & (indices < images)).all()
     if not inside or len(np.unique(indices)) != len(indices):
