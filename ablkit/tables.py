@@ -237,6 +237,7 @@ def suspects(found: Suspects, poisoned: Poisoned) -> Styler:
                 "class": label(name, _CLASS),
                 "images": int((poisoned.labels == k).sum()),
                 "share explained by two": number(found.shares[k], "{:.3f}"),
+                "valley": number(found.valleys[k], "{:.2f}"),
                 "loss at the split": number(found.thresholds[k], "{:.2g}"),
                 "below it": percent(found.parts[k]),
                 "suspected": "yes" if k in found.classes else "",

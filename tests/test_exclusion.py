@@ -24,15 +24,18 @@ def humps(*parts: tuple[int, float], seed: int = 0) -> np.ndarray:
 
 
 def test_otsu_finds_the_valley_between_two_humps():
-    share, cut, part = suspects.best_split(humps((300, -8.0), (700, 0.0)))
+    share, cut, part, valley = suspects.best_split(humps((300, -8.0), (700, 0.0)))
     assert share > 0.9
     assert -6 < cut < -2
+    assert valley < 0.2
     assert part == pytest.approx(0.3, abs=0.01)
 
 
 @pytest.mark.parametrize("count", [500, 5000])
 def test_one_hump_explains_what_a_normal_one_does(count):
-    shares = [suspects.best_split(humps((count, -1.0), seed=seed))[0] for seed in range(10)]
+    splits = [suspects.best_split(humps((count, -1.0), seed=seed)) for seed in range(10)]
+    shares = [split.share for split in splits]
+    assert min(split.valley for split in splits) > suspects.Settings().most_valley
     assert np.mean(shares) == pytest.approx(2 / np.pi, abs=0.02)  # of a normal hump cut at its middle
     assert max(shares) < suspects.Settings().least_share
 
@@ -40,9 +43,9 @@ def test_one_hump_explains_what_a_normal_one_does(count):
 @given(st.lists(st.integers(-20, 20), min_size=2, max_size=30))
 def test_no_other_cut_explains_more(values):
     values = np.array(values, np.float64)
-    share, cut, part = suspects.best_split(values)
+    share, cut, part, valley = suspects.best_split(values)
     if np.ptp(values) == 0:
-        assert np.isnan([share, cut, part]).all()
+        assert np.isnan([share, cut, part, valley]).all()
         return
     tried = []
     for other in np.unique(values)[:-1]:
@@ -88,8 +91,17 @@ def test_several_classes_may_be_suspected():
 
 def test_a_few_outliers_are_no_hump():
     losses, labels = losses_of(humps((500, 0.0)), np.concatenate([humps((500, 0.0)), np.full(5, -16.0)]))
-    assert len(suspects.find(losses, labels, 2, suspects.Settings(least_share=0.0, least_part=0.02)).classes) < 2
+    assert len(suspects.find(losses, labels, 2, suspects.Settings(least_share=0.0, chance=0.0)).classes) < 2
     assert not len(suspects.find(losses, labels, 2).classes)
+
+
+def test_a_flat_hump_and_a_hump_with_a_long_tail_have_no_valley():
+    random, count = np.random.default_rng(0), 1000
+    for _ in range(20):
+        flat, tail = random.uniform(size=count), np.concatenate([np.zeros(count // 2), random.uniform(size=count // 2)])
+        losses, labels = losses_of(flat, humps((count, 0.0)), tail + random.normal(size=len(tail)) / 50)
+        assert not len(suspects.find(losses, labels, 3).classes)
+    assert suspects.best_split(tail).share > 0.8  # the twin: its share alone would do
 
 
 def test_a_loss_of_zero_is_the_lowest_one():
@@ -155,7 +167,7 @@ def test_hardly_anything_is_excluded_of_a_clean_set():
 
 def test_the_kept_images_are_trained_on_as_by_method_none():
     poisoned = attacks.poison(toy(200, 1))
-    trained = excluded(poisoned, settings=suspects.Settings(least_share=0.0))
+    trained = excluded(poisoned, settings=suspects.Settings(least_share=0.0, chance=0.0, most_valley=99.0))
     assert len(trained.suspects.classes) > 1
     kept = np.setdiff1d(np.arange(200), trained.suspects.images)
     plain = training.train(poisoned.images[kept], poisoned.labels[kept], 10, RECIPE, method="none", **QUIET)

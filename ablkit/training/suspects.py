@@ -8,6 +8,7 @@ rate nor any other truth about the attack is used.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -20,9 +21,17 @@ from ablkit.shapes import Float, Int64, ndarray
 class Settings:
     """When a class is suspected."""
 
-    least_share: float = 0.76
-    """Share of the variance of a class's log-losses that their best split in two explains, at least. One hump gives
-    0.64 where it is a normal one and 0.67 to 0.74 on clean classes of CIFAR-10; poisoned classes give 0.78 to 0.90."""
+    least_share: float = 0.75
+    """Share of the variance of a class's log-losses that their best split in two explains, at least. A normal hump
+    gives 0.64, a flat one 0.75; clean classes of CIFAR-10 give 0.64 to 0.74, poisoned ones 0.78 to 0.90."""
+    chance: float = 0.6
+    """Added to that, over the square root of the number of images of the class: what a flat hump exceeds its 0.75 by
+    through chance, once in a hundred. 0.019 for 1,000 images."""
+    most_valley: float = 0.75
+    """How many images lie near the split, over how many lie near the middle of the lower of the humps on its two sides,
+    at most. One hump gives 0.9 to 2, two give 0.1 to 0.6."""
+    valley_width: float = 0.2
+    """What counts as near: an interval of this share of the distance between the middles of the humps."""
     least_part: float = 0.02
     """Share of a class that its low hump makes, at least; a handful of outliers is no hump."""
     most_part: float = 0.98
@@ -31,8 +40,9 @@ class Settings:
     """Losses below it count as it: float32 does not tell them apart."""
 
     def __post_init__(self) -> None:
-        at_least(self, least_share=0, least_part=0, most_part=0, lowest_loss=1e-30)
-        for name in ("least_share", "least_part", "most_part"):
+        smallest = {"least_share": 0, "chance": 0, "most_valley": 0, "valley_width": 1e-3, "lowest_loss": 1e-30}
+        at_least(self, **smallest, least_part=0, most_part=0)
+        for name in ("least_share", "least_part", "most_part", "valley_width"):
             if getattr(self, name) > 1:
                 raise UserError(f"{name} {getattr(self, name)} is above 1; it is a share")
 
@@ -47,6 +57,8 @@ class Suspects:
     """The loss at that split."""
     parts: Float[ndarray, " classes"]
     """Share of each class below it."""
+    valleys: Float[ndarray, " classes"]
+    """How few images of each class lie there: below 1 in a valley."""
     classes: Int64[ndarray, " k"]
     """The suspected ones, that which stands out most first; often one, and none where none stands out."""
     images: Int64[ndarray, " m"]
@@ -79,25 +91,43 @@ def find(
     """
     settings = settings or Settings()
     values = np.log(np.maximum(losses, settings.lowest_loss).astype(np.float64))
-    found = [best_split(values[labels == k]) for k in range(classes)]
-    shares, cuts, parts = (np.array(column, np.float64) for column in zip(*found, strict=True))
-    stands_out = (shares >= settings.least_share) & (parts >= settings.least_part) & (parts <= settings.most_part)
+    found = [best_split(values[labels == k], settings.valley_width) for k in range(classes)]
+    shares, cuts, parts, valleys = (np.array(column, np.float64) for column in zip(*found, strict=True))
+    counts = np.bincount(labels, minlength=classes)
+    stands_out = (
+        (shares >= settings.least_share + settings.chance / np.sqrt(np.maximum(counts, 1)))
+        & (valleys <= settings.most_valley)
+        & (parts >= settings.least_part)
+        & (parts <= settings.most_part)
+    )
     suspected = np.flatnonzero(stands_out)
     suspected = suspected[np.argsort(-shares[suspected], kind="stable")]
     below = stands_out[labels] & (values < cuts[labels])
-    return Suspects(shares, np.exp(cuts), parts, suspected, np.flatnonzero(below))
+    return Suspects(shares, np.exp(cuts), parts, valleys, suspected, np.flatnonzero(below))
 
 
-def best_split(values: Float[ndarray, " n"]) -> tuple[float, float, float]:
-    """Otsu's split in two (Otsu 1979): the share of the variance that it explains, the cut, and the part below it.
+class Split(NamedTuple):
+    """A split in two; nan where all values are the same, or there are none."""
 
-    Of all cuts it leaves the least variance inside the two parts. Three times nan where all values are the same, or
-    there are none.
+    share: float
+    """Share of the variance that it explains."""
+    cut: float
+    part: float
+    """Share of the values below the cut."""
+    valley: float
+    """How many values lie near the cut, over how many lie near the median of the lower one of the two parts."""
+
+
+def best_split(values: Float[ndarray, " n"], width: float = Settings.valley_width) -> Split:
+    """Otsu's split (Otsu 1979): of all cuts it leaves the least variance inside the two parts.
+
+    Args:
+        width: of the interval that counts as near, as a share of the distance between the medians of the parts.
     """
     values = np.sort(values)
     n = len(values)
     if n < 2 or values[0] == values[-1]:
-        return np.nan, np.nan, np.nan
+        return Split(np.nan, np.nan, np.nan, np.nan)
     centred = values - values.mean()
     below = np.arange(1, n)
     # Between-class variance of the split after each value: as the total is 0, it is s^2 / (k (n - k)).
@@ -105,4 +135,8 @@ def best_split(values: Float[ndarray, " n"]) -> tuple[float, float, float]:
     explained[values[1:] == values[:-1]] = -1  # equal values stay together
     best = int(np.argmax(explained))
     share = explained[best] / np.square(centred).mean()
-    return float(share), float((values[best] + values[best + 1]) / 2), float(below[best] / n)
+    cut = (values[best] + values[best + 1]) / 2
+    low, high = np.median(values[: best + 1]), np.median(values[best + 1 :])
+    half = width * (high - low) / 2
+    near = [np.searchsorted(values, x + half, "right") - np.searchsorted(values, x - half) for x in (low, cut, high)]
+    return Split(float(share), float(cut), float(below[best] / n), float(near[1] / max(1, min(near[0], near[2]))))
