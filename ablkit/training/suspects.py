@@ -27,10 +27,10 @@ class Settings:
     chance: float = 0.6
     """Added to that, over the square root of the number of images of the class: what a flat hump exceeds its 0.75 by
     through chance, once in a hundred. 0.019 for 1,000 images."""
-    most_valley: float = 0.75
+    most_valley: float = 0.7
     """How many images lie near the split, over how many lie near the middle of the lower of the humps on its two sides,
     at most. One hump gives 0.9 to 2, two give 0.1 to 0.6."""
-    valley_width: float = 0.2
+    valley_width: float = 0.3
     """What counts as near: an interval of this share of the distance between the middles of the humps."""
     least_part: float = 0.02
     """Share of a class that its low hump makes, at least; a handful of outliers is no hump."""
