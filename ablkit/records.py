@@ -51,12 +51,14 @@ _NUMBERS = {
     "robust_accuracy",
     "seconds",
     "side_by_side",
+    "split_precision",
+    "split_recall",
     "target_class_accuracy",
     "training_images",
 }
 """What is computed with by name, also with `_before` and `_finetuned` behind: a number or null, and never a text."""
 _SHARE = re.compile(
-    "^(attack_success_rate|.*clean_accuracy|target_class_accuracy|(isolation|exclusion)_(precision|recall|auroc))"
+    "^(attack_success_rate|.*clean_accuracy|target_class_accuracy|(isolation|exclusion|split)_(precision|recall|auroc))"
 )
 """Metrics that are fractions of 1."""
 _HARDWARE = ("gpu", "processor", "cores", "torch", "python")

@@ -67,8 +67,13 @@ def test_the_class_with_two_humps_is_suspected_and_its_low_hump_excluded():
     found = suspects.find(losses, labels, 3)
     assert found.classes.tolist() == [1]
     assert (labels[found.images] == 1).all()
-    assert (losses[found.images] < found.thresholds[1]).all()
-    assert len(found.images) == pytest.approx(300, abs=5)
+    assert (losses[found.below] < found.thresholds[1]).all()
+    assert len(found.below) == pytest.approx(300, abs=5)
+    # The margin: a fifth of the others, those of the lowest loss.
+    assert len(found.images) == pytest.approx(300 + 400 / 5, abs=5)
+    assert losses[found.images].max() < np.quantile(losses[(labels == 1) & (losses > found.thresholds[1])], 0.21)
+    without = suspects.find(losses, labels, 3, suspects.Settings(margin=0.0))
+    assert np.array_equal(without.images, found.below)
     assert "of class 1" in str(found)
 
 
@@ -86,7 +91,7 @@ def test_several_classes_may_be_suspected():
     losses, labels = losses_of(humps((500, 0.0)), two[0], humps((500, 1.0)), two[1])
     found = suspects.find(losses, labels, 4)
     assert sorted(found.classes) == [1, 3]
-    assert len(found.images) == pytest.approx(400, abs=10)
+    assert len(found.below) == pytest.approx(400, abs=10)
 
 
 def test_a_few_outliers_are_no_hump():
@@ -135,8 +140,9 @@ def test_the_poison_is_excluded_and_the_backdoor_is_not_learned(large):
     poisoned, trained = large
     assert trained.suspects.classes.tolist() == [poisoned.target]
     summary = measure.summary(trained.history, trained.isolated, poisoned, trained.record, trained.suspects)
-    assert summary["exclusion_precision"] > 0.8
-    assert summary["exclusion_recall"] > 0.8
+    assert summary["split_precision"] > 0.8
+    assert summary["split_recall"] > 0.8
+    assert summary["exclusion_recall"] >= summary["split_recall"]
     assert summary["isolation_precision"] > 0.8
     assert summary["attack_success_rate"] < 0.4
     assert summary["method_excluded_images"] == len(trained.suspects.images)

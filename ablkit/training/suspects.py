@@ -36,13 +36,23 @@ class Settings:
     """Share of a class that its low hump makes, at least; a handful of outliers is no hump."""
     most_part: float = 0.98
     """The same, at most."""
+    margin: float = 0.2
+    """Share of the other images of a suspected class that is excluded too, those of the lowest loss: the humps overlap,
+    and a few dozen poisoned images that stay bring the backdoor back, while as many clean ones are hardly missed."""
     lowest_loss: float = 1e-7
     """Losses below it count as it: float32 does not tell them apart."""
 
     def __post_init__(self) -> None:
-        smallest = {"least_share": 0, "chance": 0, "most_valley": 0, "valley_width": 1e-3, "lowest_loss": 1e-30}
+        smallest = {
+            "least_share": 0,
+            "chance": 0,
+            "most_valley": 0,
+            "valley_width": 1e-3,
+            "lowest_loss": 1e-30,
+            "margin": 0,
+        }
         at_least(self, **smallest, least_part=0, most_part=0)
-        for name in ("least_share", "least_part", "most_part", "valley_width"):
+        for name in ("least_share", "least_part", "most_part", "margin", "valley_width"):
             if getattr(self, name) > 1:
                 raise UserError(f"{name} {getattr(self, name)} is above 1; it is a share")
 
@@ -61,14 +71,17 @@ class Suspects:
     """How few images of each class lie there: below 1 in a valley."""
     classes: Int64[ndarray, " k"]
     """The suspected ones, that which stands out most first; often one, and none where none stands out."""
+    below: Int64[ndarray, " b"]
+    """Indices of the images of the suspected classes below their split."""
     images: Int64[ndarray, " m"]
-    """Indices of the excluded images: those of the suspected classes below their split."""
+    """Indices of the excluded images: these, and the margin."""
 
     def record(self) -> dict[str, float]:
         """The verdict in numbers; see `measure.summary`."""
         others = np.delete(self.shares, self.classes)
         return {
             "suspected_classes": float(len(self.classes)),
+            "images_below_split": float(len(self.below)),
             "excluded_images": float(len(self.images)),
             "largest_share": float(np.nanmax(self.shares)),
             **({"largest_share_of_others": float(np.nanmax(others))} if np.isfinite(others).any() else {}),
@@ -103,7 +116,12 @@ def find(
     suspected = np.flatnonzero(stands_out)
     suspected = suspected[np.argsort(-shares[suspected], kind="stable")]
     below = stands_out[labels] & (values < cuts[labels])
-    return Suspects(shares, np.exp(cuts), parts, valleys, suspected, np.flatnonzero(below))
+    excluded = below.copy()
+    for k in suspected:
+        others = np.flatnonzero((labels == k) & ~below)
+        lowest = np.argsort(values[others], kind="stable")[: round(settings.margin * len(others))]
+        excluded[others[lowest]] = True
+    return Suspects(shares, np.exp(cuts), parts, valleys, suspected, np.flatnonzero(below), np.flatnonzero(excluded))
 
 
 class Split(NamedTuple):
