@@ -171,17 +171,16 @@ def attacks(options: argparse.Namespace) -> None:
 
 def methods(options: argparse.Namespace) -> None:
     """List the methods."""
-    from ablkit.defenses import DEFENSES, METHODS
+    from ablkit.defenses import DEFENSES, METHODS, OWN_SETTINGS
     from ablkit.settings import defaults
 
     for name, title in METHODS.items():
-        if name not in DEFENSES:
-            print(f"{name:<16}{title}")
-            continue
-        defense = DEFENSES[name]
-        print(f"{name:<16}{title}; {defense.paper}")
-        settings = ", ".join(f"{key}={value}" for key, value in defaults(defense.settings).items())
-        print(f"{'':<16}needs {defense.needs}; settings: {settings or 'none'}")
+        defense = DEFENSES.get(name)
+        print(f"{name:<16}{title}" + (f"; {defense.paper}" if defense else ""))
+        if name in OWN_SETTINGS:
+            settings = ", ".join(f"{key}={value}" for key, value in defaults(OWN_SETTINGS[name]).items())
+            needs = f"needs {defense.needs}; " if defense else ""
+            print(f"{'':<16}{needs}settings: {settings or 'none'}")
 
 
 def bench(options: argparse.Namespace) -> None:

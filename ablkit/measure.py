@@ -13,9 +13,19 @@ from ablkit.attacks import Poisoned
 from ablkit.attacks.craft import Triggered
 from ablkit.data.images import Images
 from ablkit.errors import UserError
-from ablkit.metrics import defense_effectiveness, evaluate, isolation_quality, loss_gap, trigger
+from ablkit.metrics import (
+    defense_effectiveness,
+    evaluate,
+    isolation_auroc,
+    isolation_quality,
+    loss_gap,
+    ranking_quality,
+    trigger,
+)
 from ablkit.shapes import Int64, ndarray
 from ablkit.training.inference import per_example_losses
+from ablkit.training.isolation import isolate
+from ablkit.training.suspects import Suspects
 
 UNDEFENDED = ("attack_success_rate", "clean_accuracy", "clean_accuracy_non_target")
 """What attacks are compared by."""
@@ -70,19 +80,48 @@ def after_epoch(test: Images, poisoned: Poisoned, rate: float, images: int = 0, 
     return evaluate_epoch
 
 
+def after_scores(poisoned: Poisoned, rate: float, ranked_by: str = "loss") -> Callable[[dict[str, ndarray]], dict]:
+    """How well each score would isolate, for `training.train(judge=...)`; the score's name stands behind the metric's.
+
+    Precision at the isolation rate, at 5 and at 10 %, and AUROC.
+
+    Args:
+        rate: isolation rate.
+        ranked_by: the score that isolation ranks on. Where that is among the scores, its metrics also take the names
+            that `after_epoch` gives to those of the loss.
+    """
+    truth = poisoned.is_poisoned
+
+    def judge(scores: dict[str, ndarray]) -> dict:
+        record = {}
+        for name, values in scores.items():
+            for suffix, part in (("", rate), ("_at_5", 0.05), ("_at_10", 0.1)):
+                found = isolation_quality(isolate(values, part), truth)["isolation_precision"]
+                record[f"isolation_precision{suffix}_{name}"] = found
+            record[f"isolation_auroc_{name}"] = isolation_auroc(values, truth)
+        if ranked_by != "loss" and ranked_by in scores:
+            record |= ranking_quality(scores[ranked_by], truth, rate)
+        return record
+
+    return judge
+
+
 def summary(
     history: list[dict],
     isolated: Int64[ndarray, " k"],
     poisoned: Poisoned,
     record: dict[str, float] | None = None,
+    suspects: Suspects | None = None,
 ) -> dict:
     """The flat metrics of a finished training, as `metrics.json` has them.
 
     Accuracies and attack success rate of the final model under their plain names, after phase 1 with `_before`, after
-    the fine-tuning with `_finetuned` (for a defence: the model that it was given); isolation quality; numbers of
-    images; seconds and images per second of the training, with what a defence starts from and without the evaluations;
-    what attack and defence measured of themselves, with `poisoning_` and `method_` before the names. What the attacker
-    trained or optimised took `poisoning_seconds`, now or when it was made and kept; after a kill, the rest of it.
+    the fine-tuning with `_finetuned` (for a defence: the model that it was given); isolation quality; where images were
+    judged as suspects, precision and recall of excluding them (`exclusion_`), and of those below the split alone
+    (`split_`); numbers of images; seconds and images per second of the training, with what a defence starts from and
+    without the evaluations; what attack
+    and method measured of themselves, with `poisoning_` and `method_` before the names. What the attacker trained or
+    optimised took `poisoning_seconds`, now or when it was made and kept; after a kill, the rest of it.
     """
     ends = {record["stage"]: record for record in history}
     names = ["clean_accuracy", "clean_accuracy_non_target", "target_class_accuracy", "attack_success_rate"]
@@ -95,6 +134,10 @@ def summary(
         for name in ("isolation_auroc", "isolation_average_precision"):
             result[name] = ends["isolate"][name] if "isolate" in ends else None
         result["isolated_images"] = len(isolated)
+    if suspects is not None:
+        for what, images_ in (("exclusion", suspects.images), ("split", suspects.below)):
+            quality = isolation_quality(images_, poisoned.is_poisoned)
+            result |= {name.replace("isolation", what): value for name, value in quality.items()}
     images, seconds = (sum(record.get(name, 0) for record in history) for name in ("images", "seconds"))
     return result | {
         "training_images": len(poisoned),

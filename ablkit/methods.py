@@ -13,7 +13,7 @@ from ablkit.attacks import Poisoned
 from ablkit.data.images import Images
 from ablkit.defenses import DEFENSES, Given, settings_of
 from ablkit.errors import NotRunError
-from ablkit.measure import Evaluation, with_effectiveness
+from ablkit.measure import Evaluation, after_scores, with_effectiveness
 from ablkit.parameters import ManyMethods, OneRun
 from ablkit.training import Trained, checkpoint
 from ablkit.training.progress import print_epoch
@@ -25,7 +25,8 @@ REPAIRED = "repaired"
 def train(parameters: OneRun, clean: Images, poisoned: Poisoned, evaluate: Evaluation, folder: Path) -> Trained:
     """Carry out the method that the parameters name on a poisoned set.
 
-    `abl` and `none` train on the set, `oracle` trains as `none` does on the images before the attacker changed them.
+    `abl`, `none` and `exclude` train on the set, `oracle` trains as `none` does on the images before the attacker
+    changed them.
     Every other method is a defence that starts from a model of another run, which is made first where it is missing:
     the undefended one for those that need clean data, and for those that use the isolated examples ABL's before its
     unlearning. The history then begins with that run's.
@@ -41,18 +42,20 @@ def train(parameters: OneRun, clean: Images, poisoned: Poisoned, evaluate: Evalu
     if p.method in DEFENSES:
         return _defend(p, poisoned, evaluate, folder)
     learned = clean if p.method == "oracle" else poisoned
-    return training.train(
-        learned.images,
-        learned.labels,
-        len(learned.classes),
-        p.recipe(),
-        method="abl" if p.method == "abl" else "none",
-        seed=p.seed,
-        device=p.device,
-        precision=p.precision,
-        evaluate=evaluate,
-        folder=folder,
-    )
+    recipe = p.recipe()
+    given = learned.images, learned.labels, len(learned.classes), recipe
+    ranked_by = {"abl": recipe.isolation_score, "exclude": "averaged"}.get(p.method, "loss")
+    shared = {
+        "seed": p.seed,
+        "device": p.device,
+        "precision": p.precision,
+        "evaluate": evaluate,
+        "judge": None if p.method == "oracle" else after_scores(poisoned, p.isolation_rate, ranked_by),
+        "folder": folder,
+    }
+    if p.method == "exclude":
+        return training.exclude(*given, settings_of(p.method, p.method_settings), **shared)
+    return training.train(*given, method="abl" if p.method == "abl" else "none", **shared)
 
 
 def _defend(p: OneRun, poisoned: Poisoned, evaluate: Evaluation, folder: Path) -> Trained:

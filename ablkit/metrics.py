@@ -169,7 +169,16 @@ def loss_gap(losses: Float[ndarray, " n"], poisoned: Poisoned, rate: float) -> d
     parts = {"clean_loss": losses[~truth], "poisoned_loss": losses[truth]}
     return {
         **{name: float(part.mean()) if len(part) else None for name, part in parts.items()},
-        **isolation_quality(isolate(losses, rate), truth),
-        "isolation_auroc": isolation_auroc(losses, truth),
-        "isolation_average_precision": isolation_average_precision(losses, truth),
+        **ranking_quality(losses, truth, rate),
+    }
+
+
+def ranking_quality(
+    losses: Float[ndarray, " n"], is_poisoned: Bool[ndarray, " n"], rate: float
+) -> dict[str, float | None]:
+    """How well isolating the lowest `rate` of some losses would do, and the losses as a ranking."""
+    return {
+        **isolation_quality(isolate(losses, rate), is_poisoned),
+        "isolation_auroc": isolation_auroc(losses, is_poisoned),
+        "isolation_average_precision": isolation_average_precision(losses, is_poisoned),
     }

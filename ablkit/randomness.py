@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-Purpose = Literal["subset", "poison", "trigger", "weights", "order", "augmentation", "defense"]
+Purpose = Literal["subset", "poison", "trigger", "weights", "order", "augmentation", "statistics", "defense"]
 
 
 def _sequence(seed: int, purpose: Purpose, counters: tuple[int, ...]) -> np.random.SeedSequence:

@@ -9,7 +9,7 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import BinaryIO, TypeVar
 
 import numpy as np
 
@@ -29,6 +29,8 @@ _NUMBERS = {
     "clean_accuracy",
     "clean_accuracy_non_target",
     "cross_trigger_accuracy",
+    "exclusion_precision",
+    "exclusion_recall",
     "false_trigger_rate",
     "images",
     "images_per_second",
@@ -43,12 +45,16 @@ _NUMBERS = {
     "poisoning_seconds",
     "robust_accuracy",
     "seconds",
+    "split_precision",
+    "split_recall",
     "target_class_accuracy",
     "training_images",
     "wall_seconds",
 }
 """What is computed with by name, also with `_before` and `_finetuned` behind: a number or null, and never a text."""
-_SHARE = re.compile("^(attack_success_rate|.*clean_accuracy|target_class_accuracy|isolation_(precision|recall|auroc))")
+_SHARE = re.compile(
+    "^(attack_success_rate|.*clean_accuracy|target_class_accuracy|(isolation|exclusion|split)_(precision|recall|auroc))"
+)
 """Metrics that are fractions of 1."""
 _HARDWARE = ("gpu", "processor", "cores", "torch", "python")
 """What tables and captions say of the environment of every run."""
@@ -123,7 +129,19 @@ def history(folder: Path) -> list[dict[str, Scalar]]:
 
 def isolated(folder: Path, images: int) -> Int64[ndarray, " k"]:
     """Indices of the examples that a run isolated, of so many training images; raises Damaged."""
-    path = folder / "isolated.npy"
+    return _indices(folder / "isolated.npy", images)
+
+
+def excluded(folder: Path, images: int) -> Int64[ndarray, " m"] | None:
+    """Indices of the suspects that a run excluded, of so many training images, None where it judged none.
+
+    Raises Damaged.
+    """
+    path = folder / "excluded.npy"
+    return _indices(path, images) if os.path.lexists(path) else None
+
+
+def _indices(path: Path, images: int) -> Int64[ndarray, " k"]:
     indices = array(path)
     inside = indices.ndim == 1 and indices.dtype == np.int64 and ((indices >= 0) & (indices < images)).all()
     if not inside or len(np.unique(indices)) != len(indices):
@@ -139,6 +157,21 @@ def losses(folder: Path, images: int) -> Float[ndarray, " n"] | None:
     found = array(path)
     if found.shape != (images,) or not np.issubdtype(found.dtype, np.floating):
         raise Damaged(path, f"is damaged (it holds no losses of {images} images)")
+    return found
+
+
+def trajectories(folder: Path, images: int) -> dict[str, Float[ndarray, "epochs n"]]:
+    """Scores of each of so many training images after each epoch of phase 1, by name; empty where the run kept none.
+
+    Raises Damaged.
+    """
+    path = folder / "trajectories.npz"
+    if not os.path.lexists(path):
+        return {}
+    found = _arrays(path)
+    for name, values in found.items():
+        if values.ndim != 2 or values.shape[1] != images or not np.issubdtype(values.dtype, np.floating):
+            raise Damaged(path, f"is damaged ({shown(name)} holds no losses of {images} images)")
     return found
 
 
@@ -241,13 +274,24 @@ def _is_number(value: object) -> bool:
 
 def array(path: Path) -> ndarray:
     """The array in a .npy file, whatever it holds but objects; raises Damaged."""
+    found = _loaded(path, lambda file: np.load(file, allow_pickle=False))
+    if not isinstance(found, np.ndarray):
+        raise Damaged(path, "is damaged (it holds no array)")
+    return found
+
+
+def _arrays(path: Path) -> dict[str, ndarray]:
+    arrays = _loaded(path, lambda file: dict(np.load(file, allow_pickle=False)))
+    if not all(isinstance(array, np.ndarray) for array in arrays.values()):
+        raise Damaged(path, "is damaged (it holds no arrays)")
+    return arrays
+
+
+def _loaded(path: Path, load: Callable[[BinaryIO], T]) -> T:
     if not os.path.isfile(path):
         raise Damaged(path, "does not exist, or is no regular file")
     try:
         with open(path, "rb") as file:
-            found = np.load(file, allow_pickle=False)
+            return load(file)
     except Exception as error:  # a damaged header fails in many ways, up to MemoryError
         raise Damaged(path, f"is damaged ({type(error).__name__})") from None
-    if not isinstance(found, np.ndarray):
-        raise Damaged(path, "is damaged (it holds no array)")
-    return found

@@ -61,8 +61,18 @@ class Run:
         if numbers is not None:
             write_text(folder / f"{name}.csv", numbers.to_csv(index=False))
 
-    def finish(self, metrics: dict, *, model: nn.Module | None = None, **arrays: np.ndarray) -> None:
+    def finish(
+        self,
+        metrics: dict,
+        *,
+        model: nn.Module | None = None,
+        trajectories: dict[str, np.ndarray] | None = None,
+        **arrays: np.ndarray,
+    ) -> None:
         """Save weights and arrays, then the metrics; with them the run counts as done.
+
+        Args:
+            trajectories: scores of the training images by epoch, kept compressed in one file.
 
         Raises UserError where the package has changed meanwhile: what was imported late is then of another code.
         """
@@ -74,6 +84,8 @@ class Run:
             write_bytes(self.folder / "model.safetensors", serialised(tensors))
         for name, array in arrays.items():
             write_whole(self.folder / f"{name}.npy", lambda path, a=array: _save_array(path, a))
+        if trajectories:
+            write_whole(self.folder / "trajectories.npz", lambda path: _save_arrays(path, trajectories))
         env = read_json(self.folder / "env.json")
         write_json(self.folder / "env.json", {**env, "peak_memory_bytes": environment.peak_memory_bytes(env["device"])})
         write_json(self.folder / PENDING, metrics)
@@ -99,6 +111,11 @@ def drop_checkpoints(folder: Path) -> None:
 def _save_array(path: Path, array: np.ndarray) -> None:
     with open(path, "wb") as file:
         np.save(file, array, allow_pickle=False)
+
+
+def _save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    with open(path, "wb") as file:
+        np.savez_compressed(file, **arrays)
 
 
 def start(notebook: str, namespace: dict) -> Run:

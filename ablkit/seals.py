@@ -11,7 +11,7 @@ from ablkit.files import write_json
 from ablkit.records import Damaged
 
 SEALED = ("metrics.json", "env.json", "notebook.ipynb")
-SEALED += ("model.safetensors", "isolated.npy", "losses.npy", "history.jsonl")
+SEALED += ("model.safetensors", "isolated.npy", "losses.npy", "excluded.npy", "trajectories.npz", "history.jsonl")
 """The files of a finished run that other runs and the pages build on."""
 SEAL = "files.json"
 LEFT_OUT = "left_out.json"

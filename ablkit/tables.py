@@ -15,7 +15,8 @@ from ablkit.defenses import DEFENSES, METHODS
 from ablkit.measure import COMPARED, OF_SOME_ATTACKS, UNDEFENDED
 from ablkit.metrics import TABLE
 from ablkit.shapes import ndarray
-from ablkit.text import MISSING, harmless, label, percent, without_folders
+from ablkit.text import MISSING, harmless, label, number, percent, without_folders
+from ablkit.training.suspects import Suspects
 
 _STEPS = {
     "prune": "idle channels pruned",
@@ -204,6 +205,8 @@ def stages(result: dict, method: str, attack: str, dataset: str) -> Styler:
     suffixes = {"before isolation": "_before", "after fine-tuning": "_finetuned", "after unlearning": ""}
     if method in ("none", "oracle"):
         suffixes = {METHODS[method]: ""}
+    elif method == "exclude":
+        suffixes = {"after phase 1": "_before", METHODS[method]: ""}
     elif method in DEFENSES and DEFENSES[method].needs == "clean data":
         suffixes = {"undefended": "_finetuned", f"after {METHODS[method]}": ""}
     elif method in DEFENSES:
@@ -222,6 +225,29 @@ def stages(result: dict, method: str, attack: str, dataset: str) -> Styler:
     published = {c: paper.lookup(c, attack=attack, method=method, dataset=dataset) for c in TABLE}
     table.loc["paper"] = {column: "" if value is None else str(value) for column, value in published.items()}
     return _styled(table.rename(columns=lambda name: name.replace("_", " ")), index=True)
+
+
+def suspects(found: Suspects, poisoned: Poisoned) -> Styler:
+    """How each class was judged by the losses of its images, and what was excluded; the last columns know the truth."""
+    rows = []
+    for k, name in enumerate(poisoned.classes):
+        own = found.images[poisoned.labels[found.images] == k]
+        rows.append(
+            {
+                "class": label(name, _CLASS),
+                "images": int((poisoned.labels == k).sum()),
+                "share explained by two": number(found.shares[k], "{:.3f}"),
+                "valley": number(found.valleys[k], "{:.2f}"),
+                "loss at the split": number(found.thresholds[k], "{:.2g}"),
+                "part below": percent(found.parts[k]),
+                "suspected": "yes" if k in found.classes else "",
+                "below the split": int((poisoned.labels[found.below] == k).sum()),
+                "excluded": len(own),
+                "of them poisoned": int(poisoned.is_poisoned[own].sum()),
+                "poisoned in all": int((poisoned.is_poisoned & (poisoned.labels == k)).sum()),
+            }
+        )
+    return _styled(pd.DataFrame(rows))
 
 
 def loss_gap(histories: dict[str, pd.DataFrame]) -> pd.DataFrame:

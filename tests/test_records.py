@@ -104,6 +104,8 @@ def base(tmp_path):
     checkpoint.write(folder / "model.safetensors", model.state_dict(), {})
     np.save(folder / "isolated.npy", np.array([3, 1, 2]))
     np.save(folder / "losses.npy", np.linspace(0, 1, 20, dtype=np.float32))
+    np.save(folder / "excluded.npy", np.array([4, 5]))
+    np.savez_compressed(folder / "trajectories.npz", loss=np.ones((2, 20), np.float16))
     write_json(folder / "env.json", WHOLE["env.json"])
     write_json(folder / "notebook.ipynb", {"cells": []})
     write_json(folder / "metrics.json", WHOLE["metrics.json"])
@@ -171,7 +173,7 @@ ARRAYS = {
 
 
 @pytest.mark.parametrize("damage", [*NO_FILE, "cut", "empty", "no text", *ARRAYS])
-@pytest.mark.parametrize("name", ["isolated", "losses"])
+@pytest.mark.parametrize("name", ["isolated", "losses", "excluded"])
 def test_a_damaged_array_is_named(base, name, damage):
     read = getattr(records, name)
     assert len(read(base, 20))  # the twin
@@ -181,9 +183,25 @@ def test_a_damaged_array_is_named(base, name, damage):
     one_line(error, base / f"{name}.npy")
 
 
+@pytest.mark.parametrize("damage", [*NO_FILE, "cut", "empty", "no text", "an array", "one axis", "a pickle inside"])
+def test_damaged_trajectories_are_named(base, damage):
+    assert records.trajectories(base, 20)["loss"].shape == (2, 20)  # the twin
+    more = {
+        "an array": lambda path: path.write_bytes((base / "losses.npy").read_bytes()),
+        "one axis": lambda path: np.savez(path, loss=np.ones(20, np.float16)),
+        "a pickle inside": lambda path: np.savez(path, loss=np.array([{}], dtype=object)),
+    }
+    (more | DAMAGES)[damage](base / "trajectories.npz")
+    with pytest.raises(records.Damaged) as error:
+        records.trajectories(base, 20)
+    one_line(error, base / "trajectories.npz")
+
+
 def test_only_a_run_that_kept_no_losses_has_none(base):
-    (base / "losses.npy").unlink()
-    assert records.losses(base, 20) is None
+    for name in ("losses.npy", "excluded.npy", "trajectories.npz"):
+        (base / name).unlink()
+    assert records.losses(base, 20) is records.excluded(base, 20) is None
+    assert records.trajectories(base, 20) == {}
 
 
 def test_all_that_a_defence_writes_is_strict_json(base, tmp_path, monkeypatch, capsys):

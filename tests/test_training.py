@@ -182,6 +182,9 @@ OTHERS = {
     "gamma": (5.0, {}),
     "per_sample": (True, {"gamma": 2.3}),
     "isolation_rate": (0.1, {}),
+    "isolation_score": ("median", {}),
+    "average_decay": (0.5, {"isolation_score": "averaged"}),
+    "statistics_images": (16, {"isolation_score": "fresh_statistics"}),
     "isolation_learning_rate": (0.01, {}),
     "isolation_shuffle": (False, {}),
     "isolation_augmentation": (True, {}),
@@ -206,13 +209,17 @@ OTHERS = {
 }
 
 
-@pytest.mark.parametrize("name", [field.name for field in fields(Recipe)])
+@pytest.mark.parametrize("name", OTHERS)
 def test_no_setting_is_dead(name):
     value, others = OTHERS[name]
     before = replace(SHORT, **others)
     assert getattr(before, name) != value
     changed, unchanged = train_toy(replace(before, **{name: value})), train_toy(before)
     assert not np.array_equal(weights(changed), weights(unchanged))
+
+
+def test_every_setting_but_what_is_only_kept_is_among_them():
+    assert {field.name for field in fields(Recipe)} - OTHERS.keys() == {"trajectories"}
 
 
 def test_the_recipes_hold_the_published_settings():

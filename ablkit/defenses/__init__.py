@@ -6,8 +6,9 @@ from ablkit import settings
 from ablkit.defenses import fine_pruning, mode_connectivity, nad, unlearning
 from ablkit.defenses.defense import Defense, Evaluation, Given, Repaired
 from ablkit.errors import UserError, unknown
+from ablkit.training import suspects
 
-__all__ = ["DEFENSES", "METHODS", "Defense", "Evaluation", "Given", "Repaired", "named", "settings_of"]
+__all__ = ["DEFENSES", "METHODS", "OWN_SETTINGS", "Defense", "Evaluation", "Given", "Repaired", "named", "settings_of"]
 
 DEFENSES: dict[str, Defense] = {
     "fine_pruning": fine_pruning.DEFENSE,
@@ -20,11 +21,19 @@ DEFENSES: dict[str, Defense] = {
 METHODS: dict[str, str] = {
     "none": "undefended",
     "abl": "ABL",
+    "exclude": "suspects excluded",
     "oracle": "trained on clean data",
     **{name: defense.title for name, defense in DEFENSES.items()},
 }
 """Everything that `run.ipynb` can do with a poisoned set, by name -> title. `oracle` trains as `none` does, on the same
 images before the attacker changed them: the ceiling, which no defender can reach."""
+
+
+OWN_SETTINGS: dict[str, type] = {
+    "exclude": suspects.Settings,
+    **{name: defense.settings for name, defense in DEFENSES.items()},
+}
+"""Frozen dataclass of the settings that a method has beside the recipe's."""
 
 
 def named(text: str) -> list[str]:
@@ -52,8 +61,8 @@ def settings_of(method: str, text: str) -> object:
     if method not in METHODS:
         raise unknown("method", method, METHODS)
     given = settings.parse(text, "method_settings")
-    if method in DEFENSES:
-        return settings.make(method, DEFENSES[method].settings, given)
+    if method in OWN_SETTINGS:
+        return settings.make(method, OWN_SETTINGS[method], given)
     if given:
         raise UserError(f"method {method} has no settings of its own: its settings are the notebook's other parameters")
     return settings.NoSettings()

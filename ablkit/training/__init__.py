@@ -1,6 +1,7 @@
 """The two-phase training: isolate what is learned too fast, fine-tune on the rest, unlearn what was isolated."""
 
 from ablkit.training.abl import Trained, train
+from ablkit.training.exclusion import exclude, retrain
 from ablkit.training.inference import per_example_losses, predict
 from ablkit.training.isolation import isolate
 from ablkit.training.recipe import RECIPES, Recipe, recipe
@@ -9,9 +10,11 @@ __all__ = [
     "RECIPES",
     "Recipe",
     "Trained",
+    "exclude",
     "isolate",
     "per_example_losses",
     "predict",
     "recipe",
+    "retrain",
     "train",
 ]

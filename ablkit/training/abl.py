@@ -27,7 +27,9 @@ from ablkit.training.isolation import isolate, isolated_count
 from ablkit.training.loop import one_set, run_epoch, two_sets
 from ablkit.training.progress import Clock, print_epoch
 from ablkit.training.recipe import RECIPES, Recipe
+from ablkit.training.scores import Scores, Trajectories, joined, needed, ranked_by, rounded
 from ablkit.training.stages import Stage, plan
+from ablkit.training.suspects import Suspects
 
 CHECKPOINT = "checkpoint.safetensors"
 Method = Literal["abl", "none"]
@@ -41,11 +43,17 @@ class Trained:
     history: list[dict]
     """One record for each epoch: stage, epoch, loss, learning_rate, images, seconds and what `evaluate` returned."""
     losses: Float[ndarray, " n"] | None
-    """Cross entropy of each training example at the turning epoch; None for method `none`."""
+    """What isolation ranked on, cross entropy of each training example at the turning epoch unless the recipe's
+    `isolation_score` says otherwise; None for method `none`."""
     isolated: Int64[ndarray, " k"]
     """Indices of the isolated examples, lowest loss first; empty for method `none`."""
     record: dict[str, float] = field(default_factory=dict)
     """What a defence measured of itself; names say the unit."""
+    trajectories: Trajectories = field(default_factory=dict)
+    """Scores of each training example (columns) after each epoch of phase 1 (rows), float16: those that the recipe's
+    `trajectories` names, and what its `isolation_score` needs."""
+    suspects: Suspects | None = None
+    """What method `exclude` suspected, and the images that it excluded."""
 
 
 def train(
@@ -59,6 +67,7 @@ def train(
     device: str = "auto",
     precision: str = "auto",
     evaluate: Callable[[nn.Module, str, int, bool], dict] | None = None,
+    judge: Callable[[dict[str, ndarray]], dict] | None = None,
     folder: Path | None = None,
     checkpoint_seconds: float = 5.0,
     report: Callable[[dict], None] | None = print_epoch,
@@ -74,6 +83,8 @@ def train(
         seed: draws weights, batch order and augmentation, each from its own stream.
         evaluate: called after each epoch with the model, the stage's name, the number of finished epochs in it and
             whether it was the stage's last; what it returns joins the epoch's record. It must not change the model.
+        judge: called after each epoch of phase 1 in which scores of the examples are computed, with these by name; what
+            it returns joins the record too.
         folder: keeps a checkpoint there; a training that finds its own goes on from it, to the same bits on a CPU. One
             that is damaged, or of another training, is dropped with a line.
         checkpoint_seconds: least time between checkpoints within a stage; at the end of a stage there always is one.
@@ -88,8 +99,19 @@ def train(
     place = hardware.choose(device, precision)
     model = place.place(models.build(recipe.model, classes, normalise=recipe.normalise, seed=seed))
     stages = plan(recipe, method)
-    save, state, momentum = _resume(folder, images, labels, model, recipe, method=method, seed=seed, place=str(place))
     on_device = torch.tensor(images, device=place.device), torch.tensor(labels, device=place.device)
+    scores = Scores(
+        needed(recipe.trajectories, recipe.isolation_score if method == "abl" else "loss"),
+        model,
+        *on_device,
+        place.precision,
+        decay=recipe.average_decay,
+        count=recipe.statistics_images,
+        seed=seed,
+    )
+    save, state, momentum = _resume(
+        folder, images, labels, model, scores, recipe, method=method, seed=seed, place=str(place)
+    )
     clock = Clock(stages, len(labels), recipe)
     forward = graphs.compiled(model, place, clock.images_in_all() // recipe.batch_size)
     optimiser, saved = None, time.monotonic()
@@ -97,16 +119,21 @@ def train(
         if index < state.stage:
             continue
         if stage.members != "all" and state.isolated is None:
-            state.losses = per_example_losses(model, images, labels, place.precision)
+            known = ranked_by(recipe.isolation_score, state.trajectories)
+            state.losses = per_example_losses(model, *on_device, place.precision) if known is None else known
             state.isolated = isolate(state.losses, recipe.isolation_rate)
         if optimiser is None or not stage.keeps_optimiser:
             optimiser = sgd(model.parameters(), recipe)
             checkpoint.restore_momentum(optimiser, momentum if index == state.stage else {})
         while state.epoch < stage.epochs:
-            record = _epoch(model, forward, optimiser, on_device, stage, index, state, recipe, seed, place)
+            record, found = _epoch(
+                model, forward, optimiser, on_device, stage, index, state, recipe, seed, place, scores
+            )
             started = time.perf_counter()
             if evaluate is not None:
                 record |= evaluate(model, stage.name, state.epoch, state.epoch == stage.epochs)
+            if judge is not None and found:
+                record |= judge(found)
             record["evaluation_seconds"] = time.perf_counter() - started
             state.history.append(record)
             if state.epoch == stage.epochs or time.monotonic() - saved >= checkpoint_seconds:
@@ -119,11 +146,17 @@ def train(
         state.stage, state.epoch, momentum = index + 1, 0, {}
     model.eval()
     isolated = np.empty(0, dtype=np.int64) if state.isolated is None else state.isolated
-    return Trained(model, state.history, state.losses, isolated)
+    return Trained(model, state.history, state.losses, isolated, trajectories=rounded(state.trajectories))
 
 
 def _resume(
-    folder: Path | None, images: ndarray, labels: ndarray, model: nn.Module, recipe: Recipe, **others: object
+    folder: Path | None,
+    images: ndarray,
+    labels: ndarray,
+    model: nn.Module,
+    scores: Scores,
+    recipe: Recipe,
+    **others: object,
 ) -> tuple[Callable, Progress, dict[int, Tensor]]:
     """How to save this training, and how far it has come already."""
     if folder is None:
@@ -131,7 +164,8 @@ def _resume(
     path = folder / CHECKPOINT
     identity = checkpoint.fingerprint(images, labels, recipe, **others)
     sizes = {"losses": len(labels), "isolated": isolated_count(len(labels), recipe.isolation_rate)}
-    return partial(checkpoint.save, path, identity), *checkpoint.load(path, identity, model, sizes)
+    progress, momentum = checkpoint.load(path, identity, model, sizes, scores.names, scores.average)
+    return partial(checkpoint.save, path, identity, average=scores.average), progress, momentum
 
 
 def sgd(parameters: Iterable[nn.Parameter], recipe: Recipe) -> torch.optim.SGD:
@@ -157,8 +191,12 @@ def _epoch(
     recipe: Recipe,
     seed: int,
     place: Hardware,
-) -> dict:
-    """Train one epoch, count it in `state` and return its record; raises UserError where the loss is not finite."""
+    scores: Scores,
+) -> tuple[dict, dict[str, ndarray]]:
+    """Train one epoch, count it in `state` and return its record, and in phase 1 the scores of the examples by name.
+
+    Raises UserError where the loss is not finite.
+    """
     started = time.perf_counter()
     rate = stage.learning_rate(state.epoch)
     for group in optimiser.param_groups:
@@ -175,13 +213,17 @@ def _epoch(
         place,
         partial(augment, recipe=recipe, generator=drawn) if stage.augmented else None,
         capture=True,
+        after_step=scores.average.update if scores.average and stage.name == "isolate" else None,
     )
     state.epoch += 1
     if not math.isfinite(loss):
         raise UserError(
             f"the loss is {loss} in stage {stage.name}, epoch {state.epoch}; lower its learning rate ({rate:g})"
         )
-    return {
+    found = scores.compute() if stage.name == "isolate" else {}
+    if found:
+        state.trajectories = joined(state.trajectories, found)
+    record = {
         "stage": stage.name,
         "epoch": state.epoch,
         "loss": loss,
@@ -189,6 +231,7 @@ def _epoch(
         "images": sum(len(batch) for batch in batches),
         "seconds": time.perf_counter() - started,
     }
+    return record, found
 
 
 def _batches(stage: Stage, recipe: Recipe, n: int, state: Progress, order: torch.Generator) -> Iterable[Tensor]:

@@ -16,6 +16,7 @@ from torch import nn
 from ablkit.errors import UserError, shown
 from ablkit.files import strict, write_bytes, write_text
 from ablkit.provenance import package_digest
+from ablkit.training.averaging import Average
 from ablkit.training.recipe import Recipe
 
 
@@ -33,6 +34,8 @@ class Progress:
     """Loss of each training example at the turning epoch, once it is known."""
     isolated: np.ndarray | None = None
     """Indices of the isolated examples, once they are known."""
+    trajectories: dict[str, np.ndarray] = field(default_factory=dict)
+    """Scores of each training example after each finished epoch of phase 1, float32."""
 
 
 def fingerprint(images: np.ndarray, labels: np.ndarray, recipe: Recipe, **others: object) -> str:
@@ -46,7 +49,14 @@ def fingerprint(images: np.ndarray, labels: np.ndarray, recipe: Recipe, **others
     return digest.hexdigest()
 
 
-def save(path: Path, identity: str, progress: Progress, model: nn.Module, optimiser: torch.optim.Optimizer) -> None:
+def save(
+    path: Path,
+    identity: str,
+    progress: Progress,
+    model: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    average: Average | None = None,
+) -> None:
     """Write a checkpoint, whole or not at all."""
     tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
     for index, state in optimiser.state_dict()["state"].items():
@@ -55,6 +65,8 @@ def save(path: Path, identity: str, progress: Progress, model: nn.Module, optimi
     for name in ("losses", "isolated"):
         if getattr(progress, name) is not None:
             tensors[name] = torch.tensor(getattr(progress, name))
+    tensors |= {f"trajectory.{name}": torch.tensor(values) for name, values in progress.trajectories.items()}
+    tensors |= average.state() if average else {}
     facts = {"stage": progress.stage, "epoch": progress.epoch, "history": progress.history}
     write(path, tensors, {"identity": identity, "progress": json.dumps(strict(facts), allow_nan=False)})
 
@@ -110,12 +122,18 @@ def write_history(folder: Path, history: list[dict]) -> None:
 
 
 def load(
-    path: Path, identity: str, model: nn.Module, sizes: dict[str, int] | None = None
+    path: Path,
+    identity: str,
+    model: nn.Module,
+    sizes: dict[str, int] | None = None,
+    names: list[str] | None = None,
+    average: Average | None = None,
 ) -> tuple[Progress, dict[int, torch.Tensor]]:
-    """Fill `model` from a checkpoint; return the progress and the optimiser's momentum by parameter index.
+    """Fill `model` and `average` from a checkpoint; return the progress and the optimiser's momentum by its index.
 
     Args:
         sizes: how many losses and isolated indices one holds that has come so far; without, it holds none.
+        names: the scores whose trajectories it holds.
 
     Without a file it is the beginning. So it is where the file is damaged, or belongs to a training with other data or
     settings: it is then dropped with a line, and the model stays as it is.
@@ -128,6 +146,9 @@ def load(
             raise ValueError("it belongs to a training with other data or settings")
         progress = _progress(facts.get("progress", ""))
         _take_arrays(progress, tensors, sizes or {})
+        _take_trajectories(progress, tensors, names or [], (sizes or {}).get("losses", 0))
+        sums = {name: tensors.pop(name) for name in list(tensors) if name.startswith("average.")}
+        check_fit(sums, average.state() if average else {})
         weights = {name.removeprefix("model."): v for name, v in tensors.items() if name.startswith("model.")}
         check_fit(weights, model.state_dict())
         parameters = {f"momentum.{index}": parameter for index, parameter in enumerate(model.parameters())}
@@ -137,6 +158,8 @@ def load(
         drop(path, error)
         return Progress(), {}
     model.load_state_dict(weights)
+    if average:
+        average.restore(sums)
     return progress, {int(name.split(".")[1]): value for name, value in momentum.items()}
 
 
@@ -191,3 +214,12 @@ def _take_arrays(progress: Progress, tensors: dict[str, torch.Tensor], sizes: di
     progress.losses, progress.isolated = (tensors.pop(name).numpy() for name in ("losses", "isolated"))
     if not ((progress.isolated >= 0) & (progress.isolated < sizes["losses"])).all():
         raise ValueError("its isolated examples are none of the set")
+
+
+def _take_trajectories(progress: Progress, tensors: dict[str, torch.Tensor], names: list[str], n: int) -> None:
+    """Move trajectories from the tensors into `progress`; raises ValueError where they do not fit its history."""
+    found = {name: tensors.pop(name) for name in list(tensors) if name.startswith("trajectory.")}
+    epochs = sum(record.get("stage") == "isolate" for record in progress.history)
+    wanted = torch.empty(epochs, n, device="meta")
+    check_fit(found, {f"trajectory.{name}": wanted for name in names if epochs})
+    progress.trajectories = {name.removeprefix("trajectory."): values.numpy() for name, values in found.items()}

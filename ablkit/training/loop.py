@@ -21,6 +21,7 @@ def run_epoch(
     place: Hardware,
     augment: Callable[..., Tensor] | None = None,
     capture: bool = False,
+    after_step: Callable[[], None] | None = None,
 ) -> float:
     """Take one optimiser step for each batch of indices; return the mean of the batches' losses.
 
@@ -30,6 +31,7 @@ def run_epoch(
     Args:
         augment: is given images and `sizes`, see `augmentation.augment`.
         capture: on CUDA, replay the step as a graph; not where `model` or `loss_of` draws or decides in Python.
+        after_step: called after each step of the optimiser, as a part of the step that is replayed.
     """
     total = torch.zeros((), device=place.device)
 
@@ -40,6 +42,8 @@ def run_epoch(
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()
+        if after_step is not None:
+            after_step()
         total.add_(loss.detach())
 
     take = captured(step, place) if capture else step

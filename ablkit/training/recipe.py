@@ -9,6 +9,8 @@ from ablkit import models
 from ablkit.data.images import check_shape
 from ablkit.errors import UserError, unknown
 from ablkit.settings import at_least
+from ablkit.training import scores
+from ablkit.training.scores import IsolationScore
 
 Schedule = Literal["sequential", "joint"]
 IsolationLoss = Literal["lga", "flooding", "plain"]
@@ -35,6 +37,16 @@ class Recipe:
     """Apply the isolation loss to each example before the mean, not to the mean (C: the mean)."""
     isolation_rate: float = 0.01
     """Share p of the training set with the lowest loss that is isolated."""
+    isolation_score: IsolationScore = "loss"
+    """What isolation ranks on: the `loss` (the paper), the loss with batch norm statistics re-estimated
+    (`fresh_statistics`), the same under averaged weights (`averaged`), or the `median` of the loss over the epochs."""
+    trajectories: str = ""
+    """Scores that are kept of every example after each epoch of phase 1, with spaces between: `loss`,
+    `fresh_statistics`, `averaged`. That a score is kept changes no result."""
+    average_decay: float = 0.99
+    """Of the averaged weights, in each step of phase 1."""
+    statistics_images: int = 2048
+    """Training images that batch norm statistics are re-estimated on."""
     isolation_learning_rate: float = 0.1
     """Constant through phase 1 (C)."""
     isolation_shuffle: bool = True
@@ -85,6 +97,7 @@ class Recipe:
         for name, choices in (
             ("schedule", Schedule),
             ("isolation_loss", IsolationLoss),
+            ("isolation_score", IsolationScore),
             ("unlearn_batchnorm", BatchNorm),
         ):
             if getattr(self, name) not in get_args(choices):
@@ -96,11 +109,14 @@ class Recipe:
                 f"batch_size {self.batch_size} is too small for batch norm; the paper's code uses 64 or 128"
             )
         at_least(self, **_SMALLEST)
-        for name in ("momentum", "weight_decay"):
+        scores.named(self.trajectories)
+        for name in ("momentum", "weight_decay", "average_decay"):
             if getattr(self, name) >= 1:
                 raise UserError(f"{name} {getattr(self, name)} never converges; choose one below 1")
         if not self.isolation_epochs + self.finetune_epochs:
             raise UserError("isolation_epochs and finetune_epochs are both 0, so nothing would be trained; raise one")
+        if self.isolation_score != "loss" and not self.isolation_epochs:
+            raise UserError(f"isolation_score {self.isolation_score} needs isolation_epochs of at least 1")
         if self.nesterov and self.momentum == 0:
             raise UserError("nesterov needs a momentum above 0; set nesterov False or momentum 0.9")
 
@@ -130,6 +146,8 @@ _SMALLEST = {
     "gamma": 0,
     "joint_weight": 0,
     "momentum": 0,
+    "average_decay": 0,
+    "statistics_images": 2,
     "weight_decay": 0,
     "crop_padding": 0,
     "cutout_length": 0,

@@ -1,0 +1,129 @@
+"""Training without what phase 1 shows to be poisoned: averaged weights, suspects, fresh weights on the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from torch import nn
+
+from ablkit.errors import UserError
+from ablkit.shapes import Int64, UInt8, ndarray
+from ablkit.training import checkpoint, suspects
+from ablkit.training.abl import Trained, train
+from ablkit.training.progress import print_epoch
+from ablkit.training.recipe import RECIPES, Recipe
+
+Evaluation = Callable[[nn.Module, str, int, bool], dict]
+RETRAIN = "retrain"
+"""The stage of a training from fresh weights on what was kept."""
+
+
+def exclude(
+    images: UInt8[ndarray, "n h w c"],
+    labels: Int64[ndarray, " n"],
+    classes: int,
+    recipe: Recipe = RECIPES["paper"],
+    settings: suspects.Settings | None = None,
+    *,
+    seed: int = 0,
+    device: str = "auto",
+    precision: str = "auto",
+    evaluate: Evaluation | None = None,
+    judge: Callable[[dict[str, ndarray]], dict] | None = None,
+    folder: Path | None = None,
+    report: Callable[[dict], None] | None = print_epoch,
+) -> Trained:
+    """Train a model on a set of which an unknown part is poisoned, without the images that show to be.
+
+    Phase 1 is that of ABL with its weights averaged. The losses of the images under the averaged model then tell the
+    suspected classes, and in these which images; see `suspects.find`. Fresh weights are trained on all others as method
+    `none` of `train` does, with the same recipe: on the whole set where no class stands out. Nothing is unlearned.
+
+    The history has the stages `isolate` and `retrain`. As the isolated count the images of the lowest averaged loss, a
+    share `isolation_rate` of all; they have no part in the training.
+
+    Args:
+        settings: of the suspicion.
+        folder: keeps the checkpoints of the two trainings there, each in a folder of its own, and the history of both.
+
+    The other arguments are those of `train`. Raises UserError for settings out of range, a loss that is not finite, and
+    where fewer images are left than a training takes.
+    """
+    if not recipe.isolation_epochs:
+        raise UserError("isolation_epochs is 0, and the suspects are found in phase 1; use 1 or more")
+    folders = [None, None] if folder is None else [folder / "isolate", folder / RETRAIN]
+    shared = {"seed": seed, "device": device, "precision": precision, "evaluate": evaluate}
+    follow = partial(_follow, folder, report)
+    alone = replace(recipe, schedule="sequential", finetune_epochs=0, unlearn_epochs=0, isolation_score="averaged")
+    first = train(images, labels, classes, alone, **shared, judge=judge, folder=folders[0], report=follow([]))
+    found = suspects.find(first.losses, labels, classes, settings)
+    if report is not None:
+        print(found, flush=True)
+    kept = np.setdiff1d(np.arange(len(labels)), found.images)
+    plain = replace(recipe, isolation_score="loss", trajectories="")
+    last = retrain(
+        images[kept], labels[kept], classes, plain, **shared, folder=folders[1], report=follow(first.history)
+    )
+    history = [*first.history, *last.history]
+    if folder is not None:
+        checkpoint.write_history(folder, history)
+    return replace(first, model=last.model, history=history, record=found.record(), suspects=found)
+
+
+def retrain(
+    images: UInt8[ndarray, "n h w c"],
+    labels: Int64[ndarray, " n"],
+    classes: int,
+    recipe: Recipe,
+    *,
+    evaluate: Evaluation | None = None,
+    report: Callable[[dict], None] | None = None,
+    **others: object,
+) -> Trained:
+    """Train fresh weights as method `none` of `train` does, as one stage `retrain` whose epochs are counted through.
+
+    `evaluate` and `report` are told of that stage alone; `others` are further arguments of `train`.
+    """
+    first, epochs = recipe.isolation_epochs, recipe.isolation_epochs + recipe.finetune_epochs
+
+    def counted(stage: str, epoch: int) -> int:
+        return epoch + (0 if stage == "isolate" else first)
+
+    def evaluate_epoch(model: nn.Module, stage: str, epoch: int, last: bool) -> dict:
+        done = counted(stage, epoch)
+        return {} if evaluate is None else evaluate(model, RETRAIN, done, done == epochs)
+
+    def renamed(record: dict) -> dict:
+        return record | {"stage": RETRAIN, "epoch": counted(record["stage"], record["epoch"])}
+
+    trained = train(
+        images,
+        labels,
+        classes,
+        recipe,
+        method="none",
+        evaluate=evaluate_epoch,
+        report=None if report is None else lambda record: report(renamed(record)),
+        **others,
+    )
+    return replace(trained, history=[renamed(record) for record in trained.history])
+
+
+def _follow(
+    folder: Path | None, report: Callable[[dict], None] | None, before: list[dict]
+) -> Callable[[dict], None] | None:
+    """Report each record, and keep the history up to it for people to follow."""
+    seen = list(before)
+
+    def told(record: dict) -> None:
+        seen.append({name: value for name, value in record.items() if name != "seconds_left"})
+        if folder is not None:
+            checkpoint.write_history(folder, seen)
+        if report is not None:
+            report(record)
+
+    return told
