@@ -171,14 +171,14 @@ def attacks(options: argparse.Namespace) -> None:
 
 def methods(options: argparse.Namespace) -> None:
     """List the methods."""
-    from ablkit.defenses import DEFENSES, METHODS, OWN_SETTINGS
+    from ablkit.defenses import DEFENSES, METHODS, kind_of_settings
     from ablkit.settings import defaults
 
     for name, title in METHODS.items():
         defense = DEFENSES.get(name)
         print(f"{name:<16}{title}" + (f"; {defense.paper}" if defense else ""))
-        if name in OWN_SETTINGS:
-            settings = ", ".join(f"{key}={value}" for key, value in defaults(OWN_SETTINGS[name]).items())
+        settings = ", ".join(f"{key}={value}" for key, value in defaults(kind_of_settings(name)).items())
+        if settings or defense:
             needs = f"needs {defense.needs}; " if defense else ""
             print(f"{'':<16}{needs}settings: {settings or 'none'}")
 

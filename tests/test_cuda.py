@@ -72,6 +72,32 @@ def test_a_killed_training_goes_on_to_the_same_bits(tmp_path):
     assert resumed.history[0]["stage"] == "isolate"
 
 
+def test_a_graph_averages_the_weights_as_single_steps_do(monkeypatch):
+    many = attacks.poison(toy(2000, 1))
+    recipe = replace(SHORT, isolation_epochs=2, isolation_score="averaged", trajectories="fresh_statistics")
+    train = partial(train_toy, recipe, many, device="cuda")
+    captured = train()
+    monkeypatch.setattr(capture, "FIRST_STEPS", 10**9)
+    single = train()
+    assert np.array_equal(captured.losses, single.losses)
+    for name, values in captured.trajectories.items():
+        assert np.array_equal(values, single.trajectories[name])
+    assert np.array_equal(weights(captured), weights(single))
+    plain = train_toy(replace(recipe, trajectories="", isolation_score="loss"), many, device="cuda")
+    assert plain.history[1]["loss"] == captured.history[1]["loss"]  # the average takes no part in the training
+
+
+def test_what_is_excluded_on_a_gpu_is_what_is_excluded_on_a_cpu():
+    many = attacks.poison(toy(2000, 1))
+    recipe = replace(SHORT, average_decay=0.95, finetune_epochs=1)
+    found = [
+        training.exclude(many.images, many.labels, 10, recipe, device=device, precision="fp32", report=None).suspects
+        for device in ("cpu", "cuda")
+    ]
+    assert found[0].classes.tolist() == found[1].classes.tolist() == [many.target]
+    assert len(np.intersect1d(found[0].below, found[1].below)) > 0.9 * len(found[0].below)
+
+
 def test_bf16_isolates_what_fp32_isolates():
     poisoned = attacks.poison(toy(2000, 1))
     model = train_toy(replace(SHORT, unlearn_epochs=0), poisoned, device="cuda").model

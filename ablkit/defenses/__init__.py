@@ -8,7 +8,17 @@ from ablkit.defenses.defense import Defense, Evaluation, Given, Repaired
 from ablkit.errors import UserError, unknown
 from ablkit.training import suspects
 
-__all__ = ["DEFENSES", "METHODS", "OWN_SETTINGS", "Defense", "Evaluation", "Given", "Repaired", "named", "settings_of"]
+__all__ = [
+    "DEFENSES",
+    "METHODS",
+    "Defense",
+    "Evaluation",
+    "Given",
+    "Repaired",
+    "kind_of_settings",
+    "named",
+    "settings_of",
+]
 
 DEFENSES: dict[str, Defense] = {
     "fine_pruning": fine_pruning.DEFENSE,
@@ -29,13 +39,6 @@ METHODS: dict[str, str] = {
 images before the attacker changed them: the ceiling, which no defender can reach."""
 
 
-OWN_SETTINGS: dict[str, type] = {
-    "exclude": suspects.Settings,
-    **{name: defense.settings for name, defense in DEFENSES.items()},
-}
-"""Frozen dataclass of the settings that a method has beside the recipe's."""
-
-
 def named(text: str) -> list[str]:
     """The methods that a text such as "none repairs abl" names, each once.
 
@@ -53,6 +56,13 @@ def named(text: str) -> list[str]:
     return list(dict.fromkeys(names))
 
 
+def kind_of_settings(method: str) -> type:
+    """The frozen dataclass of the settings that a method has beside the recipe's."""
+    if method in DEFENSES:
+        return DEFENSES[method].settings
+    return suspects.Settings if method == "exclude" else settings.NoSettings
+
+
 def settings_of(method: str, text: str) -> object:
     """The settings of a method with those changed that a text such as "epochs=10, t=0.3" names.
 
@@ -61,8 +71,7 @@ def settings_of(method: str, text: str) -> object:
     if method not in METHODS:
         raise unknown("method", method, METHODS)
     given = settings.parse(text, "method_settings")
-    if method in OWN_SETTINGS:
-        return settings.make(method, OWN_SETTINGS[method], given)
-    if given:
+    kind = kind_of_settings(method)
+    if given and kind is settings.NoSettings and method not in DEFENSES:
         raise UserError(f"method {method} has no settings of its own: its settings are the notebook's other parameters")
-    return settings.NoSettings()
+    return settings.make(method, kind, given)
