@@ -281,6 +281,19 @@ def test_only_what_an_archive_may_leave_out_may_be_missing(made):
     assert not one.is_done()
 
 
+@pytest.mark.parametrize("damage", ["a pipe", "no text", "deep", "nested"])
+def test_a_damaged_note_of_what_is_left_out_is_named_and_the_run_made_again(made, capsys, damage):
+    one = made(0)
+    write_json(one.folder / "left_out.json", {"model.safetensors": 7})
+    assert one.is_done()  # the twin
+    DAMAGES[damage](one.folder / "left_out.json")
+    assert not one.is_done()
+    assert main(["runs", one.folder.name]) == 0
+    assert "left_out.json " in capsys.readouterr().out
+    assert execute.carry_out(one, show=lambda line: None).was_done is False
+    assert one.is_done()
+
+
 # An archive of anybody
 
 
