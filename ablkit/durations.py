@@ -40,13 +40,8 @@ def earlier(folder: Path) -> float | None:
 class Watch:
     """Measures one attempt of a run: `with Watch(folder) as watch`, and `watch.seconds()` is what the run took so far.
 
-<<<<<<< HEAD
     However the attempt ends, a run that leaves a checkpoint keeps its seconds beside it. They are gone while it goes
     on, as nobody knows what an attempt took whose runner is killed.
-=======
-    However the attempt ends, a run that leaves a checkpoint keeps its seconds beside it. They are gone while it lasts,
-    as nobody knows what an attempt took whose runner is killed.
->>>>>>> budget
     """
 
     def __init__(self, folder: Path) -> None:
