@@ -136,7 +136,9 @@ def worker(folder: Path, device: str) -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "worker":
+    if sys.argv[1] == "warm":  # leaves compiled kernels for the processes that come after it
+        training(hardware.choose("cuda"), True, True, augmented=False)()
+    elif sys.argv[1] == "worker":
         worker(Path(sys.argv[2]), sys.argv[3])
     else:
         main(Path(sys.argv[1]), *sys.argv[2:3])
