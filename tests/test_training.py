@@ -124,7 +124,8 @@ def test_a_killed_training_resumes_to_the_same_bits(tmp_path, killed_after):
 
 def test_between_checkpoints_only_the_end_of_a_stage_makes_one(tmp_path, monkeypatch):
     saved = []
-    monkeypatch.setattr(checkpoint, "save", lambda path, identity, state, *others: saved.append(len(state.history)))
+    saves = lambda path, identity, state, *_, **__: saved.append(len(state.history))  # noqa: E731
+    monkeypatch.setattr(checkpoint, "save", saves)
     train_toy(SHORT, folder=tmp_path, checkpoint_seconds=1e9)
     ends = np.cumsum([SHORT.isolation_epochs, SHORT.finetune_epochs, SHORT.unlearn_epochs]).tolist()
     assert saved == ends
