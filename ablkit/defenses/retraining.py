@@ -14,7 +14,7 @@ from typing import Literal
 import torch
 from torch import nn
 
-from ablkit import paths, vision
+from ablkit import paths, training, vision
 from ablkit.defenses.defense import Evaluation, Given, Repaired
 from ablkit.defenses.examples import Settings, classes_of, kept_examples
 from ablkit.defenses.fine_tuning import fine_tune
@@ -22,7 +22,6 @@ from ablkit.errors import NotRunError
 from ablkit.models.normalise import Normalised
 from ablkit.randomness import torch_stream
 from ablkit.settings import NoSettings
-from ablkit.training import train
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
@@ -45,32 +44,20 @@ def retrain(given: Given, settings: NoSettings, evaluate: Evaluation | None = No
     given model only tells the number of classes. What was poisoned and not isolated is still among the examples.
     """
     kept = kept_examples(given)
-    first = given.recipe.isolation_epochs
-
-    def counted(stage: str, epoch: int) -> int:
-        return epoch + (0 if stage == "isolate" else first)
-
-    def evaluate_epoch(model: nn.Module, stage: str, epoch: int, last: bool) -> dict:
-        return {} if evaluate is None else evaluate(model, "retrain", counted(stage, epoch))
-
-    def renamed(record: dict) -> dict:
-        return record | {"stage": "retrain", "epoch": counted(record["stage"], record["epoch"])}
-
-    trained = train(
+    trained = training.retrain(
         kept.images,
         kept.labels,
         classes_of(given),
         given.recipe,
-        method="none",
         seed=given.seed,
         device=given.device,
         precision=given.precision,
-        evaluate=evaluate_epoch,
+        evaluate=None if evaluate is None else lambda model, stage, epoch, last: evaluate(model, stage, epoch),
         folder=given.folder,
-        report=None if given.report is None else lambda record: given.report(renamed(record)),
+        report=given.report,
     )
     record = {"training_images": float(len(kept.labels))}
-    return Repaired(trained.model, [renamed(record) for record in trained.history], record)
+    return Repaired(trained.model, trained.history, record)
 
 
 def pretrained(given: Given, settings: Pretrained, evaluate: Evaluation | None = None) -> Repaired:

@@ -64,10 +64,8 @@ def exclude(
     if report is not None:
         print(found, flush=True)
     kept = np.setdiff1d(np.arange(len(labels)), found.images)
-    plain = replace(recipe, isolation_score="loss", trajectories="")
-    last = retrain(
-        images[kept], labels[kept], classes, plain, **shared, folder=folders[1], report=follow(first.history)
-    )
+    rest = images[kept], labels[kept], classes, recipe
+    last = retrain(*rest, **shared, folder=folders[1], report=follow(first.history))
     history = [*first.history, *last.history]
     if folder is not None:
         checkpoint.write_history(folder, history)
@@ -104,7 +102,7 @@ def retrain(
         images,
         labels,
         classes,
-        recipe,
+        replace(recipe, trajectories=""),
         method="none",
         evaluate=evaluate_epoch,
         report=None if report is None else lambda record: report(renamed(record)),
