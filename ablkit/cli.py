@@ -132,6 +132,13 @@ def _parser() -> arguments.Parser:
     )
     report.add_argument("--as-is", action="store_true", help="run nothing: pages of what is done, a list of the rest")
     report.add_argument("--to", type=_to, help="folder of the pages (default: reports/local)")
+    report.add_argument(
+        "--from",
+        type=partial(arguments.path, "--from"),
+        metavar="DATA",
+        help="make pages of committed numbers, run nothing",
+    )
+    report.add_argument("--add", nargs="+", default=[], metavar="KEY", help="take these finished runs into DATA first")
     report.set_defaults(command=commands.report)
 
     sweep = kinds.add_parser("sweep", help="run every combination in a YAML file that is not done yet")

@@ -59,6 +59,11 @@ def report(options: argparse.Namespace) -> int:
     from ablkit.paths import project, runs_root
     from ablkit.report.plan import COMPARISONS, run_all
 
+    data = vars(options)["from"]
+    if data is not None:
+        return _report_from(data, options.add, options.to or data.parent)
+    if options.add:
+        raise UserError(f"--add {shown(options.add[0])} needs --from: the folder of numbers that the run joins")
     changes = {"dataset": options.dataset} if options.dataset is not None else {}
     to = options.to or project() / "reports" / "local"
     if not options.as_is:
@@ -69,6 +74,18 @@ def report(options: argparse.Namespace) -> int:
         if name not in COMPARISONS:
             raise unknown("comparison", name, COMPARISONS)
     return run_all(options.preset, options.seeds, to, changes, names, comparisons, as_is=options.as_is)
+
+
+def _report_from(data: Path, keys: list[str], to: Path) -> int:
+    """Take finished runs into a folder of committed numbers, and make the pages of them all."""
+    from ablkit import browse
+    from ablkit.report import kept, scale
+
+    arguments.check_folder("--to", to)
+    for run in [browse.find(key) for key in keys]:
+        print(kept.add(run, data))
+    print(scale.write(data, to))
+    return 0
 
 
 def sweep(options: argparse.Namespace) -> int:

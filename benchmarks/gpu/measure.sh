@@ -5,31 +5,36 @@
 set -u
 OUT=$1; shift
 PARTS=${*:-check speed run sweep}
-PYTHON=${PYTHON:-python3} DEVICE=${DEVICE:-cuda} PRESET=${PRESET:-paper} PER_GPU=${PER_GPU:-12}
+PYTHON=${PYTHON:-python3} DEVICE=${DEVICE:-cuda} PRESET=${PRESET:-paper} ROOM=${ROOM:---per-gpu 12}
 SWEEP=${SWEEP:-notebooks/sweeps/paper_gpu.yaml} SECONDS_FOR_RUNS=${SECONDS_FOR_RUNS:-400}
 export PYTHONUNBUFFERED=1 PYTHONPATH=$PWD${PYTHONPATH:+:$PYTHONPATH}
 mkdir -p "$OUT"
+ablkit() { "$PYTHON" -m ablkit.cli "$@"; }
 
 part() { # NAME LIMIT COMMAND...
     local name=$1 limit=$2 begun=$SECONDS; shift 2
-    timeout --kill-after=10 "$limit" "$@" >"$OUT/$name.txt" 2>&1
+    # By an interrupt, as Ctrl-C: what runs keeps its checkpoints.
+    timeout --signal=INT --kill-after=15 "$limit" "$@" >"$OUT/$name.txt" 2>&1
     echo "$name: exit $? after $((SECONDS - begun)) of at most $limit s"
+    tail -n 25 "$OUT/$name.txt"
 }
 
 for name in $PARTS; do
     case $name in
-    check)  part check 100 "$PYTHON" -m pytest -q -m cuda -o addopts= -W default -p no:cacheprovider -p no:benchmark tests/test_cuda.py
-            tail -n 25 "$OUT/check.txt" ;;
-    speed)  part speed 150 "$PYTHON" benchmarks/gpu/speed.py "$OUT/speed.json" "$DEVICE"
-            tail -n 25 "$OUT/speed.txt" ;;
-    run)    part run 150 "$PYTHON" -m ablkit.cli run run --preset "$PRESET" -p device "$DEVICE"
-            tail -n 25 "$OUT/run.txt" ;;
-    sweep)  budget=$("$PYTHON" -c "print($SECONDS_FOR_RUNS / 60)")
-            if [ "$DEVICE" = cuda ]; then room="--per-gpu $PER_GPU"; else room="--workers 2"; fi
-            # shellcheck disable=SC2086
-            part sweep $((SECONDS_FOR_RUNS + 60)) "$PYTHON" -m ablkit.cli sweep "$SWEEP" --preset "$PRESET" $room --budget "$budget"
-            tail -n 25 "$OUT/sweep.txt" ;;
+    check) part check 60 "$PYTHON" -m pytest -q -m cuda -o addopts= -W default -p no:cacheprovider tests/test_cuda.py ;;
+    speed) part speed 180 "$PYTHON" benchmarks/gpu/speed.py "$OUT/speed.json" "$DEVICE" ;;
+    run)   part run 120 "$PYTHON" -m ablkit.cli run run --preset "$PRESET" -p device "$DEVICE" ;;
+    # shellcheck disable=SC2086
+    sweep) part sweep "$SECONDS_FOR_RUNS" "$PYTHON" -m ablkit.cli sweep "$SWEEP" --preset "$PRESET" $ROOM ;;
+    *)     echo "$name is no part: check, speed, run, sweep" ;;
     esac
 done
-part bundle 60 "$PYTHON" -m ablkit.cli runs bundle --to "$OUT/runs.tar.gz"
-tail -n 3 "$OUT/bundle.txt"
+
+# Four runs with the scores of 50,000 images fit into an archive.
+number=0
+ablkit runs --state done | awk '/^[0-9a-f]{12}/ {print $1}' | xargs -r -n 4 | while read -r keys; do
+    number=$((number + 1))
+    # shellcheck disable=SC2086
+    ablkit runs bundle --to "$OUT/runs-$number.tar.gz" $keys
+done
+ablkit runs --state done

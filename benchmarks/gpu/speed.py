@@ -32,20 +32,22 @@ STEPS = int(os.environ.get("STEPS", 100))
 """Of one round; fewer for a rehearsal on a CPU."""
 IMAGES = STEPS * RECIPE.batch_size
 CONVENTIONAL_IMAGES = min(2560, IMAGES)
-SIDE_BY_SIDE = (1, 2, 4, 8, 16)
+SIDE_BY_SIDE = (2, 4, 8, 16)
 SECONDS = 4.0
 """How long the processes of a round train beside each other."""
 
 
 def main(file: Path, device: str = "cuda") -> None:
-    """Measure, print a line for each number as it comes, and write all of them as JSON."""
+    """Measure, print a line for each number as it comes, and write what there is so far as JSON: it may be stopped."""
     place = hardware.choose(device)
     facts = environment.describe(device)
     print(environment.hardware_line(facts), flush=True)
     rates: dict[str, float] = {}
+    shares: dict[str, float] = {}
 
     def keep(name: str, value: float) -> None:
         rates[name] = value
+        write_json(file, {"images_per_second": rates, "limits": shares, "environment": facts})
         print(f"{name:<40}{value:>12,.0f} images/s", flush=True)
 
     for phase, augmented in (("phase 1", False), ("fine-tuning", True)):
@@ -57,14 +59,13 @@ def main(file: Path, device: str = "cuda") -> None:
     for name, pipeline in (("phase 1", conventional.phase1), ("fine-tuning", conventional.finetune)):
         few = images[:CONVENTIONAL_IMAGES], labels[:CONVENTIONAL_IMAGES]
         keep(f"{name}, conventional", rate(pipeline(place, RECIPE), *few))
-    shares = limits.shares(place, RECIPE, rates["phase 1, graph, compiled"])
+    shares |= limits.shares(place, RECIPE, rates["phase 1, graph, compiled"])
     for name in ("share_of_product_ceiling", "share_of_copy_ceiling"):
         print(f"{name.replace('_', ' '):<40}{shares[name]:>12.3f}", flush=True)
     for number in SIDE_BY_SIDE:
         if number <= slots.cores():
             keep(f"phase 1, {number} processes, with MPS", side_by_side(number, device, shared=True))
     keep("phase 1, 8 processes, without MPS", side_by_side(min(8, slots.cores()), device, shared=False))
-    write_json(file, {"images_per_second": rates, "limits": shares, "environment": facts})
 
 
 def training(place: hardware.Hardware, capture: bool, compile_it: bool, *, augmented: bool) -> Callable[[], float]:
