@@ -67,7 +67,8 @@ def finding(runs: pd.DataFrame, epochs: pd.DataFrame) -> str:
     own = runs[runs["method"] == "abl"]
     by_attack = [(TITLES[name], part) for name, part in own.groupby("attack", sort=False)]
     gone = [
-        f"{int((part['attack_success_rate'] <= GONE).sum())} of {len(part)} with {name}" for name, part in by_attack
+        f"{int((part['attack_success_rate'] <= GONE).sum())} of {len(part)} seeds with {name}"
+        for name, part in by_attack
     ]
     kept_accuracy = [percent(part["clean_accuracy"].mean()) for _, part in by_attack]
     undefended = runs.loc[runs["method"] == "none", "clean_accuracy"].mean()

@@ -32,9 +32,9 @@ done
 
 # Four runs with the scores of 50,000 images fit into an archive.
 number=0
-ablkit runs --state done | awk '/^[0-9a-f]{12}/ {print $1}' | xargs -r -n 4 | while read -r keys; do
+ablkit runs --state done | grep -oE "^[0-9a-f]{12}" | xargs -r -n 4 | while read -r keys; do
     number=$((number + 1))
     # shellcheck disable=SC2086
     ablkit runs bundle --to "$OUT/runs-$number.tar.gz" $keys
 done
-ablkit runs --state done
+ablkit runs --state done | cat
