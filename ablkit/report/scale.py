@@ -55,7 +55,8 @@ def write(data: Path, to: Path) -> Path:
         titles=TITLES,
         percent=percent,
         hardware=environment.hardware_line({name[4:]: first[name] for name in runs if name.startswith("env_")}),
-        speed=pd.read_csv(data / "gpu-speed.csv").to_dict("records") if (data / "gpu-speed.csv").is_file() else [],
+        speed=_table(data / "gpu-speed.csv").to_dict("records"),
+        suspects=_suspects(_table(data / "suspects.csv")),
         alone="exclude" in set(runs["method"]),
     )
     write_text(to / "paper-scale.html", page)
@@ -144,6 +145,32 @@ def _scores(epochs: pd.DataFrame) -> list[dict]:
                 }
             )
     return rows
+
+
+def _table(path: Path) -> pd.DataFrame:
+    """The committed table at `path`; an empty one where there is none."""
+    return pd.read_csv(path, keep_default_na=False) if path.is_file() else pd.DataFrame()
+
+
+def _suspects(table: pd.DataFrame) -> list[dict]:
+    """For each attack and score: after how many epochs a class is suspected, which, and how much of the poison."""
+    rows = []
+    for (attack, score), own in table.groupby(["attack", "score"], sort=False) if len(table) else ():
+        judged = own[own["classes"] != ""]
+        wrong = judged[judged["classes"] != judged["target"].astype(str)]
+        recall = pd.to_numeric(judged["isolation_recall"])
+        rows.append(
+            {
+                "attack": TITLES[attack],
+                "score": SCORES[f"_{score}"],
+                "judged": f"{len(judged)} of {len(own)}",
+                "at_end": f"{int((judged['epoch'] == own['epoch'].max()).sum())} of {own['seed'].nunique()}",
+                "wrong": str(len(wrong)),
+                "precision": _spread(pd.to_numeric(judged["isolation_precision"])),
+                "recall": _spread(recall),
+            }
+        )
+    return sorted(rows, key=lambda row: (list(TITLES.values()).index(row["attack"]), row["score"]))
 
 
 def _figure(epochs: pd.DataFrame) -> Figure:
