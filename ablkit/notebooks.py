@@ -1,13 +1,11 @@
-"""Reading notebooks: where they are, their parameters cell, and a digest of their code."""
+"""Reading notebooks: where they are, and a digest of their code."""
 
 from __future__ import annotations
 
 import ast
 import hashlib
-import io
 import json
 import os
-import tokenize
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -17,18 +15,6 @@ from ablkit.errors import UserError, unknown
 from ablkit.files import read_text
 from ablkit.parameters import NOTEBOOKS, model_of
 from ablkit.paths import notebooks_root
-
-TYPES = {"int": int, "float": float, "bool": bool, "str": str}
-
-
-@dataclass(frozen=True)
-class Declared:
-    """One line of a parameters cell."""
-
-    name: str
-    type: type
-    default: object
-    help: str
 
 
 @dataclass(frozen=True)
@@ -161,33 +147,3 @@ def _why(text: str, error: Exception) -> str:
     if any(line.startswith(("<<<<<<< ", ">>>>>>> ")) for line in text.splitlines()):
         return "it holds the marks of a merge"
     return str(error)
-
-
-def read_parameters(source: str) -> list[Declared]:
-    """The declarations of a parameters cell: `name: type = literal  # help`, one a line.
-
-    Raises UserError with the line number for anything else: papermill's own reader overlooks unions, `Literal` and
-    lines with a second equals sign, so they are not allowed.
-    """
-    comments = {
-        token.start[0]: token.string.lstrip("# ")
-        for token in tokenize.generate_tokens(io.StringIO(source).readline)
-        if token.type == tokenize.COMMENT
-    }
-    declared = []
-    for line in ast.parse(source).body:
-        form = f"line {line.lineno} of the parameters cell is not 'name: type = literal  # help'"
-        if not (isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name) and line.value):
-            raise UserError(form)
-        if "=" in comments.get(line.lineno, ""):
-            raise UserError(
-                f"line {line.lineno} of the parameters cell has an equals sign in its help; say it in words"
-            )
-        if not (isinstance(line.annotation, ast.Name) and line.annotation.id in TYPES):
-            raise UserError(f"{form} with a type of {', '.join(TYPES)}")
-        try:
-            default = ast.literal_eval(line.value)
-        except ValueError:
-            raise UserError(form) from None
-        declared.append(Declared(line.target.id, TYPES[line.annotation.id], default, comments.get(line.lineno, "")))
-    return declared

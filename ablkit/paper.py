@@ -8,12 +8,6 @@ from importlib.resources import files
 
 import pandas as pd
 
-MARKS = {
-    "verified": "verified against a source that was read",
-    "recalled": "transcribed from memory, check against the PDF",
-}
-
-
 _SAME = ("pixel_noise", "gradient_noise", "label_shuffling", "label_uniform", "label_smoothing", "self_learning")
 _WAYS = {
     **{name: name for name in _SAME},
