@@ -1,4 +1,4 @@
-"""The command line: `ablkit data | parameters | run | report | sweep | runs | export | attacks | methods | bench`."""
+"""The command line: `ablkit data | parameters | run | report | sweep | runs | export | attacks | methods`."""
 
 from __future__ import annotations
 
@@ -17,10 +17,13 @@ from ablkit import __version__, arguments, commands
 from ablkit.errors import UserError
 
 
-def main(given: list[str] | None = None) -> int:
+def main(given: list[str] | None = None, parser: arguments.Parser | None = None) -> int:
     """Run a command; exit code 0 when it did what it says, 1 when a notebook failed, 2 for the user's mistakes.
 
     What no command expects is one line too, and exit code 2; `--traceback`, or ABLKIT_TRACEBACK=1, shows all of it.
+
+    Args:
+        parser: of other commands than the kit's own; see `benchmarks`.
     """
     given = sys.argv[1:] if given is None else given
     whole = "--traceback" in given or os.environ.get("ABLKIT_TRACEBACK", "0") not in ("", "0")
@@ -33,7 +36,7 @@ def main(given: list[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="backslashreplace")  # a path may hold what the terminal's encoding does not
     try:
         _check_current_folder()
-        options = _parser().parse_args(_joined(given))
+        options = _parser().parse_args(_joined(given)) if parser is None else parser.parse_args(given)
         code = options.command(options) or 0
         sys.stdout.flush()  # here, where a full disk is still one line
         return code
@@ -106,6 +109,25 @@ def _parser() -> arguments.Parser:
     parameters.add_argument("--preset", default="quick", help="smoke, quick, paper or released (default: quick)")
     parameters.set_defaults(command=commands.parameters)
 
+    _add_run(kinds)
+    _add_report(kinds)
+    _add_sweep(kinds)
+    _add_runs(kinds)
+
+    export = kinds.add_parser("export", help="write the finished runs as CSV and Parquet")
+    export.add_argument("notebook", nargs="?", default="run")
+    export.add_argument("--to", type=_table, default=Path("results"), metavar="NAME", help="NAME.csv and NAME.parquet")
+    export.set_defaults(command=commands.export)
+
+    attack_list = kinds.add_parser("attacks", help="list the attacks: kind, paper, rate, settings, cost")
+    attack_list.set_defaults(command=commands.attacks)
+
+    method_list = kinds.add_parser("methods", help="list the methods: title, paper, what it needs, settings")
+    method_list.set_defaults(command=commands.methods)
+    return parser
+
+
+def _add_run(kinds: argparse._SubParsersAction) -> None:
     run = kinds.add_parser("run", help="run one notebook through papermill")
     run.add_argument("notebook", help="run, loss_gap, attacks, defenses, unlearning, twins or sweep")
     run.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="set a parameter")
@@ -122,6 +144,8 @@ def _parser() -> arguments.Parser:
     run.add_argument("--timeout", type=_seconds, metavar="SECONDS", help="kill the run after this time")
     run.set_defaults(command=commands.run)
 
+
+def _add_report(kinds: argparse._SubParsersAction) -> None:
     report = kinds.add_parser("report", help="run what is missing and build the pages")
     report.add_argument("--preset", default="quick", help="smoke, quick, paper or released (default: quick)")
     report.add_argument("--seeds", type=_seed, nargs="+", default=[0], help="one run of each kind for each seed")
@@ -141,6 +165,8 @@ def _parser() -> arguments.Parser:
     report.add_argument("--add", nargs="+", default=[], metavar="KEY", help="take these finished runs into DATA first")
     report.set_defaults(command=commands.report)
 
+
+def _add_sweep(kinds: argparse._SubParsersAction) -> None:
     sweep = kinds.add_parser("sweep", help="run every combination in a YAML file that is not done yet")
     sweep.add_argument("file", type=partial(arguments.path, "file"), help="see notebooks/sweeps")
     sweep.add_argument("--preset", help="in place of the file's, such as smoke for a rehearsal")
@@ -155,30 +181,6 @@ def _parser() -> arguments.Parser:
     )
     sweep.add_argument("--dry-run", action="store_true", help="list the runs and their states")
     sweep.set_defaults(command=commands.sweep)
-
-    _add_runs(kinds)
-
-    export = kinds.add_parser("export", help="write the finished runs as CSV and Parquet")
-    export.add_argument("notebook", nargs="?", default="run")
-    export.add_argument("--to", type=_table, default=Path("results"), metavar="NAME", help="NAME.csv and NAME.parquet")
-    export.set_defaults(command=commands.export)
-
-    attack_list = kinds.add_parser("attacks", help="list the attacks: kind, paper, rate, settings, cost")
-    attack_list.set_defaults(command=commands.attacks)
-
-    method_list = kinds.add_parser("methods", help="list the methods: title, paper, what it needs, settings")
-    method_list.set_defaults(command=commands.methods)
-
-    bench = kinds.add_parser("bench", help="speed of training beside a conventional pipeline")
-    bench.add_argument("what", nargs="?", choices=("training", "attacks", "sweeps"), default="training")
-    bench.add_argument(
-        "--json", type=partial(arguments.file_path, "--json"), metavar="FILE", help="write the figures there too"
-    )
-    bench.add_argument("--to", type=_to, metavar="FOLDER", help="of training: measure more, and write a page there")
-    bench.add_argument("--device", help="of training: auto (default), cpu or cuda")
-    bench.add_argument("--precision", help="of training: auto (default), fp32 or bf16")
-    bench.set_defaults(command=commands.bench)
-    return parser
 
 
 def _add_runs(kinds: argparse._SubParsersAction) -> None:

@@ -200,31 +200,6 @@ def methods(options: argparse.Namespace) -> None:
             print(f"{'':<16}{needs}settings: {settings or 'none'}")
 
 
-def bench(options: argparse.Namespace) -> None:
-    """Measure speed."""
-    from ablkit.bench import attacks, sweeps, training
-
-    if options.what != "training" and (options.to or options.device or options.precision):
-        raise UserError(f"bench {options.what} takes no --to, --device or --precision: they are of bench training")
-    if options.to and options.json:
-        raise UserError("--json with --to: the folder gets a bench.json anyway; leave --json out")
-    if options.json:
-        arguments.check_file("--json", options.json)
-    if options.to:
-        arguments.check_folder("--to", options.to)
-    place = options.device or "auto", options.precision or "auto"
-    if options.what == "attacks":
-        attacks.bench(options.json)
-    elif options.what == "sweeps":
-        sweeps.bench(options.json)
-    elif options.to:
-        from ablkit.bench import page
-
-        print(page.write(options.to, *place))
-    else:
-        training.bench(*place, options.json)
-
-
 def _pairs(given: list[list[str]]) -> dict[str, str]:
     """Name -> value of the options -p; raises UserError where a name stands twice."""
     pairs: dict[str, str] = {}

@@ -158,10 +158,6 @@ REFUSED = {
         for value in (".", "", "folder/", "..", "sweep.yaml/x", "x" * 5_000, "x" * 250, "\0")
     },
     "a table of nothing": (["export", "rnu"], "'rnu' is no notebook"),
-    "figures into a folder": (["bench", "--json", "folder"], "is a folder; name a file"),
-    "figures below a file": (["bench", "attacks", "--json", "sweep.yaml/x"], "is no folder; set --json to a folder"),
-    "a page of attacks": (["bench", "attacks", "--to", "x"], "takes no --to"),
-    "an unknown device": (["bench", "--device", "tpu"], "'tpu' is no device"),
     "a key and more": (["runs", "abc", "--delete-failed"], "give it without other options"),
     "failed and done": (["runs", "--delete-failed", "--state", "done"], "only failed runs are deleted"),
     "a parameter of no notebook": (["runs", "-p", "x" * 5_000, "1"], "is no parameter"),

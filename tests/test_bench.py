@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from ablkit.bench import attacks, conventional, limits, page, scaling, sweeps
-from ablkit.bench import training as bench
+from ablkit import cli
 from ablkit.training import hardware
+from benchmarks import attacks, conventional, limits, page, scaling, sweeps
+from benchmarks import training as bench
+from benchmarks.__main__ import parser
 
 
 def test_the_benchmark_writes_rates_and_ratios(folders, tmp_path, monkeypatch, capsys):
@@ -103,3 +109,32 @@ def test_the_page_of_the_benchmark_shows_all_that_was_measured(folders, tmp_path
         "phases.svg",
         "growth.svg",
     }
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["training", "--json", "folder"], "is a folder; name a file"),
+        (["training", "--json", os.devnull], "is no regular file"),
+        (["attacks", "--json", "file/x"], "is no folder; set --json to a folder"),
+        (["training", "--to", "file"], "is no folder; set --to to a folder"),
+        (["training", "--json", "a.json", "--to", "folder"], "not allowed with argument --json"),
+        (["attacks", "--to", "x"], "unrecognized arguments: --to x"),
+        (["training", "--device", "tpu"], "'tpu' is no device"),
+        (["trainings"], "invalid choice"),
+        ([], "the following arguments are required: WHAT"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_2(folders, tmp_path, monkeypatch, capsys, given, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").touch()
+    assert cli.main(given, parser()) == 2
+    told = capsys.readouterr()
+    assert message in told.err and told.err.count("\n") == 1 and told.out == ""
+
+
+def test_it_runs_as_a_module_from_the_clone(tmp_path):
+    command = [sys.executable, "-m", "benchmarks", "training", "--help"]
+    shown = subprocess.run(command, cwd=Path(__file__).parents[1], capture_output=True, text=True, check=True).stdout
+    assert "--device" in shown and "conventional" not in shown.splitlines()[0]

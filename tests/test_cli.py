@@ -50,7 +50,6 @@ DIGITS = ["run", "run", "--preset", "smoke"]
         (["run", "attacks", "--preset", "smoke", "-p", "seeds", "0 00"], "must name one or more, each once"),
         (["run", "sweep", "-p", "file", "/etc/passwd"], "must be the name of a file in notebooks/sweeps"),
         (["run", "sweep", "-p", "file", "slurm.sh"], "slurm.sh"),
-        (["bench", "--json", os.devnull], "is no regular file"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(folders, capsys, as_users_run_it, arguments, message):

@@ -14,8 +14,6 @@ from pathlib import Path
 import torch
 
 from ablkit import environment, models
-from ablkit.bench import conventional, limits
-from ablkit.bench.measuring import cifar_images, rate
 from ablkit.files import write_json
 from ablkit.randomness import torch_stream
 from ablkit.sweep import gpu_sharing, slots
@@ -26,6 +24,8 @@ from ablkit.training.augmentation import augment
 from ablkit.training.inference import per_example_losses
 from ablkit.training.loop import one_set, run_epoch
 from ablkit.training.losses import cross_entropy, local_gradient_ascent
+from benchmarks import conventional, limits
+from benchmarks.measuring import cifar_images, rate
 
 RECIPE = RECIPES["paper"]
 STEPS = int(os.environ.get("STEPS", 100))

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from ablkit import attacks, data, environment
-from ablkit.bench.measuring import cifar_images, rate
 from ablkit.files import write_json
+from benchmarks.measuring import cifar_images, rate
 
 ROUNDS = 9
 CLOSED_FORM = ("badnets", "trojan", "blend", "sig")

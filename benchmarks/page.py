@@ -1,4 +1,4 @@
-"""The benchmark as a page: what `ablkit bench` prints, how that scales, how near it is to the limits, a profile."""
+"""The benchmark of training as a page: what it prints, how that scales, how near it is to the limits, a profile."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import seaborn as sns
 from matplotlib.figure import Figure
 
 from ablkit import environment, figures
-from ablkit.bench import limits, profiling, scaling, training
-from ablkit.bench.measuring import cifar_images
 from ablkit.files import write_json, write_text
 from ablkit.report import shell
 from ablkit.training import hardware
+from benchmarks import limits, profiling, scaling, training
+from benchmarks.measuring import cifar_images
 
 _PROFILED = 640
 

@@ -11,8 +11,6 @@ import numpy as np
 import torch
 
 from ablkit import environment, models
-from ablkit.bench import conventional
-from ablkit.bench.measuring import cifar_images, rate
 from ablkit.files import write_json
 from ablkit.randomness import torch_stream
 from ablkit.training import graphs, hardware
@@ -22,6 +20,8 @@ from ablkit.training.inference import per_example_losses
 from ablkit.training.loop import one_set, run_epoch
 from ablkit.training.losses import cross_entropy, local_gradient_ascent
 from ablkit.training.recipe import Recipe, recipe
+from benchmarks import conventional
+from benchmarks.measuring import cifar_images, rate
 
 ROUNDS = 9
 SIZES = (2048, 640)

@@ -11,10 +11,10 @@ from multiprocessing.synchronize import Barrier
 
 import torch
 
-from ablkit.bench.measuring import cifar_images, median_rate, rate
-from ablkit.bench.training import phase1
 from ablkit.training import hardware
 from ablkit.training.recipe import Recipe
+from benchmarks.measuring import cifar_images, median_rate, rate
+from benchmarks.training import phase1
 
 _ROUNDS = 3
 _IMAGES = 2048

@@ -1,0 +1,68 @@
+"""Measure speed: `python -m benchmarks training | attacks | sweeps`, from the clone's folder."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from functools import partial
+
+from ablkit import arguments, cli
+
+
+def parser() -> arguments.Parser:
+    """The options of each benchmark."""
+    parser = arguments.Parser(prog="python -m benchmarks", description="Speed, measured where it is claimed.")
+    parser.add_argument("--traceback", action="store_true", help="show where an unexpected error comes from")
+    kinds = parser.add_subparsers(required=True, metavar="WHAT", parser_class=arguments.Parser)
+    file = partial(arguments.file_path, "--json")
+    training = kinds.add_parser("training", help="images per second beside a conventional pipeline")
+    where = training.add_mutually_exclusive_group()
+    where.add_argument("--json", type=file, metavar="FILE", help="write the figures there too")
+    where.add_argument(
+        "--to", type=partial(arguments.path, "--to"), metavar="FOLDER", help="measure more, and write a page there"
+    )
+    training.add_argument("--device", default="auto", help="auto (default), cpu or cuda")
+    training.add_argument("--precision", default="auto", help="auto (default), fp32 or bf16")
+    training.set_defaults(command=_training)
+    for name, title, command in (
+        ("attacks", "how fast the triggers of closed-form attacks are made", _attacks),
+        ("sweeps", "what a run costs in a sweep beyond a bare papermill call", _sweeps),
+    ):
+        other = kinds.add_parser(name, help=title)
+        other.add_argument("--json", type=file, metavar="FILE", help="write the figures there too")
+        other.set_defaults(command=command)
+    return parser
+
+
+def _training(options: argparse.Namespace) -> None:
+    from benchmarks import page, training
+
+    if options.to:
+        arguments.check_folder("--to", options.to)
+        print(page.write(options.to, options.device, options.precision))
+        return
+    _check(options)
+    training.bench(options.device, options.precision, options.json)
+
+
+def _attacks(options: argparse.Namespace) -> None:
+    from benchmarks import attacks
+
+    _check(options)
+    attacks.bench(options.json)
+
+
+def _sweeps(options: argparse.Namespace) -> None:
+    from benchmarks import sweeps
+
+    _check(options)
+    sweeps.bench(options.json)
+
+
+def _check(options: argparse.Namespace) -> None:
+    if options.json:
+        arguments.check_file("--json", options.json)
+
+
+if __name__ == "__main__":
+    sys.exit(cli.main(sys.argv[1:], parser()))
