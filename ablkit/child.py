@@ -26,6 +26,9 @@ def main(source: Path, folder: Path, private: Path) -> int:
         private: a private folder with a short name, for sockets: their paths are capped near 100 bytes, and ports would
             be raced for. It is the parent's, so that it goes even if this process is killed.
     """
+    # What checks the form of notebooks would compile a grammar of international addresses first, which none of them
+    # has: two seconds, half of what a short run takes.
+    sys.modules.setdefault("rfc3987_syntax", None)
     import papermill
     from papermill.exceptions import PapermillExecutionError
 
