@@ -194,9 +194,6 @@ def test_slots_share_the_cores_and_gpus(monkeypatch):
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     used = [slot.environment["CUDA_VISIBLE_DEVICES"] for slot in slots.make([], per_gpu=2)]
     assert used == ["0", "1", "0", "1"]
-    training, notebooks = slots.beside(3)
-    assert [slot.environment["CUDA_VISIBLE_DEVICES"] for slot in training] == ["0", "1"]
-    assert len(notebooks) == 6
 
 
 def test_more_runs_than_fit_a_gpu_are_refused(tmp_path, folders, monkeypatch):
