@@ -83,7 +83,10 @@ def _defend(p: OneRun, poisoned: Poisoned, evaluate: Evaluation, folder: Path) -
     record = {"stage": REPAIRED, "epoch": 1, "seconds": 0.0, **evaluate(repaired.model, REPAIRED, 1, True)}
     given.report(record)
     losses = records.losses(base, len(poisoned))
-    return Trained(repaired.model, [*history, *repaired.history, record], losses, isolated, repaired.record)
+    whole = [*history, *repaired.history, record]
+    # Not only what was reported: of epochs before a kill nothing is reported again.
+    checkpoint.write_history(folder, whole)
+    return Trained(repaired.model, whole, losses, isolated, repaired.record)
 
 
 _BEFORE_UNLEARNING = {"method": "abl", "schedule": "sequential", "unlearn_epochs": 0}

@@ -91,6 +91,16 @@ def test_each_method_leaves_a_model_that_was_measured_on_all_test_images(made, t
         assert asked == []
 
 
+def test_the_history_of_a_defence_that_went_on_from_its_checkpoint_misses_no_epoch(train, tmp_path, capsys):
+    first, _ = train("retrain")
+    told = capsys.readouterr().out
+    again, _ = train("retrain")  # all its epochs lie before the end of the first call: none is reported again
+    assert capsys.readouterr().out.count("retrain") < told.count("retrain")
+    written = [json.loads(line) for line in (tmp_path / "retrain" / "history.jsonl").read_text().splitlines()]
+    assert [(line["stage"], line["epoch"]) for line in written] == [(r["stage"], r["epoch"]) for r in again.history]
+    assert len(again.history) == len(first.history)
+
+
 def test_the_oracle_trains_on_what_the_attacker_did_not_change(made, train):
     clean, _, _, _ = made
     oracle, _ = train("oracle")
