@@ -10,7 +10,6 @@ from importlib.resources import files
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
@@ -41,6 +40,7 @@ SERIES = {
     "poisoned_loss": ("poisoned examples", "#c8412b"),
 }
 """Quantity -> its name and colour, the same in every figure."""
+_DOTS = {"marker": ".", "markersize": 7, "markeredgecolor": "white", "markeredgewidth": 0.75}
 _TWINS = ["#c8412b", "#8c8c8c"]
 _PICTURES_A_ROW = 5
 _CLASS, _CAPTION, _STAGE = 12, 80, 24
@@ -125,6 +125,8 @@ def attack_results(frame: pd.DataFrame) -> Figure:
     Args:
         frame: columns `attack`, `seed`, `attack_success_rate`, `clean_accuracy`.
     """
+    import seaborn as sns  # two seconds, which a single run does without
+
     metrics = ["attack_success_rate", "clean_accuracy"]
     long = frame.assign(attack=frame["attack"].map(TITLES)).melt(["attack", "seed"], metrics)
     colours = {metric: SERIES[metric][1] for metric in metrics}
@@ -146,6 +148,8 @@ def twins(frame: pd.DataFrame) -> Figure:
         frame: columns `attack`, `attack_settings` (empty for the attack as it is), `seed`, `attack_success_rate` and
             those of `measure.OF_SOME_ATTACKS` that any of the attacks has.
     """
+    import seaborn as sns  # two seconds, which a single run does without
+
     titles = {"attack_success_rate": "attack success rate"} | OF_SOME_ATTACKS
     frame = frame.assign(
         attack=frame["attack"].map(TITLES),
@@ -176,6 +180,8 @@ def methods(frame: pd.DataFrame) -> Figure:
     Args:
         frame: columns `attack`, `method`, `seed`, `attack_success_rate`, `clean_accuracy`.
     """
+    import seaborn as sns  # two seconds, which a single run does without
+
     metrics = ["clean_accuracy", "attack_success_rate"]
     names, order = list(dict.fromkeys(frame["attack"])), [METHODS[name] for name in dict.fromkeys(frame["method"])]
     size = (1.5 + 3.0 * len(names), 0.8 + 0.34 * len(order))
@@ -226,7 +232,7 @@ def training_curves(history: pd.DataFrame) -> Figure:
     for metric in ("clean_accuracy", "target_class_accuracy", "attack_success_rate", "isolation_precision"):
         if metric in history and history[metric].notna().any():
             name, colour = SERIES[metric]
-            sns.lineplot(x=epochs, y=history[metric], ax=axes, color=colour, label=name, marker=".")
+            axes.plot(epochs, history[metric].astype(float), color=colour, label=name, **_DOTS)
     begins = np.flatnonzero(history["stage"] != history["stage"].shift())
     for begin in begins:
         axes.axvline(begin + 0.5, color="#999999", linewidth=0.8)
@@ -254,8 +260,7 @@ def loss_gap(frame: pd.DataFrame) -> Figure:
         for metric in ("clean_loss", "poisoned_loss", "isolation_precision"):
             title, colour = SERIES[metric]
             place = axes[int(metric == "isolation_precision"), column]
-            sns.lineplot(rows, x="epoch", y=metric, ax=place, color=colour, label=title, marker=".", legend=False)
-            place.set_ylabel("")
+            place.plot(rows["epoch"], rows[metric].astype(float), color=colour, label=title, **_DOTS)
         axes[0, column].set_title(METHOD_TITLES[name], fontsize=9)
         axes[1, column].set_xlabel("epoch")
         axes[1, column].xaxis.set_major_locator(MaxNLocator(integer=True))

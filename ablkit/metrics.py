@@ -140,13 +140,12 @@ def isolation_quality(isolated: Int64[ndarray, " k"], is_poisoned: Bool[ndarray,
 
 def isolation_auroc(losses: Float[ndarray, " n"], is_poisoned: Bool[ndarray, " n"]) -> float | None:
     """Probability that a poisoned example has a lower loss than a clean one (ties count half)."""
-    from scipy.stats import rankdata
-
-    poisoned, clean = int(is_poisoned.sum()), int((~is_poisoned).sum())
-    if not poisoned or not clean:
+    poisoned, clean = losses[is_poisoned], np.sort(losses[~is_poisoned])
+    if not len(poisoned) or not len(clean):
         return None
-    ranks = rankdata(-losses)[is_poisoned].sum()
-    return float((ranks - poisoned * (poisoned + 1) / 2) / (poisoned * clean))
+    below, not_above = (np.searchsorted(clean, poisoned, side=side) for side in ("left", "right"))
+    wins = len(clean) - (below + not_above) / 2  # clean examples of a higher loss, and half of those of the same
+    return float(wins.sum() / (len(poisoned) * len(clean)))
 
 
 def isolation_average_precision(losses: Float[ndarray, " n"], is_poisoned: Bool[ndarray, " n"]) -> float | None:
