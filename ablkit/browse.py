@@ -90,7 +90,9 @@ def finished(keys: list[str], sweep: Path | None = None) -> tuple[list[Path], in
         for folder in found:
             if state(folder) != "done":
                 raise UserError(f"{folder.name} is {state(folder)}; only finished runs are bundled")
-        return found, 0
+        if len(found) == 1:
+            bundle.check(found[0])  # there is no other one that could be bundled without it
+        return _whole(found)
     if sweep is not None:
         from ablkit.sweep import file
 
@@ -98,9 +100,13 @@ def finished(keys: list[str], sweep: Path | None = None) -> tuple[list[Path], in
         found = [job.folder for job in jobs if job.is_done()]
         print(f"{sweep}: {len(found)} of {len(jobs)} runs are done")
         return found, 0
-    everything = records.folders(None, "metrics.json")
-    whole = records.readable(everything, lambda folder: bundle.check(folder) or folder)
-    return whole, len(everything) - len(whole)
+    return _whole(records.folders(None, "metrics.json"))
+
+
+def _whole(folders: list[Path]) -> tuple[list[Path], int]:
+    """Those that can be bundled, and how many cannot: these are named in one warning."""
+    whole = records.readable(folders, lambda folder: bundle.check(folder) or folder)
+    return whole, len(folders) - len(whole)
 
 
 def delete_failed(wanted: dict[str, str]) -> None:

@@ -16,6 +16,7 @@ from ablkit import records, runs, seals
 from ablkit.errors import UserError
 from ablkit.files import read_json, write_bytes
 from ablkit.records import Damaged
+from ablkit.report import drawings
 
 MOST = 16 << 20
 """Bytes of an archive."""
@@ -24,7 +25,7 @@ MOST_UNPACKED = 128 << 20
 MOST_OF_A_FILE = 8 << 20
 TRAJECTORIES = "trajectories.npz"
 NAMES = ("params.json", "env.json", "metrics.json", "files.json", "history.jsonl", "left_out.json")
-NAMES += ("isolated.npy", "losses.npy", TRAJECTORIES, "notebook.ipynb")
+NAMES += ("isolated.npy", "losses.npy", "excluded.npy", TRAJECTORIES, "notebook.ipynb")
 FIGURE = re.compile(r"figures/[\w-][\w.-]{0,79}\.(csv|svg)", re.ASCII)
 END = bytes(1024)
 """What a tar ends with."""
@@ -100,6 +101,7 @@ def check(folder: Path) -> None:
             read(folder)
     seals.check_sealed(folder)
     _check_arrays(folder)
+    _check_figures(folder)
     path = folder / "notebook.ipynb"
     try:
         if os.path.lexists(path):
@@ -108,9 +110,21 @@ def check(folder: Path) -> None:
         raise Damaged(path, "is damaged (it is no notebook)") from None
 
 
+def _check_figures(folder: Path) -> None:
+    for path in sorted((folder / "figures").glob("*.svg")):
+        try:
+            drawings.check(path.read_bytes())
+        except UserError as error:
+            raise Damaged(path, str(error)) from None
+    for path in sorted((folder / "figures").glob("*.csv")):
+        if not path.with_suffix(".svg").is_file():
+            raise Damaged(path, "is damaged (it has no drawing beside it)")
+
+
 def _check_arrays(folder: Path) -> None:
     if os.path.lexists(folder / "isolated.npy"):
         records.isolated(folder, 1 << 40)
+    records.excluded(folder, 1 << 40)
     path = folder / "losses.npy"
     if os.path.lexists(path):
         found = records.array(path)

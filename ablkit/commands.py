@@ -61,6 +61,12 @@ def report(options: argparse.Namespace) -> int:
 
     data = vars(options)["from"]
     if data is not None:
+        if options.as_is or options.dataset is not None or vars(options)["with"] or options.attacks != ["badnets"]:
+            raise UserError(
+                "--from makes pages of committed numbers alone: leave --as-is, --dataset, --with, --attacks out"
+            )
+        if (options.preset, options.seeds) != ("quick", [0]):
+            raise UserError("--from makes pages of all committed numbers: leave --preset and --seeds out")
         return _report_from(data, options.add, options.to or data.parent)
     if options.add:
         raise UserError(f"--add {shown(options.add[0])} needs --from: the folder of numbers that the run joins")

@@ -40,8 +40,11 @@ def made(cells, folders):
         np.save(folder / "losses.npy", np.linspace(0, 1, 20, dtype=np.float32))
         np.savez(folder / "trajectories.npz", first=np.zeros(3), second=np.arange(4))
         write_json(folder / "notebook.ipynb", {"cells": [], "metadata": {}})
-        for name in ("loss-gap.csv", "loss-gap.svg", "loss-gap.png"):
+        for name in ("loss-gap.csv", "loss-gap.png"):
             write_text(folder / "figures" / name, f"{name} of {seed}")
+        write_text(
+            folder / "figures" / "loss-gap.svg", f'<svg xmlns="http://www.w3.org/2000/svg"><desc>{seed}</desc></svg>'
+        )
         write_text(folder / "log.txt", "what it printed")
         write_json(folder / "metrics.json", {"clean_accuracy": 0.5, "seed_seen": seed})
         seals.seal(folder, folder / "metrics.json")
@@ -389,6 +392,52 @@ def npz(**arrays: object) -> bytes:
     stream = io.BytesIO()
     np.savez(stream, **arrays)
     return stream.getvalue()
+
+
+def test_every_sealed_file_travels_or_may_stay():
+    assert set(seals.SEALED) - {"model.safetensors"} <= set(bundle.NAMES)
+
+
+def test_what_was_excluded_travels(made, tmp_path, elsewhere):
+    one = made(0)
+    np.save(one.folder / "excluded.npy", np.array([4, 2]))
+    seals.seal(one.folder, one.folder / "metrics.json")
+    archive = packed(tmp_path)
+    there = elsewhere()
+    assert main(["runs", "add", str(archive)]) == 0
+    assert records.excluded(there / "run" / one.folder.name, 20).tolist() == [4, 2]
+
+
+def test_of_several_named_runs_a_damaged_one_is_left_out_and_named(made, tmp_path, capsys):
+    good, bad = made(0), made(1)
+    (bad.folder / "trajectories.npz").write_bytes(b"cut")
+    keys = [good.folder.name, bad.folder.name]
+    assert main(["runs", "bundle", *keys, "--to", str(tmp_path / "runs.tar.gz")]) == 1
+    assert bad.folder.name in capsys.readouterr().err
+    assert {name.split("/")[1] for name in names(tmp_path / "runs.tar.gz")} == {good.folder.name}
+
+
+@pytest.mark.parametrize("change", ["script", "no drawing"])
+def test_a_figure_that_pages_could_not_show_is_damage(made, tmp_path, capsys, change):
+    one = made(0)
+    if change == "script":
+        write_text(one.folder / "figures" / "loss-gap.svg", '<svg xmlns="http://www.w3.org/2000/svg"><script/></svg>')
+    else:
+        (one.folder / "figures" / "loss-gap.svg").unlink()
+    assert main(["runs", "bundle", "--to", str(tmp_path / "runs.tar.gz")]) != 0
+    assert "loss-gap." in capsys.readouterr().err
+
+
+def test_a_folder_that_is_somebodys_link_is_not_filled(made, tmp_path, elsewhere):
+    one = made(0)
+    archive = packed(tmp_path)
+    there, mine = elsewhere(), tmp_path / "mine"
+    mine.mkdir()
+    (mine / "letter").touch()
+    (there / "run").mkdir(parents=True)
+    (there / "run" / one.folder.name).symlink_to(mine)
+    assert main(["runs", "add", str(archive)]) == 2
+    assert [path.name for path in mine.iterdir()] == ["letter"]
 
 
 def deflated(size: int) -> bytes:

@@ -211,4 +211,7 @@ def test_wrong_settings_are_refused(as_users_run_it):
         "lowest_loss 0.0 must be": {"lowest_loss": 0.0},
     }.items():
         assert message in refused(suspects.Settings, **change)
+    everything = suspects.Settings(least_share=0, chance=0, most_valley=1e9, least_part=0, most_part=1, margin=1)
+    told = refused(excluded, attacks.poison(toy(40, 1)), settings=everything)
+    assert "40 of 40 images are excluded, so 0 are left" in told
     assert "isolation_epochs is 0" in refused(excluded, attacks.poison(toy(40, 1)), replace(RECIPE, isolation_epochs=0))

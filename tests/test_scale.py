@@ -139,6 +139,29 @@ def test_what_cannot_be_made_is_told_in_one_line(copy, tmp_path, capsys, folders
     assert not (tmp_path / "pages" / "paper-scale.html").exists()
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("ddbcd978d0f5/metrics.json", "{}", "lacks attack_success_rate"),
+        ("ddbcd978d0f5/history.csv", "stage,epoch\nisolate,1\n", "has 1 epochs of phase 1 and not 20"),
+        ("ddbcd978d0f5/history.csv", "a,b\n1,2\n", "make no page"),
+        ("ddbcd978d0f5/params.json", "[", "is damaged"),
+        ("gpu-speed.csv", "", "make no page"),
+        ("gpu-speed.csv", "what,images_per_second,measured_by\na,b,c\n", "make no page"),
+        ("suspects.csv", "key,attack\na,b\n", "make no page"),
+    ],
+)
+def test_spoilt_numbers_make_no_page_and_are_told_in_one_line(copy, tmp_path, capsys, name, content, message):
+    (copy / name).write_text(content)
+    assert message in told(capsys, "--from", str(copy), "--to", str(tmp_path / "pages"))
+    assert not (tmp_path / "pages" / "paper-scale.html").exists()
+
+
+@pytest.mark.parametrize("more", ["--as-is", "--dataset digits", "--seeds 1 2", "--preset paper", "--attacks all"])
+def test_what_has_no_effect_is_refused(copy, capsys, more):
+    assert "leave" in told(capsys, "--from", str(copy), *more.split())
+
+
 def test_runs_of_a_smaller_scale_make_no_page(made, tmp_path):  # noqa: F811
     kept.add(made(0).folder, tmp_path / "data")
     with pytest.raises(UserError, match="holds no run at the paper's scale"):

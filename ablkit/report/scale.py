@@ -32,19 +32,34 @@ _PUBLISHED = ("clean_accuracy_non_target", "attack_success_rate")
 def write(data: Path, to: Path) -> Path:
     """Write `paper-scale.html` and its figure into a folder, from committed numbers alone; return the page's path.
 
-    Raises UserError where no committed run has the paper's scale.
+    Raises UserError where no committed run has the paper's scale, and for numbers that make no page; nothing is written
+    then.
     """
+    try:
+        page, drawing = _made(data)
+    except (KeyError, ValueError, TypeError, AttributeError) as error:  # of a table that somebody has edited
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise UserError(
+            f"{data} holds numbers that make no page ({reason}); take it from the repository again"
+        ) from None
+    write_text(to / "paper-scale.svg", drawing)
+    write_text(to / "paper-scale.html", page)
+    return to / "paper-scale.html"
+
+
+def _made(data: Path) -> tuple[str, str]:
+    """The page and its figure."""
     runs = kept.load(data)
     runs = runs[(runs["train_size"] == 0) & (runs["isolation_epochs"] + runs["finetune_epochs"] >= 80)]
     if runs.empty:
         raise UserError(f"{data} holds no run at the paper's scale")
+    _check(runs)
     runs = runs.sort_values(["attack", "method", "seed"], key=_order)
     epochs = _epochs(runs[runs["method"] == "abl"])
     drawing = io.StringIO()
     figure = _figure(epochs)
     figure.savefig(drawing, format="svg", metadata={"Date": None})
     plt.close(figure)
-    write_text(to / "paper-scale.svg", drawing.getvalue())
     first = runs.iloc[0]
     page = shell.render(
         "scale.html.j2",
@@ -59,8 +74,21 @@ def write(data: Path, to: Path) -> Path:
         suspects=_suspects(_table(data / "suspects.csv")),
         alone="exclude" in set(runs["method"]),
     )
-    write_text(to / "paper-scale.html", page)
-    return to / "paper-scale.html"
+    return page, drawing.getvalue()
+
+
+def _check(runs: pd.DataFrame) -> None:
+    """Raise UserError where a run lacks a number that the page shows."""
+    for _, run in runs.iterrows():
+        for name in (*_METRICS, "images_per_second", "env_wall_seconds"):
+            if pd.isna(run.get(name)):
+                raise UserError(f"{run['folder']} lacks {name}; take it from the repository again")
+        epochs = int((kept.history(run["folder"])["stage"] == "isolate").sum())
+        if epochs != run["isolation_epochs"]:
+            raise UserError(
+                f"{run['folder'] / 'history.csv'} has {epochs} epochs of phase 1 and not"
+                f" {run['isolation_epochs']}; take it from the repository again"
+            )
 
 
 def finding(runs: pd.DataFrame, epochs: pd.DataFrame) -> str:

@@ -64,6 +64,11 @@ def exclude(
     if report is not None:
         print(found, flush=True)
     kept = np.setdiff1d(np.arange(len(labels)), found.images)
+    if len(kept) < recipe.batch_size:
+        raise UserError(
+            f"{len(found.images)} of {len(labels)} images are excluded, so {len(kept)} are left to train on; suspect"
+            " less, with a larger least_share or a smaller margin"
+        )
     rest = images[kept], labels[kept], classes, recipe
     last = retrain(*rest, **shared, folder=folders[1], report=follow(first.history))
     history = [*first.history, *last.history]

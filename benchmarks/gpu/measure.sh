@@ -3,12 +3,13 @@
 #   bash benchmarks/gpu/measure.sh OUT [PART ...]      parts: check speed run sweep; all of them by default
 # Each part has a limit of its own, in seconds, and one that fails does not stop the next.
 set -u
-OUT=$1; shift
+[ $# -gt 0 ] || { echo "usage: bash benchmarks/gpu/measure.sh OUT [PART ...]" >&2; exit 2; }
+mkdir -p "$1"; OUT=$(cd "$1" && pwd); shift
+cd "$(dirname "$0")/../.." || exit
 PARTS=${*:-check speed run sweep}
 PYTHON=${PYTHON:-python3} DEVICE=${DEVICE:-cuda} PRESET=${PRESET:-paper} ROOM=${ROOM:---per-gpu 12}
 SWEEP=${SWEEP:-notebooks/sweeps/paper_gpu.yaml} SECONDS_FOR_RUNS=${SECONDS_FOR_RUNS:-400}
 export PYTHONUNBUFFERED=1 PYTHONPATH=$PWD${PYTHONPATH:+:$PYTHONPATH}
-mkdir -p "$OUT"
 ablkit() { "$PYTHON" -m ablkit.cli "$@"; }
 
 part() { # NAME LIMIT COMMAND...
@@ -35,6 +36,6 @@ number=0
 ablkit runs --state done | grep -oE "^[0-9a-f]{12}" | xargs -r -n 4 | while read -r keys; do
     number=$((number + 1))
     # shellcheck disable=SC2086
-    ablkit runs bundle --to "$OUT/runs-$number.tar.gz" $keys
+    ablkit runs bundle --to "$OUT/runs-$number.tar.gz" $keys || echo "runs-$number.tar.gz: not all of $keys are in it"
 done
 ablkit runs --state done | cat
