@@ -173,7 +173,9 @@ def _add_sweep(kinds: argparse._SubParsersAction) -> None:
     room = sweep.add_mutually_exclusive_group()
     room.add_argument("--workers", type=_at_a_time("--workers"), metavar="K", help="runs at a time (1)")
     room.add_argument("--per-gpu", type=_number_or_auto, default=0, metavar="K", help="runs on each GPU, or auto")
-    sweep.add_argument("--shard", metavar="I/N", help="this machine's part; from Slurm or Kubernetes by itself")
+    sweep.add_argument(
+        "--shard", metavar="I/N", help="this machine's part, I from 0; from Slurm or Kubernetes by itself"
+    )
     sweep.add_argument("--ray", metavar="ADDRESS", help="run on a Ray cluster; 'local' starts one")
     sweep.add_argument("--timeout", type=_seconds, metavar="SECONDS", help="kill a run after this time")
     sweep.add_argument(

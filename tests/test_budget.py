@@ -313,6 +313,22 @@ def test_a_failing_run_is_tried_twice_and_the_others_go_on(cells, folders, asked
     assert text.count("cell cell-1: AssertionError") == 3
 
 
+@pytest.mark.parametrize(("second", "counted"), [(local.STOPPED, 1), ("done", 0)])
+def test_a_failure_whose_second_try_is_stopped_stays_a_failure(cells, folders, monkeypatch, second, counted):
+    cells(DONE)
+    one, tries = wanted(0), iter(["failed", second])
+    board = Board([one], 1, io.StringIO())
+
+    def within(plan: Plan, *_: object) -> dict[Job, str]:
+        board.states[one] = next(tries)
+        return {one: "out of memory"} if board.states[one] == "failed" else {}
+
+    monkeypatch.setattr(budget, "_within", within)
+    failed, told = budget.run([one], [slots.Slot("here", {})], board, time.monotonic() + 60)
+    assert failed == ({one: "out of memory"} if counted else {})
+    assert f"{counted} failed" in told and "1 stopped" not in told
+
+
 def test_what_another_process_has_in_hand_is_done_once_it_lets_go(cells, folders, asked, capsys):
     from ablkit.lock import locked
 

@@ -37,6 +37,9 @@ def run(
     if failed and time.monotonic() < until:
         board.tell(f"{len(failed)} failed; once more, each alone, while time is left")
         again = _within(Plan(list(failed), expected, until, board.tell, timeout), slots[:1], board, timeout)
+        for job in failed:
+            if board.states[job] == local.STOPPED:
+                board.states[job] = "failed"  # the time was up before it could do better
         failed = {job: again.get(job, said) for job, said in failed.items() if board.states[job] == "failed"}
     return failed, _summary(Plan(jobs, expected, until, board.tell, timeout), board, len(slots))
 
