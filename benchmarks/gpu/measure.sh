@@ -15,7 +15,7 @@ ablkit() { "$PYTHON" -m ablkit.cli "$@"; }
 part() { # NAME LIMIT COMMAND...
     local name=$1 limit=$2 begun=$SECONDS; shift 2
     # By an interrupt, as Ctrl-C: what runs keeps its checkpoints.
-    timeout --signal=INT --kill-after=15 "$limit" "$@" >"$OUT/$name.txt" 2>&1
+    timeout --signal=INT --kill-after=30 "$limit" "$@" >"$OUT/$name.txt" 2>&1
     echo "$name: exit $? after $((SECONDS - begun)) of at most $limit s"
     tail -n 25 "$OUT/$name.txt"
 }
