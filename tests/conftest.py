@@ -107,6 +107,27 @@ def cells(folders, tmp_path, monkeypatch):
 
 
 @pytest.fixture
+def made(cells, folders):
+    """Make a finished run without running it; see `finished.finish`."""
+    from finished import finish
+    from trivial import DONE
+
+    cells(DONE)
+    return finish
+
+
+@pytest.fixture
+def elsewhere(tmp_path, monkeypatch):
+    """Go to another machine, whose folder of runs is returned."""
+
+    def go() -> Path:
+        monkeypatch.setenv("ABLKIT_RUNS", str(tmp_path / "there"))
+        return tmp_path / "there"
+
+    return go
+
+
+@pytest.fixture
 def own_temporary(tmp_path, monkeypatch):
     """A folder for temporary files of this test alone, with a short path."""
     import tempfile

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from test_bundle import made  # noqa: F401 (a fixture)
 
 from ablkit.cli import main
 from ablkit.errors import UserError
@@ -104,7 +103,7 @@ def test_the_readme_says_how_fast_it_was():
 # Taking runs in
 
 
-def test_a_finished_run_is_taken_in_without_weights(made, copy):  # noqa: F811
+def test_a_finished_run_is_taken_in_without_weights(made, copy):
     one = made(0)
     assert main(["report", "--from", str(copy), "--add", one.folder.name, "--to", str(copy.parent)]) == 0
     folder = copy / one.folder.name
@@ -114,7 +113,7 @@ def test_a_finished_run_is_taken_in_without_weights(made, copy):  # noqa: F811
     assert len(kept.load(copy)) == len(rows()) + 1
 
 
-def test_a_damaged_run_is_not_taken_in(made, copy):  # noqa: F811
+def test_a_damaged_run_is_not_taken_in(made, copy):
     one = made(0)
     (one.folder / "history.jsonl").write_text('{"stage": "isolate", "epoch": 2}\n')
     with pytest.raises(Damaged, match="is not what the run wrote"):
@@ -162,7 +161,7 @@ def test_what_has_no_effect_is_refused(copy, capsys, more):
     assert "leave" in told(capsys, "--from", str(copy), *more.split())
 
 
-def test_runs_of_a_smaller_scale_make_no_page(made, tmp_path):  # noqa: F811
+def test_runs_of_a_smaller_scale_make_no_page(made, tmp_path):
     kept.add(made(0).folder, tmp_path / "data")
     with pytest.raises(UserError, match="holds no run at the paper's scale"):
         scale.write(tmp_path / "data", tmp_path)

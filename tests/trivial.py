@@ -9,6 +9,8 @@ from pathlib import Path
 
 import nbformat
 
+from ablkit import durations, environment
+from ablkit.files import write_json
 from ablkit.jobs import Job
 from ablkit.parameters import check, defaults
 
@@ -35,6 +37,20 @@ def write_notebook(folder: Path, *cells: str, **metadata: object) -> Path:
 
 def job(**changes: object) -> Job:
     return Job("run", "", check("run", defaults("run", "smoke") | {"precision": "fp32"} | changes))
+
+
+def wanted(seed: int, **changes: object) -> Job:
+    return job(**{"train_size": 200, "seed": seed} | changes)
+
+
+def timed(took: float | None, **changes: object) -> Job:
+    """A run that has ended on this machine, or whose time is not known."""
+    made = job(**{"train_size": 200} | changes)
+    facts = {"device": "cpu", "precision": "fp32", "processor": environment.name_of("cpu")}
+    write_json(made.folder / "params.json", made.facts)
+    write_json(made.folder / "env.json", facts | ({durations.NOTED: took} if took is not None else {}))
+    write_json(made.folder / "metrics.json", {})
+    return made
 
 
 def metrics(wanted: Job) -> dict:
