@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import stat
+import time
 from pathlib import Path
 
 import psutil
@@ -46,8 +47,10 @@ def room(*gpus: str) -> list[Slot]:
 
 
 def wait_for(seen: Path, line: str) -> str:
+    until = time.monotonic() + 30
     while not (seen.exists() and line in seen.read_text()):
-        pass
+        assert time.monotonic() < until, f"it never said {line!r}"
+        time.sleep(0.01)
     return seen.read_text()
 
 
@@ -60,6 +63,7 @@ def test_two_runs_on_a_gpu_find_mps_and_afterwards_it_is_gone(seen):
         assert len(pipes) == 1 and os.path.isdir(*pipes)
     assert seen.read_text().split("\n")[1:3] == ["told quit", "ended"]
     assert not psutil.pid_exists(number) and not os.path.exists(*pipes)
+    assert all(set(slot.environment) == {"CUDA_VISIBLE_DEVICES"} for slot in slots)
 
 
 def test_one_that_does_not_quit_is_killed(seen, monkeypatch):

@@ -13,6 +13,7 @@ from ablkit.cli import main
 from ablkit.errors import UserError
 from ablkit.records import Damaged
 from ablkit.report import kept, scale
+from ablkit.report.ledger import mean_and_range
 
 ROOT = Path(__file__).parents[1]
 DATA = ROOT / "reports" / "data"
@@ -76,7 +77,7 @@ COLUMNS = ("attack_success_rate", "clean_accuracy_non_target", "clean_accuracy",
 )
 def test_the_readme_says_what_the_committed_runs_say(attack, method, title):
     own = rows().query("attack == @attack and method == @method")
-    cells = [scale._spread(own[column]) for column in COLUMNS]
+    cells = [mean_and_range(list(own[column])) for column in COLUMNS]
     assert f"| {TITLES[attack]} | {title} | {len(own)} | {' | '.join(cells)} |" in README
 
 
@@ -92,6 +93,16 @@ def test_the_readme_says_what_isolation_did_on_blend():
     assert f"the same trainings give {averaged['turning']}" in words
     assert averaged["low"] == "0 of 57" and paper["low"] == "11 of 57"
     assert "below half after 11." in words
+
+
+def test_the_readme_says_what_the_rule_of_exclude_finds():
+    lines = [
+        line for line in scale._suspects(scale._table(DATA / "suspects.csv")) if line["score"] == "averaged weights"
+    ]
+    assert all(line["wrong"] == "0" for line in lines)  # "never suspects a clean class"
+    found = {line["attack"]: line["at_end"] for line in lines}
+    words = " ".join(README.split())
+    assert f"on {found['Blend']} seeds with Blend, {found['BadNets']} with BadNets and {found['SIG']} with SIG" in words
 
 
 def test_the_readme_says_how_fast_it_was():

@@ -34,7 +34,9 @@ def result_rows(results: list[Result]) -> tuple[list[str], list[list[str]]]:
             # Isolation happens once a run, at the turning epoch.
             name = metric if metric == "isolation_precision" else metric + suffix
             cells.append(
-                "" if metric == "isolation_precision" and suffix != "_before" else _mean(_values(results, method, name))
+                ""
+                if metric == "isolation_precision" and suffix != "_before"
+                else mean_and_range(_values(results, method, name))
             )
         n = len(_values(results, method, "clean_accuracy" + suffix))
         rows.append([title, *cells, str(n)])
@@ -53,7 +55,7 @@ def ledger(results: list[Result], preset: str) -> list[dict]:
             {
                 "title": f"{title}, {metric.replace('_', ' ')}",
                 "paper": "" if published is None else str(published),
-                "here": _mean(values),
+                "here": mean_and_range(values),
                 "n": len(values),
                 "verdict": verdict(metric, values, published, full_scale=preset in ("paper", "released")),
             }
@@ -91,7 +93,8 @@ def _paper(results: list[Result], metric: str, method: str) -> paper.PaperValue 
     return paper.lookup(metric, attack=parameters.attack, method=method, dataset=parameters.dataset)
 
 
-def _mean(values: list[float]) -> str:
+def mean_and_range(values: list[float]) -> str:
+    """A mean over seeds in percent with the lowest and the highest, a dash where there is no value."""
     if not values:
         return MISSING
     mean = percent(sum(values) / len(values))

@@ -15,7 +15,7 @@ from ablkit.errors import UserError
 from ablkit.figures import TITLES
 from ablkit.files import write_text
 from ablkit.report import kept, shell
-from ablkit.report.ledger import verdict
+from ablkit.report.ledger import mean_and_range, verdict
 from ablkit.text import percent
 
 GONE = 0.05
@@ -69,6 +69,7 @@ def _made(data: Path) -> tuple[str, str]:
         scores=_scores(epochs),
         titles=TITLES,
         percent=percent,
+        date=min(runs["env_started"])[:10],
         hardware=environment.hardware_line({name[4:]: first[name] for name in runs if name.startswith("env_")}),
         speed=_table(data / "gpu-speed.csv").to_dict("records"),
         suspects=_suspects(_table(data / "suspects.csv")),
@@ -126,21 +127,17 @@ def _row(own: pd.DataFrame) -> dict:
     """A line of the first table: means over seeds with their range, the paper's numbers, and the verdicts."""
     first = own.iloc[0]
     row = {"attack": TITLES[first["attack"]], "method": first["method"], "n": len(own)}
-    row |= {metric: _spread(own[metric]) for metric in (*_METRICS, "isolation_precision") if metric in own}
+    row |= {
+        metric: mean_and_range(list(own[metric].dropna()))
+        for metric in (*_METRICS, "isolation_precision")
+        if metric in own
+    }
     for metric in _PUBLISHED:
         value = paper.lookup(metric, attack=first["attack"], method=first["method"])
         row[f"paper_{metric}"] = "" if value is None else str(value)
         judged = verdict(metric, list(own[metric]), value, full_scale=True)
         row[f"verdict_{metric}"] = judged.partition(":")[0]  # why it is not judged stands below the table
     return row
-
-
-def _spread(values: pd.Series) -> str:
-    values = values.dropna()
-    if values.empty:
-        return ""
-    mean = percent(values.mean())
-    return mean if len(values) == 1 else f"{mean} ({percent(values.min())} to {percent(values.max())})"
 
 
 def _epochs(own: pd.DataFrame) -> pd.DataFrame:
@@ -166,7 +163,7 @@ def _scores(epochs: pd.DataFrame) -> list[dict]:
                 {
                     "attack": TITLES[attack],
                     "score": name,
-                    "turning": _spread(at_end),
+                    "turning": mean_and_range(list(at_end)),
                     "mean": percent(values.mean()),
                     "lowest": percent(values.min()),
                     "low": f"{int((values < LOW).sum())} of {len(values)}",
@@ -194,8 +191,8 @@ def _suspects(table: pd.DataFrame) -> list[dict]:
                 "judged": f"{len(judged)} of {len(own)}",
                 "at_end": f"{int((judged['epoch'] == own['epoch'].max()).sum())} of {own['seed'].nunique()}",
                 "wrong": str(len(wrong)),
-                "precision": _spread(pd.to_numeric(judged["isolation_precision"])),
-                "recall": _spread(recall),
+                "precision": mean_and_range(list(pd.to_numeric(judged["isolation_precision"]))),
+                "recall": mean_and_range(list(recall)),
             }
         )
     return sorted(rows, key=lambda row: (list(TITLES.values()).index(row["attack"]), row["score"]))

@@ -41,8 +41,13 @@ def shared(room: list[Slot]) -> Iterator[None]:
             os.mkdir(path)
         for slot in room:
             slot.environment.update(variables)
-        with _daemon(os.environ | variables):
-            yield
+        try:
+            with _daemon(os.environ | variables):
+                yield
+        finally:
+            for slot in room:
+                for name in variables:
+                    del slot.environment[name]
 
 
 @contextmanager
