@@ -26,6 +26,7 @@ _RAW, _AVERAGED = "loss (the paper)", "averaged weights"
 SCORES = {"": _RAW, "_fresh_statistics": "fresh statistics", "_averaged": _AVERAGED}
 """Suffix of the metrics of an isolation score -> its name."""
 _METRICS = ("attack_success_rate", "clean_accuracy", "clean_accuracy_non_target", "target_class_accuracy")
+_SPEED = ["what", "images_per_second", "measured_by", "hardware", "date"]
 _PUBLISHED = ("clean_accuracy_non_target", "attack_success_rate")
 
 
@@ -71,7 +72,7 @@ def _made(data: Path) -> tuple[str, str]:
         percent=percent,
         date=min(runs["env_started"])[:10],
         hardware=environment.hardware_line({name[4:]: first[name] for name in runs if name.startswith("env_")}),
-        speed=_table(data / "gpu-speed.csv").to_dict("records"),
+        speed=_table(data / "gpu-speed.csv", _SPEED).to_dict("records"),
         suspects=_suspects(_table(data / "suspects.csv")),
         alone="exclude" in set(runs["method"]),
     )
@@ -172,9 +173,9 @@ def _scores(epochs: pd.DataFrame) -> list[dict]:
     return rows
 
 
-def _table(path: Path) -> pd.DataFrame:
-    """The committed table at `path`; an empty one where there is none."""
-    return pd.read_csv(path, keep_default_na=False) if path.is_file() else pd.DataFrame()
+def _table(path: Path, columns: list[str] | None = None) -> pd.DataFrame:
+    """The committed table at `path`, all of it or some columns; an empty one where there is none."""
+    return pd.read_csv(path, keep_default_na=False, usecols=columns) if path.is_file() else pd.DataFrame()
 
 
 def _suspects(table: pd.DataFrame) -> list[dict]:
