@@ -15,6 +15,7 @@ from ablkit.errors import UserError, unknown
 from ablkit.files import read_text
 from ablkit.parameters import NOTEBOOKS, model_of
 from ablkit.paths import notebooks_root
+from ablkit.provenance import parsed
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ def is_parameters(cell: dict) -> bool:
 def _beside(source: str, known: Collection[str]) -> str:
     """What a parameters cell does beside setting the known parameters, without comments."""
     try:
-        tree = ast.parse(source)
+        tree = parsed(source)
     except SyntaxError:
         return source
     tree.body = [

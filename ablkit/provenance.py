@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import threading
 from functools import cache
 from pathlib import Path
 
@@ -22,6 +23,8 @@ def _read() -> dict[str, str]:
         for path in sorted(_PACKAGE.rglob("*.py"))
     }
 
+
+_PARSING = threading.RLock()
 
 # As this process imports it: what is on the disk later is not what it computes with.
 _SOURCES = _read()
@@ -80,9 +83,18 @@ def _meaning(source: str) -> str:
         return source
 
 
+def parsed(source: str) -> ast.Module:
+    """The syntax tree of Python source, made in one thread at a time.
+
+    CPython counts the depth of a tree once for all threads: two that parse side by side may meet a SystemError.
+    """
+    with _PARSING:
+        return ast.parse(source)
+
+
 def bare(source: str) -> str:
     """Python source without comments, docstrings and layout."""
-    tree = ast.parse(source)
+    tree = parsed(source)
     for node in ast.walk(tree):
         if isinstance(body := getattr(node, "body", None), list):
             node.body = [line for line in body if not _is_text(line)] or [ast.Pass()]

@@ -9,6 +9,7 @@ import numpy as np
 
 from ablkit.errors import UserError
 from ablkit.parameters.models import model_of
+from ablkit.provenance import parsed
 
 _INJECTED = "# Parameters"
 """What papermill writes above the parameters that it injects."""
@@ -78,7 +79,7 @@ def _assigned(source: str) -> list[str]:
 
 def _lines(source: str) -> list[ast.stmt]:
     try:
-        return ast.parse(source).body
+        return parsed(source).body
     except (SyntaxError, ValueError):  # such as a magic
         return []
 
