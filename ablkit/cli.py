@@ -13,11 +13,23 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from ablkit import __version__, arguments, commands
-from ablkit.errors import UserError
+from ablkit import __version__, commands
+from ablkit.errors import UserError, shortened
+from ablkit.runs import arguments
 
 
-def main(given: list[str] | None = None, parser: arguments.Parser | None = None) -> int:
+class Parser(argparse.ArgumentParser):
+    """argparse's, with one line and no abbreviated options: a mistake is a UserError like every other."""
+
+    def __init__(self, **options: object) -> None:
+        super().__init__(**{"allow_abbrev": False, **options})
+
+    def error(self, message: str) -> None:
+        """Raise UserError; argparse would print its usage, and end the process."""
+        raise UserError(f"{shortened(message)}; see `{self.prog} --help`")
+
+
+def main(given: list[str] | None = None, parser: Parser | None = None) -> int:
     """Run a command; exit code 0 when it did what it says, 1 when a notebook failed, 2 for the user's mistakes.
 
     What no command expects is one line too, and exit code 2; `--traceback`, or ABLKIT_TRACEBACK=1, shows all of it.
@@ -53,7 +65,7 @@ def main(given: list[str] | None = None, parser: arguments.Parser | None = None)
         if isinstance(error, OSError):
             _print_no_more()
         for line in str(error).splitlines() if isinstance(error, UserError) else [_unexpected(error)]:
-            print(f"ablkit: {arguments.shortened(line, 600)}", file=sys.stderr)
+            print(f"ablkit: {shortened(line, 600)}", file=sys.stderr)
         return 2
 
 
@@ -76,7 +88,7 @@ def _unexpected(error: Exception) -> str:
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return "no room left to print or write; free some space, then run the same command again"
     reason = f"unexpected {type(error).__name__}: {error}" if str(error) else f"unexpected {type(error).__name__}"
-    return f"{arguments.shortened(reason)}; run it again with --traceback to see where, and report that"
+    return f"{shortened(reason)}; run it again with --traceback to see where, and report that"
 
 
 def _print_no_more() -> None:
@@ -91,14 +103,12 @@ def _interrupt(*_: object) -> None:
     raise KeyboardInterrupt
 
 
-def _parser() -> arguments.Parser:
-    everywhere = arguments.Parser(add_help=False)
+def _parser() -> Parser:
+    everywhere = Parser(add_help=False)
     everywhere.add_argument("--traceback", action="store_true", help="show where an unexpected error comes from")
-    parser = arguments.Parser(prog="ablkit", description="Anti-Backdoor Learning, re-run.", parents=[everywhere])
+    parser = Parser(prog="ablkit", description="Anti-Backdoor Learning, re-run.", parents=[everywhere])
     parser.add_argument("--version", action="version", version=__version__)
-    kinds = parser.add_subparsers(
-        required=True, metavar="COMMAND", parser_class=partial(arguments.Parser, parents=[everywhere])
-    )
+    kinds = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=partial(Parser, parents=[everywhere]))
 
     data = kinds.add_parser("data", help="prepare a data set")
     data.add_argument("name", help="cifar10 or digits")

@@ -6,8 +6,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from ablkit import arguments
-from ablkit.errors import UserError, shown, unknown
+from ablkit.errors import UserError, shortened, shown, unknown
+from ablkit.runs import arguments
 
 # Each command imports what it needs: torch and pandas take seconds, and a mistake in the arguments should not.
 
@@ -23,18 +23,18 @@ def parameters(options: argparse.Namespace) -> None:
     """Print the parameters of a notebook as YAML."""
     import yaml
 
-    from ablkit.parameters import defaults
+    from ablkit.runs.parameters import defaults
 
     print(yaml.safe_dump(defaults(options.notebook, options.preset), sort_keys=False), end="")
 
 
 def run(options: argparse.Namespace) -> int:
     """Run one notebook; 1 where it fails."""
-    from ablkit.execute import RunFailed, execute
     from ablkit.files import read_json
-    from ablkit.parameters import changed, check
     from ablkit.paths import runs_root
-    from ablkit.yaml_file import read
+    from ablkit.runs.execute import RunFailed, execute
+    from ablkit.runs.parameters import changed, check
+    from ablkit.runs.parameters.yaml_file import read
 
     given: dict = {}
     for file in options.f:
@@ -45,7 +45,7 @@ def run(options: argparse.Namespace) -> int:
     try:
         outcome = execute(options.notebook, parameters, force=options.force, timeout=options.timeout)
     except RunFailed as error:
-        print(f"ablkit: {options.notebook} failed: {arguments.shortened(str(error), 600)}", file=sys.stderr)
+        print(f"ablkit: {options.notebook} failed: {shortened(str(error), 600)}", file=sys.stderr)
         return 1
     print("done before:" if outcome.was_done else "done:", outcome.folder)
     for name, value in read_json(outcome.folder / "metrics.json").items():
@@ -84,11 +84,11 @@ def report(options: argparse.Namespace) -> int:
 
 def _report_from(data: Path, keys: list[str], to: Path) -> int:
     """Take finished runs into a folder of committed numbers, and make the pages of them all."""
-    from ablkit import browse
     from ablkit.report import kept, scale
+    from ablkit.runs import listing
 
     arguments.check_folder("--to", to)
-    for run in [browse.find(key) for key in keys]:
+    for run in [listing.find(key) for key in keys]:
         print(kept.add(run, data))
     print(scale.write(data, to))
     return 0
@@ -106,7 +106,7 @@ def sweep(options: argparse.Namespace) -> int:
 
 def runs(options: argparse.Namespace) -> None:
     """List runs, show one, or delete failed ones."""
-    from ablkit import browse
+    from ablkit.runs import listing
 
     wanted = _pairs(options.p)
     if options.key is not None and (wanted or options.state or options.delete_failed):
@@ -116,21 +116,21 @@ def runs(options: argparse.Namespace) -> None:
             f"--delete-failed with --state {options.state}: only failed runs are deleted; leave --state out"
         )
     if options.key is not None:
-        browse.show(options.key)
+        listing.show(options.key)
     elif options.delete_failed:
-        browse.delete_failed(wanted)
+        listing.delete_failed(wanted)
     else:
-        browse.show_all(wanted, options.state)
+        listing.show_all(wanted, options.state)
 
 
 def bundle(options: argparse.Namespace) -> int:
     """Write finished runs as one archive; 1 where some are left out."""
-    from ablkit import browse, bundle
+    from ablkit.runs import bundle, listing
 
     if options.keys and options.sweep is not None:
         raise UserError("--sweep with keys: give one of them, as each says which runs are meant")
     arguments.check_file("--to", options.to)
-    found, damaged = browse.finished(options.keys, options.sweep)
+    found, damaged = listing.finished(options.keys, options.sweep)
     written, too_much = bundle.write(options.to, found)
     if written:
         size = options.to.stat().st_size / 2**20
@@ -143,8 +143,8 @@ def bundle(options: argparse.Namespace) -> int:
 
 def add(options: argparse.Namespace) -> None:
     """Add the runs of an archive."""
-    from ablkit import adding
     from ablkit.paths import runs_root
+    from ablkit.runs import adding
 
     arguments.check_folder("ABLKIT_RUNS", runs_root())
     outcomes = adding.add(options.file)
@@ -163,25 +163,25 @@ def add(options: argparse.Namespace) -> None:
 
 def export(options: argparse.Namespace) -> None:
     """Write finished runs as tables."""
-    from ablkit import browse
+    from ablkit.runs import listing
 
     for ending in ("csv", "parquet"):
         arguments.check_file("--to", Path(f"{options.to}.{ending}"))
-    for path in browse.export(options.notebook, options.to):
+    for path in listing.export(options.notebook, options.to):
         print(path)
 
 
 def attacks(options: argparse.Namespace) -> None:
     """List the attacks."""
-    from ablkit import browse
     from ablkit.attacks import ATTACKS
+    from ablkit.runs import listing
     from ablkit.settings import defaults
 
     try:
-        costs = browse.making_costs()
+        costs = listing.making_costs()
     except UserError as error:  # a damaged run should not hide the attacks
         costs = {}
-        print(f"ablkit: costs are unknown: {arguments.shortened(str(error))}", file=sys.stderr)
+        print(f"ablkit: costs are unknown: {shortened(str(error))}", file=sys.stderr)
     for name, attack in ATTACKS.items():
         print(f"{name:<9}{attack.kind}, {attack.changes}; {attack.paper}")
         print(f"{'':<9}rate: share of the {attack.rate_of}; reports of the small presets take {attack.quick_rate}")

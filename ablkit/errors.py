@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 import reprlib
 from collections.abc import Iterable
 
@@ -37,3 +38,12 @@ def unknown(kind: str, value: object, known: Iterable[str]) -> UserError:
     more = f" and {len(known) - _NAMED} more" if len(known) > _NAMED else ""
     way_out = f"did you mean {' or '.join(map(shown, near))}?" if near else f"known: {', '.join(known[:_NAMED])}{more}"
     return UserError(f"{shown(value)} is no {kind}; {way_out}")
+
+
+def shortened(text: str, most: int = 300) -> str:
+    """A text in one line of at most `most` characters, none of them a control character, with its longest words cut."""
+    half = most // 2
+    text = re.sub(rf"\S{{{half},}}", lambda word: f"{word[0][: half - 30]}...{word[0][-20:]}", text)
+    text = re.sub(r"\s*[\r\n]+\s*", " ", text.strip())
+    text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return text if len(text) <= most else f"{text[: most - 3]}..."

@@ -1,79 +1,137 @@
-"""A digest of the code that decides results, so that a run made by other code is never taken for this one's."""
+"""A digest of the code that a result depends on: what makes it, and all that this imports of the package."""
 
 from __future__ import annotations
 
 import ast
 import hashlib
 import threading
+from collections.abc import Iterator, MutableMapping
 from functools import cache
+from importlib import import_module
 from pathlib import Path
+from typing import TypeVar
 
 from ablkit.errors import UserError
 
+T = TypeVar("T")
 _PACKAGE = Path(__file__).parent
-_DECIDES = ("attacks", "data", "models", "training", "parameters")
-_DECIDES += ("measure.py", "methods.py", "metrics.py", "randomness.py", "settings.py")
-_EVERY_RUN = (*_DECIDES, "defenses")
-"""What decides the result of any run; the defences have a part in the key only where one is the method."""
+_PARSING = threading.RLock()
+
+
+class Registry(MutableMapping[str, T]):
+    """Name -> what a module of the package defines, imported when it is first asked for.
+
+    So what knows all of them by name does not depend on the code of each.
+    """
+
+    def __init__(self, package: str, places: dict[str, str]) -> None:
+        """Args: places: name -> `module:attribute`, the module relative to the package."""
+        self.package, self.places, self.found = package, places, {}
+
+    def __getitem__(self, name: str) -> T:
+        if name not in self.found:
+            module, _, attribute = self.places[name].partition(":")
+            self.found[name] = getattr(import_module(f"{self.package}.{module}"), attribute)
+        return self.found[name]
+
+    def __setitem__(self, name: str, value: T) -> None:
+        self.found[name] = value
+
+    def __delitem__(self, name: str) -> None:
+        self.places.pop(name, None)
+        self.found.pop(name, None)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter({**self.places, **self.found})
+
+    def __len__(self) -> int:
+        return len({**self.places, **self.found})
+
+    def module(self, name: str) -> tuple[str, ...]:
+        """The module that defines it; none for what was put in from elsewhere."""
+        return (f"{self.package}.{self.places[name].partition(':')[0]}",) if name in self.places else ()
 
 
 def _read() -> dict[str, str]:
-    return {
-        path.relative_to(_PACKAGE).as_posix(): path.read_text(encoding="utf-8")
-        for path in sorted(_PACKAGE.rglob("*.py"))
-    }
+    """Module -> its source."""
+    found = {}
+    for path in sorted(_PACKAGE.rglob("*.py")):
+        parts = path.relative_to(_PACKAGE.parent).with_suffix("").parts
+        found[".".join(parts).removesuffix(".__init__")] = path.read_text(encoding="utf-8")
+    return found
 
-
-_PARSING = threading.RLock()
 
 # As this process imports it: what is on the disk later is not what it computes with.
 _SOURCES = _read()
 
 
+def imports(source: str) -> set[str]:
+    """The modules of the package that some Python imports, at whatever place in it."""
+    found = set()
+    for node in ast.walk(parsed(source)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            inner = {alias.name: f"{node.module}.{alias.name}" for alias in node.names}
+            found |= {path if path in _SOURCES else str(node.module) for path in inner.values()}
+    return found & _SOURCES.keys()
+
+
+def everything(*modules: str) -> tuple[str, ...]:
+    """The modules of the package among these, and all that they import, in turn; sorted."""
+    found, left = set(), set(modules) & _SOURCES.keys()
+    while left:
+        found |= left
+        left = set().union(*map(_imported, left)) - found
+    return tuple(sorted(found))
+
+
 @cache
-def package_digest(*names: str) -> str:
-    """Digest of files and folders of the package, as this process has imported them: by default all that decides a run.
+def _imported(module: str) -> set[str]:
+    return imports(_SOURCES[module])
+
+
+@cache
+def digest(*modules: str) -> str:
+    """Digest of the code of `everything` that these modules stand for, as this process has imported it.
 
     Comments, docstrings and the layout of the code have no part in it, as they change no result.
     """
-    digest = hashlib.sha256()
-    for path, source in _below(_SOURCES, names or _DECIDES):
-        digest.update(path.encode() + b"\0" + _meaning(source).encode() + b"\0")
-    return digest.hexdigest()[:12]
+    found = hashlib.sha256()
+    for module in everything(*modules):
+        found.update(module.encode() + b"\0" + _meaning(_SOURCES[module]).encode() + b"\0")
+    return found.hexdigest()[:12]
 
 
-def planned() -> str:
+def planned(*modules: str) -> str:
     """What a runner tells the processes that it starts, so that they can see whether their code is its own."""
-    return f"{_text()} {package_digest(*_EVERY_RUN)}"
+    return " ".join([_text(), digest(*modules), *modules])
 
 
 def check_planned(by: str) -> None:
     """Raise UserError where this process has imported other code than `planned` says of the process that gave `by`."""
-    text, digest = by.split()
+    text, own, *modules = by.split()
     # The text first: it tells in milliseconds that nothing has changed, the digest has to parse every file.
-    if _text() != text and package_digest(*_EVERY_RUN) != digest:
+    if _text() != text and digest(*modules) != own:
         raise UserError("the package ablkit has changed since this run was planned; start the same command again")
 
 
-def check_unchanged() -> None:
-    """Raise UserError where a file that decides results no longer is what this process has imported."""
+def check_unchanged(*modules: str) -> None:
+    """Raise UserError where a file of `everything` is no longer what this process has imported."""
     now = _read()
-    for path, source in _below(_SOURCES, _EVERY_RUN):
-        if now.get(path) != source and _meaning(now.get(path, "")) != _meaning(source):
+    for module in everything(*modules):
+        source = _SOURCES[module]
+        if now.get(module) != source and _meaning(now.get(module, "")) != _meaning(source):
             raise UserError(
-                f"ablkit/{path} has changed since this process imported it, so its results would have no known code;"
-                " start the same command again, in JupyterLab restart the kernel"
+                f"{module} has changed since this process imported it, so its results would have no known code; start"
+                " the same command again, in JupyterLab restart the kernel"
             )
 
 
 @cache
 def _text() -> str:
-    return hashlib.sha256(repr(_below(_SOURCES, _EVERY_RUN)).encode()).hexdigest()[:12]
-
-
-def _below(sources: dict[str, str], names: tuple[str, ...]) -> list[tuple[str, str]]:
-    """(path, source) of the files that are named, or lie in a folder that is, in the order of the names."""
-    return [item for name in names for item in sources.items() if item[0] == name or item[0].startswith(f"{name}/")]
+    # Of all files, as finding out which are imported takes parsing them.
+    return hashlib.sha256(repr(sorted(_SOURCES.items())).encode()).hexdigest()[:12]
 
 
 def _meaning(source: str) -> str:
@@ -92,6 +150,7 @@ def parsed(source: str) -> ast.Module:
         return ast.parse(source)
 
 
+@cache
 def bare(source: str) -> str:
     """Python source without comments, docstrings and layout."""
     tree = parsed(source)

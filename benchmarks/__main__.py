@@ -6,14 +6,15 @@ import argparse
 import sys
 from functools import partial
 
-from ablkit import arguments, cli
+from ablkit import cli
+from ablkit.runs import arguments
 
 
-def parser() -> arguments.Parser:
+def parser() -> cli.Parser:
     """The options of each benchmark."""
-    parser = arguments.Parser(prog="python -m benchmarks", description="Speed, measured where it is claimed.")
+    parser = cli.Parser(prog="python -m benchmarks", description="Speed, measured where it is claimed.")
     parser.add_argument("--traceback", action="store_true", help="show where an unexpected error comes from")
-    kinds = parser.add_subparsers(required=True, metavar="WHAT", parser_class=arguments.Parser)
+    kinds = parser.add_subparsers(required=True, metavar="WHAT", parser_class=cli.Parser)
     file = partial(arguments.file_path, "--json")
     training = kinds.add_parser("training", help="images per second beside a conventional pipeline")
     where = training.add_mutually_exclusive_group()

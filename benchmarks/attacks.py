@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ablkit import attacks, data, environment
+from ablkit import attacks, data
 from ablkit.files import write_json
+from ablkit.runs import environment
 from benchmarks.measuring import cifar_images, rate
 
 ROUNDS = 9

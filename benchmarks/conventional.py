@@ -9,7 +9,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from ablkit import models, vision
+from ablkit import models
+from ablkit.data import vision
 from ablkit.training import hardware
 from ablkit.training.losses import cross_entropy, local_gradient_ascent
 from ablkit.training.recipe import Recipe

@@ -9,9 +9,9 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from ablkit import environment, figures
 from ablkit.files import write_json, write_text
-from ablkit.report import shell
+from ablkit.report import figures, shell
+from ablkit.runs import environment
 from ablkit.training import hardware
 from benchmarks import limits, profiling, scaling, training
 from benchmarks.measuring import cifar_images

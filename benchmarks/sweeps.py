@@ -14,8 +14,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from unittest import mock
 
-from ablkit import environment, paths, runs
+from ablkit import paths, runs
 from ablkit.files import write_json, write_text
+from ablkit.runs import environment
 from ablkit.sweep import sweep
 
 

@@ -10,14 +10,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ablkit import environment, models
+from ablkit import models
 from ablkit.files import write_json
 from ablkit.randomness import torch_stream
+from ablkit.runs import environment
 from ablkit.training import graphs, hardware
 from ablkit.training.augmentation import augment
+from ablkit.training.epoch import one_set, run_epoch
 from ablkit.training.hardware import Hardware
 from ablkit.training.inference import per_example_losses
-from ablkit.training.loop import one_set, run_epoch
 from ablkit.training.losses import cross_entropy, local_gradient_ascent
 from ablkit.training.recipe import Recipe, recipe
 from benchmarks import conventional

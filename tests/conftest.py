@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 import torch
 
-from ablkit import attacks, measure, training
+from ablkit import attacks, training
+from ablkit.attacks import attack
 from ablkit.data import Images
 from ablkit.errors import UserError
+from ablkit.metrics import after_epoch, summary
 
 # Two tests at a time on two cores: one thread each is faster, and the same everywhere.
 torch.set_num_threads(1)
@@ -43,7 +45,7 @@ TOY_RECIPE = training.recipe(
 )
 
 
-def train_toy(recipe: training.Recipe = TOY_RECIPE, poisoned: attacks.Poisoned | None = None, **options):
+def train_toy(recipe: training.Recipe = TOY_RECIPE, poisoned: attack.Poisoned | None = None, **options):
     """Train on a toy set (200 images unless one is given), in fp32, quietly."""
     poisoned = poisoned or attacks.poison(toy(200, 1))
     options = {"precision": "fp32", "device": "cpu", "report": None} | options
@@ -53,9 +55,9 @@ def train_toy(recipe: training.Recipe = TOY_RECIPE, poisoned: attacks.Poisoned |
 def measured(recipe: training.Recipe, **options) -> dict:
     """The summary of a training on the large toy set."""
     poisoned, test = attacks.poison(toy(2000, 1)), toy(500, 2)
-    watch = measure.after_epoch(test, poisoned, recipe.isolation_rate, precision="fp32")
+    watch = after_epoch.measure(test, poisoned, recipe.isolation_rate, precision="fp32")
     trained = train_toy(recipe, poisoned, evaluate=watch, **options)
-    return measure.summary(trained.history, trained.isolated, poisoned)
+    return summary.of_run(trained.history, trained.isolated, poisoned)
 
 
 def weights(trained: training.Trained) -> np.ndarray:

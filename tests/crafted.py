@@ -10,10 +10,12 @@ import nbformat.v4 as notebook_format
 import numpy as np
 import pandas as pd
 
-from ablkit import attacks, figures, paths, tables
+from ablkit import attacks, paths
+from ablkit.attacks import attack
 from ablkit.data import Images
 from ablkit.files import write_json
-from ablkit.jobs import Job
+from ablkit.report import figures, tables
+from ablkit.runs.job import Job
 
 NAMES = (
     '<img src=x onerror="document.title=1">',
@@ -46,7 +48,7 @@ HOSTILE = {
 }
 
 
-def hostile_set(count: int = 40, names: tuple[str, ...] = NAMES) -> tuple[Images, attacks.Poisoned]:
+def hostile_set(count: int = 40, names: tuple[str, ...] = NAMES) -> tuple[Images, attack.Poisoned]:
     """Images whose classes have names that attack the page, clean and poisoned."""
     pixels = np.random.default_rng(0).integers(0, 256, (count, 8, 8, 3), dtype=np.uint8)
     train = Images(pixels, np.arange(count) % len(names), names, "evil")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ablkit.files import write_json
-from ablkit.parameters import check, defaults
+from ablkit.runs.parameters import check, defaults
 from ablkit.training import checkpoint
 
 LARGE = 1 << 25

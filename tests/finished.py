@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 from trivial import job
 
-from ablkit import models, seals
+from ablkit import models
 from ablkit.cli import main
 from ablkit.files import write_json, write_text
-from ablkit.jobs import Job
+from ablkit.runs import seals
+from ablkit.runs.job import Job
 from ablkit.training import checkpoint
 
 

@@ -9,10 +9,10 @@ from damages import DAMAGES
 from finished import content, packed, refusal
 from trivial import job
 
-from ablkit import adding, execute, records, runs, seals
+from ablkit import runs
 from ablkit.cli import main
-from ablkit.files import write_json, write_text
-from ablkit.lock import locked
+from ablkit.files import locked, write_json, write_text
+from ablkit.runs import adding, execute, records, seals
 
 
 def test_an_added_run_counts_as_done_and_is_read_like_any_other(made, tmp_path, elsewhere, capsys):

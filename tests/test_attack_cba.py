@@ -10,10 +10,12 @@ import pytest
 from conftest import TOY_RECIPE, train_toy
 from test_metrics import Answers
 
-from ablkit import attacks, measure, metrics
-from ablkit.attacks.halves import mix
+from ablkit import attacks, metrics
+from ablkit.attacks import attack
+from ablkit.attacks.cba import mix
 from ablkit.data import Images
 from ablkit.errors import UserError
+from ablkit.metrics import summary
 from ablkit.randomness import numpy_stream
 
 RECIPE = replace(TOY_RECIPE, isolation_epochs=2, finetune_epochs=6, finetune_drop_epoch=4, finetune_learning_rate=0.05)
@@ -27,7 +29,7 @@ def numbered(number: int, classes: int = 10, side: int = 12) -> Images:
     return Images(pixels, np.arange(number, dtype=np.int64) % classes, tuple("abcdefghij"[:classes]), "numbered")
 
 
-def poison(train: Images | None = None, **options) -> attacks.Poisoned:
+def poison(train: Images | None = None, **options) -> attack.Poisoned:
     return attacks.poison(train or numbered(200), "cba", device="cpu", precision="fp32", **options)
 
 
@@ -196,8 +198,8 @@ def test_the_false_trigger_rate_reaches_the_summary():
     )
     isolated = np.empty(0, np.int64)
     poisoned = poison()
-    assert "false_trigger_rate" not in measure.summary([record], isolated, poisoned)
-    assert measure.summary([record | {"false_trigger_rate": 0.3}], isolated, poisoned)["false_trigger_rate"] == 0.3
+    assert "false_trigger_rate" not in summary.of_run([record], isolated, poisoned)
+    assert summary.of_run([record | {"false_trigger_rate": 0.3}], isolated, poisoned)["false_trigger_rate"] == 0.3
 
 
 def test_without_a_partner_two_images_of_a_are_mixed_and_the_test_stays():

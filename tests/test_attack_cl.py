@@ -10,8 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ablkit import attacks, models
-from ablkit.attacks import adversarial, badnets, cl, pgd, surrogates
-from ablkit.attacks.craft import Order
+from ablkit.attacks import attack, badnets, cl
+from ablkit.attacks.attack import Order
+from ablkit.attacks.attacker import cache, classifier, pgd
+from ablkit.attacks.cl import adversarial
 from ablkit.errors import UserError
 from ablkit.training import checkpoint
 from ablkit.training.inference import per_example_losses, predict
@@ -19,7 +21,7 @@ from ablkit.training.inference import per_example_losses, predict
 TINY = {"surrogate_epochs": 1, "steps": 2}
 
 
-def poison(train, **options) -> attacks.Poisoned:
+def poison(train, **options) -> attack.Poisoned:
     return attacks.poison(train, "cl", device="cpu", precision="fp32", **({"rate": 0.5} | TINY | options))
 
 
@@ -88,7 +90,7 @@ def test_at_test_time_there_is_only_the_patch():
 def test_the_ascent_raises_the_surrogates_loss_and_noise_of_the_same_size_does_not():
     train = toy(600, 1)
     asked = order(train)
-    model, record = surrogates.classifier(asked, 5)
+    model, record = classifier.trained(asked, 5)
     own, shared = train.labels[asked.chosen], {"epsilon": 8.0, "step": 1.5, "seed": 0, "precision": "fp32"}
     clean, noisy, moved = (
         per_example_losses(model, images, own, "fp32").mean()
@@ -128,7 +130,7 @@ def test_what_was_made_before_is_not_made_again(own_cache, monkeypatch):
 @pytest.mark.parametrize("options", [{"rate": 0.0}, {"released": True}])
 def test_without_images_to_perturb_nothing_is_trained(options, own_cache, monkeypatch):
     train = toy(100, 1)
-    monkeypatch.setattr(surrogates, "classifier", lambda *_: pytest.fail("trained"))
+    monkeypatch.setattr(classifier, "trained", lambda *_: pytest.fail("trained"))
     poisoned = poison(train, **options)
     assert not poisoned.record
     with pytest.raises(pytest.fail.Exception, match="trained"):
@@ -157,16 +159,16 @@ def test_a_surrogate_does_not_start_from_the_weights_of_its_victim(own_cache, mo
         return build(*names, seed=seed, **others)
 
     monkeypatch.setattr(models, "build", watched)
-    surrogates.classifier(asked, 1)
-    adversarial.classifier(asked, 1)
+    classifier.trained(asked, 1)
+    adversarial.trained(asked, 1)
     # 0 is the default of the models that are only filled from a file; the victim's would be 7.
-    assert seeds == [surrogates.own_seed(asked), 0] * 2
-    assert surrogates.own_seed(asked) not in (0, 7)
+    assert seeds == [cache.own_seed(asked), 0] * 2
+    assert cache.own_seed(asked) not in (0, 7)
 
 
 def test_an_adversarial_surrogate_goes_on_where_it_was_stopped(own_cache, monkeypatch):
     asked = order(toy(100, 1))
-    whole, _ = adversarial.classifier(asked, 3)
+    whole, _ = adversarial.trained(asked, 3)
     own_cache("stopped")
     save, epochs = checkpoint.save, []
 
@@ -178,12 +180,12 @@ def test_an_adversarial_surrogate_goes_on_where_it_was_stopped(own_cache, monkey
 
     monkeypatch.setattr(checkpoint, "save", save_and_stop)
     with pytest.raises(KeyboardInterrupt):
-        adversarial.classifier(asked, 3)
-    resumed, _ = adversarial.classifier(asked, 3)
+        adversarial.trained(asked, 3)
+    resumed, _ = adversarial.trained(asked, 3)
     assert epochs == [1, 2, 3]
     assert weights(resumed) == weights(whole)
     # The twin: another seed trains another model.
-    assert weights(adversarial.classifier(order(toy(100, 1), seed=1), 3)[0]) != weights(whole)
+    assert weights(adversarial.trained(order(toy(100, 1), seed=1), 3)[0]) != weights(whole)
 
 
 def test_an_adversarial_surrogate_learns_from_perturbed_images_alone(own_cache, monkeypatch):
@@ -198,12 +200,12 @@ def test_an_adversarial_surrogate_learns_from_perturbed_images_alone(own_cache, 
         return moved
 
     monkeypatch.setattr(pgd, "ascend", watched)
-    adversarial.classifier(order(toy(50, 1)), 1)
+    adversarial.trained(order(toy(50, 1)), 1)
     assert all(0 < change <= adversarial.EPSILON + 1e-3 for change in changes)
     # The twin: with a bound of nothing the images are the clean ones.
     changes.clear()
     monkeypatch.setattr(adversarial, "EPSILON", 0.0)
-    adversarial.classifier(order(toy(50, 1)), 1)
+    adversarial.trained(order(toy(50, 1)), 1)
     assert set(changes) == {0.0}
 
 

@@ -12,15 +12,16 @@ from conftest import toy
 from PIL import Image
 
 from ablkit import attacks, metrics, models
-from ablkit.attacks import dfst, epochs, latent, surrogates
-from ablkit.attacks.craft import Crafted, Order
+from ablkit.attacks import dfst
+from ablkit.attacks.attack import Crafted, Order
+from ablkit.attacks.attacker import cache, classifier, features, pixels, training
 from ablkit.attacks.dfst import cyclegan, detoxification_training, injector, networks, style
 from ablkit.attacks.dfst.networks import Discriminator, Generator, Injector
 from ablkit.attacks.dfst.settings import Settings
 from ablkit.attacks.dfst.style import colour_alone
 from ablkit.attacks.dfst.sunset import from_folder, sunset
 from ablkit.errors import UserError
-from ablkit.parameters import check, defaults
+from ablkit.runs.parameters import check, defaults
 from ablkit.shapes import Tensor
 from ablkit.training import checkpoint
 from ablkit.training.hardware import choose
@@ -165,18 +166,18 @@ def test_a_folder_of_styles_makes_another_trigger_wherever_it_lies(tmp_path, mon
 
 def test_maps_are_what_the_next_layer_reads():
     model, x = network(), noise(2, 3, 16, 16)
-    torch.testing.assert_close(model.head(latent.maps(model, x, 3).mean(dim=(2, 3))), model(x))
-    first = latent.maps(model, x, 1)
+    torch.testing.assert_close(model.head(features.maps(model, x, 3).mean(dim=(2, 3))), model(x))
+    first = features.maps(model, x, 1)
     block = model.groups[2]
     rest = block.shortcut(first) + block.conv2(F.relu(block.norm2(block.conv1(first))))
     torch.testing.assert_close(rest, model.groups[:3](model.stem(x)))
-    assert [latent.maps(model, x, layer).shape[1] for layer in (1, 2, 3)] == [16, 32, 64]
+    assert [features.maps(model, x, layer).shape[1] for layer in (1, 2, 3)] == [16, 32, 64]
 
 
 def test_activations_are_means_over_images_and_positions():
     model, images = network(), toy(70, 0).images
     means, highest = injector.activations(model, images, 2)
-    seen = latent.maps(model, surrogates.pixels(images, torch.device("cpu")), 2)
+    seen = features.maps(model, pixels.floats(images, torch.device("cpu")), 2)
     torch.testing.assert_close(means, seen.mean(dim=(0, 2, 3)))
     torch.testing.assert_close(highest, seen.max())
 
@@ -212,7 +213,7 @@ def trained_injector(tmp_path, similarity: float) -> tuple[float, float, float]:
     made = detoxification_training.injector(model, order(), images, neurons, rise, settings, 1, tmp_path)
     injected = injector.inject(made, images)
     change = injector.activations(model, injected, 2)[0] - injector.activations(model, images, 2)[0]
-    pair = (surrogates.pixels(x, torch.device("cpu")) for x in (images, injected))
+    pair = (pixels.floats(x, torch.device("cpu")) for x in (images, injected))
     return float(change[neurons].mean()), float(change[~neurons].mean()), float(injector.similarity(*pair).mean())
 
 
@@ -307,7 +308,7 @@ def test_a_killed_training_goes_on_as_if_nothing_had_happened(saves, monkeypatch
         return crafted.images.tobytes() + crafted.decoy_images.tobytes() + crafted.trigger(toy(9, 2).images).tobytes()
 
     def killed(name: str) -> None:
-        save, seen = epochs.save, []
+        save, seen = training.save, []
 
         def save_and_die(path, epoch, parts):
             save(path, epoch, parts)
@@ -316,7 +317,7 @@ def test_a_killed_training_goes_on_as_if_nothing_had_happened(saves, monkeypatch
                 raise Killed
 
         with monkeypatch.context() as patch, pytest.raises(Killed):
-            patch.setattr(epochs, "save", save_and_die)
+            patch.setattr(training, "save", save_and_die)
             run(name)
 
     whole = run("whole")
@@ -349,8 +350,8 @@ def test_the_generator_is_trained_once_whatever_is_chosen(monkeypatch, tiny):
 
 def test_without_a_chosen_image_nothing_is_trained_before_the_trigger_is_asked_for(monkeypatch, tiny):
     asked = []
-    keep = surrogates.keep
-    monkeypatch.setattr(surrogates, "keep", lambda *arguments: asked.append(1) or keep(*arguments))
+    keep = cache.keep
+    monkeypatch.setattr(classifier, "keep", lambda *arguments: asked.append(1) or keep(*arguments))
     nothing = craft(chosen=0)
     assert not asked
     images = toy(3, 4).images

@@ -10,10 +10,11 @@ import torch
 from conftest import toy
 
 from ablkit import attacks
-from ablkit.attacks import dynamic, epochs, surrogates
-from ablkit.attacks.craft import Crafted, Order
-from ablkit.attacks.dynamic_training import Settings, diversity, excess, mix, sharpen
-from ablkit.attacks.generator import Generator, build
+from ablkit.attacks import dynamic
+from ablkit.attacks.attack import Crafted, Order
+from ablkit.attacks.attacker import cache, classifier, training
+from ablkit.attacks.dynamic.generator import Generator, build
+from ablkit.attacks.dynamic.training import Settings, diversity, excess, mix, sharpen
 from ablkit.errors import UserError
 from ablkit.shapes import Tensor
 from ablkit.training import checkpoint
@@ -173,7 +174,7 @@ def test_a_killed_training_goes_on_as_if_nothing_had_happened(finished, monkeypa
         return generators
 
     def killed(name: str) -> None:
-        save = epochs.save
+        save = training.save
 
         def save_and_die(path, epoch, parts):
             save(path, epoch, parts)
@@ -181,7 +182,7 @@ def test_a_killed_training_goes_on_as_if_nothing_had_happened(finished, monkeypa
                 raise Killed
 
         with monkeypatch.context() as patch, pytest.raises(Killed):
-            patch.setattr(epochs, "save", save_and_die)
+            patch.setattr(training, "save", save_and_die)
             run(name)
 
     whole = run("whole")
@@ -214,8 +215,8 @@ def test_generators_are_trained_once_whatever_is_chosen(monkeypatch):
 
 def test_without_a_chosen_image_nothing_is_trained_before_the_trigger_is_asked_for(monkeypatch):
     asked = []
-    keep = surrogates.keep
-    monkeypatch.setattr(surrogates, "keep", lambda *arguments: asked.append(1) or keep(*arguments))
+    keep = cache.keep
+    monkeypatch.setattr(classifier, "keep", lambda *arguments: asked.append(1) or keep(*arguments))
     nothing = craft(chosen=0)
     assert not asked
     images = toy(3, 4).images

@@ -10,8 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ablkit import attacks, models
-from ablkit.attacks import badnets, collision, fc, surrogates
-from ablkit.attacks.craft import Order
+from ablkit.attacks import attack, badnets, fc
+from ablkit.attacks.attack import Order
+from ablkit.attacks.attacker import classifier, pixels
+from ablkit.attacks.fc import collision
 from ablkit.data import Images
 from ablkit.errors import UserError
 from ablkit.training.inference import predict
@@ -20,7 +22,7 @@ TINY = {"surrogate_epochs": 1, "steps": 3}
 STEPS = {"layer": "penultimate", "beta": 0.0, "eps": 16.0, "learning_rate": 500.0, "steps": 30}
 
 
-def poison(train, **options) -> attacks.Poisoned:
+def poison(train, **options) -> attack.Poisoned:
     return attacks.poison(train, "fc", device="cpu", precision="fp32", **({"rate": 0.5} | TINY | options))
 
 
@@ -90,7 +92,7 @@ def test_the_collision_brings_features_together_and_random_changes_do_not(layer)
 
 def test_the_penultimate_features_are_what_the_head_reads():
     model = models.build("wrn-10-1", 4).eval()
-    x = surrogates.pixels(random_images(0), torch.device("cpu"))
+    x = pixels.floats(random_images(0), torch.device("cpu"))
     with torch.inference_mode():
         read = collision.features(model, x, "penultimate")
         torch.testing.assert_close(model.head(read), model(x))
@@ -164,7 +166,7 @@ def test_the_record_shows_the_collision_and_without_steps_there_is_none():
     asked = order(toy(600, 1))
     own = {"surrogate_epochs": 5, "opacity": 0.1}
     crafted, twin = (fc.craft(asked, fc.Settings(**own, steps=steps)) for steps in (30, 0))
-    model, accuracy = surrogates.classifier(asked, 5)
+    model, accuracy = classifier.trained(asked, 5)
     targets = fc.draw_targets(asked, fc.Settings())
     record = crafted.record
     assert record["feature_distance_after"] < 0.5 * record["feature_distance_before"]
@@ -197,7 +199,7 @@ def test_what_was_made_before_is_not_made_again(own_cache, monkeypatch):
 
 def test_without_a_chosen_image_nothing_is_trained(own_cache, monkeypatch):
     train = toy(100, 1)
-    monkeypatch.setattr(surrogates, "classifier", lambda *_: pytest.fail("trained"))
+    monkeypatch.setattr(classifier, "trained", lambda *_: pytest.fail("trained"))
     assert not poison(train, rate=0.0).record
     with pytest.raises(pytest.fail.Exception, match="trained"):
         poison(train)

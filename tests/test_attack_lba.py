@@ -8,7 +8,8 @@ import torch
 from conftest import toy
 
 from ablkit import attacks, models
-from ablkit.attacks import latent, lba, patch, surrogates
+from ablkit.attacks import attack, lba
+from ablkit.attacks.attacker import classifier, features, patch, pixels
 from ablkit.data import Images
 from ablkit.errors import UserError
 
@@ -18,7 +19,7 @@ CPU = torch.device("cpu")
 PLACE = np.ix_(range(12, 15), range(12, 15))
 
 
-def poison(train: Images | None = None, **options) -> attacks.Poisoned:
+def poison(train: Images | None = None, **options) -> attack.Poisoned:
     return attacks.poison(train or toy(200, 1), "lba", device="cpu", precision="fp32", **QUICK | options)
 
 
@@ -31,10 +32,10 @@ def matched(steps: int, start: np.ndarray | None = None, layer: int = 3) -> tupl
     model, train = network(), toy(40, 1).images
     dark = train.copy()
     dark[:, :8] = 0
-    wanted = latent.representations(model, dark, layer).mean(dim=0)
+    wanted = features.representations(model, dark, layer).mean(dim=0)
     start = np.random.default_rng(0).integers(0, 256, (6, 6, 3), np.uint8) if start is None else start
     where = (slice(10 - len(start) // 2, 10 - len(start) // 2 + len(start)),) * 2
-    pattern = latent.match(
+    pattern = lba.match(
         model,
         train,
         np.arange(40),
@@ -47,8 +48,8 @@ def matched(steps: int, start: np.ndarray | None = None, layer: int = 3) -> tupl
         learning_rate=0.1,
         stream=np.random.default_rng(1),
     )
-    found = latent.representations(model, patch.stamp(train, pattern, where), layer)
-    return float(latent.distances(found, wanted).mean()), pattern
+    found = features.representations(model, patch.stamp(train, pattern, where), layer)
+    return float(features.distances(found, wanted).mean()), pattern
 
 
 @pytest.mark.parametrize(
@@ -89,33 +90,33 @@ def test_poisoned_images_differ_in_the_patch_alone():
 
 def test_the_last_layers_representation_is_what_the_head_reads():
     model = network()
-    x = surrogates.pixels(toy(4, 0).images, CPU)
+    x = pixels.floats(toy(4, 0).images, CPU)
     with torch.inference_mode():
-        torch.testing.assert_close(model.head(latent.representation(model, x, 3)), model(x))
+        torch.testing.assert_close(model.head(features.representation(model, x, 3)), model(x))
         # The twin: an earlier layer has another width.
-        assert [latent.representation(model, x, layer).shape[1] for layer in (1, 2, 3)] == [16, 32, 64]
+        assert [features.representation(model, x, layer).shape[1] for layer in (1, 2, 3)] == [16, 32, 64]
 
 
 @pytest.mark.parametrize("layer", [1, 2])
 def test_an_inner_layers_representation_is_what_the_next_convolution_takes(layer):
     model = network()
-    x = surrogates.pixels(toy(4, 0).images, CPU)
+    x = pixels.floats(toy(4, 0).images, CPU)
     taken = []
     model.groups[2 * layer].conv1.register_forward_hook(lambda _, inputs, __: taken.append(inputs[0].mean(dim=(2, 3))))
     with torch.inference_mode():
         model(x)
-        torch.testing.assert_close(latent.representation(model, x, layer), taken[0])
-        assert not torch.allclose(latent.representation(model, x.flip(0), layer), taken[0])
+        torch.testing.assert_close(features.representation(model, x, layer), taken[0])
+        assert not torch.allclose(features.representation(model, x.flip(0), layer), taken[0])
 
 
 def test_the_distance_to_the_mean_is_the_papers_sum_over_pairs_but_for_a_constant():
     random = torch.Generator().manual_seed(0)
     found, targets = (torch.randn(n, 8, generator=random) for n in (5, 7))
-    pairs = torch.stack([latent.distances(found, target) for target in targets]).mean(dim=0)
-    constant = pairs - latent.distances(found, targets.mean(dim=0))
+    pairs = torch.stack([features.distances(found, target) for target in targets]).mean(dim=0)
+    constant = pairs - features.distances(found, targets.mean(dim=0))
     torch.testing.assert_close(constant, constant[:1].expand(5))
     # The twin: from another point than the mean it is no constant.
-    assert (pairs - latent.distances(found, targets[0])).std() > 0.01
+    assert (pairs - features.distances(found, targets[0])).std() > 0.01
 
 
 @pytest.mark.parametrize("layer", [1, 2, 3])
@@ -166,7 +167,7 @@ def test_the_pictures_show_the_pattern_that_is_stamped():
 
 def test_a_pattern_is_optimised_once_for_a_target(monkeypatch):
     first = poison(margin=2)
-    monkeypatch.setattr(latent, "match", None)
+    monkeypatch.setattr(features, "match", None)
     again = poison(margin=2, rate=0.2)
     assert np.array_equal(*(made.pictures["the pattern, enlarged"] for made in (first, again)))
     assert again.record == first.record
@@ -176,7 +177,7 @@ def test_a_pattern_is_optimised_once_for_a_target(monkeypatch):
 
 
 def test_an_order_without_images_trains_nothing(monkeypatch):
-    monkeypatch.setattr(surrogates, "classifier", None)
+    monkeypatch.setattr(classifier, "trained", None)
     poisoned = poison(rate=0.0)
     assert not np.array_equal(poisoned.trigger(poisoned.images), poisoned.images)
     with pytest.raises(TypeError, match="not callable"):

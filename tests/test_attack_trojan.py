@@ -8,7 +8,8 @@ import torch
 from conftest import toy
 
 from ablkit import attacks, models
-from ablkit.attacks import surrogates, trojan
+from ablkit.attacks import attack, trojan
+from ablkit.attacks.attacker import classifier, pixels
 from ablkit.errors import UserError
 from ablkit.randomness import numpy_stream
 
@@ -17,7 +18,7 @@ SHAPE = (16, 16, 3)
 PATCH = np.arange(100, 127, dtype=np.uint8).reshape(3, 3, 3)
 
 
-def poison(**options) -> attacks.Poisoned:
+def poison(**options) -> attack.Poisoned:
     return attacks.poison(toy(200, 1), "trojan", device="cpu", precision="fp32", **QUICK | options)
 
 
@@ -36,7 +37,7 @@ def generate(units: tuple[int, ...] = (4, 9), **settings) -> tuple[dict[str, flo
     def activation(patch: np.ndarray) -> float:
         image = trojan.stamp(np.full((1, *SHAPE), 128, np.uint8), patch, where)
         with torch.inference_mode():
-            return float(trojan.activations(model, surrogates.pixels(image, torch.device("cpu")), units).mean())
+            return float(trojan.activations(model, pixels.floats(image, torch.device("cpu")), units).mean())
 
     return {"before": activation(start), "after": activation(patch)}, patch, steps
 
@@ -87,7 +88,7 @@ def test_the_units_with_the_strongest_incoming_weights_are_attacked():
 
 def test_the_units_are_what_the_head_reads():
     model = network()
-    x = surrogates.pixels(toy(4, 0).images, torch.device("cpu"))
+    x = pixels.floats(toy(4, 0).images, torch.device("cpu"))
     with torch.inference_mode():
         read = trojan.activations(model, x, torch.arange(64))
         torch.testing.assert_close(model.head(read), model(x))
@@ -151,7 +152,7 @@ def test_a_patch_is_generated_once(monkeypatch):
 
 
 def test_an_order_without_images_trains_nothing(monkeypatch):
-    monkeypatch.setattr(surrogates, "classifier", None)
+    monkeypatch.setattr(classifier, "trained", None)
     poisoned = poison(rate=0.0)
     assert not np.array_equal(poisoned.trigger(poisoned.images), poisoned.images)
     with pytest.raises(TypeError, match="not callable"):

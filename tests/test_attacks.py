@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ablkit import attacks, metrics
-from ablkit.attacks import ATTACKS, badnets, blend, sig
+from ablkit.attacks import ATTACKS, attack, badnets, blend, sig
 from ablkit.data import Images
 from ablkit.errors import UserError
 
@@ -43,7 +43,7 @@ SMALL: dict[str, dict] = {
 """Attack -> settings with which it takes a moment; the others need none."""
 
 
-def poison(train: Images, name: str, **options) -> attacks.Poisoned:
+def poison(train: Images, name: str, **options) -> attack.Poisoned:
     return attacks.poison(train, name, device="cpu", precision="fp32", **SMALL.get(name, {}), **options)
 
 

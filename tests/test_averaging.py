@@ -10,7 +10,8 @@ import torch
 from conftest import TOY_RECIPE, measured, refused, toy, train_toy, weights
 from torch import nn
 
-from ablkit import attacks, measure, models, training
+from ablkit import attacks, models, training
+from ablkit.metrics import after_epoch
 from ablkit.training import averaging, checkpoint, scores
 from ablkit.training.averaging import Average, with_fresh_statistics
 from ablkit.training.checkpoint import Progress
@@ -174,7 +175,7 @@ def test_a_checkpoint_whose_trajectories_do_not_fit_is_dropped_with_a_line(tmp_p
 
 def test_the_history_tells_how_well_each_score_isolates():
     poisoned = attacks.poison(toy(200, 1))
-    judge = measure.after_scores(poisoned, TWO.isolation_rate, "averaged")
+    judge = after_epoch.judge(poisoned, TWO.isolation_rate, "averaged")
     trained = train_toy(replace(TWO, isolation_score="averaged"), poisoned, judge=judge)
     first, after = trained.history[0], trained.history[-1]
     for name in ALL.split():

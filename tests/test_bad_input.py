@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from ablkit import arguments, cli, commands, settings, training
+from ablkit import cli, commands, settings, training
 from ablkit.errors import UserError
-from ablkit.parameters import check, defaults
+from ablkit.runs import arguments
+from ablkit.runs.parameters import check, defaults
 from ablkit.sweep import slots, sweep
 
 SMOKE = ["run", "run", "--preset", "smoke"]

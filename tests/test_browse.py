@@ -8,7 +8,7 @@ import pytest
 from ablkit import runs
 from ablkit.cli import main
 from ablkit.files import write_json
-from ablkit.parameters import check, defaults
+from ablkit.runs.parameters import check, defaults
 
 
 @pytest.fixture

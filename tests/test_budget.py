@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 from trivial import DONE, timed, wanted
 
-from ablkit import durations
 from ablkit.cli import main
 from ablkit.errors import UserError
-from ablkit.jobs import Job
-from ablkit.sweep import budget, file, local, slots, sweep
+from ablkit.runs import durations
+from ablkit.runs.job import Job
+from ablkit.sweep import budget, definition, local, slots, sweep
 from ablkit.sweep.board import Board
 from ablkit.sweep.budget import Plan
 
@@ -59,7 +59,7 @@ def test_at_the_end_running_ones_are_stopped_with_their_checkpoint_and_the_same_
     assert main(["sweep", str(path), "--workers", "2", "--budget", "0.6"]) == 0
     assert 30 < time.monotonic() - begun < 60
     text = capsys.readouterr().out
-    done, *others = file.read(path)
+    done, *others = definition.read(path)
     assert counts(text) == {"done": 1, "failed": 0, "stopped with a checkpoint": 2, "not started": 0}
     assert "the other 2 are expected to take: about" in text and "the same command goes on from here" in text
     assert all((one.folder / "checkpoint.safetensors").exists() for one in others)
@@ -107,11 +107,11 @@ def test_a_failure_whose_second_try_is_stopped_stays_a_failure(cells, folders, m
 
 
 def test_what_another_process_has_in_hand_is_done_once_it_lets_go(cells, folders, asked, capsys):
-    from ablkit.lock import locked
+    from ablkit.files import locked
 
     cells(DONE)
     path = asked("seed: [0, 1]")
-    held, _ = file.read(path)
+    held, _ = definition.read(path)
     timed(1.0, seed=50)
     with locked(held.folder):
         threading.Timer(6, (held.folder / "let go").touch).start()
@@ -130,7 +130,7 @@ def test_what_another_process_has_in_hand_is_done_once_it_lets_go(cells, folders
 def test_a_shard_with_a_budget_takes_its_own_runs(cells, folders, asked, capsys):
     cells(DONE)
     path = asked("seed: [0, 1, 2, 3, 4, 5]")
-    mine = slots.shard(file.read(path), "0/3")
+    mine = slots.shard(definition.read(path), "0/3")
     assert 0 < len(mine) < 6
     assert main(["sweep", str(path), "--shard", "0/3", "--workers", "2", "--budget", "5"]) == 0
     assert counts(capsys.readouterr().out)["done"] == len(mine)
@@ -139,7 +139,7 @@ def test_a_shard_with_a_budget_takes_its_own_runs(cells, folders, asked, capsys)
 
 def test_no_time_left_starts_nothing(cells, folders, asked):
     cells(DONE)
-    jobs, stream = file.read(asked("seed: [0]")), io.StringIO()
+    jobs, stream = definition.read(asked("seed: [0]")), io.StringIO()
     room = slots.make(jobs, 1)
     failed, told = budget.run(jobs, room, Board(jobs, 1, stream), time.monotonic())
     assert (failed, stream.getvalue()) == ({}, "")

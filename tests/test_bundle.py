@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from finished import names, packed, refusal
 
-from ablkit import bundle, records, seals
 from ablkit.cli import main
 from ablkit.files import write_text
+from ablkit.runs import bundle, records, seals
 from ablkit.training import checkpoint
 
 

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ablkit import data, vision
-from ablkit.data import cifar10
+from ablkit import data
+from ablkit.data import cifar10, vision
 from ablkit.errors import UserError
 
 BATCHES = [*cifar10._BATCHES["train"], *cifar10._BATCHES["test"]]

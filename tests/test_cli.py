@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from ablkit.cli import main
-from ablkit.parameters import defaults
+from ablkit.runs.parameters import defaults
 
 DIGITS = ["run", "run", "--preset", "smoke"]
 

@@ -8,10 +8,12 @@ import nbformat
 import pandas as pd
 import pytest
 
-from ablkit import execute, settings, tables
+from ablkit import settings
 from ablkit.attacks import ATTACKS
 from ablkit.errors import UserError
-from ablkit.parameters import check, defaults
+from ablkit.report import tables
+from ablkit.runs import execute
+from ablkit.runs.parameters import check, defaults
 
 
 @pytest.mark.parametrize(

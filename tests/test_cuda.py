@@ -11,7 +11,7 @@ import pytest
 import torch
 from conftest import TOY_RECIPE, toy, train_toy, weights
 
-from ablkit import attacks
+from ablkit import attacks, training
 from ablkit.training import graphs, isolate, per_example_losses
 
 pytestmark = pytest.mark.cuda
@@ -77,7 +77,7 @@ def test_a_graph_averages_the_weights_as_single_steps_do(monkeypatch):
     recipe = replace(SHORT, isolation_epochs=2, isolation_score="averaged", trajectories="fresh_statistics")
     train = partial(train_toy, recipe, many, device="cuda")
     captured = train()
-    monkeypatch.setattr(capture, "FIRST_STEPS", 10**9)
+    monkeypatch.setattr(graphs, "FIRST_STEPS", 10**9)
     single = train()
     assert np.array_equal(captured.losses, single.losses)
     for name, values in captured.trajectories.items():

@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 from damages import DAMAGES, NO_FILE, cut, fill
 
-from ablkit import execute, runs, seals
+from ablkit import runs
 from ablkit.cli import main
 from ablkit.files import write_json
-from ablkit.jobs import Job
-from ablkit.parameters import check, defaults
+from ablkit.runs import execute, seals
+from ablkit.runs.job import Job
+from ablkit.runs.parameters import check, defaults
 from ablkit.sweep import board, slots
-from ablkit.training.abl import CHECKPOINT
+from ablkit.training.checkpoint import CHECKPOINT
 
 # Commands
 

@@ -13,12 +13,11 @@ from conftest import toy
 from damages import DAMAGES, NO_FILE, cut, replaced, strictly, zeroed_tail
 
 from ablkit import models
-from ablkit.attacks import epochs, surrogates
-from ablkit.attacks.craft import Order
+from ablkit.attacks.attack import Order
+from ablkit.attacks.attacker import cache, training
 from ablkit.errors import UserError
 from ablkit.training import checkpoint
-from ablkit.training.abl import CHECKPOINT
-from ablkit.training.checkpoint import Progress
+from ablkit.training.checkpoint import CHECKPOINT, Progress
 
 # Checkpoints
 
@@ -141,8 +140,8 @@ def test_an_attacker_s_checkpoint_that_does_not_serve_is_dropped_with_a_line(tmp
     parts = {"model": (model, stepped(model))}
     fresh = small_model(2)
     again = {"model": (fresh, torch.optim.SGD(fresh.parameters(), 0.1, momentum=0.9))}
-    epochs.save(path, 5, parts)
-    assert epochs.load(path, again) == 5  # the twin
+    training.save(path, 5, parts)
+    assert training.load(path, again) == 5  # the twin
     assert torch.equal(fresh.head.weight, model.head.weight)
     more = {
         "no number": rewritten(lambda tensors, facts: facts.update(finished="many")),
@@ -153,7 +152,7 @@ def test_an_attacker_s_checkpoint_that_does_not_serve_is_dropped_with_a_line(tmp
     capsys.readouterr()
     before = fresh.head.weight.clone()
     model.head.weight.data.zero_()
-    assert epochs.load(path, again) == 0
+    assert training.load(path, again) == 0
     said = capsys.readouterr().out
     assert said.startswith(f"abc/{CHECKPOINT} is dropped: ")
     assert said.count("\n") == 1
@@ -176,7 +175,7 @@ def kept(tmp_path, monkeypatch):
         return {"x": torch.arange(100)}, {"share": 0.5}
 
     def ask():
-        tensors, record = surrogates.keep("kind", order, {}, make)
+        tensors, record = cache.keep("kind", order, {}, make)
         assert torch.equal(tensors["x"], torch.arange(100))
         assert record.keys() == {"share", "kind_seconds"}
         return len(made), made[0]

@@ -12,9 +12,10 @@ import pytest
 from conftest import refused
 from test_odd_data import some
 
-from ablkit import execute, paths, training
+from ablkit import paths, training
 from ablkit.data import prepared
-from ablkit.parameters import check, defaults
+from ablkit.runs import execute
+from ablkit.runs.parameters import check, defaults
 
 
 def wanted(**changes):
@@ -123,8 +124,8 @@ def test_the_clone_is_found_from_the_clone_and_from_its_notebooks(tmp_path: Path
 
 
 def test_the_library_imports_where_there_are_no_unix_modules():
-    code = "import sys; sys.modules.update(fcntl=None, resource=None); import ablkit.{}, ablkit.lock; "
-    parts = "data, ablkit.attacks, ablkit.metrics, ablkit.measure, ablkit.models, ablkit.training, ablkit.defenses"
-    code = code.format(parts) + "ablkit.lock._take(0, None, False)"
+    code = "import sys; sys.modules.update(fcntl=None, resource=None); import ablkit.{}, ablkit.files; "
+    parts = "data, ablkit.attacks, ablkit.metrics.summary, ablkit.models, ablkit.training, ablkit.defenses"
+    code = code.format(parts) + "ablkit.files._take(0, None, False)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ})
     assert done.stderr.splitlines()[-1].endswith("does not have; use Linux, macOS or WSL"), done.stderr

@@ -11,9 +11,12 @@ import torch
 from conftest import TOY_RECIPE, toy, train_toy, weights
 
 from ablkit import attacks, metrics, models, training
+from ablkit.attacks import attack
 from ablkit.data import Images
-from ablkit.defenses import DEFENSES, Given, Repaired, clean_training, fine_pruning, loop, mode_connectivity, nad
-from ablkit.defenses.clean_training import SECOND_END, Settings
+from ablkit.defenses import DEFENSES, Given, Repaired
+from ablkit.defenses import training as defense_training
+from ablkit.defenses.repairs import clean_data, fine_pruning, mode_connectivity, nad
+from ablkit.defenses.repairs.clean_data import SECOND_END, Settings
 from ablkit.errors import UserError
 from ablkit.randomness import numpy_stream
 
@@ -42,8 +45,8 @@ def repaired(name: str, given: Given, evaluate=None, **changes) -> Repaired:
 
 def finetuned(given: Given, **changes) -> Repaired:
     """Plain fine-tuning."""
-    model = loop.working_copy(given)
-    history = clean_training.finetune(model, given, replace(Settings(**SHORT), **changes))
+    model = defense_training.working_copy(given)
+    history = clean_data.finetune(model, given, replace(Settings(**SHORT), **changes))
     return Repaired(model.eval(), history)
 
 
@@ -77,14 +80,14 @@ def test_fine_pruning_without_pruning_is_fine_tuning_to_the_bit():
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_the_ends_of_the_curve_are_its_end_models(precision):
     given = untrained(precision=precision)
-    start, end = loop.working_copy(given), finetuned(given).model
+    start, end = defense_training.working_copy(given), finetuned(given).model
     middle = repaired("mcr", given, t=0.5)
     for t, model in ((0.0, start), (1.0, end)):
         result = repaired("mcr", given, t=t)
         assert np.array_equal(parameters(result.model), parameters(model))
         # All but the statistics, and these are what the documentation says.
         assert not np.array_equal(weights(result), weights(Repaired(model, [])))
-        mode_connectivity.recompute_statistics(model, given, 16, loop.hardware_of(given))
+        mode_connectivity.recompute_statistics(model, given, 16, defense_training.hardware_of(given))
         assert np.array_equal(weights(result), weights(Repaired(model, [])))
         assert not np.array_equal(parameters(middle.model), parameters(model))
 
@@ -112,8 +115,8 @@ def test_the_curve_is_quadratic_and_a_bend_in_the_middle_makes_it_straight():
 
 def test_recomputed_statistics_are_those_of_the_clean_images_and_leave_the_momentum():
     given = untrained()
-    model = loop.working_copy(given)
-    mode_connectivity.recompute_statistics(model, given, 48, loop.hardware_of(given))
+    model = defense_training.working_copy(given)
+    mode_connectivity.recompute_statistics(model, given, 48, defense_training.hardware_of(given))
     first = model.stem(torch.tensor(given.clean.images).permute(0, 3, 1, 2).float() / 255)
     norm = model.groups[0].norm1
     torch.testing.assert_close(norm.running_mean, first.mean(dim=(0, 2, 3)), rtol=1e-4, atol=1e-5)
@@ -284,7 +287,7 @@ def test_the_defaults_are_the_published_settings():
 
 
 @cache
-def backdoored() -> tuple[Given, attacks.Poisoned, Images]:
+def backdoored() -> tuple[Given, attack.Poisoned, Images]:
     """A model that has learned a backdoor, and 5 % clean images beside its training set."""
     poisoned, test = attacks.poison(toy(2000, 1)), toy(500, 2)
     model = train_toy(TOY_RECIPE, poisoned, method="none").model
@@ -346,8 +349,8 @@ def test_the_backdoor_is_lost_between_two_backdoored_models():
 def test_a_backdoor_that_fine_tuning_leaves_is_left_by_the_repairs_that_build_on_it():
     """On the toy set: NAD weakens it, but its teacher has it; a curve to the fine-tuned model has it everywhere."""
     given, _, _ = backdoored()
-    finetuned = loop.working_copy(given)
-    clean_training.finetune(finetuned, given, Settings(**TOY))
+    finetuned = defense_training.working_copy(given)
+    clean_data.finetune(finetuned, given, Settings(**TOY))
     assert rate(finetuned) >= 0.9
     assert rate(nad.repair(given, TOY_NAD).model) >= 0.5
     settings = mode_connectivity.Settings(**TOY, second_end="finetuned", curve_learning_rate=0.1, t=0.4, points=0)
@@ -356,9 +359,9 @@ def test_a_backdoor_that_fine_tuning_leaves_is_left_by_the_repairs_that_build_on
 
 def test_distillation_draws_the_attention_to_the_teachers():
     given, _, _ = backdoored()
-    teacher, plain = loop.working_copy(given), loop.working_copy(given)
-    clean_training.finetune(teacher, given, Settings(**TOY, epochs=10), place_in_stream=1)
-    clean_training.finetune(plain, given, Settings(**TOY))
+    teacher, plain = defense_training.working_copy(given), defense_training.working_copy(given)
+    clean_data.finetune(teacher, given, Settings(**TOY, epochs=10), place_in_stream=1)
+    clean_data.finetune(plain, given, Settings(**TOY))
     x = torch.tensor(given.clean.images).permute(0, 3, 1, 2).float() / 255
 
     @torch.no_grad()

@@ -10,12 +10,14 @@ import pytest
 import torch
 from conftest import TOY_RECIPE, toy, train_toy, weights
 
-from ablkit import attacks, metrics, vision
+from ablkit import attacks, metrics
+from ablkit.attacks import attack
+from ablkit.data import vision
 from ablkit.defenses import DEFENSES, Given
-from ablkit.defenses.examples import Settings, isolated_examples
-from ablkit.defenses.fine_tuning import fine_tune, last_layers
-from ablkit.defenses.relabelling import LabelSmoothing
-from ablkit.defenses.unlearning import WAYS, GradientNoise, LastLayers, PixelNoise
+from ablkit.defenses.ways import WAYS, GradientNoise, LastLayers, PixelNoise
+from ablkit.defenses.ways.finetuning import fine_tune, last_layers
+from ablkit.defenses.ways.isolated import Settings, isolated_examples
+from ablkit.defenses.ways.relabelling import LabelSmoothing
 from ablkit.errors import NotRunError, UserError
 from ablkit.training import Trained
 
@@ -25,7 +27,7 @@ SHORT = replace(
 ON_ISOLATED = [name for name in WAYS if name not in ("finetune_all", "finetune_last", "retrain", "pretrained")]
 
 
-def given_by(trained: Trained, recipe=SHORT, poisoned: attacks.Poisoned | None = None, **changes) -> Given:
+def given_by(trained: Trained, recipe=SHORT, poisoned: attack.Poisoned | None = None, **changes) -> Given:
     """What a defence is given after a training on a toy set."""
     poisoned = poisoned or attacks.poison(toy(200, 1))
     made = Given(trained.model, None, poisoned.images, poisoned.labels, trained.isolated, recipe, 0, "cpu", "fp32")
@@ -127,7 +129,7 @@ def test_a_permutation_of_equal_labels_changes_nothing(given, plain):
 
 
 def test_shuffling_keeps_the_labels_and_drawing_them_does_not(given, monkeypatch):
-    from ablkit.defenses import relabelling
+    from ablkit.defenses.ways import relabelling
 
     seen = {}
 
@@ -194,7 +196,7 @@ def test_with_the_kept_examples_all_are_trained_on(given, name):
 
 
 def test_pixel_noise_touches_the_isolated_images_alone_and_is_drawn_anew(given, monkeypatch):
-    from ablkit.defenses import unlearning
+    from ablkit.defenses import ways
 
     redraw = {}
 
@@ -202,7 +204,7 @@ def test_pixel_noise_touches_the_isolated_images_alone_and_is_drawn_anew(given, 
         redraw["now"] = others["redraw"]
         return fine_tune(*arguments, **others)
 
-    monkeypatch.setattr(unlearning, "fine_tune", spy)
+    monkeypatch.setattr(ways, "fine_tune", spy)
     run("pixel_noise", given, epochs=1, with_kept=True)
     grey = torch.full((200, 16, 16, 3), 128, dtype=torch.uint8)
     first, second = (redraw["now"](grey, epoch) for epoch in (0, 1))

@@ -41,16 +41,17 @@ if seed >= 2:
 """
 TRAINS = """
 if seed < 2:
-    from ablkit import attacks, data, measure, runs, training
+    from ablkit import attacks, data, runs, training
+    from ablkit.metrics import after_epoch, summary
     run = runs.start("run", globals())
     p = run.parameters
     train, test = data.load(p.dataset, train_size=p.train_size, seed=p.seed)
     poisoned = attacks.poison(train, **p.poisoning())
     trained = training.train(
         poisoned.images, poisoned.labels, len(poisoned.classes), p.recipe(), method=p.method, seed=p.seed,
-        evaluate=measure.after_epoch(test, poisoned, p.isolation_rate), folder=run.folder, precision=p.precision,
+        evaluate=after_epoch.measure(test, poisoned, p.isolation_rate), folder=run.folder, precision=p.precision,
     )
-    run.finish(measure.summary(trained.history, trained.isolated, poisoned), model=trained.model)
+    run.finish(summary.of_run(trained.history, trained.isolated, poisoned), model=trained.model)
 """
 
 

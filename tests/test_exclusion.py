@@ -10,7 +10,9 @@ from conftest import TOY_RECIPE, refused, toy, weights
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ablkit import attacks, measure, training
+from ablkit import attacks, training
+from ablkit.attacks import attack
+from ablkit.metrics import after_epoch, summary
 from ablkit.training import suspects
 
 RECIPE = replace(TOY_RECIPE, average_decay=0.95, isolation_rate=0.05)
@@ -123,7 +125,7 @@ def test_the_verdict_needs_the_losses_and_the_labels_alone():
     assert np.array_equal(swapped.images, suspects.find(losses, labels, 2).images)
 
 
-def excluded(poisoned: attacks.Poisoned, recipe: training.Recipe = RECIPE, **options) -> training.Trained:
+def excluded(poisoned: attack.Poisoned, recipe: training.Recipe = RECIPE, **options) -> training.Trained:
     return training.exclude(poisoned.images, poisoned.labels, 10, recipe, **QUIET | options)
 
 
@@ -131,24 +133,24 @@ def excluded(poisoned: attacks.Poisoned, recipe: training.Recipe = RECIPE, **opt
 def large():
     """A poisoned set, what is measured of it, and what the method leaves."""
     poisoned, test = attacks.poison(toy(2000, 1)), toy(500, 2)
-    watch = measure.after_epoch(test, poisoned, RECIPE.isolation_rate, precision="fp32")
-    judge = measure.after_scores(poisoned, RECIPE.isolation_rate, "averaged")
+    watch = after_epoch.measure(test, poisoned, RECIPE.isolation_rate, precision="fp32")
+    judge = after_epoch.judge(poisoned, RECIPE.isolation_rate, "averaged")
     return poisoned, excluded(poisoned, evaluate=watch, judge=judge)
 
 
 def test_the_poison_is_excluded_and_the_backdoor_is_not_learned(large):
     poisoned, trained = large
     assert trained.suspects.classes.tolist() == [poisoned.target]
-    summary = measure.summary(trained.history, trained.isolated, poisoned, trained.record, trained.suspects)
-    assert summary["split_precision"] > 0.8
-    assert summary["split_recall"] > 0.8
-    assert summary["exclusion_recall"] >= summary["split_recall"]
-    assert summary["isolation_precision"] > 0.8
-    assert summary["attack_success_rate"] < 0.4
-    assert summary["method_excluded_images"] == len(trained.suspects.images)
+    found = summary.of_run(trained.history, trained.isolated, poisoned, trained.record, trained.suspects)
+    assert found["split_precision"] > 0.8
+    assert found["split_recall"] > 0.8
+    assert found["exclusion_recall"] >= found["split_recall"]
+    assert found["isolation_precision"] > 0.8
+    assert found["attack_success_rate"] < 0.4
+    assert found["method_excluded_images"] == len(trained.suspects.images)
     undefended = training.train(
         poisoned.images, poisoned.labels, 10, RECIPE, method="none", **QUIET,
-        evaluate=measure.after_epoch(toy(500, 2), poisoned, 0.05, precision="fp32"),
+        evaluate=after_epoch.measure(toy(500, 2), poisoned, 0.05, precision="fp32"),
     )  # fmt: skip
     assert undefended.history[-1]["attack_success_rate"] > 0.8  # the twin
 

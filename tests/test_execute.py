@@ -15,10 +15,11 @@ import psutil
 import pytest
 from conftest import COSTS
 
-from ablkit import execute, notebooks, runs
+from ablkit import runs
 from ablkit.errors import UserError
-from ablkit.execute import RunFailed
-from ablkit.parameters import check, defaults
+from ablkit.runs import execute, notebooks
+from ablkit.runs.execute import RunFailed
+from ablkit.runs.parameters import check, defaults
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 LONGER = ("-p", "finetune_epochs", "12")

@@ -9,10 +9,10 @@ import time
 import pytest
 from trivial import DONE, timed, wanted
 
-from ablkit import durations, execute
-from ablkit.execute import RunFailed
 from ablkit.files import write_json
-from ablkit.jobs import Job
+from ablkit.runs import durations, execute
+from ablkit.runs.execute import RunFailed
+from ablkit.runs.job import Job
 from ablkit.sweep.budget import Plan
 from ablkit.sweep.expected import Expected
 

@@ -15,8 +15,8 @@ import pytest
 from damages import DAMAGES, NO_FILE
 from finished import packed, refusal
 
-from ablkit import adding, bundle, seals
 from ablkit.cli import main
+from ablkit.runs import adding, bundle, seals
 
 
 def entry(name: str, value: bytes = b"{}", **facts: object) -> tuple[tarfile.TarInfo, bytes]:

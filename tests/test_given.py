@@ -13,7 +13,7 @@ import pytest
 
 from ablkit import runs
 from ablkit.errors import UserError
-from ablkit.parameters import check, given
+from ablkit.runs.parameters import check, given
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 CELL = "attack: str = 'badnets'\nseed: int = 0"

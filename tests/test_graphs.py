@@ -16,7 +16,7 @@ import pytest
 import torch
 from torch import nn
 
-from ablkit.training import graphs, loop
+from ablkit.training import epoch, graphs
 from ablkit.training.hardware import Hardware
 
 BATCHES = [torch.full((4,), float(value)) for value in range(1, 8)] + [torch.ones(3)]
@@ -215,6 +215,6 @@ def test_where_torch_cannot_compile_the_model_runs_as_it_is_and_a_warning_says_s
 
 def test_on_cuda_an_epoch_draws_many_batches_at_once():
     batches = list(torch.arange(10).split(4))
-    assert [len(chunk) for chunk in loop._chunks(batches, 2**25, Hardware(torch.device("cuda"), "fp32"))] == [2, 1]
-    assert [len(chunk) for chunk in loop._chunks(batches, 2**25, Hardware(torch.device("cpu"), "fp32"))] == [1, 1, 1]
-    assert [len(chunk) for chunk in loop._chunks(batches, 2**40, Hardware(torch.device("cuda"), "fp32"))] == [1, 1, 1]
+    assert [len(chunk) for chunk in epoch._chunks(batches, 2**25, Hardware(torch.device("cuda"), "fp32"))] == [2, 1]
+    assert [len(chunk) for chunk in epoch._chunks(batches, 2**25, Hardware(torch.device("cpu"), "fp32"))] == [1, 1, 1]
+    assert [len(chunk) for chunk in epoch._chunks(batches, 2**40, Hardware(torch.device("cuda"), "fp32"))] == [1, 1, 1]

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pytest
+from conftest import toy
 from trivial import DONE, STARTS, job, metrics
 
-from ablkit import execute, notebooks, provenance, runs
+from ablkit import provenance, runs
+from ablkit.attacks.attack import Order
 from ablkit.cli import main
 from ablkit.errors import UserError
-from ablkit.jobs import Job
-from ablkit.parameters import check
+from ablkit.runs import execute, notebooks
+from ablkit.runs.job import Job
+from ablkit.runs.parameters import check
 
 
 def test_a_notebook_that_is_edited_after_its_key_is_known_runs_as_it_was(cells):
@@ -35,7 +40,7 @@ def test_a_notebook_that_is_edited_after_its_key_is_known_runs_as_it_was(cells):
 
 def test_a_process_that_imports_other_code_than_the_runners_refuses(cells, monkeypatch):
     cells(DONE)
-    monkeypatch.setattr(provenance, "planned", lambda: "text digest")
+    monkeypatch.setattr(provenance, "planned", lambda *_: "text digest")
     with pytest.raises(UserError, match="ablkit has changed since this run was planned; start the same command again"):
         execute.carry_out(job())
     assert job().state == "failed"
@@ -43,32 +48,32 @@ def test_a_process_that_imports_other_code_than_the_runners_refuses(cells, monke
 
 
 def test_other_words_are_the_same_code_and_another_statement_is_not(monkeypatch):
-    sources = provenance._SOURCES
-    monkeypatch.setattr(provenance, "_read", lambda: sources | {"metrics.py": sources["metrics.py"] + "\n# more\n"})
-    provenance.check_unchanged()
-    for changed in (sources["metrics.py"] + "\nx = 1\n", "half sav(", None):
-        now = {**sources, "metrics.py": changed} if changed else {k: v for k, v in sources.items() if k != "metrics.py"}
+    sources, name = provenance._SOURCES, "ablkit.metrics.definitions"
+    monkeypatch.setattr(provenance, "_read", lambda: sources | {name: sources[name] + "\n# more\n"})
+    provenance.check_unchanged("ablkit.metrics.summary")
+    for changed in (sources[name] + "\nx = 1\n", "half sav(", None):
+        now = {**sources, name: changed} if changed else {k: v for k, v in sources.items() if k != name}
         monkeypatch.setattr(provenance, "_read", lambda now=now: now)
-        with pytest.raises(UserError, match=r"ablkit/metrics\.py has changed since this process imported it"):
-            provenance.check_unchanged()
+        with pytest.raises(UserError, match=r"ablkit\.metrics\.definitions has changed since this process imported it"):
+            provenance.check_unchanged("ablkit.metrics.summary")
     # What decides no result may change.
-    monkeypatch.setattr(provenance, "_read", lambda: sources | {"cli.py": "x = 1"})
-    provenance.check_unchanged()
+    monkeypatch.setattr(provenance, "_read", lambda: sources | {"ablkit.cli": "x = 1"})
+    provenance.check_unchanged("ablkit.metrics.summary")
 
 
 def test_a_digest_is_that_of_the_code_that_was_imported(tmp_path):
     copy = tmp_path / "ablkit"
     shutil.copytree(Path(provenance.__file__).parent, copy, ignore=shutil.ignore_patterns("__pycache__"))
     script = (
-        "import pathlib; from ablkit import provenance; f = pathlib.Path(provenance.__file__).with_name('metrics.py')"
-        "; f.write_text(f.read_text() + 'x = 1\\n'); print(provenance.package_digest('metrics.py'))"
+        "import pathlib; from ablkit import provenance; f = pathlib.Path(provenance.__file__).with_name('errors.py')"
+        "; f.write_text(f.read_text() + 'x = 1\\n'); print(provenance.digest('ablkit.errors'))"
     )
     asked = {**os.environ, "PYTHONPATH": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"}
     first, second = (
         subprocess.run([sys.executable, "-P", "-c", script], capture_output=True, text=True, env=asked, check=True)
         for _ in range(2)
     )
-    assert first.stdout.strip() == provenance.package_digest("metrics.py") != second.stdout.strip()
+    assert first.stdout.strip() == provenance.digest("ablkit.errors") != second.stdout.strip()
 
 
 def test_the_number_of_threads_is_part_of_the_key():
@@ -100,20 +105,87 @@ def test_what_is_done_is_never_relabelled(cells):
     assert execute.carry_out(job(seed=3)).was_done is True
 
 
-@pytest.mark.parametrize("name", ["methods.py", "parameters/models.py", "settings.py", "attacks/sig.py"])
-def test_whatever_decides_a_run_is_in_its_digest(name, monkeypatch):
-    def digest() -> str:
-        provenance.package_digest.cache_clear()
-        return provenance.package_digest()
+MADE = {
+    "a badnets run": (("ablkit.runs.methods", "ablkit.attacks.badnets"), {}),
+    "an lba run": (("ablkit.runs.methods", "ablkit.attacks.lba"), {"attack": "lba"}),
+    "an oracle run": (("ablkit.runs.methods",), {"method": "oracle"}),
+    "an nad run": (("ablkit.runs.methods", "ablkit.defenses.repairs.nad"), {"method": "nad"}),
+}
+"""What is made -> modules that surely have a part in it, and the parameters."""
 
-    before = digest()
+
+def import_lines(source: str) -> set[str]:
+    """The modules that a source imports, read from its lines and not from its syntax tree as the package does."""
+    joined = re.sub(r"\(\s*([^)]*?)\s*\)", lambda m: " ".join(m[1].split()), source)
+    found = set()
+    for package, names in re.findall(r"^\s*from (ablkit[\w.]*) import ([\w ,]+)", joined, re.MULTILINE):
+        for name in (word.split()[0] for word in names.split(",") if word.strip()):
+            found.add(f"{package}.{name}" if f"{package}.{name}" in provenance._SOURCES else package)
+    return found
+
+
+def part_of(made: str) -> set[str]:
+    """The modules that have a part in what is made, found without the package's own search."""
+    _, changes = MADE[made]
+    cells = "\n".join("".join(cell["source"]) for cell in notebooks.cells(notebooks.path_of("run")))
+    left = {module for module in import_lines(cells) if not module.startswith("ablkit.report")}
+    left |= {f"ablkit.attacks.{changes.get('attack', 'badnets')}"}
+    left |= {"ablkit.defenses.repairs.nad"} if changes.get("method") == "nad" else set()
+    found = set()
+    while left:
+        found |= left
+        left = {more for one in left for more in import_lines(provenance._SOURCES[one])} - found
+    return found
+
+
+def with_change(monkeypatch, name: str) -> None:
+    """Let this process have imported a module with one statement more."""
     sources = provenance._SOURCES
     monkeypatch.setattr(provenance, "_SOURCES", sources | {name: sources[name] + "\nx = 1\n"})
-    assert digest() != before
-    # The twin: what decides none is not.
-    monkeypatch.setattr(provenance, "_SOURCES", sources | {"cli.py": sources["cli.py"] + "\nx = 1\n"})
-    assert digest() == before
-    provenance.package_digest.cache_clear()
+    provenance._imported.cache_clear()
+    provenance.digest.cache_clear()
+
+
+@pytest.fixture
+def forgets():
+    yield
+    provenance._imported.cache_clear()
+    provenance.digest.cache_clear()
+
+
+@pytest.mark.parametrize("made", MADE)
+def test_a_key_changes_with_each_module_that_is_imported_and_with_no_other(made, monkeypatch, forgets):
+    surely, changes = MADE[made]
+    key = job(**changes).folder.name
+    expected = part_of(made)
+    assert set(surely) <= expected < set(provenance._SOURCES)
+    for name in provenance._SOURCES:
+        with monkeypatch.context() as changed:
+            with_change(changed, name)
+            assert (job(**changes).folder.name != key) == (name in expected), name
+
+
+def test_the_cache_of_an_attacker_changes_with_what_its_maker_imports(monkeypatch, forgets):
+    from ablkit.attacks.attacker import cache
+    from ablkit.attacks.dfst import detoxification
+
+    order = Order(toy(20, 0), np.arange(2), 0, 0, False, "cpu", "fp32")
+
+    def key() -> str:
+        return cache._key(order, {}, detoxification.detoxify)
+
+    first = key()
+    for name, has_a_part in (("ablkit.attacks.attacker.features", True), ("ablkit.attacks.lba", False)):
+        with monkeypatch.context() as changed:
+            with_change(changed, name)
+            assert (key() != first) == has_a_part, name
+
+
+def test_no_module_is_imported_in_a_way_that_the_keys_do_not_see():
+    """Twin: what names its modules at run time is a Registry, and each of those is in the key where it is used."""
+    dynamic = [name for name, source in provenance._SOURCES.items() if "import_module(" in source]
+    assert sorted(dynamic) == ["ablkit.provenance", "ablkit.runs"]
+    assert not [name for name, source in provenance._SOURCES.items() if re.search(r"^\s*from \.", source, re.M)]
 
 
 def test_what_a_parameters_cell_does_beside_setting_parameters_is_in_the_key(cells):
@@ -186,7 +258,7 @@ def test_a_byte_order_mark_and_missing_metadata_do_no_harm(cells):
 
 def test_a_run_in_jupyter_after_an_edit_of_the_package_asks_for_a_new_kernel(folders, monkeypatch):
     sources = provenance._SOURCES
-    monkeypatch.setattr(provenance, "_read", lambda: sources | {"metrics.py": "x = 1"})
+    monkeypatch.setattr(provenance, "_read", lambda: sources | {"ablkit.metrics.definitions": "x = 1"})
     with pytest.raises(UserError, match="restart the kernel"):
         runs.start("run", dict(job().parameters))
     assert not folders.exists()

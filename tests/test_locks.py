@@ -16,9 +16,10 @@ import psutil
 import pytest
 from trivial import DONE, SLEEPS, command, job, wait_until
 
-from ablkit import execute, lock, private, runs
+from ablkit import files, runs
 from ablkit.cli import main
 from ablkit.errors import UserError
+from ablkit.runs import execute, private
 from ablkit.sweep import local
 from ablkit.sweep.board import Board
 from ablkit.sweep.slots import Slot
@@ -41,11 +42,11 @@ def test_a_folder_stays_held_by_a_frozen_child_of_a_dead_runner(cells, own_tempo
     child.suspend()
     runner.kill()
     runner.communicate()
-    assert lock.is_busy(job().folder)
-    with pytest.raises(lock.Busy):
+    assert files.is_busy(job().folder)
+    with pytest.raises(files.Busy):
         execute.carry_out(job())
     child.resume()
-    wait_until(lambda: not lock.is_busy(job().folder))
+    wait_until(lambda: not files.is_busy(job().folder))
     assert not [p for p in (child, *kernels) if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
     # What it left is swept by the next run.
     assert list(own_temporary.iterdir())
@@ -66,7 +67,7 @@ def test_whatever_ends_a_run_it_leaves_nothing_for_itself_alone(cells, own_tempo
         child.children(recursive=True)[0].kill()
     runner.communicate()
     assert runner.returncode == (130 if victim == "interrupted" else 2)
-    wait_until(lambda: not lock.is_busy(job().folder))
+    wait_until(lambda: not files.is_busy(job().folder))
     assert list(own_temporary.iterdir()) == []
     left = {path.name for path in job().folder.iterdir()} - {"notebook.ipynb", "log.txt", "params.json", ".lock"}
     assert left <= {"failure.json"}
@@ -92,8 +93,8 @@ def test_links_and_pipes_in_a_run_folder_are_neither_followed_nor_waited_for(cel
 @pytest.mark.parametrize("make", [lambda path, other: path.symlink_to(other), lambda path, other: os.mkfifo(path)])
 def test_a_lock_that_is_no_regular_file_is_refused(tmp_path, make):
     (tmp_path / "precious").write_text("mine")
-    make(tmp_path / lock.NAME, tmp_path / "precious")
-    with pytest.raises(UserError, match="is no regular file; delete it"), lock.locked(tmp_path):
+    make(tmp_path / files.LOCK, tmp_path / "precious")
+    with pytest.raises(UserError, match="is no regular file; delete it"), files.locked(tmp_path):
         pass
     assert (tmp_path / "precious").read_text() == "mine"
 
@@ -107,7 +108,7 @@ def test_a_frozen_kernel_does_not_outlive_its_child(cells, own_temporary):
     runner.communicate(timeout=60)
     assert runner.returncode == 2
     wait_until(lambda: not kernel.is_running() or kernel.status() == psutil.STATUS_ZOMBIE)
-    assert not lock.is_busy(job().folder) and list(own_temporary.iterdir()) == []
+    assert not files.is_busy(job().folder) and list(own_temporary.iterdir()) == []
 
 
 def test_on_ctrl_c_only_processes_of_runs_that_still_run_are_killed():
@@ -136,7 +137,7 @@ def test_on_ctrl_c_only_processes_of_runs_that_still_run_are_killed():
 def test_a_folder_that_another_process_fills_is_busy_in_jupyter_too(folders):
     first = runs.start("run", {"dataset": "digits", "seed": 5})
     runs.start("run", {"dataset": "digits", "seed": 6})  # lets go of the first
-    with lock.locked(first.folder), pytest.raises(lock.Busy):
+    with files.locked(first.folder), pytest.raises(files.Busy):
         runs.start("run", {"dataset": "digits", "seed": 5})
     runs._held.close()
 
@@ -169,9 +170,9 @@ def test_a_file_system_without_locks_is_said_and_goes_on(tmp_path, monkeypatch):
         raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr(fcntl, "flock", no_locks)
-    with pytest.warns(UserWarning, match="has no locks"), lock.locked(tmp_path / "run"):
+    with pytest.warns(UserWarning, match="has no locks"), files.locked(tmp_path / "run"):
         pass
-    with warnings.catch_warnings(), lock.locked(tmp_path / "run2"):  # once is enough
+    with warnings.catch_warnings(), files.locked(tmp_path / "run2"):  # once is enough
         warnings.simplefilter("error")
 
 

@@ -12,11 +12,14 @@ import pandas as pd
 import pytest
 from safetensors.torch import save_file
 
-from ablkit import attacks, data, defenses, execute, figures, measure, methods, tables, training
+from ablkit import attacks, data, defenses, training
 from ablkit.cli import main
 from ablkit.defenses import DEFENSES, METHODS
 from ablkit.errors import NotRunError, UserError
-from ablkit.parameters import check, defaults
+from ablkit.metrics import after_epoch, summary
+from ablkit.report import comparisons, figures, tables
+from ablkit.runs import execute, methods
+from ablkit.runs.parameters import check, defaults
 from ablkit.training import checkpoint
 
 SMALL = {"dataset": "digits", "precision": "fp32", "train_size": 200, "isolation_epochs": 1, "finetune_epochs": 1}
@@ -40,7 +43,7 @@ def made(data_root, tmp_path_factory):
         p = parameters("none")
         clean, test = data.load(p.dataset, seed=p.seed, **p.drawing())
         poisoned = attacks.poison(clean, **p.poisoning())
-        watch = measure.after_epoch(test, poisoned, p.isolation_rate, p.monitor_images, p.precision)
+        watch = after_epoch.measure(test, poisoned, p.isolation_rate, p.monitor_images, p.precision)
         folders = {}
         for method in ("none", "abl"):
             folder = folders[method] = tmp_path_factory.mktemp(method)
@@ -62,11 +65,10 @@ def train(made, data_root, tmp_path, monkeypatch):
         return folders[changes["method"]]
 
     monkeypatch.setenv("ABLKIT_DATA", str(data_root))
-    monkeypatch.setattr(execute, "need", need)
 
     def carry_out(method: str, **changes):
         (tmp_path / method).mkdir(exist_ok=True)
-        return methods.train(parameters(method, **changes), clean, poisoned, watch, tmp_path / method), asked
+        return methods.train(parameters(method, **changes), clean, poisoned, watch, tmp_path / method, need), asked
 
     return carry_out
 
@@ -74,14 +76,14 @@ def train(made, data_root, tmp_path, monkeypatch):
 @pytest.mark.parametrize("method", [name for name in METHODS if name != "pretrained"])
 def test_each_method_leaves_a_model_that_was_measured_on_all_test_images(made, train, method, tmp_path):
     trained, asked = train(method)
-    summary = measure.summary(trained.history, trained.isolated, made[1], trained.record, trained.suspects)
-    assert {"clean_accuracy", "attack_success_rate", "robust_accuracy", "clean_accuracy_finetuned"} - set(summary) <= (
+    found = summary.of_run(trained.history, trained.isolated, made[1], trained.record, trained.suspects)
+    assert {"clean_accuracy", "attack_success_rate", "robust_accuracy", "clean_accuracy_finetuned"} - set(found) <= (
         {"clean_accuracy_finetuned"} if method in ("none", "exclude", "oracle") else set()
     )
     again = made[2](trained.model, "again", 1, True)
-    assert all(summary[name] == again[name] for name in again)
+    assert all(found[name] == again[name] for name in again)
     written = [json.loads(line) for line in (tmp_path / method / "history.jsonl").read_text().splitlines()]
-    assert written[-1]["clean_accuracy"] == summary["clean_accuracy"]
+    assert written[-1]["clean_accuracy"] == found["clean_accuracy"]
     if method in DEFENSES:
         needs_clean = DEFENSES[method].needs == "clean data"
         assert asked == [{"method_settings": ""} | ({"method": "none"} if needs_clean else methods._BEFORE_UNLEARNING)]
@@ -167,10 +169,10 @@ def results(**changes) -> pd.DataFrame:
     rows = []
     for seed in (0, 1):
         for method, success, accuracy in (("none", 1.0, 0.8), ("nad", 0.1 * seed, 0.75)):
-            shares = {name: accuracy for name in measure.COMPARED if name.endswith("accuracy")}
+            shares = {name: accuracy for name in summary.COMPARED if name.endswith("accuracy")}
             shares |= {"clean_accuracy_non_target": accuracy, "attack_success_rate": success, **changes}
             rows.append({"attack": "badnets", "dataset": "cifar10", "method": method, "seed": seed, **shares})
-    return measure.with_effectiveness(pd.DataFrame(rows))
+    return summary.with_effectiveness(pd.DataFrame(rows))
 
 
 def test_each_run_is_held_against_the_undefended_one_of_its_seed():
@@ -178,9 +180,9 @@ def test_each_run_is_held_against_the_undefended_one_of_its_seed():
     assert rating[("nad", 0)] == pytest.approx((1.0 - 0.05 + 1) / 2)
     assert rating[("nad", 1)] == pytest.approx((0.9 - 0.05 + 1) / 2)
     assert rating["none"].isna().all()
-    summary = measure.method_summary(results())
-    assert summary["attack_success_rate_badnets_nad"] == pytest.approx(0.05)
-    assert summary["defense_effectiveness_badnets_none"] is None
+    found = summary.of_methods(results())
+    assert found["attack_success_rate_badnets_nad"] == pytest.approx(0.05)
+    assert found["defense_effectiveness_badnets_none"] is None
 
 
 def test_the_table_says_what_was_not_run_and_why_and_marks_recalled_numbers():
@@ -227,9 +229,9 @@ def test_a_method_that_cannot_be_had_is_left_out_with_its_reason(monkeypatch):
 
     frame = results().query("seed == 0 and method == 'none'")
     monkeypatch.setattr(execute, "need", need)
-    monkeypatch.setattr(methods.runs, "frame", lambda folders: frame.assign(folder=len(folders)))
+    monkeypatch.setattr(comparisons.folder, "frame", lambda folders: frame.assign(folder=len(folders)))
     wanted = check("unlearning", defaults("unlearning") | {"method_names": "pretrained nad", "seeds": "0"})
-    found, reasons = methods.compare(wanted)
+    found, reasons = comparisons.compare(wanted)
     assert found["folder"].tolist() == [2]  # none, which is always among them, and nad
     assert reasons == {"pretrained": "there is no network"}
 

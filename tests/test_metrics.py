@@ -9,7 +9,8 @@ import torch
 from conftest import refused, toy
 from torch import nn
 
-from ablkit import attacks, measure, metrics
+from ablkit import attacks, metrics
+from ablkit.metrics import after_epoch, summary
 
 
 class Answers(nn.Module):
@@ -65,7 +66,7 @@ def test_a_rating_without_one_of_its_values_is_none_at_all():
         assert metrics.defense_effectiveness(lacking | {"attack_success_rate": missing}, whole) is None
     frame = pd.DataFrame([{"attack": "sig", "seed": 0, "method": name, **whole} for name in ("none", "abl", "nad")])
     frame["attack_success_rate"] = [1.0, None, 0.2]
-    rating = measure.with_effectiveness(frame)["defense_effectiveness"]
+    rating = summary.with_effectiveness(frame)["defense_effectiveness"]
     assert rating.isna().tolist() == [True, True, False] and rating[2] == pytest.approx(0.9)
 
 
@@ -93,28 +94,28 @@ def test_what_cannot_be_measured_is_none_and_warns_of_nothing():
         "isolation_average_precision",
     ]
     record = {"stage": "finetune", "images": 50, "seconds": 0.0, **measured}
-    assert measure.summary([record], nothing, poisoned)["images_per_second"] is None
+    assert summary.of_run([record], nothing, poisoned)["images_per_second"] is None
 
 
 def test_nothing_is_measured_where_no_attack_can_be_tried():
     poisoned, test = attacks.poison(toy(50, 1)), toy(20, 2)
     empty, target = test.take(np.empty(0, np.int64)), test.take(np.flatnonzero(test.labels == 0))
     assert "no test images" in refused(metrics.evaluate, Answers([]), empty, poisoned, "fp32")
-    assert "no test images" in refused(measure.after_epoch, empty, poisoned, 0.1)
-    assert "of the target alone" in refused(measure.after_epoch, target, poisoned, 0.1)
-    assert measure.after_epoch(test, poisoned, 0.1)
+    assert "no test images" in refused(after_epoch.measure, empty, poisoned, 0.1)
+    assert "of the target alone" in refused(after_epoch.measure, target, poisoned, 0.1)
+    assert after_epoch.measure(test, poisoned, 0.1)
 
 
 def test_means_of_what_no_run_has_are_none():
     rows = [{"attack": "sig", "seed": s, "attack_success_rate": None, "clean_accuracy": 0.5} for s in (0, 1)]
-    found = measure.attack_summary(pd.DataFrame(rows).assign(clean_accuracy_non_target=None))
+    found = summary.of_attacks(pd.DataFrame(rows).assign(clean_accuracy_non_target=None))
     assert found == {
         "attack_success_rate_sig": None,
         "clean_accuracy_sig": 0.5,
         "clean_accuracy_non_target_sig": None,
     }
     gap = pd.DataFrame({"method": ["abl"], "epoch": [1], "clean_loss": [0.5], "poisoned_loss": [None]})
-    assert measure.gap_summary(gap) == {"clean_loss_abl": 0.5, "poisoned_loss_abl": None}
+    assert summary.of_gap(gap) == {"clean_loss_abl": 0.5, "poisoned_loss_abl": None}
 
 
 def test_average_precision_agrees_with_values_by_hand():

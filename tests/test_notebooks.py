@@ -11,9 +11,9 @@ import nbformat
 import papermill
 import pytest
 
-from ablkit import notebooks
 from ablkit.errors import UserError
-from ablkit.parameters import NOTEBOOKS, PRESETS, check, defaults
+from ablkit.runs import notebooks
+from ablkit.runs.parameters import NOTEBOOKS, PRESETS, check, defaults
 
 FOLDER = Path(__file__).parents[1] / "notebooks"
 FILES = sorted(FOLDER.glob("*.ipynb"))

@@ -13,11 +13,12 @@ import pytest
 from conftest import toy
 from damages import DAMAGES, NO_FILE, WHOLE, fill, one_line, replaced, strictly, zeroed_tail
 
-from ablkit import attacks, data, execute, methods, models, records, seals
+from ablkit import attacks, data, models
 from ablkit.defenses import DEFENSES
 from ablkit.defenses.defense import Repaired
 from ablkit.files import write_json
-from ablkit.parameters import check, defaults
+from ablkit.runs import methods, records, seals
+from ablkit.runs.parameters import check, defaults
 from ablkit.training import checkpoint
 
 READERS = {
@@ -210,11 +211,12 @@ def test_all_that_a_defence_writes_is_strict_json(base, tmp_path, monkeypatch, c
     checkpoint.write_history(base, before)
     repair = replace(DEFENSES["nad"], repair=lambda given, settings, evaluate: Repaired(given.model, [], {}))
     monkeypatch.setitem(DEFENSES, "nad", repair)
-    monkeypatch.setattr(execute, "need", lambda *_, **__: base)
     monkeypatch.setattr(data, "clean_images", lambda *_, **__: toy(20, 2))
     poisoned = attacks.poison(toy(20, 1))
     folder = tmp_path / "defence"
-    trained = methods.train(p, toy(20, 1), poisoned, lambda *_: {"clean_accuracy": float("nan")}, folder)
+    trained = methods.train(
+        p, toy(20, 1), poisoned, lambda *_: {"clean_accuracy": float("nan")}, folder, lambda *_, **__: base
+    )
     # What a record lacks, it lacks afterwards too.
     assert trained.history[:2] == before
     lines = [strictly(line) for line in (folder / "history.jsonl").read_text().splitlines()]

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 from ablkit import models
 from ablkit.training import hardware
-from ablkit.training.loop import one_set, run_epoch
+from ablkit.training.epoch import one_set, run_epoch
 from ablkit.training.losses import cross_entropy
 
 STEPS, SIZE = 5, 32

@@ -14,8 +14,8 @@ import pytest
 
 from ablkit.cli import main
 from ablkit.errors import UserError
-from ablkit.lock import Busy
-from ablkit.paper import PaperValue, lookup
+from ablkit.files import Busy
+from ablkit.metrics.paper import PaperValue, lookup
 from ablkit.report import ledger
 from ablkit.report.plan import jobs
 

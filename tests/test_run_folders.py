@@ -12,10 +12,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ablkit import tables
 from ablkit.cli import main
 from ablkit.files import write_json
-from ablkit.report import ledger, results
+from ablkit.report import ledger, results, tables
 from ablkit.report.site import build, name_of
 
 

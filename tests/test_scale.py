@@ -11,9 +11,9 @@ import pytest
 
 from ablkit.cli import main
 from ablkit.errors import UserError
-from ablkit.records import Damaged
 from ablkit.report import kept, scale
 from ablkit.report.ledger import mean_and_range
+from ablkit.runs.records import Damaged
 
 ROOT = Path(__file__).parents[1]
 DATA = ROOT / "reports" / "data"

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ablkit import statistics
+from ablkit.metrics import statistics
 
 
 def test_the_interval_of_a_known_sample_holds_its_mean_and_is_the_same_each_time():

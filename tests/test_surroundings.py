@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from trivial import DONE, command, job
 
-from ablkit import environment, execute, private, process
 from ablkit.errors import UserError
+from ablkit.runs import environment, execute, private, process
 
 SPIES = ("psutil", "torch", "pandas", "papermill", "IPython", "json", "ablkit", "sitecustomize")
 

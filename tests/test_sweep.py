@@ -20,11 +20,12 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from ablkit import environment, execute, notebooks, runs
+from ablkit import runs
 from ablkit.cli import main
 from ablkit.errors import UserError
-from ablkit.parameters import check, defaults
-from ablkit.sweep import file, local, slots
+from ablkit.runs import environment, execute, notebooks
+from ablkit.runs.parameters import check, defaults
+from ablkit.sweep import definition, local, slots
 from ablkit.sweep.board import Board
 
 SWEEPS = Path(__file__).parents[1] / "notebooks" / "sweeps"
@@ -69,7 +70,7 @@ def cells(folders, tmp_path, monkeypatch):
 
 
 def run(path: Path, workers: int = 2, **options) -> tuple[dict, str]:
-    wanted, stream = file.read(path), io.StringIO()
+    wanted, stream = definition.read(path), io.StringIO()
     room = slots.make(wanted, workers)
     return local.run(wanted, room, Board(wanted, len(room), stream), **options), stream.getvalue()
 
@@ -77,7 +78,7 @@ def run(path: Path, workers: int = 2, **options) -> tuple[dict, str]:
 def test_a_file_is_the_product_of_its_grid_with_each_case(tmp_path):
     text = "notebook: run\nparams: {gamma: 0.4}\ngrid: {seed: [0, 1], method: [none, abl]}\n"
     text += "cases: [{attack: badnets}, {attack: sig, poison_rate: 0.5}]\n"
-    wanted = [job.parameters for job in file.read(write(tmp_path, text))]
+    wanted = [job.parameters for job in definition.read(write(tmp_path, text))]
     assert len(wanted) == 8
     assert {p.gamma for p in wanted} == {0.4}
     assert {(p.attack, p.poison_rate) for p in wanted} == {("badnets", 0.1), ("sig", 0.5)}
@@ -85,7 +86,7 @@ def test_a_file_is_the_product_of_its_grid_with_each_case(tmp_path):
 
 
 def test_what_is_asked_for_twice_is_run_once(tmp_path):
-    assert len(file.read(write(tmp_path, TINY.format(seeds=[0, 1, 0])))) == 2
+    assert len(definition.read(write(tmp_path, TINY.format(seeds=[0, 1, 0])))) == 2
 
 
 def test_all_mistakes_are_told_at_once_with_the_nearest_names(tmp_path, capsys, folders):
@@ -120,7 +121,7 @@ def test_all_mistakes_are_told_at_once_with_the_nearest_names(tmp_path, capsys, 
 )
 def test_a_file_of_another_form_is_refused(tmp_path, text, message):
     with pytest.raises(UserError) as error:
-        file.read(write(tmp_path, text))
+        definition.read(write(tmp_path, text))
     assert message in str(error.value)
 
 
@@ -135,8 +136,8 @@ def test_what_only_the_data_tell_is_refused_before_anything_starts(tmp_path, fol
 
 def test_a_number_that_yaml_takes_for_a_text_comes_with_a_hint(tmp_path):
     with pytest.raises(UserError, match=r"got '5e-4'; YAML reads a number such as 5e-4 only as 5.0e-4"):
-        file.read(write(tmp_path, "notebook: run\nparams: {weight_decay: 5e-4}"))
-    file.read(write(tmp_path, "notebook: run\nparams: {weight_decay: 5.0e-4}"))
+        definition.read(write(tmp_path, "notebook: run\nparams: {weight_decay: 5e-4}"))
+    definition.read(write(tmp_path, "notebook: run\nparams: {weight_decay: 5.0e-4}"))
 
 
 def test_another_sweep_file_of_that_name_is_another_run(tmp_path, folders, monkeypatch):
@@ -153,21 +154,21 @@ def test_another_sweep_file_of_that_name_is_another_run(tmp_path, folders, monke
 
 @pytest.mark.parametrize("path", sorted(SWEEPS.glob("[!k]*.yaml")), ids=lambda path: path.stem)
 def test_the_sweeps_of_the_repository_are_valid(path):
-    assert len(file.read(path)) >= 4
+    assert len(definition.read(path)) >= 4
 
 
 def test_a_preset_in_place_of_the_files_rehearses_the_same_runs_at_another_size(tmp_path):
     path = write(tmp_path, "notebook: run\npreset: paper\ngrid: {seed: [0, 1]}")
-    real, rehearsed = file.read(path), file.read(path, "smoke")
+    real, rehearsed = definition.read(path), definition.read(path, "smoke")
     assert [job.parameters.seed for job in rehearsed] == [job.parameters.seed for job in real] == [0, 1]
     assert [job.parameters.train_size for job in real] == [0, 0]
     assert all(0 < job.parameters.train_size <= 1_000 for job in rehearsed)
     with pytest.raises(UserError, match="'smok' is no preset; did you mean 'smoke'"):
-        file.read(path, "smok")
+        definition.read(path, "smok")
 
 
 def test_shards_share_all_runs_among_them(tmp_path, folders):
-    wanted = file.read(write(tmp_path, TINY.format(seeds=list(range(20)))))
+    wanted = definition.read(write(tmp_path, TINY.format(seeds=list(range(20)))))
     parts = [slots.shard(wanted, f"{i}/3") for i in range(3)]
     assert sorted(job.folder.name for part in parts for job in part) == sorted(job.folder.name for job in wanted)
     assert all(0 < len(part) < 20 for part in parts)
@@ -197,7 +198,7 @@ def test_slots_share_the_cores_and_gpus(monkeypatch):
 
 
 def test_more_runs_than_fit_a_gpu_are_refused(tmp_path, folders, monkeypatch):
-    (job,) = file.read(write(tmp_path, TINY.format(seeds=[0])))
+    (job,) = definition.read(write(tmp_path, TINY.format(seeds=[0])))
     job.folder.mkdir(parents=True)
     (job.folder / "metrics.json").write_text("{}")
     (job.folder / "params.json").write_text(json.dumps({"notebook": "run", "parameters": job.parameters.model_dump()}))
@@ -238,7 +239,7 @@ def test_a_failing_run_is_tried_once_more_alone_and_then_listed_with_its_cell(ce
 def test_a_run_whose_folder_cannot_be_made_fails_alone_and_is_listed(cells, tmp_path, folders, capsys):
     cells(TRIVIAL)
     path = write(tmp_path, TINY.format(seeds=[0, 1]))
-    damaged, _ = file.read(path)
+    damaged, _ = definition.read(path)
     damaged.folder.parent.mkdir(parents=True)
     damaged.folder.write_text("mine")
     assert main(["sweep", str(path)]) == 1

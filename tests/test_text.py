@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 from crafted import DOT, NAMES, hostile_set
 
-from ablkit import figures, paths, tables, text
-from ablkit.report import drawings
+from ablkit import paths
+from ablkit.report import drawings, figures, tables, text
 
 
 def test_every_table_escapes():

@@ -9,10 +9,11 @@ import pytest
 import torch
 from conftest import TOY_RECIPE, measured, toy, train_toy, weights
 
-from ablkit import attacks, measure
+from ablkit import attacks
 from ablkit.errors import UserError
+from ablkit.metrics import after_epoch
 from ablkit.training import RECIPES, Recipe, checkpoint, recipe
-from ablkit.training.abl import CHECKPOINT
+from ablkit.training.checkpoint import CHECKPOINT
 from ablkit.training.stages import plan
 
 SHORT = replace(TOY_RECIPE, isolation_epochs=2, finetune_epochs=2, finetune_drop_epoch=1, unlearn_epochs=2)
@@ -66,7 +67,7 @@ def test_the_truth_about_the_poison_never_reaches_the_training():
     expected = weights(train_toy(SHORT, poisoned))
     # The only way in would be the measurements after each epoch, which hold both the truth and the model.
     for truth in (poisoned, shuffled):
-        watch = measure.after_epoch(test, truth, SHORT.isolation_rate, precision="fp32")
+        watch = after_epoch.measure(test, truth, SHORT.isolation_rate, precision="fp32")
         assert np.array_equal(weights(train_toy(SHORT, truth, evaluate=watch)), expected)
 
     def leak(model: torch.nn.Module, stage: str, epoch: int, last: bool) -> dict:

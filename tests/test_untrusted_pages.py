@@ -15,6 +15,7 @@ from ablkit import data, paths
 from ablkit.files import write_json
 from ablkit.report import sanitise, shell
 from ablkit.report.site import build
+from ablkit.runs.job import Job
 
 BANNED = {"script", "style", "iframe", "object", "embed", "form", "input", "button", "meta", "base", "link"}
 BANNED |= {"svg", "math", "image", "picture", "source"}

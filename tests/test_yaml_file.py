@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from ablkit import yaml_file
 from ablkit.errors import UserError
-from ablkit.sweep import file
+from ablkit.runs.parameters import yaml_file
+from ablkit.sweep import definition
 
 TEN = "[" + ", ".join(map(str, range(10))) + "]"
 BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
@@ -84,14 +84,14 @@ def test_a_sweep_that_would_lose_a_value_or_never_end_is_refused(tmp_path, kind)
     text, message = SWEEPS[kind]
     (tmp_path / "x.yaml").write_text(f"notebook: run\n{text}\n")
     with pytest.raises(UserError) as error:
-        file.read(tmp_path / "x.yaml")
+        definition.read(tmp_path / "x.yaml")
     assert message in str(error.value)
     assert len(str(error.value)) < 400 and "\n" not in str(error.value)
 
 
 def test_a_case_may_set_what_params_has_for_the_others(tmp_path):
     (tmp_path / "x.yaml").write_text("notebook: run\nparams: {seed: 5}\ncases: [{gamma: 0.4}, {seed: 6}]\n")
-    assert [(job.parameters.seed, job.parameters.gamma) for job in file.read(tmp_path / "x.yaml")] == [
+    assert [(job.parameters.seed, job.parameters.gamma) for job in definition.read(tmp_path / "x.yaml")] == [
         (5, 0.4),
         (6, 0.5),
     ]
@@ -101,6 +101,6 @@ def test_a_hundred_mistakes_are_twenty_lines_and_their_number(tmp_path):
     names = ", ".join(f"name{number}: 1" for number in range(100))
     (tmp_path / "x.yaml").write_text(f"notebook: run\nparams: {{{names}}}\n")
     with pytest.raises(UserError) as error:
-        file.read(tmp_path / "x.yaml")
+        definition.read(tmp_path / "x.yaml")
     lines = str(error.value).splitlines()
     assert len(lines) == 21 and lines[-1].endswith("and 80 more mistakes")

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import nbformat
 
-from ablkit import durations, environment
 from ablkit.files import write_json
-from ablkit.jobs import Job
-from ablkit.parameters import check, defaults
+from ablkit.runs import durations, environment
+from ablkit.runs.job import Job
+from ablkit.runs.parameters import check, defaults
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 DONE = """

@@ -2,65 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
-
 import numpy as np
 
 from ablkit import settings as own_settings
-from ablkit.attacks import badnets, blend, cba, cl, dfst, dynamic, fc, lba, sig, trojan
-from ablkit.attacks.craft import Attack, Order, Trigger, Triggered
+from ablkit.attacks.attack import Attack, Order, Poisoned
 from ablkit.data.images import Images
 from ablkit.errors import UserError, shown, unknown
+from ablkit.provenance import Registry
 from ablkit.randomness import numpy_stream
-from ablkit.shapes import Bool, Int64, UInt8, ndarray
+from ablkit.shapes import Int64, ndarray
 
-ATTACKS: dict[str, Attack] = {
-    "badnets": badnets.ATTACK,
-    "trojan": trojan.ATTACK,
-    "blend": blend.ATTACK,
-    "dynamic": dynamic.ATTACK,
-    "sig": sig.ATTACK,
-    "cl": cl.ATTACK,
-    "fc": fc.ATTACK,
-    "dfst": dfst.ATTACK,
-    "lba": lba.ATTACK,
-    "cba": cba.ATTACK,
-}
+_NAMES = ("badnets", "trojan", "blend", "dynamic", "sig", "cl", "fc", "dfst", "lba", "cba")
+ATTACKS: Registry[Attack] = Registry(__name__, {name: f"{name}:ATTACK" for name in _NAMES})
 """Every attack that the kit has, in the order of the paper's Table 1."""
-
-
-@dataclass(frozen=True)
-class Poisoned:
-    """A poisoned training set and, for the metrics alone, the truth about it.
-
-    Training takes `images` and `labels`; only metrics may read `is_poisoned` and `true_labels`.
-    """
-
-    images: UInt8[ndarray, "n h w c"]
-    labels: Int64[ndarray, " n"]
-    classes: tuple[str, ...]
-    target: int
-    trigger: Trigger | None = field(repr=False)
-    """What the attacker does to an image at test time: uint8 (n h w c) -> uint8 (n h w c); None where the trigger takes
-    more than one image, see `triggered`."""
-    is_poisoned: Bool[ndarray, " n"]
-    true_labels: Int64[ndarray, " n"]
-    """Before the attack; for an attack that replaces images (cba) those of the images that gave way."""
-    aims: Int64[ndarray, " classes"]
-    """For each class, the one that its triggered images are to be taken for: the target, or with all2all the next."""
-    is_decoy: Bool[ndarray, " n"]
-    """Changed by the attack and left under their true labels; not poisoned."""
-    attack: str = "badnets"
-    record: dict[str, float] = field(default_factory=dict)
-    """What the attack measured while it was made."""
-    pictures: dict[str, ndarray] = field(default_factory=dict, repr=False)
-    """Caption -> picture that explains the attack."""
-    triggered: Callable[[Images], Triggered] | None = field(default=None, repr=False)
-    """Where `trigger` is None: what makes of a clean test set the images that the attack is tried on."""
-
-    def __len__(self) -> int:
-        return len(self.labels)
 
 
 def poison(

@@ -13,7 +13,7 @@ from typing import Literal
 
 import numpy as np
 
-from ablkit.attacks.craft import Attack, Crafted, Order, sides_of
+from ablkit.attacks.attack import Attack, Crafted, Order, sides_of
 from ablkit.shapes import UInt8, ndarray
 
 # The 3x3 checker of the ABL authors' data loader ("gridTrigger"), the same in every channel.

@@ -13,7 +13,7 @@ from typing import Literal
 
 import numpy as np
 
-from ablkit.attacks.craft import Attack, Crafted, Order
+from ablkit.attacks.attack import Attack, Crafted, Order
 from ablkit.errors import UserError
 from ablkit.randomness import numpy_stream
 from ablkit.shapes import UInt8, ndarray

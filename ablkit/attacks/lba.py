@@ -36,20 +36,21 @@ import numpy as np
 import torch
 from torch import nn
 
-from ablkit.attacks import latent, surrogates
-from ablkit.attacks.craft import FEWEST, Attack, Crafted, Order, Twin
-from ablkit.attacks.patch import enlarged, stamp
+from ablkit.attacks import lba
+from ablkit.attacks.attack import FEWEST, Attack, Crafted, Order, Twin
+from ablkit.attacks.attacker import cache, classifier, features
+from ablkit.attacks.attacker.patch import enlarged, stamp
+from ablkit.attacks.attacker.pixels import floats, levels
 from ablkit.data.images import Images
 from ablkit.errors import UserError
 from ablkit.randomness import numpy_stream
 from ablkit.settings import at_least
-from ablkit.shapes import Tensor, UInt8, ndarray
+from ablkit.shapes import Float, Int64, Tensor, UInt8, ndarray
 from ablkit.training import hardware
 from ablkit.training.inference import predict
 
 _NOISE, _BATCHES, _MEASURED = 20, 21, 22
 _IMAGES = 512
-_CODE = ("attacks/lba.py", "attacks/latent.py", "attacks/patch.py")
 
 
 @dataclass(frozen=True)
@@ -79,8 +80,8 @@ class Settings:
         at_least(self, margin=0, layer=1, steps=0, batch_size=1, learning_rate=0, surrogate_epochs=1)
         if not 0 < self.side <= 1:
             raise UserError(f"side {self.side} is outside (0, 1], a share of the image's side; the paper uses 0.2")
-        if self.layer > latent.LAYERS:
-            raise UserError(f"layer {self.layer} is none of the surrogate's groups; choose 1 to {latent.LAYERS}")
+        if self.layer > features.LAYERS:
+            raise UserError(f"layer {self.layer} is none of the surrogate's groups; choose 1 to {features.LAYERS}")
 
 
 def place(shape: tuple[int, int, int], settings: Settings) -> tuple[slice, slice]:
@@ -130,14 +131,14 @@ def craft(order: Order, settings: Settings) -> Crafted:
     start = numpy_stream(order.seed, "trigger", _NOISE).integers(0, 256, (side, side, shape[2]), np.uint8)
     if not len(order.chosen):
         return Crafted(order.images, partial(stamp, patch=start, where=where))
-    model, accuracy = surrogates.classifier(order, settings.surrogate_epochs)
+    model, accuracy = classifier.trained(order, settings.surrogate_epochs)
 
     def make(_) -> tuple[dict[str, Tensor], dict[str, float]]:
         patch, record = _made(order, model, start, where, settings)
         return {"patch": torch.tensor(patch)}, record
 
     facts = {"settings": asdict(settings), "target": order.target}
-    tensors, record = surrogates.keep("lba", order, facts, make, *_CODE)
+    tensors, record = cache.keep("lba", order, facts, make)
     patch = tensors["patch"].numpy()
     trigger = partial(stamp, patch=patch, where=where)
     pictures = {
@@ -156,9 +157,9 @@ def _made(
     fits(order.train, order.target, settings)
     chosen = hardware.choose(order.device, "fp32")
     model, layer = chosen.place(model), settings.layer
-    wanted = latent.representations(model, train[members], layer).mean(dim=0)
+    wanted = features.representations(model, train[members], layer).mean(dim=0)
     steps = settings.steps if settings.matching else 0
-    patch = latent.match(
+    patch = lba.match(
         model,
         train,
         others,
@@ -182,8 +183,8 @@ def _made(
     }
     record = {"trigger_steps": float(steps)}
     for name, images in seen.items():
-        found = latent.representations(model, images, layer)
-        record[f"representation_distance_{name}"] = float(latent.distances(found, wanted).mean())
+        found = features.representations(model, images, layer)
+        record[f"representation_distance_{name}"] = float(features.distances(found, wanted).mean())
     for name in ("before", "after"):
         taken = predict(model, seen[name], "fp32") == order.target
         record[f"surrogate_attack_success_rate_{name}"] = float(taken.mean())
@@ -201,3 +202,45 @@ ATTACK = Attack(
     fits=fits,
     fewest=FEWEST,
 )
+
+
+# Levels 0 and 255 would lie at infinity; 0.998 is near enough for each level to be found again by rounding.
+_LARGEST = 0.998
+
+
+def match(
+    model: nn.Module,
+    train: UInt8[ndarray, "n h w c"],
+    others: Int64[ndarray, " k"],
+    wanted: Float[Tensor, " d"],
+    start: UInt8[ndarray, "s s c"],
+    where: tuple[slice, slice],
+    *,
+    layer: int,
+    steps: int,
+    batch_size: int,
+    learning_rate: float,
+    stream: np.random.Generator,
+) -> UInt8[ndarray, "s s c"]:
+    """The pattern under which images come nearest to the wanted representation: Adam, after all steps, in float32.
+
+    What Adam moves is the inverse hyperbolic tangent of the pixels, mapped to (-1, 1), which so stay within bounds.
+
+    Args:
+        model: a wide residual network in eval mode; its weights are left without gradients.
+        others: indices of the images to be triggered.
+        start: the pattern to begin with; without a step it is also the result.
+        where: rows and columns that the pattern covers.
+        stream: draws each step's batch from `others`, with replacement.
+    """
+    device = next(model.parameters()).device
+    model.requires_grad_(False)
+    hidden = torch.atanh((2 * floats(start[None], device) - 1).clamp(-_LARGEST, _LARGEST)).requires_grad_()
+    optimiser = torch.optim.Adam([hidden], lr=learning_rate, betas=(0.5, 0.9))
+    for _ in range(steps):
+        x = floats(train[stream.choice(others, batch_size)], device)
+        x[:, :, *where] = (hidden.tanh() + 1) / 2
+        optimiser.zero_grad()
+        features.distances(features.representation(model, x, layer), wanted).mean().backward()
+        optimiser.step()
+    return levels((hidden.tanh() + 1) / 2)[0]

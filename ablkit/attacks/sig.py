@@ -12,7 +12,7 @@ from functools import partial
 
 import numpy as np
 
-from ablkit.attacks.craft import Attack, Crafted, Order
+from ablkit.attacks.attack import Attack, Crafted, Order
 from ablkit.settings import at_least
 from ablkit.shapes import Float, UInt8, ndarray
 

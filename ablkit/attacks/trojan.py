@@ -15,9 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ablkit.attacks import surrogates
-from ablkit.attacks.craft import FEWEST, Attack, Crafted, Order, Twin
-from ablkit.attacks.patch import enlarged, stamp
+from ablkit.attacks.attack import FEWEST, Attack, Crafted, Order, Twin
+from ablkit.attacks.attacker import cache, classifier, pixels
+from ablkit.attacks.attacker.patch import enlarged, stamp
 from ablkit.errors import UserError
 from ablkit.randomness import numpy_stream
 from ablkit.settings import at_least
@@ -28,7 +28,6 @@ _SIDE = 32
 _CHANNELS = 64
 _NEAR = 0.01
 _IMAGES = 512
-_CODE = ("attacks/trojan.py", "attacks/patch.py")
 
 
 @dataclass(frozen=True)
@@ -119,7 +118,7 @@ def generate(
     """
     model.requires_grad_(False)
     where = place(shape, settings)
-    patch = surrogates.pixels(start[None], torch.device("cpu")).requires_grad_()
+    patch = pixels.floats(start[None], torch.device("cpu")).requires_grad_()
     optimiser = torch.optim.Adam([patch], lr=settings.learning_rate)
     image = torch.full((1, shape[2], *shape[:2]), _GREY / 255)
     for step in range(settings.steps):
@@ -127,13 +126,13 @@ def generate(
         masked[:, :, *where] = patch
         distances = activations(model, masked, units) - settings.target_value
         if (distances.abs() <= _NEAR * settings.target_value).all():
-            return surrogates.levels(patch)[0], step
+            return pixels.levels(patch)[0], step
         optimiser.zero_grad()
         (distances**2).sum().backward()
         optimiser.step()
         with torch.no_grad():
             patch.clamp_(0, 1)
-    return surrogates.levels(patch)[0], settings.steps
+    return pixels.levels(patch)[0], settings.steps
 
 
 def craft(order: Order, settings: Settings) -> Crafted:
@@ -155,7 +154,7 @@ def craft(order: Order, settings: Settings) -> Crafted:
     change = add_wrapped if order.released else stamp
     if not len(order.chosen):
         return Crafted(order.images, partial(change, patch=start, where=where))
-    model, accuracy = surrogates.classifier(order, settings.surrogate_epochs)
+    model, accuracy = classifier.trained(order, settings.surrogate_epochs)
 
     def make(_) -> tuple[dict[str, Tensor], dict[str, float]]:
         units = pick_units(model, settings.units)
@@ -174,7 +173,7 @@ def craft(order: Order, settings: Settings) -> Crafted:
             **record,
         }
 
-    tensors, record = surrogates.keep("trojan", order, {"settings": asdict(settings)}, make, *_CODE)
+    tensors, record = cache.keep("trojan", order, {"settings": asdict(settings)}, make)
     patch = tensors["patch"].numpy()
     trigger = partial(change, patch=patch, where=where)
     pictures = {
@@ -186,7 +185,7 @@ def craft(order: Order, settings: Settings) -> Crafted:
 
 @torch.inference_mode()
 def _mean_activation(model: nn.Module, images: UInt8[ndarray, "n h w c"], units: Int64[Tensor, " k"]) -> float:
-    return float(activations(model, surrogates.pixels(images, torch.device("cpu")), units).mean())
+    return float(activations(model, pixels.floats(images, torch.device("cpu")), units).mean())
 
 
 ATTACK = Attack(

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ablkit import vision
+from ablkit.data import vision
 from ablkit.data.images import Images
 from ablkit.errors import UserError
 from ablkit.shapes import UInt8, ndarray

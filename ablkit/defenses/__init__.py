@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from ablkit import settings
-from ablkit.defenses import fine_pruning, mode_connectivity, nad, unlearning
 from ablkit.defenses.defense import Defense, Evaluation, Given, Repaired
 from ablkit.errors import UserError, unknown
+from ablkit.provenance import Registry
 from ablkit.training import suspects
 
 __all__ = [
@@ -20,12 +20,29 @@ __all__ = [
     "settings_of",
 ]
 
-DEFENSES: dict[str, Defense] = {
-    "fine_pruning": fine_pruning.DEFENSE,
-    "mcr": mode_connectivity.DEFENSE,
-    "nad": nad.DEFENSE,
-    **unlearning.WAYS,
+_WAYS = {
+    "pixel_noise": "noise",
+    "gradient_noise": "noise",
+    "label_shuffling": "relabelling",
+    "label_uniform": "relabelling",
+    "label_smoothing": "relabelling",
+    "self_learning": "relabelling",
+    "finetune_all": "finetuning",
+    "finetune_last": "finetuning",
+    "pretrained": "retraining",
+    "retrain": "retraining",
+    "gradient_ascent": "finetuning",
 }
+"""Way to use the isolated examples -> its module; in the order of the paper's table, as recalled."""
+DEFENSES: Registry[Defense] = Registry(
+    __name__,
+    {
+        "fine_pruning": "repairs.fine_pruning:DEFENSE",
+        "mcr": "repairs.mode_connectivity:DEFENSE",
+        "nad": "repairs.nad:DEFENSE",
+        **{name: f"ways.{module}:{name.upper()}" for name, module in _WAYS.items()},
+    },
+)
 """Every defence that the kit has beside ABL itself."""
 
 METHODS: dict[str, str] = {

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from ablkit import records, seals
 from ablkit.errors import UserError
 from ablkit.files import read_json, write_json, write_text
-from ablkit.records import Damaged
+from ablkit.runs import records, seals
+from ablkit.runs.records import Damaged
 
 TABLE = "runs.csv"
 """All runs of a folder: key, parameters, metrics and environment, one a row."""

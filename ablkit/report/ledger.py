@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ablkit import paper
-from ablkit.metrics import TABLE
+from ablkit.metrics import paper
+from ablkit.metrics.definitions import TABLE
 from ablkit.report.results import Result
-from ablkit.text import MISSING, percent
+from ablkit.report.text import MISSING, percent
 
 _ROWS = (
     ("undefended", "none", ""),

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ablkit import arguments
 from ablkit.attacks import find
 from ablkit.errors import UserError
-from ablkit.execute import mistakes_in_data
-from ablkit.jobs import Job
-from ablkit.notebooks import read
-from ablkit.parameters import PoisonedSet, changed, check, defaults
 from ablkit.report.results import Result
+from ablkit.runs import arguments
+from ablkit.runs.execute import mistakes_in_data
+from ablkit.runs.job import Job
+from ablkit.runs.notebooks import read
+from ablkit.runs.parameters import PoisonedSet, changed, check, defaults
 from ablkit.sweep.board import Board
 from ablkit.sweep.local import run
 from ablkit.sweep.slots import cores, make

@@ -8,11 +8,11 @@ import stat
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ablkit import records
 from ablkit.errors import UserError
 from ablkit.files import read_text
-from ablkit.jobs import Job
 from ablkit.report import drawings
+from ablkit.runs import records
+from ablkit.runs.job import Job
 
 _LONGEST_MESSAGE = 400
 _LARGEST = 1 << 25

@@ -11,7 +11,7 @@ import nh3
 from nbconvert import HTMLExporter
 from traitlets.config import Config
 
-from ablkit.text import harmless, without_folders
+from ablkit.report.text import harmless, without_folders
 
 # nh3 wraps Ammonia, which parses as browsers do and is kept up; bleach, which nbconvert brings along, has been
 # deprecated since 2023.

@@ -10,13 +10,14 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from ablkit import environment, paper
 from ablkit.errors import UserError
-from ablkit.figures import TITLES
 from ablkit.files import write_text
+from ablkit.metrics import paper
 from ablkit.report import kept, shell
+from ablkit.report.figures import TITLES
 from ablkit.report.ledger import mean_and_range, verdict
-from ablkit.text import percent
+from ablkit.report.text import percent
+from ablkit.runs import environment
 
 GONE = 0.05
 """An attack success rate up to which a backdoor counts as removed here."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from ablkit.text import harmless, without_folders
+from ablkit.report.text import harmless, without_folders
 
 
 @contextmanager

@@ -12,17 +12,17 @@ from markupsafe import Markup
 from nbconvert import HTMLExporter
 
 from ablkit.attacks import find
-from ablkit.environment import hardware_line
 from ablkit.errors import UserError
-from ablkit.figures import DATASET_TITLES, TITLES
 from ablkit.files import write_bytes, write_json, write_text
-from ablkit.jobs import Job
-from ablkit.parameters import PRESETS, PoisonedSet, defaults
 from ablkit.report import results, sanitise, shell
+from ablkit.report.figures import DATASET_TITLES, TITLES
 from ablkit.report.ledger import ledger, result_rows
 from ablkit.report.plan import by_attack
 from ablkit.report.results import Result
-from ablkit.text import label, number
+from ablkit.report.text import label, number
+from ablkit.runs.environment import hardware_line
+from ablkit.runs.job import Job
+from ablkit.runs.parameters import PRESETS, PoisonedSet, defaults
 
 _LONGEST_NAME, _LONGEST_LINE = 80, 400
 

@@ -6,14 +6,13 @@ import time
 from pathlib import Path
 from typing import Literal
 
-from ablkit import arguments, records
-from ablkit.arguments import shortened
-from ablkit.errors import UserError
-from ablkit.execute import mistakes_in_data
-from ablkit.jobs import Job
+from ablkit.errors import UserError, shortened
 from ablkit.paths import runs_root
+from ablkit.runs import arguments, records
+from ablkit.runs.execute import mistakes_in_data
+from ablkit.runs.job import Job
 from ablkit.sweep import budget as within
-from ablkit.sweep import file, gpu_sharing, local, slots
+from ablkit.sweep import definition, gpu_sharing, local, slots
 from ablkit.sweep.board import Board
 
 
@@ -32,7 +31,7 @@ def sweep(
     """Run what a sweep file asks for and is not done yet; return 1 where a run failed twice, else 0.
 
     Args:
-        path: the sweep file, see `ablkit.sweep.file.read`.
+        path: the sweep file, see `ablkit.sweep.definition.read`.
         preset: in place of the file's, such as `smoke` for a rehearsal.
         workers: runs at a time on this machine, each with as many threads as its parameters say.
         per_gpu: runs at a time on each GPU, in place of `workers`; `auto` takes as many as finished runs show to fit.
@@ -52,7 +51,7 @@ def sweep(
         budget = _checked_budget(budget, ray)
     if not dry_run:
         arguments.check_folder("ABLKIT_RUNS", runs_root())
-    jobs = slots.shard(file.read(path, preset), shard)
+    jobs = slots.shard(definition.read(path, preset), shard)
     done = [job for job in jobs if job.state == "done"]
     print(f"{path}: {len(jobs)} runs, {len(done)} of them done", flush=True)
     if dry_run:
@@ -61,7 +60,7 @@ def sweep(
         return 0
     missing = [job for job in jobs if job.state != "done"]
     if wrong := mistakes_in_data(missing):
-        raise UserError(file.listed(path, wrong))
+        raise UserError(definition.listed(path, wrong))
     if budget is not None:
         room = slots.make(jobs, workers, per_gpu)
         with gpu_sharing.shared(room):

@@ -7,9 +7,9 @@ import threading
 import time
 from io import TextIOBase
 
-from ablkit import records
-from ablkit.arguments import shortened
-from ablkit.jobs import Job
+from ablkit.errors import shortened
+from ablkit.runs import records
+from ablkit.runs.job import Job
 
 
 class Board:

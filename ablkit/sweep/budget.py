@@ -6,10 +6,10 @@ import threading
 import time
 from collections.abc import Callable
 
-from ablkit import durations
-from ablkit.execute import Outcome
-from ablkit.jobs import Job
-from ablkit.lock import is_busy
+from ablkit.files import is_busy
+from ablkit.runs import durations
+from ablkit.runs.execute import Outcome
+from ablkit.runs.job import Job
 from ablkit.sweep import local
 from ablkit.sweep.board import Board
 from ablkit.sweep.expected import Expected

@@ -5,8 +5,8 @@ from __future__ import annotations
 import statistics
 from collections import defaultdict
 
-from ablkit import durations, environment, records
-from ablkit.jobs import Job
+from ablkit.runs import durations, environment, records
+from ablkit.runs.job import Job
 
 _SIZES = ("dataset", "train_size", "held_out", "monitor_images", "threads", "method", "method_settings", "schedule")
 _SIZES += ("model", "batch_size", "isolation_epochs", "finetune_epochs", "unlearn_epochs")

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ablkit.private import private_folder
+from ablkit.runs.private import private_folder
 from ablkit.sweep.slots import Slot
 
 _CONTROL = "nvidia-cuda-mps-control"

@@ -11,10 +11,10 @@ from functools import partial
 from typing import TypeVar
 
 from ablkit.errors import UserError
-from ablkit.execute import Outcome, RunFailed, carry_out
-from ablkit.jobs import Job
-from ablkit.lock import Busy, is_busy
-from ablkit.process import kill_tree
+from ablkit.files import Busy, is_busy
+from ablkit.runs.execute import Outcome, RunFailed, carry_out
+from ablkit.runs.job import Job
+from ablkit.runs.process import kill_tree
 from ablkit.sweep.board import Board
 from ablkit.sweep.slots import Slot
 

@@ -14,14 +14,14 @@ from types import ModuleType
 import psutil
 
 from ablkit import paths
-from ablkit.arguments import shortened, whole
-from ablkit.errors import UserError, shown
-from ablkit.execute import RunFailed, execute
-from ablkit.jobs import Job
-from ablkit.lock import Busy
-from ablkit.parameters import check
-from ablkit.private import private_folder
-from ablkit.process import kill_tree
+from ablkit.errors import UserError, shortened, shown
+from ablkit.files import Busy
+from ablkit.runs.arguments import whole
+from ablkit.runs.execute import RunFailed, execute
+from ablkit.runs.job import Job
+from ablkit.runs.parameters import check
+from ablkit.runs.private import private_folder
+from ablkit.runs.process import kill_tree
 from ablkit.sweep.board import Board
 
 _BUSY = "another process has it in hand"

@@ -10,10 +10,10 @@ from typing import Literal
 
 import torch
 
-from ablkit import records
-from ablkit.arguments import MOST_AT_A_TIME, MOST_RUNS, whole
 from ablkit.errors import UserError, shown
-from ablkit.jobs import Job
+from ablkit.runs import records
+from ablkit.runs.arguments import MOST_AT_A_TIME, MOST_RUNS, whole
+from ablkit.runs.job import Job
 
 _USABLE = 0.9
 """Share of a GPU's memory that runs may plan with; the rest goes to their CUDA contexts."""

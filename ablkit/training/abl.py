@@ -14,24 +14,23 @@ import numpy as np
 import torch
 from torch import nn
 
-from ablkit import models
+from ablkit import models, provenance
 from ablkit.errors import UserError, unknown
 from ablkit.randomness import torch_stream
 from ablkit.shapes import Float, Int64, Tensor, UInt8, ndarray
 from ablkit.training import checkpoint, graphs, hardware
 from ablkit.training.augmentation import augment
-from ablkit.training.checkpoint import Progress
+from ablkit.training.checkpoint import CHECKPOINT, Progress
+from ablkit.training.epoch import one_set, run_epoch, sgd, two_sets
 from ablkit.training.hardware import Hardware
 from ablkit.training.inference import per_example_losses
 from ablkit.training.isolation import isolate, isolated_count
-from ablkit.training.loop import one_set, run_epoch, two_sets
 from ablkit.training.progress import Clock, print_epoch
 from ablkit.training.recipe import RECIPES, Recipe
 from ablkit.training.scores import Scores, Trajectories, joined, needed, ranked_by, rounded
 from ablkit.training.stages import Stage, plan
 from ablkit.training.suspects import Suspects
 
-CHECKPOINT = "checkpoint.safetensors"
 Method = Literal["abl", "none"]
 
 
@@ -162,22 +161,11 @@ def _resume(
     if folder is None:
         return lambda state, model, optimiser: None, Progress(), {}
     path = folder / CHECKPOINT
-    identity = checkpoint.fingerprint(images, labels, recipe, **others)
+    # How images came about has no part in it, so that an edit of an attack does not orphan an unfinished surrogate.
+    identity = checkpoint.fingerprint(images, labels, recipe, code=provenance.digest(__name__), **others)
     sizes = {"losses": len(labels), "isolated": isolated_count(len(labels), recipe.isolation_rate)}
     progress, momentum = checkpoint.load(path, identity, model, sizes, scores.names, scores.average)
     return partial(checkpoint.save, path, identity, average=scores.average), progress, momentum
-
-
-def sgd(parameters: Iterable[nn.Parameter], recipe: Recipe) -> torch.optim.SGD:
-    """The optimiser of every stage, without a learning rate."""
-    return torch.optim.SGD(
-        parameters,
-        lr=0.0,  # each epoch sets its own
-        momentum=recipe.momentum,
-        nesterov=recipe.nesterov,
-        weight_decay=recipe.weight_decay,
-        fused=True,
-    )
 
 
 def _epoch(

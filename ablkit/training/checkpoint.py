@@ -15,9 +15,11 @@ from torch import nn
 
 from ablkit.errors import UserError, shown
 from ablkit.files import strict, write_bytes, write_text
-from ablkit.provenance import package_digest
 from ablkit.training.averaging import Average
 from ablkit.training.recipe import Recipe
+
+CHECKPOINT = "checkpoint.safetensors"
+"""Name of the file."""
 
 
 @dataclass
@@ -41,9 +43,7 @@ class Progress:
 def fingerprint(images: np.ndarray, labels: np.ndarray, recipe: Recipe, **others: object) -> str:
     """A digest of all that a training's model depends on; what `evaluate` adds to its history has no part in it."""
     digest = hashlib.sha256()
-    # How images came about has no part in it, so that an edit of an attack does not orphan an unfinished surrogate.
-    code = package_digest("models", "training", "randomness.py")
-    digest.update(json.dumps([code, asdict(recipe), others], sort_keys=True).encode())
+    digest.update(json.dumps([asdict(recipe), others], sort_keys=True).encode())
     digest.update(np.ascontiguousarray(images))
     digest.update(np.ascontiguousarray(labels))
     return digest.hexdigest()

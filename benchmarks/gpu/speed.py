@@ -13,16 +13,16 @@ from pathlib import Path
 
 import torch
 
-from ablkit import environment, models
+from ablkit import models
 from ablkit.files import write_json
 from ablkit.randomness import torch_stream
+from ablkit.runs import environment
 from ablkit.sweep import gpu_sharing, slots
 from ablkit.sweep.slots import Slot
 from ablkit.training import RECIPES, graphs, hardware
-from ablkit.training.abl import sgd
 from ablkit.training.augmentation import augment
+from ablkit.training.epoch import one_set, run_epoch, sgd
 from ablkit.training.inference import per_example_losses
-from ablkit.training.loop import one_set, run_epoch
 from ablkit.training.losses import cross_entropy, local_gradient_ascent
 from benchmarks import conventional, limits
 from benchmarks.measuring import cifar_images, rate

@@ -13,10 +13,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ablkit import attacks, browse, data, records
+from ablkit import attacks, data
 from ablkit.files import write_text
-from ablkit.metrics import isolation_quality
-from ablkit.parameters import check
+from ablkit.metrics.definitions import isolation_quality
+from ablkit.runs import listing, records
+from ablkit.runs.parameters import check
 from ablkit.training import suspects
 
 
@@ -46,5 +47,5 @@ def rows(run: Path) -> list[dict]:
 
 
 if __name__ == "__main__":
-    table = pd.DataFrame(row for key in sys.argv[2:] for row in rows(browse.find(key)))
+    table = pd.DataFrame(row for key in sys.argv[2:] for row in rows(listing.find(key)))
     write_text(Path(sys.argv[1]), table.to_csv(index=False, float_format="%.6g"))

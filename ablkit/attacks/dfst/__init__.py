@@ -30,7 +30,7 @@ from __future__ import annotations
 
 from functools import cache
 
-from ablkit.attacks.craft import FEWEST, Attack, Crafted, Order, Twin
+from ablkit.attacks.attack import FEWEST, Attack, Crafted, Order, Twin
 from ablkit.attacks.dfst import detoxification, style
 from ablkit.attacks.dfst.settings import Settings
 

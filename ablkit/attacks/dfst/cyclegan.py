@@ -24,15 +24,15 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ablkit.attacks import epochs, surrogates
-from ablkit.attacks.craft import Order
+from ablkit.attacks.attack import Order
+from ablkit.attacks.attacker import pixels, training
 from ablkit.attacks.dfst.networks import Discriminator, Generator, build
 from ablkit.attacks.dfst.settings import Settings
 from ablkit.errors import UserError
 from ablkit.randomness import torch_stream
 from ablkit.shapes import Float, Tensor, UInt8, ndarray
 from ablkit.training import hardware
-from ablkit.training.abl import CHECKPOINT
+from ablkit.training.checkpoint import CHECKPOINT
 from ablkit.training.hardware import Hardware
 
 _BATCH_SIZE = 16
@@ -65,18 +65,18 @@ def train(
         network = place.place(build(make, order.seed, 40, counter))
         parts[name] = network, torch.optim.Adam(network.parameters(), lr=_LEARNING_RATE, betas=(0.5, 0.999))
     path = folder / CHECKPOINT
-    for epoch in range(epochs.load(path, parts), settings.epochs):
+    for epoch in range(training.load(path, parts), settings.epochs):
         started = time.perf_counter()
         _set_rates(parts, epoch, settings.epochs)
         said = _epoch(parts, _batches(images, style, order.seed, epoch, place), settings, place)
-        epochs.save(path, epoch + 1, parts)
+        training.save(path, epoch + 1, parts)
         print(
             f"style: epoch {epoch + 1} of {settings.epochs}, {said}, {time.perf_counter() - started:.1f} s", flush=True
         )
     return {name: parts[name][0].eval() for name in ("style", "back")}
 
 
-def _epoch(parts: epochs.Parts, batches: Iterator[tuple[Tensor, Tensor]], settings: Settings, place: Hardware) -> str:
+def _epoch(parts: training.Parts, batches: Iterator[tuple[Tensor, Tensor]], settings: Settings, place: Hardware) -> str:
     (style, first), (back, second) = parts["style"], parts["back"]
     (judge_style, third), (judge_images, fourth) = parts["judge_style"], parts["judge_images"]
     seen = []
@@ -110,7 +110,7 @@ def _step(loss: Tensor, *optimisers: torch.optim.Optimizer) -> None:
         optimiser.step()
 
 
-def _set_rates(parts: epochs.Parts, epoch: int, total: int) -> None:
+def _set_rates(parts: training.Parts, epoch: int, total: int) -> None:
     for _, optimiser in parts.values():
         for group in optimiser.param_groups:
             group["lr"] = _LEARNING_RATE * min(1.0, 2 * (total - epoch) / (total + 1))
@@ -125,7 +125,7 @@ def _batches(
     others = torch.cat([torch.randperm(len(style), generator=drawn) for _ in range(-(-len(images) // len(style)))])
     for first, second in zip(members.split(_BATCH_SIZE), others[: len(images)].split(_BATCH_SIZE), strict=True):
         x, y = (
-            surrogates.pixels(images[first.numpy()], place.device),
-            surrogates.pixels(style[second.numpy()], place.device),
+            pixels.floats(images[first.numpy()], place.device),
+            pixels.floats(style[second.numpy()], place.device),
         )
         yield signed(x), signed(y)

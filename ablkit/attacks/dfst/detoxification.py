@@ -17,8 +17,8 @@ import torch
 from torch import nn
 
 from ablkit import models
-from ablkit.attacks import surrogates
-from ablkit.attacks.craft import Order, Trigger
+from ablkit.attacks.attack import Order, Trigger
+from ablkit.attacks.attacker import cache, classifier, pixels
 from ablkit.attacks.dfst import detoxification_training as training
 from ablkit.attacks.dfst import injector
 from ablkit.attacks.dfst.settings import Settings
@@ -29,15 +29,6 @@ from ablkit.training import hardware
 from ablkit.training.inference import predict
 
 _MEASURED = 1000
-_NAMES = (
-    "dfst/detoxification",
-    "dfst/detoxification_training",
-    "dfst/injector",
-    "dfst/networks",
-    "dfst/style",
-    "epochs",
-)
-_CODE = tuple(f"attacks/{name}.py" for name in _NAMES)
 
 
 @dataclass(frozen=True)
@@ -89,7 +80,7 @@ def detoxify(
 
     def keep(make: training.Make, number: int, kind: str) -> tuple[dict[str, Tensor], dict[str, float]]:
         nonlocal seconds
-        tensors, own = surrogates.keep(kind, order, facts | {"round": number}, make, *_CODE)
+        tensors, own = cache.keep(kind, order, facts | {"round": number}, make)
         seconds += own.pop(f"{kind}_seconds")
         return tensors, own
 
@@ -158,7 +149,7 @@ def _train_injector(
     network = training.injector(model, order, clean, neurons, rise, settings, number, folder)
     injected = injector.inject(network, scene.clean)
     after, before = (injector.activations(model, x, settings.layer)[0] for x in (injected, scene.clean))
-    pair = (surrogates.pixels(x, torch.device("cpu")) for x in (injected, scene.clean))
+    pair = (pixels.floats(x, torch.device("cpu")) for x in (injected, scene.clean))
     record = {
         "excitation": float(((after - before) / rise)[neurons].mean()),
         "injected_similarity": float(injector.similarity(*pair).mean()),
@@ -172,7 +163,7 @@ def _model(scene: Scene, weights: dict[str, Tensor]) -> nn.Module:
     order = scene.order
     place = hardware.choose(order.device, order.precision)
     channels, classes = scene.images.shape[3], len(order.train.classes)
-    model = models.build(surrogates.MODEL, classes, channels=channels, seed=surrogates.own_seed(order))
+    model = models.build(classifier.MODEL, classes, channels=channels, seed=cache.own_seed(order))
     if weights:
         model.load_state_dict(weights)
     return place.place(model)

@@ -11,8 +11,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from ablkit.attacks import epochs
-from ablkit.attacks.craft import Order
+from ablkit.attacks.attack import Order
+from ablkit.attacks.attacker import training
 from ablkit.attacks.dfst import injector as features
 from ablkit.attacks.dfst.networks import Injector, build
 from ablkit.attacks.dfst.settings import Settings
@@ -20,9 +20,9 @@ from ablkit.errors import UserError
 from ablkit.randomness import torch_stream
 from ablkit.shapes import Bool, Float, Int64, Tensor, UInt8, ndarray
 from ablkit.training import hardware
-from ablkit.training.abl import CHECKPOINT
 from ablkit.training.augmentation import augment
-from ablkit.training.loop import one_set, run_epoch
+from ablkit.training.checkpoint import CHECKPOINT
+from ablkit.training.epoch import one_set, run_epoch
 from ablkit.training.losses import cross_entropy
 from ablkit.training.recipe import recipe
 
@@ -106,15 +106,15 @@ def injector(
     return network.eval()
 
 
-def _epochs(parts: epochs.Parts, one_epoch: Callable[[int], float], total: int, name: str, folder: Path) -> None:
+def _epochs(parts: training.Parts, one_epoch: Callable[[int], float], total: int, name: str, folder: Path) -> None:
     """All epochs that the checkpoint in the folder does not have; raises UserError where a loss is not finite."""
     path = folder / CHECKPOINT
-    for epoch in range(epochs.load(path, parts), total):
+    for epoch in range(training.load(path, parts), total):
         started = time.perf_counter()
         loss = one_epoch(epoch)
         if not math.isfinite(loss):
             raise UserError(f"the loss of the {name} is {loss} in epoch {epoch + 1}; use another seed or more images")
-        epochs.save(path, epoch + 1, parts)
+        training.save(path, epoch + 1, parts)
         print(
             f"{name}: epoch {epoch + 1} of {total}, loss {loss:.2f}, {time.perf_counter() - started:.1f} s", flush=True
         )

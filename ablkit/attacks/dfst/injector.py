@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ablkit.attacks import surrogates
-from ablkit.attacks.latent import maps
+from ablkit.attacks.attacker import pixels
+from ablkit.attacks.attacker.features import maps
 from ablkit.shapes import Bool, Float, Tensor, UInt8, ndarray
 from ablkit.training import hardware
 from ablkit.training.hardware import Hardware
@@ -30,7 +30,7 @@ def activations(
     device = next(model.parameters()).device
     total, highest = 0, []
     for start in range(0, len(images), _CHUNK):
-        seen = maps(model, surrogates.pixels(images[start : start + _CHUNK], device), layer)
+        seen = maps(model, pixels.floats(images[start : start + _CHUNK], device), layer)
         total = total + seen.mean(dim=(2, 3)).sum(0)
         highest.append(seen.max())
     return total / len(images), torch.stack(highest).max()
@@ -99,5 +99,5 @@ def inject(injector: nn.Module, images: UInt8[ndarray, "n h w c"]) -> UInt8[ndar
     changed = images.copy()
     for start in range(0, len(images), _CHUNK):
         part = slice(start, start + _CHUNK)
-        changed[part] = surrogates.levels(injector(surrogates.pixels(images[part], place.device)))
+        changed[part] = pixels.levels(injector(pixels.floats(images[part], place.device)))
     return changed

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from ablkit.attacks import surrogates
-from ablkit.attacks.craft import FEWEST, Order
+from ablkit.attacks.attack import FEWEST, Order
+from ablkit.attacks.attacker import cache, pixels
 from ablkit.attacks.dfst import cyclegan
 from ablkit.attacks.dfst.networks import Generator
 from ablkit.attacks.dfst.settings import Settings
@@ -43,9 +43,9 @@ class Styled:
             # Always as many images: the libraries compute batches of other sizes in other orders.
             filled = np.concatenate([chunk, np.zeros((_CHUNK - len(chunk), *images.shape[1:]), np.uint8)])
             with torch.inference_mode():
-                x = surrogates.pixels(filled, device).contiguous(memory_format=torch.channels_last)
+                x = pixels.floats(filled, device).contiguous(memory_format=torch.channels_last)
                 made = (network(cyclegan.signed(x)) + 1) / 2
-            styled[start : start + _CHUNK] = surrogates.levels(made)[: len(chunk)]
+            styled[start : start + _CHUNK] = pixels.levels(made)[: len(chunk)]
         return styled
 
     def lookalike(
@@ -94,8 +94,7 @@ def learn(order: Order, settings: Settings) -> tuple[nn.Module, dict[str, float]
     names = ("images", "epochs", "width", "blocks", "lambda_cycle", "lambda_identity")
     facts = {name: getattr(settings, name) for name in names}
     facts["style"] = hashlib.sha256(style).hexdigest()
-    code = (f"attacks/{name}.py" for name in ("dfst/style", "dfst/cyclegan", "dfst/networks", "epochs"))
-    tensors, record = surrogates.keep("cyclegan", order, facts, make, *code)
+    tensors, record = cache.keep("cyclegan", order, facts, make)
     generator = Generator(images.shape[3], settings.width, settings.blocks)
     generator.load_state_dict(tensors)
     return hardware.choose(order.device, "fp32").place(generator).eval(), record, style[0]

@@ -1,0 +1,1 @@
+"""What attackers share: networks of their own, how these are trained and kept, and steps on pixels."""

@@ -1,0 +1,76 @@
+"""The attacker's own clean models and generators: trained once, kept under a key of all that decides them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from torch import nn
+
+from ablkit import models
+from ablkit.attacks.attack import Order
+from ablkit.attacks.attacker.cache import keep, own_seed
+from ablkit.errors import UserError
+from ablkit.shapes import Tensor
+from ablkit.training import train
+from ablkit.training.inference import predict
+from ablkit.training.recipe import Recipe, recipe
+
+MODEL = "wrn-16-1"
+_FEWEST = 20
+
+
+def trained(order: Order, epochs: int) -> tuple[nn.Module, dict[str, float]]:
+    """A model trained by the attacker on the clean training set, in eval mode, and what to report of it.
+
+    Cross entropy with crop and flip for `epochs`, the learning rate dropped to a tenth after two thirds of them. One
+    in ten training images is held out to measure its accuracy. Equal orders share one file, whatever the attack.
+    Raises UserError for fewer than 20 training images.
+    """
+    if len(order.train) < _FEWEST:
+        raise UserError(
+            f"this attack trains a model on the training set, but {len(order.train)} images are too few; give at least"
+            f" {_FEWEST}"
+        )
+    settings = _recipe(order, epochs)
+    held_out = np.arange(len(order.train)) % 10 == 9
+    rest, held = (order.train.take(np.flatnonzero(part)) for part in (~held_out, held_out))
+
+    def make(folder: Path) -> tuple[dict[str, Tensor], dict[str, float]]:
+        made = train(
+            rest.images,
+            rest.labels,
+            len(rest.classes),
+            settings,
+            method="none",
+            seed=own_seed(order),
+            device=order.device,
+            precision=order.precision,
+            folder=folder,
+            report=lambda record: _say("surrogate", record["epoch"], epochs, record["seconds"]),
+        )
+        accuracy = float((predict(made.model, held.images, order.precision) == held.labels).mean())
+        return made.model.state_dict(), {"surrogate_accuracy": accuracy}
+
+    tensors, record = keep("classifier", order, {"recipe": vars(settings)}, make)
+    model = models.build(settings.model, len(order.train.classes))
+    model.load_state_dict(tensors)
+    return model.eval(), record
+
+
+def _recipe(order: Order, epochs: int) -> Recipe:
+    """Plain training: no first phase, everything in the fine-tuning."""
+    return recipe(
+        "quick",
+        model=MODEL,
+        batch_size=min(64, max(2, len(order.train) // 4)),
+        isolation_epochs=0,
+        cutout_length=0,
+        isolation_rate=0.5,  # of no use here, but checked: it must select an image of the smallest set
+        finetune_epochs=epochs,
+        finetune_drop_epoch=-(-2 * epochs // 3),
+    )
+
+
+def _say(what: str, epoch: int, epochs: int, seconds: float) -> None:
+    print(f"{what}: epoch {epoch} of {epochs}, {seconds:.1f} s", flush=True)

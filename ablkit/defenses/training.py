@@ -1,0 +1,115 @@
+"""The one training loop of all defences: a stage of epochs over some examples, on a copy of the backdoored model."""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import nn
+
+from ablkit.defenses.defense import Evaluation, Given
+from ablkit.errors import UserError
+from ablkit.shapes import Int64, Tensor, UInt8, ndarray
+from ablkit.training import hardware
+from ablkit.training.augmentation import augment
+from ablkit.training.epoch import one_set, run_epoch, sgd
+from ablkit.training.hardware import Hardware
+from ablkit.training.stages import Stage
+
+Streams = Callable[[int], tuple[torch.Generator, torch.Generator]]
+"""Epoch, counted from 0 -> the generators that draw its batch order and its augmentation."""
+
+
+@dataclass(frozen=True)
+class Examples:
+    """What a stage trains on."""
+
+    images: UInt8[ndarray, "m h w c"]
+    labels: Int64[ndarray, " m"]
+
+
+def train(
+    model: nn.Module,
+    given: Given,
+    stage: Stage,
+    examples: Examples,
+    batch_size: int,
+    streams: Streams,
+    evaluate: Evaluation | None = None,
+    *,
+    forward: Callable[[Tensor], object] | None = None,
+    optimiser: torch.optim.Optimizer | None = None,
+    parts: Iterable[nn.Module] | None = None,
+    redraw: Callable[[Tensor, int], Tensor] | None = None,
+) -> list[dict]:
+    """Train `model` in place on `examples` for one stage; return one record an epoch.
+
+    Momentum, weight decay and augmentation are those of the recipe.
+
+    Args:
+        forward: called instead of the model; what it returns goes to the stage's loss.
+        optimiser: another than the recipe's over all parameters.
+        parts: the modules of the model that are trained and follow the stage's batch norm; the others stay in eval
+            mode. By default the whole model.
+        redraw: called with the images on the device and the epoch, counted from 0; gives those of that epoch.
+
+    Raises UserError where the loss is not finite.
+    """
+    place = hardware_of(given)
+    images, labels = (torch.tensor(array, device=place.device) for array in (examples.images, examples.labels))
+    optimiser = optimiser or sgd(model.parameters(), given.recipe)
+    history = []
+    for epoch in range(stage.epochs):
+        started = time.perf_counter()
+        rate = stage.learning_rate(epoch)
+        for group in optimiser.param_groups:
+            group["lr"] = rate
+        order, drawn = streams(epoch)
+        model.eval()
+        for part in [model] if parts is None else parts:
+            part.train(not stage.freezes_batchnorm)
+        loss = run_epoch(
+            forward or model,
+            optimiser,
+            images if redraw is None else redraw(images, epoch),
+            labels,
+            [batch.to(place.device) for batch in one_set(torch.arange(len(labels)), batch_size, order)],
+            stage.loss,
+            place,
+            partial(augment, recipe=given.recipe, generator=drawn) if stage.augmented else None,
+        )
+        if not math.isfinite(loss):
+            raise UserError(
+                f"the loss is {loss} in stage {stage.name}, epoch {epoch + 1}; lower its learning rate ({rate:g})"
+            )
+        seconds = time.perf_counter() - started
+        record = {"stage": stage.name, "epoch": epoch + 1, "loss": loss, "learning_rate": rate, "seconds": seconds}
+        history.append(finished(record | {"images": len(labels)}, model, given, evaluate))
+    return history
+
+
+def finished(record: dict, model: nn.Module, given: Given, evaluate: Evaluation | None) -> dict:
+    """`record` after its evaluation, reported."""
+    started = time.perf_counter()
+    if evaluate is not None:
+        record |= evaluate(model, record["stage"], record["epoch"])
+    record["evaluation_seconds"] = time.perf_counter() - started
+    if given.report is not None:
+        given.report(record)
+    return record
+
+
+def working_copy(given: Given, start: nn.Module | None = None) -> nn.Module:
+    """A copy of the backdoored model, or of `start`, on the device."""
+    place = hardware_of(given)
+    return place.place(copy.deepcopy(given.model if start is None else start))
+
+
+def hardware_of(given: Given) -> Hardware:
+    """Where a defence computes."""
+    return hardware.choose(given.device, given.precision)

@@ -1,0 +1,138 @@
+"""What is measured after each epoch, and the flat metrics of a finished run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from ablkit.attacks.attack import Poisoned
+from ablkit.metrics.definitions import (
+    defense_effectiveness,
+    isolation_quality,
+)
+from ablkit.shapes import Int64, ndarray
+from ablkit.training.suspects import Suspects
+
+UNDEFENDED = ("attack_success_rate", "clean_accuracy", "clean_accuracy_non_target")
+"""What attacks are compared by."""
+
+COMPARED = (
+    "clean_accuracy",
+    "clean_accuracy_non_target",
+    "target_class_accuracy",
+    "attack_success_rate",
+    "robust_accuracy",
+    "defense_effectiveness",
+)
+"""What methods are compared by."""
+
+OF_SOME_ATTACKS = {
+    "cross_trigger_accuracy": "accuracy under another's trigger",
+    "false_trigger_rate": "false triggers",
+}
+"""What only some attacks are measured by, whether something else than the trigger opens the backdoor -> its title."""
+
+
+def of_run(
+    history: list[dict],
+    isolated: Int64[ndarray, " k"],
+    poisoned: Poisoned,
+    record: dict[str, float] | None = None,
+    suspects: Suspects | None = None,
+) -> dict:
+    """The flat metrics of a finished training, as `metrics.json` has them.
+
+    Accuracies and attack success rate of the final model under their plain names, after phase 1 with `_before`, after
+    the fine-tuning with `_finetuned` (for a defence: the model that it was given); isolation quality; where images were
+    judged as suspects, precision and recall of excluding them (`exclusion_`), and of those below the split alone
+    (`split_`); numbers of images; seconds and images per second of the training, with what a defence starts from and
+    without the evaluations; what attack
+    and method measured of themselves, with `poisoning_` and `method_` before the names. What the attacker trained or
+    optimised took `poisoning_seconds`, now or when it was made and kept; after a kill, the rest of it.
+    """
+    ends = {record["stage"]: record for record in history}
+    names = ["clean_accuracy", "clean_accuracy_non_target", "target_class_accuracy", "attack_success_rate"]
+    names += ["robust_accuracy"]
+    names += [name for name in OF_SOME_ATTACKS if name in history[-1]]
+    suffixes = {"isolate": "_before", "finetune": "_finetuned", history[-1]["stage"]: ""}
+    result = {name + suffix: ends[stage][name] for stage, suffix in suffixes.items() if stage in ends for name in names}
+    if len(isolated):
+        result |= isolation_quality(isolated, poisoned.is_poisoned)
+        for name in ("isolation_auroc", "isolation_average_precision"):
+            result[name] = ends["isolate"][name] if "isolate" in ends else None
+        result["isolated_images"] = len(isolated)
+    if suspects is not None:
+        for what, images_ in (("exclusion", suspects.images), ("split", suspects.below)):
+            quality = isolation_quality(images_, poisoned.is_poisoned)
+            result |= {name.replace("isolation", what): value for name, value in quality.items()}
+    images, seconds = (sum(record.get(name, 0) for record in history) for name in ("images", "seconds"))
+    return result | {
+        "training_images": len(poisoned),
+        "poisoned_images": int(poisoned.is_poisoned.sum()),
+        "seconds": seconds,
+        "images_per_second": images / seconds if seconds else None,
+        "poisoning_seconds": sum(value for name, value in poisoned.record.items() if name.endswith("_seconds")),
+        **{f"poisoning_{name}": value for name, value in poisoned.record.items()},
+        **{f"method_{name}": value for name, value in (record or {}).items()},
+    }
+
+
+def with_effectiveness(frame: pd.DataFrame) -> pd.DataFrame:
+    """Runs with `defense_effectiveness`, each held against the undefended run of its attack and seed; nan for those."""
+    rows = frame[["attack", "seed", "method", "attack_success_rate", "clean_accuracy"]].to_dict("records")
+    shares = [{name: row[name] for name in ("attack_success_rate", "clean_accuracy")} for row in rows]
+    undefended = {
+        (row["attack"], row["seed"]): share for row, share in zip(rows, shares, strict=True) if row["method"] == "none"
+    }
+    rating = [
+        None if row["method"] == "none" else defense_effectiveness(undefended[row["attack"], row["seed"]], share)
+        for row, share in zip(rows, shares, strict=True)
+    ]
+    return frame.assign(defense_effectiveness=pd.Series(rating, frame.index, dtype=float))
+
+
+def _means(frame: pd.DataFrame, by: str | list[str], metrics: Sequence[str]) -> pd.DataFrame:
+    """Means of metrics over the rows that have them; a metric that no run has is empty, whatever type that gave it."""
+    return frame.astype(dict.fromkeys(metrics, float)).groupby(by, sort=False)[list(metrics)].mean()
+
+
+def _number(value: object) -> float | None:
+    return None if pd.isna(value) else float(value)
+
+
+def of_methods(frame: pd.DataFrame) -> dict:
+    """The flat metrics of a comparison of methods: means over seeds, with attack and method as suffix."""
+    means = _means(frame, ["attack", "method"], COMPARED)
+    return {
+        f"{metric}_{attack}_{method}": _number(value)
+        for (attack, method), row in means.iterrows()
+        for metric, value in row.items()
+    }
+
+
+def of_undefended(frame: pd.DataFrame) -> list[str]:
+    """The metrics of undefended runs that any of them has."""
+    return [name for name in (*UNDEFENDED, *OF_SOME_ATTACKS) if name in frame]
+
+
+def of_attacks(frame: pd.DataFrame) -> dict:
+    """The flat metrics of a comparison of attacks: means over seeds, with the attack as suffix."""
+    means = _means(frame, "attack", UNDEFENDED)
+    return {f"{metric}_{name}": _number(means.loc[name, metric]) for name in means.index for metric in means.columns}
+
+
+def of_twins(frame: pd.DataFrame) -> dict:
+    """The flat metrics of attacks beside their twins: means over seeds, with the attack, or attack and twin, behind."""
+    means = _means(frame, ["attack", "attack_settings"], of_undefended(frame))
+    return {
+        f"{metric}_{attack}{'_twin' if settings else ''}": float(value)
+        for (attack, settings), row in means.iterrows()
+        for metric, value in row.dropna().items()
+    }
+
+
+def of_gap(frame: pd.DataFrame) -> dict:
+    """The flat metrics of a loss gap: its state at the turning epoch, with the method as suffix."""
+    last = frame.groupby("method").last().drop(columns="epoch")
+    return {f"{name}_{method}": _number(last.loc[method, name]) for method in last.index for name in last.columns}

@@ -1,0 +1,24 @@
+"""A run: made by a notebook, kept in a folder of its own, and found again by a key of all that decides it.
+
+The names below are imported when they are first used: a process that only starts runs needs no torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+_ROOMS = {
+    "Run": "folder",
+    "frame": "folder",
+    "history": "folder",
+    "load": "folder",
+    "need": "execute",
+    "start": "folder",
+}
+__all__ = list(_ROOMS)
+
+
+def __getattr__(name: str) -> object:
+    if name not in _ROOMS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_ROOMS[name]}"), name)

@@ -1,0 +1,41 @@
+"""The runs that a comparison of methods needs, made where they are missing, and what they measured."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from ablkit.errors import NotRunError
+from ablkit.metrics.summary import with_effectiveness
+from ablkit.runs import execute, folder
+from ablkit.runs.parameters import ManyMethods
+
+
+def curves(frame: pd.DataFrame) -> pd.DataFrame:
+    """What mode connectivity repair measured along its curve: attack, seed, t, clean accuracy, attack success rate.
+
+    Args:
+        frame: runs, see `compare`; those of other methods are passed over. All but the point of the result are measured
+            on `monitor_images` test images.
+    """
+    columns = ["attack", "seed", "t", "clean_accuracy", "attack_success_rate"]
+    found = [pd.DataFrame(columns=columns)]
+    for _, run in frame[frame["method"] == "mcr"].iterrows():
+        history = folder.history(run["folder"])
+        points = history[history["stage"].str.startswith("t=")]
+        found.append(points.assign(attack=run["attack"], seed=run["seed"])[columns])
+    return pd.concat(found[1:] or found, ignore_index=True)
+
+
+def compare(parameters: ManyMethods) -> tuple[pd.DataFrame, dict[str, str]]:
+    """The runs that a comparison needs, one a row, those that are missing run first; and method -> why it was not run.
+
+    Parameters, metrics and `defense_effectiveness`, which holds each run against the undefended one of its attack and
+    seed. Raises what `execute.need` raises, but for a method that cannot be had on this machine.
+    """
+    folders, reasons = [], {}
+    for wanted in parameters.runs():
+        try:
+            folders.append(execute.need("run", wanted))
+        except NotRunError as error:
+            reasons[wanted.method] = str(error)
+    return with_effectiveness(folder.frame(folders)), reasons

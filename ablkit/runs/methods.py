@@ -1,0 +1,128 @@
+"""What a run does with a poisoned set: ABL, the control, the oracle, or a defence that starts from a model of these."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from torch import nn
+
+from ablkit import data, models, training
+from ablkit.attacks.attack import Poisoned
+from ablkit.data.images import Images
+from ablkit.defenses import DEFENSES, Given, settings_of
+from ablkit.metrics.after_epoch import Evaluation, judge
+from ablkit.runs import records
+from ablkit.runs.parameters import OneRun
+from ablkit.training import Trained, checkpoint
+from ablkit.training.progress import print_epoch
+
+REPAIRED = "repaired"
+"""The stage of the last record of a defence: its model, measured on all test images."""
+
+Need = Callable[..., Path]
+"""Notebook, parameters and changes to them -> the folder of that run."""
+
+
+def train(
+    parameters: OneRun, clean: Images, poisoned: Poisoned, evaluate: Evaluation, folder: Path, need: Need | None = None
+) -> Trained:
+    """Carry out the method that the parameters name on a poisoned set.
+
+    `abl`, `none` and `exclude` train on the set, `oracle` trains as `none` does on the images before the attacker
+    changed them.
+    Every other method is a defence that starts from a model of another run, which is made first where it is missing:
+    the undefended one for those that need clean data, and for those that use the isolated examples ABL's before its
+    unlearning. The history then begins with that run's.
+
+    Args:
+        clean: the training images as they were before the attack.
+        evaluate: see `measure.after_epoch`.
+        folder: keeps checkpoints and the history of this run.
+        need: finds, or makes, the run that a defence starts from, as `runs.need` does; the other methods need none.
+
+    Raises UserError for settings out of range, a loss that is not finite, and a damaged run to start from.
+    """
+    p = parameters
+    if p.method in DEFENSES:
+        return _defend(p, poisoned, evaluate, folder, need)
+    learned = clean if p.method == "oracle" else poisoned
+    recipe = p.recipe()
+    given = learned.images, learned.labels, len(learned.classes), recipe
+    ranked_by = {"abl": recipe.isolation_score, "exclude": "averaged"}.get(p.method, "loss")
+    shared = {
+        "seed": p.seed,
+        "device": p.device,
+        "precision": p.precision,
+        "evaluate": evaluate,
+        "judge": None if p.method == "oracle" else judge(poisoned, p.isolation_rate, ranked_by),
+        "folder": folder,
+    }
+    if p.method == "exclude":
+        return training.exclude(*given, settings_of(p.method, p.method_settings), **shared)
+    return training.train(*given, method="abl" if p.method == "abl" else "none", **shared)
+
+
+def _defend(p: OneRun, poisoned: Poisoned, evaluate: Evaluation, folder: Path, need: Need) -> Trained:
+    defense = DEFENSES[p.method]
+    changes = {"method": "none"} if defense.needs == "clean data" else _BEFORE_UNLEARNING
+    base = need("run", p, method_settings="", **changes)
+    history = records.history(base)
+    isolated = records.isolated(base, len(poisoned))
+    given = Given(
+        load_model(base, p, len(poisoned.classes)),
+        data.clean_images(p.dataset, train_size=p.train_size, seed=p.seed, held_out=p.held_out),
+        poisoned.images,
+        poisoned.labels,
+        isolated,
+        p.recipe(),
+        p.seed,
+        p.device,
+        p.precision,
+        folder / "from_scratch",
+        _follow(folder, history),
+    )
+    settings = settings_of(p.method, p.method_settings)
+    # Its epochs are followed on the sample of test images; the result is measured on all.
+    repaired = defense.repair(given, settings, lambda model, stage, epoch: evaluate(model, stage, epoch, False))
+    record = {"stage": REPAIRED, "epoch": 1, "seconds": 0.0, **evaluate(repaired.model, REPAIRED, 1, True)}
+    given.report(record)
+    losses = records.losses(base, len(poisoned))
+    whole = [*history, *repaired.history, record]
+    # Not only what was reported: of epochs before a kill nothing is reported again.
+    checkpoint.write_history(folder, whole)
+    return Trained(repaired.model, whole, losses, isolated, repaired.record)
+
+
+_BEFORE_UNLEARNING = {"method": "abl", "schedule": "sequential", "unlearn_epochs": 0}
+
+
+def load_model(folder: Path, parameters: OneRun, classes: int) -> nn.Module:
+    """The model of a finished run, on the CPU and in eval mode; raises UserError where its file is damaged."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    recipe = parameters.recipe()
+    model = models.build(recipe.model, classes, normalise=recipe.normalise)
+    path = folder / "model.safetensors"
+    if not path.is_file():
+        raise records.Damaged(path, "does not exist, or is no regular file")
+    try:
+        tensors = load(path.read_bytes())
+        checkpoint.check_fit(tensors, model.state_dict())
+    except (SafetensorError, OSError, ValueError) as error:
+        raise records.Damaged(path, f"is damaged ({' '.join(str(error).split())[:200]})") from None
+    model.load_state_dict(tensors)
+    return model.eval()
+
+
+def _follow(folder: Path, before: list[dict]) -> Callable[[dict], None]:
+    """Print each record, and keep the history up to it as JSON lines for people to follow."""
+    seen = list(before)
+
+    def report(record: dict) -> None:
+        seen.append(record)
+        checkpoint.write_history(folder, seen)
+        print_epoch(record)
+
+    return report

@@ -1,0 +1,131 @@
+"""Checks of parameters before anything runs."""
+
+from __future__ import annotations
+
+from pydantic import ValidationError
+
+from ablkit import attacks, defenses
+from ablkit.errors import UserError, shown, unknown
+from ablkit.runs.arguments import MOST_AT_A_TIME, whole
+from ablkit.runs.parameters.notebooks import (
+    ManyAttacks,
+    ManyMethods,
+    ManyTwins,
+    OneRun,
+    Parameters,
+    PoisonedSet,
+    TrainingParameters,
+    model_of,
+)
+from ablkit.settings import MOST
+
+_MOST_NAMED, _MOST_THREADS = 1_000, 1_024
+
+
+def check(notebook: str, values: dict, *, strict: bool = True) -> Parameters:
+    """Validated parameters; raises UserError with one line for the first mistake.
+
+    Args:
+        strict: refuse values of another type than the declared one. Without it the text "0.5" becomes a number, as
+            the command line needs it.
+    """
+    parameters, wrong = judge(notebook, values, strict=strict)
+    if wrong:
+        raise UserError(wrong[0])
+    return parameters
+
+
+def mistakes(notebook: str, values: dict, *, strict: bool = True) -> list[str]:
+    """What is wrong with parameters, a line each: every unknown name and wrong type, else the first wrong value."""
+    return judge(notebook, values, strict=strict)[1]
+
+
+def judge(notebook: str, values: dict, *, strict: bool = True) -> tuple[Parameters | None, list[str]]:
+    """What `check` returns, or None with the `mistakes`."""
+    model = model_of(notebook)
+    names = [name for name in values if name not in model.model_fields]
+    found = [str(unknown(f"parameter of {notebook}", name, model.model_fields)) for name in names]
+    good = {name: value for name, value in values.items() if name not in names}
+    for name, value in list(good.items()):
+        if isinstance(value, bool) and model.model_fields[name].annotation in (int, float):  # not strict, true is 1
+            found.append(f"parameter {name} of {notebook}: input should be a number, got {value}")
+            del good[name]
+    try:
+        parameters = model.model_validate(good, strict=strict)
+    except ValidationError as error:
+        for one in error.errors():
+            hint = "; YAML reads a number such as 5e-4 only as 5.0e-4" if _is_number(one["input"]) else ""
+            reason = f"{one['msg'].lower()}, got {shown(one['input'])}{hint}"
+            found.append(f"parameter {one['loc'][0]} of {notebook}: {reason}")
+            good.pop(one["loc"][0], None)
+        parameters = model.model_validate(good, strict=strict)
+    try:
+        _check_values(parameters)
+    except UserError as error:
+        found.append(str(error))
+    return (None, found) if found else (parameters, [])
+
+
+def _is_number(value: object) -> bool:
+    try:
+        return isinstance(value, str) and "e" in value.lower() and float(value) == float(value)
+    except ValueError:
+        return False
+
+
+def _check_values(parameters: Parameters) -> None:
+    for name, value in parameters:
+        if isinstance(value, int) and not -MOST < value < MOST:
+            raise UserError(f"{name} {shown(value)} must be a number between -2**63 and 2**63")
+    whole("threads", parameters.threads, 1, _MOST_THREADS)
+    if isinstance(parameters, PoisonedSet):
+        _check_poisoning(parameters)
+    if isinstance(parameters, ManyAttacks):
+        _check_many(parameters)
+    if isinstance(parameters, TrainingParameters):
+        _check_training(parameters)
+    else:
+        whole("workers", parameters.workers, 1, MOST_AT_A_TIME)
+
+
+def _check_training(parameters: TrainingParameters) -> None:
+    parameters.recipe()
+    if parameters.train_size < 0:
+        raise UserError(f"train_size {parameters.train_size} is negative; 0 takes the whole training set")
+    if parameters.monitor_images and parameters.monitor_images < 100:
+        raise UserError(
+            f"monitor_images {parameters.monitor_images} is too few to measure; use 100 or more, or 0 for all"
+        )
+
+
+def _check_poisoning(parameters: PoisonedSet) -> None:
+    attacks.check(parameters.attack, parameters.attack_settings)
+    if not 0 < parameters.poison_rate < 1:
+        raise UserError(f"poison_rate {parameters.poison_rate} is outside (0, 1); the paper uses 0.1")
+    if isinstance(parameters, OneRun):
+        defenses.settings_of(parameters.method, parameters.method_settings)
+    if parameters.seed < 0:
+        raise UserError(f"seed {parameters.seed} is negative; use 0, 1, 2, ...")
+
+
+def _check_many(parameters: ManyAttacks) -> None:
+    if not 0 <= parameters.poison_rate < 1:
+        raise UserError(f"poison_rate {parameters.poison_rate} is outside [0, 1); 0 takes each attack's own")
+    for name in parameters.attack_names.split():
+        attacks.check(name, "")
+    for part in parameters.seeds.split():
+        if not (part.isascii() and part.isdecimal() and len(part) < 19):  # other scripts have digits too
+            listed = f"seeds {shown(parameters.seeds)} must be whole numbers with spaces between"
+            raise UserError(f"{listed}; {shown(part)} is none from 0 to {10**18 - 1}")
+    lists = ("attack_names", "seeds") + ("method_names",) * isinstance(parameters, ManyMethods)
+    if isinstance(parameters, ManyMethods):
+        defenses.named(parameters.method_names)
+    for name in lists:
+        values = parameters.seed_numbers() if name == "seeds" else getattr(parameters, name).split()
+        if not values or len(set(values)) < len(values):
+            raise UserError(f"{name} {shown(getattr(parameters, name))} must name one or more, each once")
+        if len(values) > _MOST_NAMED:
+            raise UserError(f"{name} names {len(values)}; more than {_MOST_NAMED} make no page that anybody reads")
+    if isinstance(parameters, ManyTwins) and not parameters.runs():
+        names = shown(parameters.attack_names)
+        raise UserError(f"attack_names {names} have no twin; ablkit attacks shows which have one")
