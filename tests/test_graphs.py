@@ -11,6 +11,7 @@ import sys
 import weakref
 from collections.abc import Iterable
 from contextlib import contextmanager
+from functools import partial
 
 import pytest
 import torch
