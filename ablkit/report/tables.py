@@ -148,7 +148,7 @@ def methods(frame: pd.DataFrame, reasons: dict[str, str]) -> Styler:
     """Mean over seeds (lowest to highest) by attack and method, beside the paper's numbers; and what was not run, why.
 
     Args:
-        frame: runs, see `methods.compare`.
+        frame: runs, see `comparisons.compare`.
         reasons: method -> why it was not run.
     """
     rows = []
@@ -173,7 +173,7 @@ def steps(frame: pd.DataFrame) -> Styler:
     Measured on `monitor_images` test images. Methods without such steps are passed over.
 
     Args:
-        frame: runs, see `methods.compare`.
+        frame: runs, see `comparisons.compare`.
     """
     rows = []
     for (attack, method), own in frame.groupby(["attack", "method"], sort=False):
