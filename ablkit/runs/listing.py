@@ -197,9 +197,10 @@ def _short(values: dict) -> str:
 
 
 def _outcome(folder: Path) -> str:
-    if records.state(folder) == "failed":
+    state = records.state(folder)
+    if state == "failed":
         return f"; {records.failure(folder)['message']}"
-    if records.state(folder) == "done":
+    if state in ("done", "damaged"):  # for a damaged one this raises what is wrong with it
         metrics = records.metrics(folder)
         names = (("CA", "clean_accuracy"), ("ASR", "attack_success_rate"))
         shares = [(title, metrics[name]) for title, name in names if name in metrics]
