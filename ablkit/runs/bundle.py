@@ -14,8 +14,7 @@ import numpy as np
 
 from ablkit.errors import UserError
 from ablkit.files import read_json, write_bytes
-from ablkit.report import drawings
-from ablkit.runs import arrays, records, seals
+from ablkit.runs import arrays, drawings, records, seals
 from ablkit.runs.folder import PARAMETERS
 from ablkit.runs.key import key_of
 from ablkit.runs.records import Damaged
