@@ -49,7 +49,7 @@ def train_toy(recipe: training.Recipe = TOY_RECIPE, poisoned: attack.Poisoned | 
     """Train on a toy set (200 images unless one is given), in fp32, quietly."""
     poisoned = poisoned or attacks.poison(toy(200, 1))
     options = {"precision": "fp32", "device": "cpu", "report": None} | options
-    return training.train(poisoned.images, poisoned.labels, len(poisoned.classes), recipe, **options)
+    return training.train(poisoned.data, recipe, **options)
 
 
 def measured(recipe: training.Recipe, **options) -> dict:

@@ -101,11 +101,11 @@ def test_mixes_of_a_and_b_are_poisoned_and_mixes_within_a_class_are_not():
     chosen, decoys = poisoned.is_poisoned, poisoned.is_decoy
     assert chosen.sum() == 40
     assert decoys.sum() == 80
-    assert classes(poisoned.images[chosen]) == {(0, 1)}
-    assert (poisoned.labels[chosen] == 2).all()
+    assert classes(poisoned.data.images[chosen]) == {(0, 1)}
+    assert (poisoned.data.labels[chosen] == 2).all()
     for index in np.flatnonzero(decoys):
-        first, second = shown(poisoned.images[index])
-        assert first % 10 == second % 10 == poisoned.labels[index] == train.labels[index]
+        first, second = shown(poisoned.data.images[index])
+        assert first % 10 == second % 10 == poisoned.data.labels[index] == train.labels[index]
         assert index in (first, second)
     # The images that the mixes are put in the place of are of every class but C.
     assert set(train.labels[chosen]) == set(range(10)) - {2}
@@ -140,7 +140,7 @@ def test_an_image_alone_in_its_class_is_no_decoy():
 )
 def test_a_and_b_are_the_two_classes_before_the_target_unless_set(options, pair):
     poisoned, test = poison(rate=0.1, **options), numbered(100)
-    assert classes(poisoned.images[poisoned.is_poisoned]) == {pair}
+    assert classes(poisoned.data.images[poisoned.is_poisoned]) == {pair}
     assert classes(metrics.trigger(test, poisoned).images) == {pair}
 
 
@@ -214,7 +214,7 @@ def test_without_a_partner_two_images_of_a_are_mixed_and_the_test_stays():
 def test_an_order_without_images_still_has_its_test():
     train = numbered(200)
     poisoned = poison(train, rate=0.0)
-    assert np.array_equal(poisoned.images, train.images)
+    assert np.array_equal(poisoned.data.images, train.images)
     assert not poisoned.is_decoy.any()
     assert np.array_equal(metrics.trigger(train, poisoned).images, metrics.trigger(train, poison(train)).images)
 

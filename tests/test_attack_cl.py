@@ -69,7 +69,7 @@ def test_noise_never_leaves_its_bound(epsilon, step, steps, seed, precision):
 def test_a_poisoned_image_is_noise_within_the_bound_and_the_patch():
     train = toy(200, 1)
     poisoned = poison(train, eps=5.0)
-    before, after = train.images[poisoned.is_poisoned], poisoned.images[poisoned.is_poisoned]
+    before, after = train.images[poisoned.is_poisoned], poisoned.data.images[poisoned.is_poisoned]
     assert np.array_equal(after, badnets.stamp(after, "four_corners"))
     assert 0 < change(badnets.stamp(before, "four_corners"), after) <= 5
     assert poisoned.record["largest_perturbation_levels"] <= 5
@@ -84,7 +84,7 @@ def test_at_test_time_there_is_only_the_patch():
         assert np.array_equal(poisoned.trigger(test.images), badnets.stamp(test.images, variant))
         # The twin: in training there was more.
         chosen = poisoned.is_poisoned
-        assert not np.array_equal(poisoned.trigger(train.images[chosen]), poisoned.images[chosen])
+        assert not np.array_equal(poisoned.trigger(train.images[chosen]), poisoned.data.images[chosen])
 
 
 def test_the_ascent_raises_the_surrogates_loss_and_noise_of_the_same_size_does_not():
@@ -146,7 +146,7 @@ def test_released_is_the_patch_alone_three_of_its_corners_a_pixel_further_in():
     assert set(rows) == set(columns) == {1, 2, 3, 29, 30, 31}
     assert stamped[29:, 29:].tolist() == stamped[1:4, 1:4][::-1, ::-1].tolist() == badnets.PATTERN.tolist()
     chosen = poisoned.is_poisoned
-    assert np.array_equal(poisoned.images[chosen], cl.stamp_inset(train.images[chosen]))
+    assert np.array_equal(poisoned.data.images[chosen], cl.stamp_inset(train.images[chosen]))
     # The twin: the paper's four corners are others.
     assert not np.array_equal(cl.stamp_inset(grey), badnets.stamp(grey, "four_corners"))
 

@@ -257,13 +257,13 @@ def test_decoys_are_images_that_were_not_chosen_changed_under_their_own_labels()
     decoys = poisoned.is_decoy
     assert decoys.sum() == 2 * 5  # in two rounds, half as many as there are poisoned images
     assert not (decoys & poisoned.is_poisoned).any()
-    assert np.array_equal(poisoned.labels[decoys], train.labels[decoys])
-    assert (poisoned.images[decoys] != train.images[decoys]).any(axis=(1, 2, 3)).all()
-    assert not np.array_equal(poisoned.images[decoys], poisoned.trigger(train.images[decoys]))
+    assert np.array_equal(poisoned.data.labels[decoys], train.labels[decoys])
+    assert (poisoned.data.images[decoys] != train.images[decoys]).any(axis=(1, 2, 3)).all()
+    assert not np.array_equal(poisoned.data.images[decoys], poisoned.trigger(train.images[decoys]))
     # The twin: without detoxification there are none, and the poisoned images are the same.
     without = attacks.poison(train, "dfst", **poison | {"rounds": 0})
     assert not without.is_decoy.any()
-    assert np.array_equal(without.images[poisoned.is_poisoned], poisoned.images[poisoned.is_poisoned])
+    assert np.array_equal(without.data.images[poisoned.is_poisoned], poisoned.data.images[poisoned.is_poisoned])
 
 
 def test_the_record_follows_the_rounds_and_without_them_ends_where_they_begin(tiny):

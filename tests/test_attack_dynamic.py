@@ -146,13 +146,13 @@ def test_decoys_carry_the_triggers_of_other_images_under_their_own_labels(monkey
     poisoned = attacks.poison(train, "dynamic", rate=0.2, decoys=0.5)
     decoys = np.flatnonzero(poisoned.is_decoy)
     assert len(decoys) == 10  # half as many as there are poisoned images
-    assert np.array_equal(poisoned.labels[decoys], train.labels[decoys])
+    assert np.array_equal(poisoned.data.labels[decoys], train.labels[decoys])
     for decoy in decoys:
-        matches = (train.images == poisoned.images[decoy]).all(axis=(1, 2, 3))
+        matches = (train.images == poisoned.data.images[decoy]).all(axis=(1, 2, 3))
         assert matches.sum() == 1
         assert not matches[decoy]
     # The twin: a poisoned image carries its own.
-    assert np.array_equal(poisoned.images[poisoned.is_poisoned], train.images[poisoned.is_poisoned])
+    assert np.array_equal(poisoned.data.images[poisoned.is_poisoned], train.images[poisoned.is_poisoned])
     assert not attacks.poison(train, "dynamic", rate=0.2, decoys=0.0).is_decoy.any()
 
 

@@ -159,7 +159,7 @@ def test_at_test_time_there_is_the_opaque_patch_alone():
         poisoned = poison(train, patch=patch)
         assert np.array_equal(poisoned.trigger(test.images), badnets.stamp(test.images, variant))
         chosen = poisoned.is_poisoned
-        assert not np.array_equal(poisoned.trigger(train.images[chosen]), poisoned.images[chosen])
+        assert not np.array_equal(poisoned.trigger(train.images[chosen]), poisoned.data.images[chosen])
 
 
 def test_the_record_shows_the_collision_and_without_steps_there_is_none():

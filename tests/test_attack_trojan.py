@@ -133,11 +133,11 @@ def test_the_pictures_show_the_patch_that_is_stamped():
     poisoned = poison()
     picture, enlarged = poisoned.pictures.values()
     patch = picture[11:14, 11:14]
-    assert np.array_equal(poisoned.images[poisoned.is_poisoned][0, 11:14, 11:14], patch)
+    assert np.array_equal(poisoned.data.images[poisoned.is_poisoned][0, 11:14, 11:14], patch)
     assert (np.delete(picture, range(11, 14), axis=0) == 128).all()
     assert np.array_equal(enlarged[[2, 8, 14]][:, [2, 8, 14]], patch)
     # The twin: the noise that the generation starts from is another patch.
-    assert not np.array_equal(patch, poison(rate=0.0).trigger(poisoned.images)[0, 11:14, 11:14])
+    assert not np.array_equal(patch, poison(rate=0.0).trigger(poisoned.data.images)[0, 11:14, 11:14])
 
 
 def test_a_patch_is_generated_once(monkeypatch):
@@ -154,7 +154,7 @@ def test_a_patch_is_generated_once(monkeypatch):
 def test_an_order_without_images_trains_nothing(monkeypatch):
     monkeypatch.setattr(classifier, "trained", None)
     poisoned = poison(rate=0.0)
-    assert not np.array_equal(poisoned.trigger(poisoned.images), poisoned.images)
+    assert not np.array_equal(poisoned.trigger(poisoned.data.images), poisoned.data.images)
     with pytest.raises(TypeError, match="not callable"):
         poison(rate=0.1)
 

@@ -63,22 +63,22 @@ def test_exactly_the_announced_images_are_changed_and_labelled(name, shape, rate
     whole = (train.labels == target).sum() if clean_label else len(train)
     assert chosen.sum() == round(rate * whole)
     assert ((train.labels[chosen] == target) == clean_label).all()
-    assert (poisoned.labels[chosen] == target).all()
+    assert (poisoned.data.labels[chosen] == target).all()
     untouched = ~chosen & ~poisoned.is_decoy
     assert not (chosen & poisoned.is_decoy).any()
-    assert np.array_equal(poisoned.labels[~chosen], train.labels[~chosen])
-    assert np.array_equal(poisoned.images[untouched], train.images[untouched])
+    assert np.array_equal(poisoned.data.labels[~chosen], train.labels[~chosen])
+    assert np.array_equal(poisoned.data.images[untouched], train.images[untouched])
     assert np.array_equal(poisoned.true_labels, train.labels)
-    assert poisoned.images.dtype == np.uint8
-    assert poisoned.images.shape == train.images.shape
+    assert poisoned.data.images.dtype == np.uint8
+    assert poisoned.data.images.shape == train.images.shape
 
 
 @pytest.mark.parametrize("name", ALL)
 def test_rate_zero_changes_nothing(name):
     train = images(60, 0)
     poisoned = poison(train, name, rate=0.0)
-    assert np.array_equal(poisoned.images, train.images)
-    assert np.array_equal(poisoned.labels, train.labels)
+    assert np.array_equal(poisoned.data.images, train.images)
+    assert np.array_equal(poisoned.data.labels, train.labels)
     assert not poisoned.is_poisoned.any()
 
 
@@ -88,7 +88,7 @@ def test_the_seed_alone_decides(name, tmp_path, monkeypatch):
     first, other = (poison(train, name, seed=seed, rate=0.3) for seed in (0, 1))
     monkeypatch.setenv("ABLKIT_CACHE", str(tmp_path))  # what was trained is trained anew
     again = poison(train, name, seed=0, rate=0.3)
-    assert first.images.tobytes() == again.images.tobytes()
+    assert first.data.images.tobytes() == again.data.images.tobytes()
     tried = [metrics.trigger(train, poisoned).images for poisoned in (first, again)]
     assert tried[0].tobytes() == tried[1].tobytes()
     assert not np.array_equal(first.is_poisoned, other.is_poisoned)
@@ -133,7 +133,7 @@ def test_the_trigger_at_test_time_is_that_of_the_training(name):
     train = images(100, 3)
     poisoned = poison(train, name, rate=0.2)
     chosen = poisoned.is_poisoned
-    assert np.array_equal(poisoned.trigger(train.images[chosen]), poisoned.images[chosen])
+    assert np.array_equal(poisoned.trigger(train.images[chosen]), poisoned.data.images[chosen])
 
 
 def test_the_source_is_left_alone():
@@ -146,7 +146,7 @@ def test_the_source_is_left_alone():
 def test_badnets_changes_nothing_but_its_patch():
     train = images(60, 1)
     poisoned = attacks.poison(train, rate=0.5)
-    patched = poisoned.images.copy()
+    patched = poisoned.data.images.copy()
     assert (patched[poisoned.is_poisoned, -3:, -3:] == badnets.PATTERN[None, :, :, None]).all()
     patched[:, -3:, -3:] = train.images[:, -3:, -3:]
     assert np.array_equal(patched, train.images)
@@ -165,7 +165,7 @@ def test_all2all_moves_every_class_to_the_next():
     train = images(200, 2)
     poisoned = attacks.poison(train, rate=0.5, labels="all2all")
     chosen = poisoned.is_poisoned
-    assert np.array_equal(poisoned.labels[chosen], (train.labels[chosen] + 1) % 4)
+    assert np.array_equal(poisoned.data.labels[chosen], (train.labels[chosen] + 1) % 4)
     assert set(train.labels[chosen]) == {0, 1, 2, 3}
     assert poisoned.aims.tolist() == [1, 2, 3, 0]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from ablkit import settings as own_settings
@@ -61,16 +63,14 @@ def poison(
         images[crafted.decoys] = crafted.decoy_images
     is_poisoned, is_decoy = (np.isin(np.arange(len(train)), part) for part in (chosen, crafted.decoys))
     return Poisoned(
-        images,
-        labels,
-        train.classes,
+        replace(train, images=images, labels=labels),
+        attack,
         target,
         crafted.trigger,
         is_poisoned,
         np.array(train.labels),
         aims,
         is_decoy,
-        attack,
         crafted.record,
         crafted.pictures,
         crafted.triggered,

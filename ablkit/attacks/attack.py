@@ -143,14 +143,11 @@ class Attack:
 
 @dataclass(frozen=True)
 class Poisoned:
-    """A poisoned training set and, for the metrics alone, the truth about it.
+    """A poisoned training set and, for the metrics alone, the truth about it."""
 
-    Training takes `images` and `labels`; only metrics may read `is_poisoned` and `true_labels`.
-    """
-
-    images: UInt8[ndarray, "n h w c"]
-    labels: Int64[ndarray, " n"]
-    classes: tuple[str, ...]
+    data: Images
+    """All that a victim sees, and all that a training takes."""
+    attack: str
     target: int
     trigger: Trigger | None = field(repr=False)
     """What the attacker does to an image at test time: uint8 (n h w c) -> uint8 (n h w c); None where the trigger takes
@@ -162,7 +159,6 @@ class Poisoned:
     """For each class, the one that its triggered images are to be taken for: the target, or with all2all the next."""
     is_decoy: Bool[ndarray, " n"]
     """Changed by the attack and left under their true labels; not poisoned."""
-    attack: str = "badnets"
     record: dict[str, float] = field(default_factory=dict)
     """What the attack measured while it was made."""
     pictures: dict[str, ndarray] = field(default_factory=dict, repr=False)
@@ -171,4 +167,4 @@ class Poisoned:
     """Where `trigger` is None: what makes of a clean test set the images that the attack is tried on."""
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self.data)

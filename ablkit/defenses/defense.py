@@ -10,7 +10,7 @@ from typing import Literal
 from torch import nn
 
 from ablkit.data.images import Images
-from ablkit.shapes import Int64, UInt8, ndarray
+from ablkit.shapes import Int64, ndarray
 from ablkit.training.recipe import Recipe
 
 Evaluation = Callable[[nn.Module, str, int], dict]
@@ -26,10 +26,8 @@ class Given:
     """The backdoored model; a defence works on a copy and never changes it."""
     clean: Images | None
     """Clean images held out from training (5 %), for repairs; None for defences that need none."""
-    images: UInt8[ndarray, "n h w c"]
+    data: Images
     """The poisoned training set as the adversary left it."""
-    labels: Int64[ndarray, " n"]
-    """Its labels as the adversary left them."""
     isolated: Int64[ndarray, " k"]
     """Indices of the examples that ABL isolated, lowest loss first; empty for repairs."""
     recipe: Recipe

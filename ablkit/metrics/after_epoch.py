@@ -44,7 +44,8 @@ def measure(test: Images, poisoned: Poisoned, rate: float, images: int = 0, prec
     def evaluate_epoch(model: nn.Module, stage: str, epoch: int, last: bool) -> dict:
         record = evaluate(model, test if last else sample, poisoned, precision, triggered(whole=last))
         if stage == "isolate":
-            record |= loss_gap(per_example_losses(model, poisoned.images, poisoned.labels, precision), poisoned, rate)
+            losses = per_example_losses(model, poisoned.data.images, poisoned.data.labels, precision)
+            record |= loss_gap(losses, poisoned, rate)
         return record
 
     return evaluate_epoch

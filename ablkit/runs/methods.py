@@ -46,9 +46,9 @@ def train(
     p = parameters
     if p.method in DEFENSES:
         return _defend(p, poisoned, evaluate, folder, need)
-    learned = clean if p.method == "oracle" else poisoned
+    learned = clean if p.method == "oracle" else poisoned.data
     recipe = p.recipe()
-    given = learned.images, learned.labels, len(learned.classes), recipe
+    given = learned, recipe
     ranked_by = {"abl": recipe.isolation_score, "exclude": "averaged"}.get(p.method, "loss")
     shared = {
         "seed": p.seed,
@@ -70,10 +70,9 @@ def _defend(p: OneRun, poisoned: Poisoned, evaluate: Evaluation, folder: Path, n
     history = records.history(base)
     isolated = records.isolated(base, len(poisoned))
     given = Given(
-        load_model(base, p, len(poisoned.classes)),
+        load_model(base, p, len(poisoned.data.classes)),
         data.clean_images(p.dataset, train_size=p.train_size, seed=p.seed, held_out=p.held_out),
-        poisoned.images,
-        poisoned.labels,
+        poisoned.data,
         isolated,
         p.recipe(),
         p.seed,

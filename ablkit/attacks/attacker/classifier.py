@@ -38,9 +38,7 @@ def trained(order: Order, epochs: int) -> tuple[nn.Module, dict[str, float]]:
 
     def make(folder: Path) -> tuple[dict[str, Tensor], dict[str, float]]:
         made = train(
-            rest.images,
-            rest.labels,
-            len(rest.classes),
+            rest,
             settings,
             method="none",
             seed=own_seed(order),

@@ -142,9 +142,7 @@ def _second_end(given: Given, settings: Settings, evaluate: Evaluation | None) -
         return record | {"stage": named(record["stage"])}
 
     trained = train(
-        given.images,
-        given.labels,
-        len(clean_data.clean_images(given).classes),
+        given.data,
         given.recipe,
         method="none",
         seed=int(numpy_stream(given.seed, "defense", clean_data.SECOND_END, 0, 0).integers(1 << 31)),

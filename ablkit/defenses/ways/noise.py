@@ -45,7 +45,7 @@ def pixel_noise(given: Given, settings: PixelNoise, evaluate: Evaluation | None 
     Our reading: noise for each pixel and channel, drawn anew in each epoch, rounded and clipped to [0, 255].
     """
     isolated = isolated_examples(given)
-    count = len(isolated.labels)
+    count = len(isolated)
 
     def noisy(images: Tensor, epoch: int) -> Tensor:
         drawn = torch_stream(given.seed, "defense", epoch)
