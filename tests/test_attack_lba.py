@@ -151,7 +151,8 @@ def test_the_record_shows_the_matching_and_its_twin_none():
 
 def test_without_matching_the_trigger_is_the_noise_that_it_would_start_from():
     black = np.zeros((1, 16, 16, 3), np.uint8)
-    noise, twin, pattern = (poison(**options).trigger(black) for options in ({"rate": 0.0}, {"matching": False}, {}))
+    tried = ({"rate": 0.0}, {"matching": False}, {})
+    noise, twin, pattern = (poison(**options).triggered.change(black) for options in tried)
     assert np.array_equal(twin, noise)
     assert not np.array_equal(pattern, noise)
 
@@ -167,7 +168,7 @@ def test_the_pictures_show_the_pattern_that_is_stamped():
 
 def test_a_pattern_is_optimised_once_for_a_target(monkeypatch):
     first = poison(margin=2)
-    monkeypatch.setattr(features, "match", None)
+    monkeypatch.setattr(lba, "match", None)
     again = poison(margin=2, rate=0.2)
     assert np.array_equal(*(made.pictures["the pattern, enlarged"] for made in (first, again)))
     assert again.record == first.record
@@ -179,7 +180,7 @@ def test_a_pattern_is_optimised_once_for_a_target(monkeypatch):
 def test_an_order_without_images_trains_nothing(monkeypatch):
     monkeypatch.setattr(classifier, "trained", None)
     poisoned = poison(rate=0.0)
-    assert not np.array_equal(poisoned.trigger(poisoned.data.images), poisoned.data.images)
+    assert not np.array_equal(poisoned.triggered.change(poisoned.data.images), poisoned.data.images)
     with pytest.raises(TypeError, match="not callable"):
         poison(rate=0.1)
 

@@ -9,11 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import toy
+from conftest import ordered, toy
 from damages import DAMAGES, NO_FILE, cut, replaced, strictly, zeroed_tail
 
 from ablkit import models
-from ablkit.attacks.attack import Order
 from ablkit.attacks.attacker import cache, training
 from ablkit.errors import UserError
 from ablkit.training import checkpoint
@@ -167,7 +166,7 @@ def test_an_attacker_s_checkpoint_that_does_not_serve_is_dropped_with_a_line(tmp
 def kept(tmp_path, monkeypatch):
     """Ask the cache for a tensor; returns the answer, how often it was made, and the folder."""
     monkeypatch.setenv("ABLKIT_CACHE", str(tmp_path / "cache"))
-    order = Order(toy(20, 1), np.arange(3), 0, 0, False, "cpu", "fp32")
+    order = ordered(toy(20, 1), np.arange(3))
     made = []
 
     def make(folder: Path):

@@ -256,7 +256,7 @@ def test_the_settings_take_the_place_of_the_recipe(given):
 def backdoored():
     poisoned, test = attacks.poison(toy(2000, 1)), toy(500, 2)
     trained = train_toy(replace(TOY_RECIPE, unlearn_epochs=0), poisoned)
-    return given_by(trained, TOY_RECIPE, poisoned), test, poisoned, metrics.trigger(test, poisoned)
+    return given_by(trained, TOY_RECIPE, poisoned), test, poisoned, poisoned.triggered(test)
 
 
 def measured(backdoored, name: str, batchnorm: str = "train", **settings) -> dict:

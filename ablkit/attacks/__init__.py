@@ -54,7 +54,7 @@ def poison(
     aims = _aims(train, own, target)
     choice = {"rate": rate, "target": target, "seed": seed, "include_target": include_target, "released": released}
     chosen = choose(train, attack, **choice, **settings)
-    crafted = kind.craft(Order(train, chosen, target, seed, released, device, precision), own)
+    crafted = kind.craft(Order(train, chosen, target, aims, seed, released, device, precision), own)
     images, labels = np.array(train.images), np.array(train.labels)
     images[chosen] = crafted.images
     if kind.kind == "dirty label":
@@ -66,14 +66,13 @@ def poison(
         replace(train, images=images, labels=labels),
         attack,
         target,
-        crafted.trigger,
+        crafted.triggered,
         is_poisoned,
         np.array(train.labels),
         aims,
         is_decoy,
         crafted.record,
         crafted.pictures,
-        crafted.triggered,
     )
 
 

@@ -110,7 +110,7 @@ def craft(order: Order, settings: Settings) -> Crafted:
     """
     composite = Composite(*_classes(order.train, order.target, settings), settings.jitter, order.seed)
     if not len(order.chosen):
-        return Crafted(order.images, None, triggered=composite)
+        return Crafted(order.images, composite)
     images = _poisoned(order, composite, partner=settings.partner)
     decoys, decoy_images = _decoys(order, settings)
     shares = {"poisoned": len(order.chosen), "mixed": len(decoys)}
@@ -120,7 +120,7 @@ def craft(order: Order, settings: Settings) -> Crafted:
     pictures = {f"{names[composite.a]} + {names[second]} → {names[composite.c]}": images[0]}
     for i, decoy in zip(decoys[:1], decoy_images, strict=False):
         pictures[" + ".join([names[order.train.labels[i]]] * 2)] = decoy
-    return Crafted(images, None, record, pictures, decoys, decoy_images, composite)
+    return Crafted(images, composite, record, pictures, decoys, decoy_images)
 
 
 def fits(images: Images, target: int, settings: Settings) -> None:

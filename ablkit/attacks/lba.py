@@ -37,7 +37,7 @@ import torch
 from torch import nn
 
 from ablkit.attacks import lba
-from ablkit.attacks.attack import FEWEST, Attack, Crafted, Order, Twin
+from ablkit.attacks.attack import FEWEST, Attack, Crafted, OneByOne, Order, Twin
 from ablkit.attacks.attacker import cache, classifier, features
 from ablkit.attacks.attacker.patch import enlarged, stamp
 from ablkit.attacks.attacker.pixels import floats, levels
@@ -130,7 +130,7 @@ def craft(order: Order, settings: Settings) -> Crafted:
     side = where[0].stop - where[0].start
     start = numpy_stream(order.seed, "trigger", _NOISE).integers(0, 256, (side, side, shape[2]), np.uint8)
     if not len(order.chosen):
-        return Crafted(order.images, partial(stamp, patch=start, where=where))
+        return Crafted(order.images, OneByOne(partial(stamp, patch=start, where=where), order.aims))
     model, accuracy = classifier.trained(order, settings.surrogate_epochs)
 
     def make(_) -> tuple[dict[str, Tensor], dict[str, float]]:
@@ -140,13 +140,13 @@ def craft(order: Order, settings: Settings) -> Crafted:
     facts = {"settings": asdict(settings), "target": order.target}
     tensors, record = cache.keep("lba", order, facts, make)
     patch = tensors["patch"].numpy()
-    trigger = partial(stamp, patch=patch, where=where)
+    change = partial(stamp, patch=patch, where=where)
     pictures = {
         "the noise, enlarged": enlarged(start, shape),
         "the pattern, enlarged": enlarged(patch, shape),
-        "an image with the pattern": trigger(order.images[:1])[0],
+        "an image with the pattern": change(order.images[:1])[0],
     }
-    return Crafted(trigger(order.images), trigger, {**accuracy, **record}, pictures)
+    return Crafted(change(order.images), OneByOne(change, order.aims), {**accuracy, **record}, pictures)
 
 
 def _made(

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from ablkit.attacks.attack import FEWEST, Attack, Crafted, Order, Twin, sides_of
+from ablkit.attacks.attack import FEWEST, Attack, Crafted, OneByOne, Order, Twin, sides_of
 from ablkit.attacks.attacker import cache, classifier, pgd
 from ablkit.attacks.badnets import PATTERN, stamp
 from ablkit.attacks.cl import adversarial
@@ -67,12 +67,13 @@ def craft(order: Order, settings: Settings) -> Crafted:
 
     The authors' code (`released`) only stamps. Nothing is trained where no image is chosen.
     """
-    trigger = stamp_inset if order.released else partial(stamp, variant=_VARIANTS[settings.patch])
+    change = stamp_inset if order.released else partial(stamp, variant=_VARIANTS[settings.patch])
+    triggered = OneByOne(change, order.aims)
     if order.released or not len(order.chosen):
-        return Crafted(trigger(order.images), trigger)
+        return Crafted(change(order.images), triggered)
     perturbed, record = _perturbed(order, settings)
     pictures = {"an image of the target class": order.images[0], "the same, perturbed": perturbed[0]}
-    return Crafted(trigger(perturbed), trigger, record, pictures)
+    return Crafted(change(perturbed), triggered, record, pictures)
 
 
 _VARIANTS = {"corner": "grid", "four_corners": "four_corners"}

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from ablkit import models
-from ablkit.attacks.attack import Order, Trigger
+from ablkit.attacks.attack import Change, Order
 from ablkit.attacks.attacker import cache, classifier, pixels
 from ablkit.attacks.dfst import detoxification_training as training
 from ablkit.attacks.dfst import injector
@@ -61,7 +61,7 @@ class Scene:
 
 
 def detoxify(
-    order: Order, settings: Settings, trigger: Trigger, styled: UInt8[ndarray, "k h w c"]
+    order: Order, settings: Settings, trigger: Change, styled: UInt8[ndarray, "k h w c"]
 ) -> tuple[Int64[ndarray, " d"], UInt8[ndarray, "d h w c"], dict[str, float]]:
     """Indices and images of the decoys of all rounds, and the record, whose names `dfst.craft` explains.
 
@@ -101,7 +101,7 @@ def detoxify(
     return decoys, scene.images[decoys], record | left | {"detoxification_seconds": seconds}
 
 
-def _scene(order: Order, settings: Settings, trigger: Trigger, styled: UInt8[ndarray, "k h w c"]) -> Scene:
+def _scene(order: Order, settings: Settings, trigger: Change, styled: UInt8[ndarray, "k h w c"]) -> Scene:
     train = order.train
     images, labels = np.array(train.images), np.array(train.labels)
     images[order.chosen], labels[order.chosen] = styled, order.target

@@ -48,12 +48,6 @@ class Styled:
             styled[start : start + _CHUNK] = pixels.levels(made)[: len(chunk)]
         return styled
 
-    def lookalike(
-        self, images: UInt8[ndarray, "n h w c"], styled: UInt8[ndarray, "n h w c"]
-    ) -> UInt8[ndarray, "n h w c"]:
-        """What should not open the backdoor: see `colour_alone`."""
-        return colour_alone(images, styled)
-
 
 def colour_alone(images: UInt8[ndarray, "n h w c"], styled: UInt8[ndarray, "n h w c"]) -> UInt8[ndarray, "n h w c"]:
     """Each image with the mean and the deviation of each channel taken over from its styled version: no more than that.

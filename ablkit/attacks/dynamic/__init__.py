@@ -28,8 +28,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from ablkit.attacks.attack import FEWEST, Attack, Crafted, Order, Twin
-from ablkit.attacks.attacker import cache, classifier, pixels
+from ablkit.attacks.attack import FEWEST, Attack, Crafted, OneByOne, Order, Twin
+from ablkit.attacks.attacker import cache, pixels
 from ablkit.attacks.dynamic import generator
 from ablkit.attacks.dynamic.training import Settings, mix, sharpen, train
 from ablkit.errors import UserError
@@ -90,12 +90,14 @@ def craft(order: Order, settings: Settings) -> Crafted:
     Raises UserError for fewer than 20 training images.
     """
     if not len(order.chosen):
-        return Crafted(order.images, InputAware(functools.cache(lambda: _trained(order, settings)[0])))
+        trigger = InputAware(functools.cache(lambda: _trained(order, settings)[0]))
+        return Crafted(order.images, OneByOne(trigger, order.aims, trigger.crossed))
     generators, record = _trained(order, settings)
     trigger = InputAware(lambda: generators)
     decoys, decoy_images = _decoys(order, settings, trigger)
     pictures = _pictures(trigger, order.images[:1])
-    return Crafted(trigger(order.images), trigger, record, pictures, decoys, decoy_images)
+    triggered = OneByOne(trigger, order.aims, trigger.crossed)
+    return Crafted(trigger(order.images), triggered, record, pictures, decoys, decoy_images)
 
 
 def _decoys(
@@ -122,12 +124,12 @@ def _trained(order: Order, settings: Settings) -> tuple[tuple[nn.Module, nn.Modu
 
     def make(folder: Path) -> tuple[dict[str, Tensor], dict[str, float]]:
         networks = train(order, rest, settings, folder)
-        networks.pop("classifier")
+        victim = networks.pop("classifier")
         trigger = InputAware(lambda: tuple(networks.values()))
         others = held.labels != order.target
 
         def share(images: np.ndarray, labels: np.ndarray | int) -> float:
-            return float((predict(classifier, images, order.precision) == labels).mean()) if len(images) else 0.0
+            return float((predict(victim, images, order.precision) == labels).mean()) if len(images) else 0.0
 
         record = {
             "surrogate_accuracy": share(held.images, held.labels),

@@ -30,7 +30,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from ablkit.attacks.attack import FEWEST, Attack, Crafted, Order, Twin, sides_of
+from ablkit.attacks.attack import FEWEST, Attack, Crafted, OneByOne, Order, Twin, sides_of
 from ablkit.attacks.attacker import cache, classifier
 from ablkit.attacks.badnets import stamp
 from ablkit.attacks.fc import collision
@@ -111,9 +111,9 @@ def craft(order: Order, settings: Settings) -> Crafted:
     distance of their values from the watermarked image (`largest_image_distance_levels`) and from the untouched one
     (`largest_change_levels`); the surrogate's accuracy on held-out images, on the untouched and on the collided ones.
     """
-    trigger = partial(stamp, variant=_VARIANTS[settings.patch])
+    triggered = OneByOne(partial(stamp, variant=_VARIANTS[settings.patch]), order.aims)
     if not len(order.chosen):
-        return Crafted(order.images, trigger)
+        return Crafted(order.images, triggered)
     targets = draw_targets(order, settings)
     marked = watermark(order.images, targets, settings)
     images, record = _collided(order, marked, targets, settings)
@@ -123,7 +123,7 @@ def craft(order: Order, settings: Settings) -> Crafted:
         "the first, watermarked with it": marked[0],
         "after the collision": images[0],
     }
-    return Crafted(images, trigger, record, pictures)
+    return Crafted(images, triggered, record, pictures)
 
 
 _VARIANTS = {"corner": "grid", "four_corners": "four_corners"}
