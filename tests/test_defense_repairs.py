@@ -168,7 +168,7 @@ def test_the_two_distances_agree_up_to_the_square_and_the_pixels():
 def test_a_repair_leaves_the_given_model_alone_and_says_what_it_did(name):
     seen, reported = [], []
 
-    def evaluate(model: torch.nn.Module, stage: str, epoch: int) -> dict:
+    def evaluate(model: torch.nn.Module, stage: str, epoch: int, last: bool) -> dict:
         seen.append((stage, epoch))
         return {"marked": len(seen)}
 
@@ -332,7 +332,7 @@ def test_the_backdoor_is_lost_between_two_backdoored_models():
     settings = mode_connectivity.Settings(**TOY, curve_learning_rate=0.1, points=3, t=0.5)
     ends = []
 
-    def evaluate(model: torch.nn.Module, stage: str, epoch: int) -> dict:
+    def evaluate(model: torch.nn.Module, stage: str, epoch: int, last: bool) -> dict:
         if stage in ("t=0.00", "t=1.00"):
             ends.append(rate(model))
         return {}

@@ -231,7 +231,7 @@ def test_every_way_leaves_the_given_model_alone_and_repeats_itself(given, name):
     watched = replace(given, report=reported.append)
     state = torch.get_rng_state()
     settings = {} if name == "retrain" else {"epochs": 1}
-    repaired = run(name, watched, lambda model, stage, epoch: {"seen": (stage, epoch)}, **settings)
+    repaired = run(name, watched, lambda model, stage, epoch, last: {"seen": (stage, epoch)}, **settings)
     assert torch.equal(torch.get_rng_state(), state)
     assert all(torch.equal(before[key], value) for key, value in given.model.state_dict().items())
     assert not repaired.model.training and all(p.requires_grad for p in repaired.model.parameters())

@@ -13,8 +13,6 @@ from ablkit.data.images import Images
 from ablkit.shapes import Int64, ndarray
 from ablkit.training.recipe import Recipe
 
-Evaluation = Callable[[nn.Module, str, int], dict]
-"""Model, name of the stage and number of finished epochs in it -> what joins the epoch's record."""
 Needs = Literal["clean data", "isolated data"]
 
 

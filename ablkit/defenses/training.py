@@ -86,10 +86,10 @@ def train(
 
 
 def finished(record: dict, model: nn.Module, given: Given, evaluate: Evaluation | None) -> dict:
-    """`record` after its evaluation, reported."""
+    """`record` after its evaluation, reported; none is the last, as the result of a defence is measured once more."""
     started = time.perf_counter()
     if evaluate is not None:
-        record |= evaluate(model, record["stage"], record["epoch"])
+        record |= evaluate(model, record["stage"], record["epoch"], False)
     record["evaluation_seconds"] = time.perf_counter() - started
     if given.report is not None:
         given.report(record)

@@ -14,9 +14,7 @@ from ablkit.metrics.definitions import evaluate, isolation_auroc, isolation_qual
 from ablkit.shapes import ndarray
 from ablkit.training.inference import per_example_losses
 from ablkit.training.isolation import isolate
-
-Evaluation = Callable[[nn.Module, str, int, bool], dict]
-"""Model, name of the stage, number of finished epochs in it, whether it was the last -> what joins its record."""
+from ablkit.training.progress import Evaluation
 
 
 def measure(test: Images, poisoned: Poisoned, rate: float, size: int = 0, precision: str = "auto") -> Evaluation:

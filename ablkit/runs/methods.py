@@ -11,11 +11,11 @@ from ablkit import data, models, training
 from ablkit.attacks.attack import Poisoned
 from ablkit.data.images import Images
 from ablkit.defenses import DEFENSES, Given, settings_of
-from ablkit.metrics.after_epoch import Evaluation, judge
+from ablkit.metrics.after_epoch import judge
 from ablkit.runs import records
 from ablkit.runs.parameters import OneRun
 from ablkit.training import Trained, checkpoint
-from ablkit.training.progress import print_epoch
+from ablkit.training.progress import Evaluation, print_epoch
 
 REPAIRED = "repaired"
 """The stage of the last record of a defence: its model, measured on all test images."""
@@ -83,7 +83,7 @@ def _defend(p: OneRun, poisoned: Poisoned, evaluate: Evaluation, folder: Path, n
     )
     settings = settings_of(p.method, p.method_settings)
     # Its epochs are followed on the sample of test images; the result is measured on all.
-    repaired = defense.repair(given, settings, lambda model, stage, epoch: evaluate(model, stage, epoch, False))
+    repaired = defense.repair(given, settings, lambda model, stage, epoch, _: evaluate(model, stage, epoch, False))
     record = {"stage": REPAIRED, "epoch": 1, "seconds": 0.0, **evaluate(repaired.model, REPAIRED, 1, True)}
     given.report(record)
     losses = records.losses(base, len(poisoned))

@@ -26,7 +26,7 @@ from ablkit.training.epoch import one_set, run_epoch, sgd, two_sets
 from ablkit.training.hardware import Hardware
 from ablkit.training.inference import per_example_losses
 from ablkit.training.isolation import isolate, isolated_count
-from ablkit.training.progress import Clock, print_epoch
+from ablkit.training.progress import Clock, Evaluation, print_epoch
 from ablkit.training.recipe import RECIPES, Recipe
 from ablkit.training.scores import Scores, Trajectories, joined, needed, ranked_by, rounded
 from ablkit.training.stages import Stage, plan
@@ -64,7 +64,7 @@ def train(
     seed: int = 0,
     device: str = "auto",
     precision: str = "auto",
-    evaluate: Callable[[nn.Module, str, int, bool], dict] | None = None,
+    evaluate: Evaluation | None = None,
     judge: Callable[[dict[str, ndarray]], dict] | None = None,
     folder: Path | None = None,
     checkpoint_seconds: float = 5.0,

@@ -15,10 +15,9 @@ from ablkit.errors import UserError
 from ablkit.shapes import ndarray
 from ablkit.training import checkpoint, suspects
 from ablkit.training.abl import Trained, train
-from ablkit.training.progress import print_epoch
+from ablkit.training.progress import Evaluation, print_epoch
 from ablkit.training.recipe import RECIPES, Recipe
 
-Evaluation = Callable[[nn.Module, str, int, bool], dict]
 RETRAIN = "retrain"
 """The stage of a training from fresh weights on what was kept."""
 

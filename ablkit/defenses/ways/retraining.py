@@ -36,7 +36,7 @@ def retrain(given: Given, settings: NoSettings, evaluate: Evaluation | None = No
         seed=given.seed,
         device=given.device,
         precision=given.precision,
-        evaluate=None if evaluate is None else lambda model, stage, epoch, last: evaluate(model, stage, epoch),
+        evaluate=evaluate,
         folder=given.folder,
         report=given.report,
     )
