@@ -12,10 +12,9 @@ from hypothesis import strategies as st
 from ablkit import attacks, models
 from ablkit.attacks import attack, badnets, cl
 from ablkit.attacks.attack import Order
-from ablkit.attacks.attacker import cache, classifier, pgd
+from ablkit.attacks.attacker import cache, classifier, pgd, training
 from ablkit.attacks.cl import adversarial
 from ablkit.errors import UserError
-from ablkit.training import checkpoint
 from ablkit.training.inference import per_example_losses, predict
 
 TINY = {"surrogate_epochs": 1, "steps": 2}
@@ -171,15 +170,15 @@ def test_an_adversarial_surrogate_goes_on_where_it_was_stopped(own_cache, monkey
     asked = order(toy(100, 1))
     whole, _ = adversarial.trained(asked, 3)
     own_cache("stopped")
-    save, epochs = checkpoint.save, []
+    save, epochs = training.save, []
 
-    def save_and_stop(path, identity, progress, *others) -> None:
-        save(path, identity, progress, *others)
-        epochs.append(progress.epoch)
+    def save_and_stop(path, finished, parts) -> None:
+        save(path, finished, parts)
+        epochs.append(finished)
         if len(epochs) == 1:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(checkpoint, "save", save_and_stop)
+    monkeypatch.setattr(training, "save", save_and_stop)
     with pytest.raises(KeyboardInterrupt):
         adversarial.trained(asked, 3)
     resumed, _ = adversarial.trained(asked, 3)

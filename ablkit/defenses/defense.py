@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from torch import nn
 
 from ablkit.data.images import Images
 from ablkit.shapes import Int64, ndarray
+from ablkit.training.progress import Evaluation
 from ablkit.training.recipe import Recipe
 
 Needs = Literal["clean data", "isolated data"]
@@ -60,7 +61,7 @@ class Defense:
     paper: str
     needs: Needs
     """What it needs beside the model: clean images held out, or the training set and what was isolated of it."""
-    repair: Callable[..., Repaired]
-    """(given, settings, evaluate=None) -> the repaired model."""
+    repair: Callable[[Given, Any, Evaluation | None], Repaired]
+    """What it is given, its settings and what to measure after each epoch -> the repaired model."""
     settings: type
     """Frozen dataclass of the defence's own settings."""
