@@ -362,6 +362,6 @@ def test_without_its_weights_the_pretrained_way_is_reported_as_not_run(given, pu
         run("pretrained", given)
     # Another file in the place of the published one is no substitute either.
     path.write_bytes(content + b"x")
-    with pytest.raises(NotRunError, match="is not what its name says; delete it"):
+    with pytest.raises(NotRunError, match="is not what was published: its sha256 is another"):
         run("pretrained", given)
     assert issubclass(NotRunError, UserError)
