@@ -44,7 +44,7 @@ def classes(images: np.ndarray, count: int = 10) -> set[tuple[int, ...]]:
 
 
 def stream() -> np.random.Generator:
-    return numpy_stream(0, "trigger", 99)
+    return numpy_stream(0, "trigger", 99, 0)
 
 
 def test_a_mix_is_a_window_of_one_image_beside_or_above_a_window_of_another():

@@ -31,7 +31,7 @@ def generate(units: tuple[int, ...] = (4, 9), **settings) -> tuple[dict[str, flo
     model, units = network(), torch.tensor(units)
     settings = trojan.Settings(**settings)
     where = trojan.place(SHAPE, settings)
-    start = numpy_stream(0, "trigger").integers(0, 256, (settings.size, settings.size, 3), np.uint8)
+    start = numpy_stream(0, "trigger", 0, 0).integers(0, 256, (settings.size, settings.size, 3), np.uint8)
     patch, steps = trojan.generate(model, units, start, SHAPE, settings)
 
     def activation(patch: np.ndarray) -> float:

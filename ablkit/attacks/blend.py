@@ -60,7 +60,7 @@ def blend_fresh_noise(images: UInt8[ndarray, "n h w c"], alpha: float) -> UInt8[
 def make_pattern(shape: tuple[int, int, int], kind: str, seed: int) -> UInt8[ndarray, "h w c"]:
     """The picture to be blended in."""
     if kind == "noise":
-        return numpy_stream(seed, "trigger").integers(0, 256, shape, dtype=np.uint8)
+        return numpy_stream(seed, "trigger", 0, 0).integers(0, 256, shape, dtype=np.uint8)
     columns = (np.arange(shape[1]) % _PERIOD < _PERIOD // 2) * np.uint8(255)
     return np.broadcast_to(columns[None, :, None], shape).copy()
 

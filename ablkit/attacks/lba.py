@@ -128,7 +128,7 @@ def craft(order: Order, settings: Settings) -> Crafted:
     shape = order.train.images.shape[1:]
     where = place(shape, settings)
     side = where[0].stop - where[0].start
-    start = numpy_stream(order.seed, "trigger", _NOISE).integers(0, 256, (side, side, shape[2]), np.uint8)
+    start = numpy_stream(order.seed, "trigger", _NOISE, 0).integers(0, 256, (side, side, shape[2]), np.uint8)
     if not len(order.chosen):
         return Crafted(order.images, OneByOne(partial(stamp, patch=start, where=where), order.aims))
     model, accuracy = classifier.trained(order, settings.surrogate_epochs)
@@ -170,10 +170,10 @@ def _made(
         steps=steps,
         batch_size=settings.batch_size,
         learning_rate=settings.learning_rate,
-        stream=numpy_stream(order.seed, "trigger", _BATCHES),
+        stream=numpy_stream(order.seed, "trigger", _BATCHES, 0),
     )
     # Drawn, as some sets lie in the order of their classes.
-    stream = numpy_stream(order.seed, "trigger", _MEASURED)
+    stream = numpy_stream(order.seed, "trigger", _MEASURED, 0)
     own, clean = (train[stream.permutation(part)[:_IMAGES]] for part in (members, others))
     seen = {
         "target_class": own,

@@ -150,7 +150,8 @@ def craft(order: Order, settings: Settings) -> Crafted:
     """
     shape = order.train.images.shape[1:]
     where = place(shape, settings)
-    start = numpy_stream(order.seed, "trigger").integers(0, 256, (settings.size, settings.size, shape[2]), np.uint8)
+    size = (settings.size, settings.size, shape[2])
+    start = numpy_stream(order.seed, "trigger", 0, 0).integers(0, 256, size, np.uint8)
     change = add_wrapped if order.released else stamp
     if not len(order.chosen):
         return Crafted(order.images, OneByOne(partial(change, patch=start, where=where), order.aims))

@@ -97,8 +97,8 @@ def _epoch(
     place: Hardware,
 ) -> float:
     """Take one step on the adversarial examples of each batch; return the mean of the batches' losses."""
-    drawn = torch_stream(seed, "augmentation", epoch)
-    batches = one_set(torch.arange(len(labels)), settings.batch_size, torch_stream(seed, "order", epoch))
+    drawn = torch_stream(seed, "augmentation", epoch, 0)
+    batches = one_set(torch.arange(len(labels)), settings.batch_size, torch_stream(seed, "order", epoch, 0))
     total = torch.zeros((), device=place.device)
     for indices in (batch.to(place.device) for batch in batches):
         x, y = augment(images[indices], settings, drawn).float(), labels[indices]

@@ -74,7 +74,8 @@ def detoxify(
     facts = {name: value for name, value in vars(settings).items() if name not in ("rounds", "styles")}
     facts["poisoned"] = hashlib.sha256(order.chosen.tobytes() + styled.tobytes()).hexdigest()
     facts["target"] = order.target
-    rest = numpy_stream(order.seed, "trigger", 42).permutation(np.setdiff1d(np.arange(len(order.train)), order.chosen))
+    others = np.setdiff1d(np.arange(len(order.train)), order.chosen)
+    rest = numpy_stream(order.seed, "trigger", 42, 0).permutation(others)
     size = round(settings.decoys * len(order.chosen))
     seconds, decoys = 0.0, rest[:0]
 

@@ -96,7 +96,7 @@ def learn(order: Order, settings: Settings) -> tuple[nn.Module, dict[str, float]
 
 def domains(order: Order, settings: Settings) -> tuple[UInt8[ndarray, "n h w c"], UInt8[ndarray, "m h w c"]]:
     """Training images as they are, and pictures of the style; where these are made, no image is behind both."""
-    train, stream = order.train, numpy_stream(order.seed, "trigger", 48)
+    train, stream = order.train, numpy_stream(order.seed, "trigger", 48, 0)
     drawn = stream.permutation(len(train))
     size = min(settings.images, len(train) // 2)
     images = train.images[np.sort(drawn[:size])]

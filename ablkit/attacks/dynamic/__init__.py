@@ -104,7 +104,7 @@ def _decoys(
     order: Order, settings: Settings, trigger: InputAware
 ) -> tuple[Int64[ndarray, " d"], UInt8[ndarray, "d h w c"]]:
     """Images that are not chosen, each under the trigger of another one; fewer than wanted where there are too few."""
-    stream, n = numpy_stream(order.seed, "trigger", 5), len(order.train)
+    stream, n = numpy_stream(order.seed, "trigger", 5, 0), len(order.train)
     rest = np.setdiff1d(np.arange(n), order.chosen)
     wanted = round(settings.decoys * len(order.chosen))
     decoys = stream.choice(rest, min(wanted, len(rest)), replace=False)

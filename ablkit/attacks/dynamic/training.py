@@ -100,7 +100,7 @@ def build(order: Order, width: int, place: Hardware) -> dict[str, nn.Module]:
     """The two generators, freshly initialised, and the classifier that is trained along."""
     channels = order.train.images.shape[3]
     # Not the seed itself, which draws the victim's weights: the attacker does not know those.
-    own_seed = int(numpy_stream(order.seed, "trigger", 2).integers(2**31))
+    own_seed = int(numpy_stream(order.seed, "trigger", 2, 0).integers(2**31))
     networks = {
         "masks": generator.build(channels, 1, width, order.seed, 0),
         "patterns": generator.build(channels, channels, width, order.seed, 1),

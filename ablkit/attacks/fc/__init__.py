@@ -98,7 +98,7 @@ def draw_targets(order: Order, settings: Settings) -> UInt8[ndarray, "k h w c"]:
     others = np.flatnonzero(order.train.labels != order.target)
     if not len(others):
         raise UserError("fc collides with images of other classes than the target, but there is none; give some")
-    shuffled = numpy_stream(order.seed, "trigger", 6).permutation(others)
+    shuffled = numpy_stream(order.seed, "trigger", 6, 0).permutation(others)
     return stamp(np.array(order.train.images[np.resize(shuffled, len(order.chosen))]), _VARIANTS[settings.patch])
 
 

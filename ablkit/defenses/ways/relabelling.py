@@ -56,7 +56,7 @@ def label_shuffling(given: Given, settings: LabelShuffling, evaluate: Evaluation
     none of them (`relabelled` says how many), and this is fine-tuning on the poison as it is, whose effect comes from
     the batch norm alone. See the setting `among` for another reading.
     """
-    stream = numpy_stream(given.seed, "defense")
+    stream = numpy_stream(given.seed, "defense", 0, 0)
     if settings.among == "training set":
         labels = stream.permutation(given.data.labels)[: len(given.isolated)]
     else:
@@ -69,7 +69,7 @@ def label_uniform(given: Given, settings: Changed, evaluate: Evaluation | None =
 
     Our reading: drawn once, before the first epoch, and the label at hand may be drawn again.
     """
-    labels = numpy_stream(given.seed, "defense").integers(len(given.data.classes), size=len(given.isolated))
+    labels = numpy_stream(given.seed, "defense", 0, 0).integers(len(given.data.classes), size=len(given.isolated))
     return _relabelled(given, settings, "label_uniform", labels, evaluate)
 
 
