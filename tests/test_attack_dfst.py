@@ -14,7 +14,7 @@ from PIL import Image
 from ablkit import attacks, models
 from ablkit.attacks import dfst
 from ablkit.attacks.attack import Crafted, Order
-from ablkit.attacks.attacker import cache, classifier, features, pixels, training
+from ablkit.attacks.attacker import cache, features, pixels, training
 from ablkit.attacks.dfst import cyclegan, detoxification_training, injector, style
 from ablkit.attacks.dfst.networks import Discriminator, Generator, Injector
 from ablkit.attacks.dfst.settings import Settings
@@ -350,7 +350,7 @@ def test_the_generator_is_trained_once_whatever_is_chosen(monkeypatch, tiny):
 def test_without_a_chosen_image_nothing_is_trained_before_the_trigger_is_asked_for(monkeypatch, tiny):
     asked = []
     keep = cache.keep
-    monkeypatch.setattr(classifier, "keep", lambda *arguments: asked.append(1) or keep(*arguments))
+    monkeypatch.setattr(cache, "keep", lambda *arguments: asked.append(1) or keep(*arguments))
     nothing = craft(chosen=0)
     assert not asked
     images = toy(3, 4).images

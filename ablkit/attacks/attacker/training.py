@@ -8,9 +8,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import nn
 
+from ablkit.attacks.attack import FEWEST
+from ablkit.data.images import Images
 from ablkit.errors import UserError, shown
 from ablkit.shapes import Tensor
 from ablkit.training import checkpoint
@@ -18,6 +21,22 @@ from ablkit.training.checkpoint import CHECKPOINT
 
 Parts = dict[str, tuple[nn.Module, torch.optim.Optimizer]]
 """Name -> network and the optimiser of all its parameters."""
+
+
+def split(train: Images) -> tuple[Images, Images]:
+    """Nine in ten images to train on, and the tenth on which an attacker measures; see `check_size`."""
+    check_size(train)
+    held_out = np.arange(len(train)) % 10 == 9
+    return train.take(np.flatnonzero(~held_out)), train.take(np.flatnonzero(held_out))
+
+
+def check_size(train: Images) -> None:
+    """Raise UserError for fewer images than an attacker trains a network on."""
+    if len(train) < FEWEST:
+        raise UserError(
+            f"this attack trains a network on the training set, but {len(train)} images are too few; give at least"
+            f" {FEWEST}"
+        )
 
 
 def run(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -21,7 +20,7 @@ from ablkit.training.augmentation import augment
 from ablkit.training.epoch import one_set
 from ablkit.training.hardware import Hardware
 from ablkit.training.inference import predict
-from ablkit.training.recipe import Recipe, recipe
+from ablkit.training.recipe import Recipe
 
 EPSILON = 8.0
 """Levels of 255 by which a training image may change: Madry et al. on CIFAR-10."""
@@ -36,15 +35,8 @@ def trained(order: Order, epochs: int) -> tuple[nn.Module, dict[str, float]]:
     STEPS long, so that the border can be reached from any start. On the one in ten images that are held out it
     measures `surrogate_accuracy` and, after twenty such steps, `surrogate_robust_accuracy`.
     """
-    settings = recipe(
-        "quick",
-        model=classifier.MODEL,
-        batch_size=min(64, max(2, len(order.train) // 4)),
-        finetune_epochs=epochs,
-        cutout_length=0,
-    )
-    held_out = np.arange(len(order.train)) % 10 == 9
-    rest, held = (order.train.take(np.flatnonzero(part)) for part in (~held_out, held_out))
+    rest, held = training.split(order.train)
+    settings = classifier.plain_recipe(order, epochs)
 
     def make(folder: Path) -> tuple[dict[str, Tensor], dict[str, float]]:
         model = _train(rest, settings, order, folder)

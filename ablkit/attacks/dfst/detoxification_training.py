@@ -14,8 +14,9 @@ from ablkit.attacks.attacker import training
 from ablkit.attacks.dfst import injector as features
 from ablkit.attacks.dfst.networks import Injector, build
 from ablkit.attacks.dfst.settings import Settings
+from ablkit.data.images import Images
 from ablkit.randomness import torch_stream
-from ablkit.shapes import Bool, Float, Int64, Tensor, UInt8, ndarray
+from ablkit.shapes import Bool, Float, Tensor, UInt8, ndarray
 from ablkit.training import hardware
 from ablkit.training.augmentation import augment
 from ablkit.training.epoch import one_set, run_epoch
@@ -34,8 +35,7 @@ _AUGMENTATION = recipe("quick", cutout_length=0)
 def model(
     network: nn.Module,
     order: Order,
-    images: UInt8[ndarray, "n h w c"],
-    labels: Int64[ndarray, " n"],
+    data: Images,
     settings: Settings,
     number: int,
     folder: Path,
@@ -48,16 +48,16 @@ def model(
     place = hardware.of(network, order.precision)
     total, rate = (settings.retrain_epochs, _RETRAIN_RATE) if number else (settings.model_epochs, _FIRST_RATE)
     sgd = torch.optim.SGD(network.parameters(), lr=rate, momentum=0.9, weight_decay=5e-4)
-    on_device = torch.tensor(images, device=place.device), torch.tensor(labels, device=place.device)
-    size = min(_BATCH_SIZE, max(2, len(labels) // 4))
+    images, labels = (torch.tensor(part, device=place.device) for part in (data.images, data.labels))
+    size = min(_BATCH_SIZE, max(2, len(data) // 4))
 
     def one_epoch(epoch: int) -> dict[str, float]:
         network.train()
         drawn = torch_stream(order.seed, "trigger", 43, number, epoch)
-        batches = one_set(torch.arange(len(labels)), size, torch_stream(order.seed, "trigger", 44, number, epoch))
+        batches = one_set(torch.arange(len(data)), size, torch_stream(order.seed, "trigger", 44, number, epoch))
         crop = partial(augment, recipe=_AUGMENTATION, generator=drawn)
         on_place = [batch.to(place.device) for batch in batches]
-        return {"loss": run_epoch(network, sgd, *on_device, on_place, cross_entropy, place, crop)}
+        return {"loss": run_epoch(network, sgd, images, labels, on_place, cross_entropy, place, crop)}
 
     name = f"retraining {number}" if number else "poisoned model"
     training.run(folder, name, {"model": (network, sgd)}, total, one_epoch, partial(training.dropped, epochs=total))

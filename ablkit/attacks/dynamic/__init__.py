@@ -30,15 +30,13 @@ from torch import nn
 
 from ablkit.attacks.attack import FEWEST, Attack, Crafted, OneByOne, Order, Twin
 from ablkit.attacks.attacker import cache, pixels
+from ablkit.attacks.attacker.training import split
 from ablkit.attacks.dynamic import generator
 from ablkit.attacks.dynamic.training import Settings, mix, sharpen, train
-from ablkit.errors import UserError
 from ablkit.randomness import numpy_stream
 from ablkit.shapes import Int64, Tensor, UInt8, ndarray
 from ablkit.training import hardware
 from ablkit.training.inference import predict
-
-_CHUNK = 16
 
 
 @dataclass(frozen=True)
@@ -65,18 +63,10 @@ class InputAware:
         """Mask (n 1 h w) and pattern (n c h w) of each image, floats in [0, 1] on the CPU, computed in float32."""
         networks = self.generators()
         device = next(networks[0].parameters()).device
-        made = ([], [])
-        for start in range(0, len(images), _CHUNK):
-            chunk = images[start : start + _CHUNK]
-            # Always as many images: the libraries compute batches of other sizes in other orders.
-            filled = np.concatenate([chunk, np.zeros((_CHUNK - len(chunk), *images.shape[1:]), np.uint8)])
-            with torch.inference_mode():
-                x = pixels.floats(filled, device).contiguous(memory_format=torch.channels_last)
-                for outputs, network in zip(made, networks, strict=True):
-                    outputs.append(network(x)[: len(chunk)].cpu())
+        masks, patterns = (pixels.in_batches(network, images, device) for network in networks)
         height, width, channels = images.shape[1:]
-        masks = torch.cat([torch.empty(0, 1, height, width), *made[0]])
-        return sharpen(masks), torch.cat([torch.empty(0, channels, height, width), *made[1]])
+        masks = torch.cat([torch.empty(0, 1, height, width), *masks])
+        return sharpen(masks), torch.cat([torch.empty(0, channels, height, width), *patterns])
 
 
 def craft(order: Order, settings: Settings) -> Crafted:
@@ -114,13 +104,7 @@ def _decoys(
 
 
 def _trained(order: Order, settings: Settings) -> tuple[tuple[nn.Module, nn.Module], dict[str, float]]:
-    if len(order.train) < FEWEST:
-        raise UserError(
-            f"the dynamic attack trains generators on the training set, but {len(order.train)} images are too few;"
-            f" give at least {FEWEST}"
-        )
-    held_out = np.arange(len(order.train)) % 10 == 9
-    rest, held = (order.train.take(np.flatnonzero(part)) for part in (~held_out, held_out))
+    rest, held = split(order.train)
 
     def make(folder: Path) -> tuple[dict[str, Tensor], dict[str, float]]:
         networks = train(order, rest, settings, folder)

@@ -28,7 +28,6 @@ from typing import Literal
 
 import numpy as np
 import torch
-from torch import nn
 
 from ablkit.attacks.attack import FEWEST, Attack, Crafted, OneByOne, Order, Twin, sides_of
 from ablkit.attacks.attacker import cache, classifier
@@ -133,7 +132,8 @@ def _collided(
     order: Order, marked: UInt8[ndarray, "k h w c"], targets: UInt8[ndarray, "k h w c"], settings: Settings
 ) -> tuple[UInt8[ndarray, "k h w c"], dict[str, float]]:
     """The watermarked images after all steps, from the cache where they have been made before."""
-    model, accuracy = _surrogate(order, settings)
+    model, accuracy = classifier.trained(order, settings.surrogate_epochs)
+    model = hardware.choose(order.device, "fp32").place(model)
 
     def make(folder: Path) -> tuple[dict[str, Tensor], dict[str, float]]:
         own = {name: getattr(settings, name) for name in ("layer", "beta", "eps", "learning_rate", "steps")}
@@ -154,12 +154,6 @@ def _collided(
     facts = vars(settings) | {"chosen": hashlib.sha256(np.ascontiguousarray(order.chosen)).hexdigest()}
     tensors, record = cache.keep("collided", order, facts, make)
     return tensors["images"].numpy(), accuracy | record
-
-
-def _surrogate(order: Order, settings: Settings) -> tuple[nn.Module, dict[str, float]]:
-    model, record = classifier.trained(order, settings.surrogate_epochs)
-    place = hardware.choose(order.device, "fp32")
-    return place.place(model), record
 
 
 ATTACK = Attack(
