@@ -48,7 +48,7 @@ if seed < 1:
     train, test = data.load(p.dataset, train_size=p.train_size, seed=p.seed)
     poisoned = attacks.poison(train, **p.poisoning())
     trained = training.train(
-        poisoned.images, poisoned.labels, len(poisoned.classes), p.recipe(), method=p.method, seed=p.seed,
+        poisoned.data, p.recipe(), method=p.method, seed=p.seed,
         evaluate=after_epoch.measure(test, poisoned, p.isolation_rate), folder=run.folder, precision=p.precision,
     )
     run.finish(summary.of_run(trained.history, trained.isolated, poisoned), model=trained.model)

@@ -29,7 +29,7 @@ def rows(run: Path) -> list[dict]:
     found = []
     for score, epochs in arrays.trajectories(run, len(poisoned)).items():
         for epoch, losses in enumerate(epochs, start=1):
-            judged = suspects.find(losses.astype(np.float32), poisoned.labels, len(poisoned.classes))
+            judged = suspects.find(losses.astype(np.float32), poisoned.data.labels, len(poisoned.data.classes))
             found.append(
                 {
                     "key": run.name,
