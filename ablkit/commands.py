@@ -57,7 +57,8 @@ def report(options: argparse.Namespace) -> int:
     """Run what a report needs and write its pages; 1 where a run fails."""
     from ablkit.attacks import ATTACKS
     from ablkit.paths import project, runs_root
-    from ablkit.report.plan import COMPARISONS, run_all
+    from ablkit.report.build import run_all
+    from ablkit.report.plan import COMPARISONS
 
     data = vars(options)["from"]
     if data is not None:

@@ -17,8 +17,8 @@ from ablkit.cli import main
 from ablkit.defenses import DEFENSES, METHODS
 from ablkit.errors import NotRunError, UserError
 from ablkit.metrics import after_epoch, summary
-from ablkit.report import comparisons, figures, tables
-from ablkit.runs import execute, methods
+from ablkit.report import figures, tables
+from ablkit.runs import comparisons, execute, methods
 from ablkit.runs.parameters import check, defaults
 from ablkit.training import checkpoint
 

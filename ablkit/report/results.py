@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import stat
 from dataclasses import dataclass, replace
@@ -25,8 +24,8 @@ class Result:
     """A run as the pages show it."""
 
     job: Job
-    state: str
-    """`done`, `failed`, `missing`, or `damaged`: its metrics count nowhere then."""
+    state: records.State
+    """See there. The metrics of a `damaged` one count nowhere."""
     metrics: dict
     environment: dict
     message: str = ""
@@ -40,7 +39,7 @@ class Result:
 def read(job: Job) -> Result:
     """What is known of a run; one whose records cannot be used is `damaged`."""
     folder, result = job.folder, Result(job, job.state, {}, {})
-    if not os.path.lexists(folder / "metrics.json"):
+    if result.state not in ("done", "damaged"):
         return replace(result, message=_failure(folder)) if result.state == "failed" else result
     try:
         for name in ("metrics.json", "env.json"):

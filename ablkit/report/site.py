@@ -16,8 +16,7 @@ from ablkit.errors import UserError
 from ablkit.files import write_bytes, write_json, write_text
 from ablkit.report import results, sanitise, shell
 from ablkit.report.figures import DATASET_TITLES, TITLES
-from ablkit.report.ledger import ledger, result_rows
-from ablkit.report.plan import by_attack
+from ablkit.report.ledger import by_attack, ledger, result_rows
 from ablkit.report.results import Result
 from ablkit.report.text import label, number
 from ablkit.runs.environment import hardware_line
@@ -184,7 +183,7 @@ def _line(result: Result) -> dict:
         "page": f"{name_of(job)}.html" if result.state == "done" else "",
         "minutes": "" if seconds is None else f"{seconds / 60:.1f}",
         "state": result.state,
-        "message": command_of(job) if result.state == "missing" else result.message,
+        "message": command_of(job) if result.state in ("missing", "unfinished") else result.message,
     }
 
 

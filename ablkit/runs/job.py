@@ -74,19 +74,10 @@ class Job:
         return done
 
     @property
-    def state(self) -> str:
-        """`done`, `failed` or `missing`."""
-        if (self.folder / "metrics.json").exists() and self._is_whole():
-            return "done"
-        return "failed" if (self.folder / "failure.json").exists() else "missing"
+    def state(self) -> records.State:
+        """See `records.state`."""
+        return records.state(self.folder)
 
     def metrics(self) -> dict:
         """The metrics of a run that is done."""
         return records.metrics(self.folder)
-
-    def _is_whole(self) -> bool:
-        try:
-            self.metrics()
-        except records.Damaged:
-            return False  # so it is run again
-        return True

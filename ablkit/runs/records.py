@@ -9,7 +9,7 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO, TypeVar
+from typing import BinaryIO, Literal, TypeVar
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from ablkit.shapes import Float, Int64, ndarray
 
 T = TypeVar("T")
 Scalar = bool | int | float | str | None
+State = Literal["done", "damaged", "failed", "unfinished", "missing"]
 
 _LARGEST = 1 << 24
 """Bytes of a record: a hundred times what the longest training writes."""
@@ -96,6 +97,24 @@ def environment(folder: Path) -> dict[str, Scalar]:
     """Where a run happened, from `env.json`, with `unknown` where it lacks what tables say; raises Damaged."""
     path = folder / "env.json"
     return dict.fromkeys(_HARDWARE, "unknown") | _plain(path, an_object(path))
+
+
+def state(folder: Path) -> State:
+    """How far a run is, by what lies in its folder.
+
+    `done`, `damaged` (its metrics cannot be read, so it is made again), `failed`, `unfinished` (running, or killed and
+    to be continued) or `missing` (nothing was started).
+    """
+    # A link to nowhere counts: it is damage, and is to be named.
+    if os.path.lexists(folder / "metrics.json"):
+        try:
+            metrics(folder)
+        except Damaged:
+            return "damaged"
+        return "done"
+    if os.path.lexists(folder / "failure.json"):
+        return "failed"
+    return "unfinished" if os.path.lexists(folder / "params.json") else "missing"
 
 
 def failure(folder: Path) -> dict[str, str]:

@@ -29,7 +29,7 @@ import torch
 from torch import nn
 
 from ablkit.attacks.attack import FEWEST, Attack, Crafted, Order, Twin
-from ablkit.attacks.attacker import cache, classifier, pixels
+from ablkit.attacks.attacker import cache, pixels
 from ablkit.attacks.dynamic import generator
 from ablkit.attacks.dynamic.training import Settings, mix, sharpen, train
 from ablkit.errors import UserError
@@ -122,12 +122,12 @@ def _trained(order: Order, settings: Settings) -> tuple[tuple[nn.Module, nn.Modu
 
     def make(folder: Path) -> tuple[dict[str, Tensor], dict[str, float]]:
         networks = train(order, rest, settings, folder)
-        networks.pop("classifier")
+        victim = networks.pop("classifier")
         trigger = InputAware(lambda: tuple(networks.values()))
         others = held.labels != order.target
 
         def share(images: np.ndarray, labels: np.ndarray | int) -> float:
-            return float((predict(classifier, images, order.precision) == labels).mean()) if len(images) else 0.0
+            return float((predict(victim, images, order.precision) == labels).mean()) if len(images) else 0.0
 
         record = {
             "surrogate_accuracy": share(held.images, held.labels),

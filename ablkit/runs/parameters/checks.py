@@ -54,7 +54,7 @@ def _typed(notebook: str, values: dict, strict: bool) -> tuple[Parameters, list[
     """Parameters of the declared names and types, without the values that are none, and a line for each of these."""
     model = model_of(notebook)
     names = [name for name in values if name not in model.model_fields]
-    found = [_no_parameter(notebook, name, values[name]) for name in names]
+    found = [_no_parameter(notebook, name) for name in names]
     good = {name: value for name, value in values.items() if name not in names}
     for name, value in list(good.items()):
         if isinstance(value, bool) and model.model_fields[name].annotation in (int, float):  # not strict, true is 1
@@ -71,10 +71,10 @@ def _typed(notebook: str, values: dict, strict: bool) -> tuple[Parameters, list[
     return model.model_validate(good, strict=strict), found
 
 
-def _no_parameter(notebook: str, name: str, value: object) -> str:
+def _no_parameter(notebook: str, name: str) -> str:
     model = model_of(notebook)
     if issubclass(model, Comparison) and name in RUN.model_fields and name not in model.chosen:
-        return f"{name} is no parameter of {notebook}; set it in changes, as {shown(f'{name}={value}')}"
+        return f"{name} is no parameter of {notebook}; set it in changes, as '{name}=...'"
     return str(unknown(f"parameter of {notebook}", name, model.model_fields))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from functools import cached_property
 from pathlib import Path
 from typing import ClassVar, get_type_hints
 
@@ -97,16 +96,11 @@ class Comparison(Parameters):
                 raise UserError(f"changes sets {name}, which this comparison sets itself; {way_out}")
         return filled(RUN.defaults() | {"poison_rate": 0.0}, self.preset, own | changes)
 
-    @cached_property
-    def common(self) -> OneRun:
-        """`shared`, each value of its own type."""
-        return RUN(**self.shared())
-
     def one(self, attack: str, seed: int, method: str = "none") -> OneRun:
         """The parameters of the run of one attack, seed and method."""
-        rate = self.common.poison_rate or attacks.find(attack).quick_rate
-        own = {"attack": attack, "poison_rate": rate, "seed": seed, "method": method}
-        return self.common.model_copy(update=own)
+        shared = RUN(**self.shared())
+        rate = shared.poison_rate or attacks.find(attack).quick_rate
+        return shared.model_copy(update={"attack": attack, "poison_rate": rate, "seed": seed, "method": method})
 
     def first_runs(self) -> list[OneRun]:
         """The parameters of the undefended run of each attack with the first of the seeds."""
