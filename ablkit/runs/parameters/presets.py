@@ -22,7 +22,7 @@ _DATA = {
 PRESETS = tuple(_DATA)
 
 
-def filled(own: Mapping[str, object], preset: str, given: dict) -> dict:
+def filled(own: Mapping[str, object], preset: object, given: dict) -> dict:
     """Parameters under a preset, with those that a user gave; another data set than the preset's is taken whole.
 
     Args:
