@@ -8,7 +8,7 @@ from ablkit.metrics import paper
 from ablkit.metrics.definitions import TABLE
 from ablkit.report.results import Result
 from ablkit.report.text import MISSING, percent
-from ablkit.runs.parameters import PoisonedSet
+from ablkit.runs.parameters import LossGap, OneRun
 
 _ROWS = (
     ("undefended", "none", ""),
@@ -106,6 +106,6 @@ def by_attack(results: list[Result]) -> dict[str, list[Result]]:
     """Attack -> its runs; those that compare attacks are left out."""
     groups: dict[str, list[Result]] = {}
     for result in results:
-        if isinstance(result.job.parameters, PoisonedSet):
+        if isinstance(result.job.parameters, OneRun | LossGap):
             groups.setdefault(result.job.parameters.attack, []).append(result)
     return groups

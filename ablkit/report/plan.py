@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from ablkit.attacks import find
 from ablkit.errors import UserError
 from ablkit.runs.execute import mistakes_in_data
 from ablkit.runs.job import Job
 from ablkit.runs.notebooks import read
-from ablkit.runs.parameters import changed, check, defaults
+from ablkit.runs.parameters import changed, check
 from ablkit.sweep.board import Board
 from ablkit.sweep.local import attempt, run
 from ablkit.sweep.slots import cores, make
@@ -34,11 +33,6 @@ def jobs(
     Args:
         comparisons: those of COMPARISONS that join it, each over all attacks and seeds.
     """
-    kinds = [
-        ("run", "undefended", {"method": "none"}),
-        ("run", "ABL", {"method": "abl"}),
-        ("loss_gap", "loss gap", {}),
-    ]
     if len(set(seeds)) < len(seeds):
         raise UserError(f"seeds {' '.join(map(str, seeds))} name one twice; each counts once")
     titles = {"attacks": "gallery and undefended models"} if len(attacks) > 1 else {}
@@ -46,15 +40,15 @@ def jobs(
     sources = {name: read(name) for name in ("run", "loss_gap", *titles)}
 
     def job(notebook: str, title: str, own: dict) -> Job:
-        parameters = check(notebook, changed(notebook, preset, changes) | own)
+        parameters = check(notebook, changed(notebook, preset, changes | own))
         return Job(notebook, title, parameters, sources[notebook])
 
     needed = []
     for attack in attacks:
-        rate = defaults("attacks", preset)["poison_rate"] or find(attack).quick_rate
         for seed in seeds:
-            for notebook, title, own in kinds:
-                needed.append(job(notebook, title, own | {"attack": attack, "poison_rate": rate, "seed": seed}))
+            gap = job("loss_gap", "loss gap", {"attack": attack, "seed": seed})
+            both = zip(("undefended", "ABL"), gap.parameters.runs(), strict=True)
+            needed += [*(Job("run", title, one, sources["run"]) for title, one in both), gap]
     over = {"attack_names": " ".join(attacks), "seeds": " ".join(map(str, seeds))}
     return needed + [job(notebook, title, over) for notebook, title in titles.items()]
 

@@ -7,7 +7,7 @@ import pandas as pd
 from ablkit.errors import NotRunError
 from ablkit.metrics.summary import with_effectiveness
 from ablkit.runs import execute, folder, records
-from ablkit.runs.parameters import ManyMethods
+from ablkit.runs.parameters import Comparison
 
 
 def curves(frame: pd.DataFrame) -> pd.DataFrame:
@@ -25,7 +25,7 @@ def curves(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(found[1:] or found, ignore_index=True)
 
 
-def compare(parameters: ManyMethods) -> tuple[pd.DataFrame, dict[str, str]]:
+def compare(parameters: Comparison) -> tuple[pd.DataFrame, dict[str, str]]:
     """The runs that a comparison needs, one a row, those that are missing run first; and method -> why it was not run.
 
     Parameters, metrics and `defense_effectiveness`, which holds each run against the undefended one of its attack and
