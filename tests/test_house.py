@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 from ablkit import provenance
@@ -31,3 +33,12 @@ def test_the_house_has_nine_rooms_and_ten_files():
     assert len([path for path in entries if path.is_file()]) <= 10
     attacks = {path.stem for path in (Path(provenance.__file__).parent / "attacks").iterdir()}
     assert attacks - {"__pycache__"} == {*ATTACKS, "__init__", "attack", "attacker"}
+
+
+def test_what_executes_a_notebook_imports_no_torch():
+    def imported(module: str) -> bool:
+        code = f"import sys, {module}; print('torch' in sys.modules)"
+        return subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout == b"True\n"
+
+    assert not imported("ablkit.runs.child")
+    assert imported("ablkit.runs.execute")  # the twin
