@@ -37,7 +37,7 @@ def train(
 
     Args:
         clean: the training images as they were before the attack.
-        evaluate: see `measure.after_epoch`.
+        evaluate: see `after_epoch.measure`.
         folder: keeps checkpoints and the history of this run.
         need: finds, or makes, the run that a defence starts from, as `runs.need` does; the other methods need none.
 
