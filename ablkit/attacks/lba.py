@@ -36,7 +36,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from ablkit.attacks import lba
 from ablkit.attacks.attack import FEWEST, Attack, Crafted, OneByOne, Order, Twin
 from ablkit.attacks.attacker import cache, classifier, features
 from ablkit.attacks.attacker.patch import enlarged, stamp
@@ -159,7 +158,7 @@ def _made(
     model, layer = chosen.place(model), settings.layer
     wanted = features.representations(model, train[members], layer).mean(dim=0)
     steps = settings.steps if settings.matching else 0
-    patch = lba.match(
+    patch = match(
         model,
         train,
         others,

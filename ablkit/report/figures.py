@@ -148,7 +148,7 @@ def twins(frame: pd.DataFrame) -> Figure:
 
     Args:
         frame: columns `attack`, `attack_settings` (empty for the attack as it is), `seed`, `attack_success_rate` and
-            those of `measure.OF_SOME_ATTACKS` that any of the attacks has.
+            those of `summary.OF_SOME_ATTACKS` that any of the attacks has.
     """
     import seaborn as sns  # two seconds, which a single run does without
 

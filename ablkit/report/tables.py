@@ -149,7 +149,7 @@ def methods(frame: pd.DataFrame, reasons: dict[str, str]) -> Styler:
     """Mean over seeds (lowest to highest) by attack and method, beside the paper's numbers; and what was not run, why.
 
     Args:
-        frame: runs, see `methods.compare`.
+        frame: runs, see `comparisons.compare`.
         reasons: method -> why it was not run.
     """
     rows = []
@@ -174,11 +174,11 @@ def steps(frame: pd.DataFrame) -> Styler:
     Measured on `monitor_images` test images. Methods without such steps are passed over.
 
     Args:
-        frame: runs, see `methods.compare`.
+        frame: runs, see `comparisons.compare`.
     """
     rows = []
     for (attack, method), own in frame.groupby(["attack", "method"], sort=False):
-        ends = pd.concat([runs.history(folder).groupby("stage").tail(1) for folder in own["folder"]])
+        ends = pd.concat([pd.DataFrame(runs.history(folder)).groupby("stage").tail(1) for folder in own["folder"]])
         for stage, step in _STEPS.items():
             at = ends[ends["stage"] == stage]
             if at.empty:
@@ -253,12 +253,12 @@ def suspects(found: Suspects, poisoned: Poisoned) -> Styler:
     return _styled(pd.DataFrame(rows))
 
 
-def loss_gap(histories: dict[str, pd.DataFrame]) -> pd.DataFrame:
-    """The first phase of some runs, one row for each method and epoch."""
+def loss_gap(histories: dict[str, list[dict]]) -> pd.DataFrame:
+    """The first phase of some runs, one row for each method and epoch; see `runs.history`."""
     columns = ["clean_loss", "poisoned_loss", "isolation_precision", "isolation_recall"]
     columns += ["isolation_auroc", "isolation_average_precision"]
-    first = [records[records["stage"] == "isolate"].assign(method=method) for method, records in histories.items()]
-    return pd.concat(first, ignore_index=True)[["method", "epoch", *columns]]
+    rows = [{"method": method, **record} for method, records in histories.items() for record in records]
+    return pd.DataFrame([row for row in rows if row["stage"] == "isolate"])[["method", "epoch", *columns]]
 
 
 def shown(frame: pd.DataFrame) -> Styler:

@@ -12,7 +12,7 @@ from ablkit.attacks.attack import Poisoned
 from ablkit.data.images import Images
 from ablkit.defenses import DEFENSES, Given, settings_of
 from ablkit.metrics.after_epoch import judge
-from ablkit.runs import records
+from ablkit.runs import arrays, records
 from ablkit.runs.parameters import OneRun
 from ablkit.training import Trained, checkpoint
 from ablkit.training.progress import Evaluation, print_epoch
@@ -68,7 +68,7 @@ def _defend(p: OneRun, poisoned: Poisoned, evaluate: Evaluation, folder: Path, n
     changes = {"method": "none"} if defense.needs == "clean data" else _BEFORE_UNLEARNING
     base = need("run", p, method_settings="", **changes)
     history = records.history(base)
-    isolated = records.isolated(base, len(poisoned))
+    isolated = arrays.isolated(base, len(poisoned))
     given = Given(
         load_model(base, p, len(poisoned.data.classes)),
         data.clean_images(p.dataset, train_size=p.train_size, seed=p.seed, held_out=p.held_out),
@@ -86,7 +86,7 @@ def _defend(p: OneRun, poisoned: Poisoned, evaluate: Evaluation, folder: Path, n
     repaired = defense.repair(given, settings, lambda model, stage, epoch, _: evaluate(model, stage, epoch, False))
     record = {"stage": REPAIRED, "epoch": 1, "seconds": 0.0, **evaluate(repaired.model, REPAIRED, 1, True)}
     given.report(record)
-    losses = records.losses(base, len(poisoned))
+    losses = arrays.losses(base, len(poisoned))
     whole = [*history, *repaired.history, record]
     # Not only what was reported: of epochs before a kill nothing is reported again.
     checkpoint.write_history(folder, whole)
