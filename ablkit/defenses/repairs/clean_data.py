@@ -78,7 +78,7 @@ def run_stage(
 ) -> list[dict]:
     """Train `model` in place on the clean images for one stage; return one record an epoch.
 
-    See `loop.train` for `others`. Raises UserError where there are no clean images or the loss is not finite.
+    See `training.train` for `others`. Raises UserError where there are no clean images or the loss is not finite.
     """
 
     def streams(epoch: int) -> tuple[torch.Generator, torch.Generator]:

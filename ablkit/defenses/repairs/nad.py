@@ -55,7 +55,7 @@ def repair(given: Given, settings: Settings, evaluate: Evaluation | None = None)
 
     The history has the epochs of the stages `teacher` and `distill`; with `evaluate` the first ones show what fine-
     tuning alone does. Maps are compared where the authors' code does, at the output of each group. With all betas 0 the
-    result is that of `clean_training.finetune`.
+    result is that of `clean_data.finetune`.
 
     Raises UserError where there are no clean images, the model is no `wrn` or the loss is not finite.
     """

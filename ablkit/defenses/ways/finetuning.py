@@ -17,6 +17,7 @@ from ablkit.settings import at_least
 from ablkit.shapes import Tensor
 from ablkit.training import losses
 from ablkit.training.epoch import sgd
+from ablkit.training.recipe import Recipe
 from ablkit.training.stages import Stage
 
 # The place of the unlearning among ABL's stages: each way visits its examples in the order that the ascent would.
@@ -80,15 +81,7 @@ def fine_tune(
     history = training.train(
         model,
         given,
-        Stage(
-            stage,
-            settings.epochs or recipe.unlearn_epochs,
-            "all",
-            loss_of,
-            lambda epoch: settings.learning_rate or recipe.unlearn_learning_rate,
-            augmented=recipe.unlearn_augmentation,
-            freezes_batchnorm=recipe.unlearn_batchnorm == "eval",
-        ),
+        _unlearning(stage, settings, recipe, loss_of),
         examples,
         recipe.batch_size,
         lambda epoch: tuple(torch_stream(given.seed, what, _STAGE, epoch) for what in ("order", "augmentation")),
@@ -99,6 +92,19 @@ def fine_tune(
     )
     model.requires_grad_(True).eval()
     return Repaired(model, history, {"training_images": float(len(examples)), **(measured or {})})
+
+
+def _unlearning(name: str, settings: Settings, recipe: Recipe, loss_of: Callable[[Tensor, Tensor], Tensor]) -> Stage:
+    """The recipe's unlearning stage with another loss, under another name."""
+    return Stage(
+        name,
+        settings.epochs or recipe.unlearn_epochs,
+        "all",
+        loss_of,
+        lambda epoch: settings.learning_rate or recipe.unlearn_learning_rate,
+        augmented=recipe.unlearn_augmentation,
+        freezes_batchnorm=recipe.unlearn_batchnorm == "eval",
+    )
 
 
 def last_layers(model: nn.Module, count: int) -> list[nn.Module]:
