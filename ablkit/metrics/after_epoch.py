@@ -3,48 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
 
 import numpy as np
 from torch import nn
 
-from ablkit.attacks.attack import Poisoned, Triggered
+from ablkit.attacks.attack import OneByOne, Poisoned
 from ablkit.data.images import Images
 from ablkit.errors import UserError
-from ablkit.metrics.definitions import evaluate, isolation_auroc, isolation_quality, loss_gap, ranking_quality, trigger
+from ablkit.metrics.definitions import evaluate, isolation_auroc, isolation_quality, loss_gap, ranking_quality
 from ablkit.shapes import ndarray
 from ablkit.training.inference import per_example_losses
 from ablkit.training.isolation import isolate
-
-Evaluation = Callable[[nn.Module, str, int, bool], dict]
-"""Model, name of the stage, number of finished epochs in it, whether it was the last -> what joins its record."""
+from ablkit.training.progress import Evaluation
 
 
-def measure(test: Images, poisoned: Poisoned, rate: float, images: int = 0, precision: str = "auto") -> Evaluation:
+def measure(test: Images, poisoned: Poisoned, rate: float, size: int = 0, precision: str = "auto") -> Evaluation:
     """The measurements after each epoch, for `training.train(evaluate=...)`.
 
     Args:
         rate: isolation rate at which precision and recall are followed through phase 1.
-        images: how many test images are used between the ends of stages, to save time; 0 takes all. At the end of a
+        size: how many test images are used between the ends of stages, to save time; 0 takes all. At the end of a
             stage always all are, and throughout for an attack on certain classes, of which a sample may have no image.
 
     Raises UserError where there is no test image, or none that the attack could be tried on.
     """
-    if not len(test) or (poisoned.triggered is None and (poisoned.aims[test.labels] == test.labels).all()):
+    tried = poisoned.triggered(test)
+    if not len(tried.labels):
         what = "test images of the target alone" if len(test) else "no test images"
         raise UserError(f"{test.name}: no attack can be tried on {what}; add some of other classes")
     # Drawn, as some sets lie in the order of their classes; the same images in every run.
     order = np.random.default_rng(0).permutation(len(test))
-    sample = test.take(order[: images or len(test)]) if poisoned.triggered is None else test
-
-    @cache
-    def triggered(*, whole: bool) -> Triggered:
-        return trigger(test if whole else sample, poisoned)
+    one_by_one = isinstance(poisoned.triggered, OneByOne)
+    sample = test.take(order[: size or len(test)]) if one_by_one else test
+    part = poisoned.triggered(sample) if one_by_one else tried
 
     def evaluate_epoch(model: nn.Module, stage: str, epoch: int, last: bool) -> dict:
-        record = evaluate(model, test if last else sample, poisoned, precision, triggered(whole=last))
+        images, triggered = (test, tried) if last else (sample, part)
+        record = evaluate(model, images, poisoned, precision, triggered)
         if stage == "isolate":
-            record |= loss_gap(per_example_losses(model, poisoned.images, poisoned.labels, precision), poisoned, rate)
+            losses = per_example_losses(model, poisoned.data.images, poisoned.data.labels, precision)
+            record |= loss_gap(losses, poisoned, rate)
         return record
 
     return evaluate_epoch

@@ -9,8 +9,7 @@ from pathlib import Path
 
 from ablkit.errors import UserError
 from ablkit.files import read_text
-from ablkit.report import drawings
-from ablkit.runs import records
+from ablkit.runs import drawings, records
 from ablkit.runs.job import Job
 
 _LONGEST_MESSAGE = 400

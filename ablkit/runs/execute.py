@@ -21,7 +21,6 @@ from ablkit.runs.folder import FOLDER_VARIABLE, PARAMETERS, PENDING, complete
 from ablkit.runs.job import Job
 from ablkit.runs.key import modules_of
 from ablkit.runs.parameters import Comparison, OneRun, Parameters, check
-from ablkit.runs.parameters.notebooks import SweepParameters
 from ablkit.training.isolation import isolated_count
 
 _FEWEST_CLEAN = 2
@@ -173,10 +172,6 @@ def check_against_data(parameters: Parameters) -> None:
             check_against_data(one)
         for method in parameters.methods():
             _check_clean_images(method, ones[0])
-    if isinstance(parameters, SweepParameters):
-        from ablkit.sweep import definition
-
-        definition.read(parameters.path)
     if not isinstance(parameters, OneRun):
         return
     train, test = data.load(parameters.dataset, seed=parameters.seed, **parameters.drawing())

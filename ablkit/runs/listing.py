@@ -74,11 +74,10 @@ _FILES: dict[str, Callable[[Path], dict | None]] = {
 }
 
 
-def finished(keys: list[str], sweep: Path | None = None) -> tuple[list[Path], int]:
-    """The finished runs that are meant, each by its key or all of a sweep file or all here; and how many are damaged.
+def finished(keys: list[str]) -> tuple[list[Path], int]:
+    """The finished runs of these keys, by default all here; and how many of them are damaged.
 
-    Damaged ones are named in one warning, and those of a sweep that are not done counted in a line. Raises UserError
-    for a key of no finished run.
+    Damaged ones are named in one warning. Raises UserError for a key of no finished run.
     """
     if keys:
         found = [find(key) for key in keys]
@@ -88,13 +87,6 @@ def finished(keys: list[str], sweep: Path | None = None) -> tuple[list[Path], in
         if len(found) == 1:
             bundle.check(found[0])  # there is no other one that could be bundled without it
         return _whole(found)
-    if sweep is not None:
-        from ablkit.sweep import definition
-
-        jobs = definition.read(sweep)
-        found = [job.folder for job in jobs if job.is_done()]
-        print(f"{sweep}: {len(found)} of {len(jobs)} runs are done")
-        return found, 0
     return _whole(records.folders(None, "metrics.json"))
 
 
@@ -197,9 +189,10 @@ def _short(values: dict) -> str:
 
 
 def _outcome(folder: Path) -> str:
-    if records.state(folder) == "failed":
+    state = records.state(folder)
+    if state == "failed":
         return f"; {records.failure(folder)['message']}"
-    if records.state(folder) == "done":
+    if state in ("done", "damaged"):  # for a damaged one this raises what is wrong with it
         metrics = records.metrics(folder)
         names = (("CA", "clean_accuracy"), ("ASR", "attack_success_rate"))
         shares = [(title, metrics[name]) for title, name in names if name in metrics]

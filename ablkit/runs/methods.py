@@ -11,11 +11,11 @@ from ablkit import data, models, training
 from ablkit.attacks.attack import Poisoned
 from ablkit.data.images import Images
 from ablkit.defenses import DEFENSES, Given, settings_of
-from ablkit.metrics.after_epoch import Evaluation, judge
-from ablkit.runs import records
+from ablkit.metrics.after_epoch import judge
+from ablkit.runs import arrays, records
 from ablkit.runs.parameters import OneRun
 from ablkit.training import Trained, checkpoint
-from ablkit.training.progress import print_epoch
+from ablkit.training.progress import Evaluation, print_epoch
 
 REPAIRED = "repaired"
 """The stage of the last record of a defence: its model, measured on all test images."""
@@ -46,9 +46,9 @@ def train(
     p = parameters
     if p.method in DEFENSES:
         return _defend(p, poisoned, evaluate, folder, need)
-    learned = clean if p.method == "oracle" else poisoned
+    learned = clean if p.method == "oracle" else poisoned.data
     recipe = p.recipe()
-    given = learned.images, learned.labels, len(learned.classes), recipe
+    given = learned, recipe
     ranked_by = {"abl": recipe.isolation_score, "exclude": "averaged"}.get(p.method, "loss")
     shared = {
         "seed": p.seed,
@@ -68,12 +68,11 @@ def _defend(p: OneRun, poisoned: Poisoned, evaluate: Evaluation, folder: Path, n
     changes = {"method": "none"} if defense.needs == "clean data" else _BEFORE_UNLEARNING
     base = need("run", p, method_settings="", **changes)
     history = records.history(base)
-    isolated = records.isolated(base, len(poisoned))
+    isolated = arrays.isolated(base, len(poisoned))
     given = Given(
-        load_model(base, p, len(poisoned.classes)),
+        load_model(base, p, len(poisoned.data.classes)),
         data.clean_images(p.dataset, train_size=p.train_size, seed=p.seed, held_out=p.held_out),
-        poisoned.images,
-        poisoned.labels,
+        poisoned.data,
         isolated,
         p.recipe(),
         p.seed,
@@ -84,10 +83,10 @@ def _defend(p: OneRun, poisoned: Poisoned, evaluate: Evaluation, folder: Path, n
     )
     settings = settings_of(p.method, p.method_settings)
     # Its epochs are followed on the sample of test images; the result is measured on all.
-    repaired = defense.repair(given, settings, lambda model, stage, epoch: evaluate(model, stage, epoch, False))
+    repaired = defense.repair(given, settings, lambda model, stage, epoch, _: evaluate(model, stage, epoch, False))
     record = {"stage": REPAIRED, "epoch": 1, "seconds": 0.0, **evaluate(repaired.model, REPAIRED, 1, True)}
     given.report(record)
-    losses = records.losses(base, len(poisoned))
+    losses = arrays.losses(base, len(poisoned))
     whole = [*history, *repaired.history, record]
     # Not only what was reported: of epochs before a kill nothing is reported again.
     checkpoint.write_history(folder, whole)

@@ -15,9 +15,10 @@ import torch
 from torch import nn
 
 from ablkit import models, provenance
+from ablkit.data.images import Images
 from ablkit.errors import UserError, unknown
 from ablkit.randomness import torch_stream
-from ablkit.shapes import Float, Int64, Tensor, UInt8, ndarray
+from ablkit.shapes import Float, Int64, Tensor, ndarray
 from ablkit.training import checkpoint, graphs, hardware
 from ablkit.training.augmentation import augment
 from ablkit.training.checkpoint import CHECKPOINT, Progress
@@ -25,7 +26,7 @@ from ablkit.training.epoch import one_set, run_epoch, sgd, two_sets
 from ablkit.training.hardware import Hardware
 from ablkit.training.inference import per_example_losses
 from ablkit.training.isolation import isolate, isolated_count
-from ablkit.training.progress import Clock, print_epoch
+from ablkit.training.progress import Clock, Evaluation, print_epoch
 from ablkit.training.recipe import RECIPES, Recipe
 from ablkit.training.scores import Scores, Trajectories, joined, needed, ranked_by, rounded
 from ablkit.training.stages import Stage, plan
@@ -56,16 +57,14 @@ class Trained:
 
 
 def train(
-    images: UInt8[ndarray, "n h w c"],
-    labels: Int64[ndarray, " n"],
-    classes: int,
+    data: Images,
     recipe: Recipe = RECIPES["paper"],
     *,
     method: Method = "abl",
     seed: int = 0,
     device: str = "auto",
     precision: str = "auto",
-    evaluate: Callable[[nn.Module, str, int, bool], dict] | None = None,
+    evaluate: Evaluation | None = None,
     judge: Callable[[dict[str, ndarray]], dict] | None = None,
     folder: Path | None = None,
     checkpoint_seconds: float = 5.0,
@@ -76,7 +75,6 @@ def train(
     It is given images and the labels as the adversary left them, nothing else: the truth about either cannot reach it.
 
     Args:
-        classes: number of classes.
         method: `abl`, or `none` for the control: the same epochs, learning rates and augmentation with plain cross
             entropy in phase 1, nothing isolated and nothing unlearned.
         seed: draws weights, batch order and augmentation, each from its own stream.
@@ -93,6 +91,7 @@ def train(
     """
     if method not in get_args(Method):
         raise unknown("method", method, get_args(Method))
+    images, labels, classes = data.images, data.labels, len(data.classes)
     recipe.check_images(images.shape[1:])
     isolated_count(len(labels), recipe.isolation_rate)
     place = hardware.choose(device, precision)
