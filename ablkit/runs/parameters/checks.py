@@ -34,13 +34,8 @@ def check(notebook: str, values: dict, *, strict: bool = True) -> Parameters:
     return parameters
 
 
-def mistakes(notebook: str, values: dict, *, strict: bool = True) -> list[str]:
-    """What is wrong with parameters, a line each: every unknown name and wrong type, else the first wrong value."""
-    return judge(notebook, values, strict=strict)[1]
-
-
 def judge(notebook: str, values: dict, *, strict: bool = True) -> tuple[Parameters | None, list[str]]:
-    """What `check` returns, or None with the `mistakes`."""
+    """What `check` returns, or None; and a line for each unknown name and wrong type, or for the first wrong value."""
     parameters, found = _typed(notebook, values, strict)
     try:
         _check_values(parameters)

@@ -193,16 +193,17 @@ RUN: type[OneRun] = _model(
     **{name: value for name, value in _RECIPE.items() if name not in _FIRST},
     monitor_images=2_000,
 )
-_OVER, _PRESET = {"seeds": "0 1 2"}, {"preset": "quick", "changes": ""}
+_PRESET = {"preset": "quick", "changes": ""}
+_OVER = {"seeds": "0 1 2", **_PRESET}
 _TWINS = " ".join(name for name, attack in attacks.ATTACKS.items() if attack.twin)
 
 NOTEBOOKS: dict[str, type[Parameters]] = {
     "run": RUN,
     "loss_gap": _model(LossGap, attack="badnets", seed=0, **_PRESET),
-    "attacks": _model(Comparison, attack_names=" ".join(attacks.ATTACKS), **_OVER, **_PRESET),
-    "defenses": _model(Comparison, attack_names="badnets", method_names="none repairs abl oracle", **_OVER, **_PRESET),
-    "unlearning": _model(Comparison, attack_names="badnets", method_names="none ways abl oracle", **_OVER, **_PRESET),
-    "twins": _model(Twins, attack_names=_TWINS, **_OVER, **_PRESET),
+    "attacks": _model(Comparison, attack_names=" ".join(attacks.ATTACKS), **_OVER),
+    "defenses": _model(Comparison, attack_names="badnets", method_names="none repairs abl oracle", **_OVER),
+    "unlearning": _model(Comparison, attack_names="badnets", method_names="none ways abl oracle", **_OVER),
+    "twins": _model(Twins, attack_names=_TWINS, **_OVER),
     "sweep": _model(SweepParameters, dataset="digits", file="smoke.yaml", workers=2),
 }
 """Notebook -> model of its parameters."""
