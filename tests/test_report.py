@@ -177,7 +177,7 @@ def test_as_it_is_the_report_runs_nothing_and_says_what_is_missing(tmp_path, dat
 
 def test_a_run_that_fails_does_not_keep_the_others_from_the_page(site, tmp_path, monkeypatch, capsys):
     from ablkit.files import write_json
-    from ablkit.report import plan
+    from ablkit.report import build
     from ablkit.sweep import local
 
     # One run of the site that is done, and one that is missing and fails.
@@ -192,7 +192,7 @@ def test_a_run_that_fails_does_not_keep_the_others_from_the_page(site, tmp_path,
         return real(job, **options)
 
     monkeypatch.setattr(local, "carry_out", dies)
-    monkeypatch.setattr(plan, "jobs", lambda *_: chosen)
+    monkeypatch.setattr(build, "jobs", lambda *_: chosen)
     assert main(["report", "--preset", "smoke", "--to", str(tmp_path / "site")]) == 1
     text = (tmp_path / "site" / "index.html").read_text(encoding="utf-8")
     assert "failed: the kernel died in cell train" in text

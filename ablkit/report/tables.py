@@ -100,7 +100,7 @@ def twins(frame: pd.DataFrame) -> Styler:
     """The same, one row for each attack as it is and one for its twin.
 
     Args:
-        frame: undefended runs, see `ManyTwins.runs`.
+        frame: undefended runs, see `Twins.runs`.
     """
     grouped = frame.groupby(["attack", "attack_settings"], sort=False)
     rows = []
@@ -116,7 +116,7 @@ def twins_making(frame: pd.DataFrame) -> Styler:
     """What attacks and their twins recorded while they were made and differ in: mean over seeds (lowest to highest).
 
     Args:
-        frame: undefended runs, see `ManyTwins.runs`.
+        frame: undefended runs, see `Twins.runs`.
     """
     rows = []
     for name, own in frame.groupby("attack", sort=False):

@@ -50,7 +50,7 @@ class Job:
         if isinstance(p, OneRun | LossGap):
             return f"{find(p.attack).title}, seed {p.seed}"
         if isinstance(p, Comparison):
-            return f"{len(p.attack_list())} attacks, seeds {p.seeds}"
+            return f"{len(p.attack_names.split())} attacks, seeds {p.seeds}"
         return p.dataset
 
     def is_done(self, with_model: bool = False) -> bool:

@@ -184,8 +184,8 @@ def _same(value: object, text: str) -> bool:
 
 
 def _short(values: dict) -> str:
-    names = ("dataset", "attack", "attack_names", "method", "seed", "seeds")
-    return ", ".join(f"{name} {values[name]}" for name in names if name in values)
+    names = ("dataset", "attack", "attack_names", "method", "seed", "seeds", "preset", "changes")
+    return ", ".join(f"{name} {values[name]}" for name in names if values.get(name, "") != "")
 
 
 def _outcome(folder: Path) -> str:

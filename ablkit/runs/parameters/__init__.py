@@ -1,6 +1,6 @@
 """The parameters of each notebook: names, types, defaults and presets, checked before anything runs."""
 
-from ablkit.runs.parameters.checks import check, judge, mistakes
+from ablkit.runs.parameters.checks import check, judge
 from ablkit.runs.parameters.namespace import given
 from ablkit.runs.parameters.notebooks import (
     NOTEBOOKS,
@@ -26,6 +26,5 @@ __all__ = [
     "defaults",
     "given",
     "judge",
-    "mistakes",
     "model_of",
 ]

@@ -10,11 +10,10 @@ from ablkit.runs.arguments import MOST_AT_A_TIME, whole
 from ablkit.runs.parameters.notebooks import (
     RUN,
     Comparison,
-    ManyAttacks,
-    ManyMethods,
-    ManyTwins,
+    LossGap,
     OneRun,
     Parameters,
+    Twins,
     model_of,
 )
 from ablkit.settings import MOST
@@ -35,13 +34,8 @@ def check(notebook: str, values: dict, *, strict: bool = True) -> Parameters:
     return parameters
 
 
-def mistakes(notebook: str, values: dict, *, strict: bool = True) -> list[str]:
-    """What is wrong with parameters, a line each: every unknown name and wrong type, else the first wrong value."""
-    return judge(notebook, values, strict=strict)[1]
-
-
 def judge(notebook: str, values: dict, *, strict: bool = True) -> tuple[Parameters | None, list[str]]:
-    """What `check` returns, or None with the `mistakes`."""
+    """What `check` returns, or None; and a line for each unknown name and wrong type, or for the first wrong value."""
     parameters, found = _typed(notebook, values, strict)
     try:
         _check_values(parameters)
@@ -115,28 +109,24 @@ def _check_run(parameters: OneRun) -> None:
 
 
 def _check_comparison(parameters: Comparison) -> None:
-    if isinstance(parameters, ManyAttacks):
+    if not isinstance(parameters, LossGap):
         _check_lists(parameters)
     if wrong := _typed("run", parameters.shared(), strict=False)[1]:
         raise UserError(f"changes: {wrong[0]}")
     for one in parameters.first_runs():
         _check_values(one)
-    if isinstance(parameters, ManyTwins) and not parameters.runs():
+    if isinstance(parameters, Twins) and not parameters.runs():
         names = shown(parameters.attack_names)
         raise UserError(f"attack_names {names} have no twin; ablkit attacks shows which have one")
 
 
-def _check_lists(parameters: ManyAttacks) -> None:
-    for name in parameters.attack_list():
-        attacks.check(name, "")
+def _check_lists(parameters: Comparison) -> None:
     for part in parameters.seeds.split():
         if not (part.isascii() and part.isdecimal() and len(part) < 19):  # other scripts have digits too
             listed = f"seeds {shown(parameters.seeds)} must be whole numbers with spaces between"
             raise UserError(f"{listed}; {shown(part)} is none from 0 to {10**18 - 1}")
-    lists = ("attack_names", "seeds") + ("method_names",) * isinstance(parameters, ManyMethods)
-    if isinstance(parameters, ManyMethods):
-        defenses.named(parameters.method_names)
-    for name in lists:
+    parameters.methods()
+    for name in [name for name in ("attack_names", "seeds", "method_names") if hasattr(parameters, name)]:
         values = parameters.seed_numbers() if name == "seeds" else getattr(parameters, name).split()
         if not values or len(set(values)) < len(values):
             raise UserError(f"{name} {shown(getattr(parameters, name))} must name one or more, each once")

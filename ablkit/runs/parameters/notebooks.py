@@ -71,17 +71,13 @@ class Comparison(Parameters):
     chosen: ClassVar = ("attack", "attack_settings", "seed", "method", "method_settings")
     """What the comparison itself says of each run, so that `changes` may not."""
 
-    def attack_list(self) -> list[str]:
-        """The attacks of the runs."""
-        return self.attack_names.split()
-
     def seed_numbers(self) -> list[int]:
         """The seeds of the runs."""
         return [int(seed) for seed in self.seeds.split()]
 
     def methods(self) -> list[str]:
         """The methods of the runs; `none`, the undefended training, is always among them."""
-        return ["none"]
+        return defenses.named(f"none {getattr(self, 'method_names', '')}")
 
     def shared(self) -> dict:
         """What all runs have in common, `changes` as text; a poisoning rate of 0 is each attack's own.
@@ -92,8 +88,7 @@ class Comparison(Parameters):
         changes = settings.parse(self.changes, "changes")
         for name in changes:
             if name in own or name in self.chosen:
-                way_out = "give it as a parameter of its own" if name in own else "leave it out"
-                raise UserError(f"changes sets {name}, which this comparison sets itself; {way_out}")
+                raise UserError(f"changes sets {name}, which the comparison itself sets; leave it out of changes")
         return filled(RUN.defaults() | {"poison_rate": 0.0}, self.preset, own | changes)
 
     def one(self, attack: str, seed: int, method: str = "none") -> OneRun:
@@ -104,20 +99,20 @@ class Comparison(Parameters):
 
     def first_runs(self) -> list[OneRun]:
         """The parameters of the undefended run of each attack with the first of the seeds."""
-        return [self.one(attack, self.seed_numbers()[0]) for attack in self.attack_list()]
+        return [self.one(attack, self.seed_numbers()[0]) for attack in self.attack_names.split()]
 
     def runs(self) -> list[OneRun]:
         """The parameters of each run that is compared."""
         return [
             self.one(attack, seed, method)
-            for attack in self.attack_list()
+            for attack in self.attack_names.split()
             for method in self.methods()
             for seed in self.seed_numbers()
         ]
 
     def modules(self) -> tuple[str, ...]:
         """Those of the attacks, and of the methods that are defences."""
-        named = [attacks.ATTACKS.module(name) for name in self.attack_list()]
+        named = [attacks.ATTACKS.module(name) for name in self.attack_names.split()]
         return sum(named + [defenses.DEFENSES.module(name) for name in self.methods()], ())
 
     def outside(self) -> dict:
@@ -127,28 +122,15 @@ class Comparison(Parameters):
 
 
 class LossGap(Comparison):
-    """Those of the notebook that holds ABL's first phase against plain training."""
+    """Those of the notebook that holds ABL's first phase against plain training, on one attack and seed."""
 
     chosen: ClassVar = ("method", "method_settings")
-
-    def attack_list(self) -> list[str]:
-        """The one attack."""
-        return [self.attack]
-
-    def seed_numbers(self) -> list[int]:
-        """The one seed."""
-        return [self.seed]
-
-    def methods(self) -> list[str]:
-        """Plain training and ABL."""
-        return ["none", "abl"]
+    method_names: ClassVar = "abl"
+    attack_names = property(lambda self: self.attack)
+    seeds = property(lambda self: str(self.seed))
 
 
-class ManyAttacks(Comparison):
-    """Those of a notebook that compares attacks, each with its own default settings, over seeds."""
-
-
-class ManyTwins(ManyAttacks):
+class Twins(Comparison):
     """Those of a notebook that holds attacks against their twins."""
 
     def runs(self) -> list[OneRun]:
@@ -158,19 +140,11 @@ class ManyTwins(ManyAttacks):
         """
         return [
             one.model_copy(update={"poison_rate": min(one.poison_rate, twin.rate), "attack_settings": own})
-            for name in self.attack_list()
+            for name in self.attack_names.split()
             if (twin := attacks.find(name).twin)
             for own in ("", twin.settings)
             for one in (self.one(name, seed) for seed in self.seed_numbers())
         ]
-
-
-class ManyMethods(ManyAttacks):
-    """Those of a notebook that compares methods, each with its default settings, on attacks and seeds."""
-
-    def methods(self) -> list[str]:
-        """Those that are named, after the undefended training."""
-        return defenses.named(f"none {self.method_names}")
 
 
 class SweepParameters(Parameters):
@@ -219,16 +193,17 @@ RUN: type[OneRun] = _model(
     **{name: value for name, value in _RECIPE.items() if name not in _FIRST},
     monitor_images=2_000,
 )
-_OVER, _PRESET = {"seeds": "0 1 2"}, {"preset": "quick", "changes": ""}
+_PRESET = {"preset": "quick", "changes": ""}
+_OVER = {"seeds": "0 1 2", **_PRESET}
 _TWINS = " ".join(name for name, attack in attacks.ATTACKS.items() if attack.twin)
 
 NOTEBOOKS: dict[str, type[Parameters]] = {
     "run": RUN,
     "loss_gap": _model(LossGap, attack="badnets", seed=0, **_PRESET),
-    "attacks": _model(ManyAttacks, attack_names=" ".join(attacks.ATTACKS), **_OVER, **_PRESET),
-    "defenses": _model(ManyMethods, attack_names="badnets", method_names="none repairs abl oracle", **_OVER, **_PRESET),
-    "unlearning": _model(ManyMethods, attack_names="badnets", method_names="none ways abl oracle", **_OVER, **_PRESET),
-    "twins": _model(ManyTwins, attack_names=_TWINS, **_OVER, **_PRESET),
+    "attacks": _model(Comparison, attack_names=" ".join(attacks.ATTACKS), **_OVER),
+    "defenses": _model(Comparison, attack_names="badnets", method_names="none repairs abl oracle", **_OVER),
+    "unlearning": _model(Comparison, attack_names="badnets", method_names="none ways abl oracle", **_OVER),
+    "twins": _model(Twins, attack_names=_TWINS, **_OVER),
     "sweep": _model(SweepParameters, dataset="digits", file="smoke.yaml", workers=2),
 }
 """Notebook -> model of its parameters."""

@@ -11,13 +11,7 @@ _DATA = {
     "smoke": {"dataset": "digits", "train_size": 600, "monitor_images": 0, "seeds": "0"},
     "quick": {},
     "paper": {"train_size": 0, "poison_rate": 0.1},
-    "released": {
-        "train_size": 0,
-        "poison_rate": 0.1,
-        "include_target": True,
-        "released": True,
-        "held_out": 0.0,
-    },
+    "released": {"train_size": 0, "poison_rate": 0.1, "include_target": True, "released": True, "held_out": 0.0},
 }
 PRESETS = tuple(_DATA)
 
