@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import cache
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from functools import cached_property
+from typing import get_args
 
 import numpy as np
 from torch import nn
 
+from ablkit import provenance
 from ablkit.attacks.attack import Poisoned, Triggered
 from ablkit.data.images import Images
 from ablkit.errors import UserError
@@ -15,12 +18,55 @@ from ablkit.metrics.definitions import evaluate, isolation_auroc, isolation_qual
 from ablkit.shapes import ndarray
 from ablkit.training.inference import per_example_losses
 from ablkit.training.isolation import isolate
+from ablkit.training.kept import key_of
+from ablkit.training.scores import Score
 
 Evaluation = Callable[[nn.Module, str, int, bool], dict]
 """Model, name of the stage, number of finished epochs in it, whether it was the last -> what joins its record."""
 
 
-def measure(test: Images, poisoned: Poisoned, rate: float, images: int = 0, precision: str = "auto") -> Evaluation:
+@dataclass(frozen=True)
+class Measurements:
+    """The measurements after each epoch, for `training.train(evaluate=...)`; see `measure`."""
+
+    test: Images
+    sample: Images
+    """What stands for the test images between the ends of stages."""
+    poisoned: Poisoned
+    rate: float
+    precision: str
+    gap: bool = True
+    """Take the losses of the poisoned set in phase 1, too, where no `judge` is told of them."""
+
+    def __call__(self, model: nn.Module, stage: str, epoch: int, last: bool) -> dict:
+        """What joins the record of an epoch."""
+        images, triggered = (self.test, self._all_triggered) if last else (self.sample, self._triggered)
+        record = evaluate(model, images, self.poisoned, self.precision, triggered)
+        if stage == "isolate" and self.gap:
+            losses = per_example_losses(model, self.poisoned.images, self.poisoned.labels, self.precision)
+            record |= loss_gap(losses, self.poisoned, self.rate)
+        return record
+
+    @cached_property
+    def identity(self) -> str:
+        """A digest of all that decides what is measured of a model: see `training.Store`."""
+        p, triggered = self.poisoned, vars(self._all_triggered)
+        arrays = [self.test.images, self.test.labels, *(values for values in triggered.values() if values is not None)]
+        facts = {"sample": len(self.sample), "precision": self.precision, "target": p.target, "gap": self.gap}
+        if self.gap:
+            facts, arrays = {**facts, "rate": self.rate}, [*arrays, p.images, p.labels, p.is_poisoned]
+        return key_of({**facts, "code": provenance.digest(__name__)}, *arrays)
+
+    @cached_property
+    def _all_triggered(self) -> Triggered:
+        return trigger(self.test, self.poisoned)
+
+    @cached_property
+    def _triggered(self) -> Triggered:
+        return self._all_triggered if self.sample is self.test else trigger(self.sample, self.poisoned)
+
+
+def measure(test: Images, poisoned: Poisoned, rate: float, images: int = 0, precision: str = "auto") -> Measurements:
     """The measurements after each epoch, for `training.train(evaluate=...)`.
 
     Args:
@@ -36,35 +82,30 @@ def measure(test: Images, poisoned: Poisoned, rate: float, images: int = 0, prec
     # Drawn, as some sets lie in the order of their classes; the same images in every run.
     order = np.random.default_rng(0).permutation(len(test))
     sample = test.take(order[: images or len(test)]) if poisoned.triggered is None else test
-
-    @cache
-    def triggered(*, whole: bool) -> Triggered:
-        return trigger(test if whole else sample, poisoned)
-
-    def evaluate_epoch(model: nn.Module, stage: str, epoch: int, last: bool) -> dict:
-        record = evaluate(model, test if last else sample, poisoned, precision, triggered(whole=last))
-        if stage == "isolate":
-            record |= loss_gap(per_example_losses(model, poisoned.images, poisoned.labels, precision), poisoned, rate)
-        return record
-
-    return evaluate_epoch
+    return Measurements(test, sample, poisoned, rate, precision)
 
 
-def judge(poisoned: Poisoned, rate: float, ranked_by: str = "loss") -> Callable[[dict[str, ndarray]], dict]:
+def judge(
+    poisoned: Poisoned, rate: float, ranked_by: str = "loss", compared: Collection[str] = get_args(Score)
+) -> Callable[[dict[str, ndarray]], dict]:
     """How well each score would isolate, for `training.train(judge=...)`; the score's name stands behind the metric's.
 
-    Precision at the isolation rate, at 5 and at 10 %, and AUROC.
+    Precision at the isolation rate, at 5 and at 10 %, and AUROC; and the gap between the losses, where these are among
+    the scores.
 
     Args:
         rate: isolation rate.
         ranked_by: the score that isolation ranks on. Where that is among the scores, its metrics also take the names
-            that `after_epoch` gives to those of the loss.
+            that `measure` gives to those of the loss.
+        compared: the scores, where they are there, whose own metrics are told.
     """
     truth = poisoned.is_poisoned
 
     def judge_scores(scores: dict[str, ndarray]) -> dict:
-        record = {}
+        record = loss_gap(scores["loss"], poisoned, rate) if "loss" in scores else {}
         for name, values in scores.items():
+            if name not in compared:
+                continue
             for suffix, part in (("", rate), ("_at_5", 0.05), ("_at_10", 0.1)):
                 found = isolation_quality(isolate(values, part), truth)["isolation_precision"]
                 record[f"isolation_precision{suffix}_{name}"] = found

@@ -152,6 +152,7 @@ def _second_end(given: Given, settings: Settings, evaluate: Evaluation | None) -
         precision=given.precision,
         evaluate=None if evaluate is None else lambda model, stage, epoch, last: evaluate(model, named(stage), epoch),
         folder=given.folder,
+        store=given.store,
         report=None if given.report is None else lambda record: given.report(renamed(record)),
     )
     return trained.model, [renamed(record) for record in trained.history]

@@ -41,6 +41,7 @@ def retrain(given: Given, settings: NoSettings, evaluate: Evaluation | None = No
         precision=given.precision,
         evaluate=None if evaluate is None else lambda model, stage, epoch, last: evaluate(model, stage, epoch),
         folder=given.folder,
+        store=given.store,
         report=given.report,
     )
     record = {"training_images": float(len(kept.labels))}
