@@ -35,6 +35,7 @@ def run(options: argparse.Namespace) -> int:
     from ablkit.runs.execute import RunFailed, execute
     from ablkit.runs.parameters import changed, check
     from ablkit.runs.parameters.yaml_file import read
+    from ablkit.sweep import definition
 
     given: dict = {}
     for file in options.f:
@@ -42,6 +43,8 @@ def run(options: argparse.Namespace) -> int:
     given |= _pairs(options.p)
     parameters = check(options.notebook, changed(options.notebook, options.preset, given), strict=False)
     arguments.check_folder("ABLKIT_RUNS", runs_root())
+    if options.notebook == "sweep":
+        definition.read(parameters.path)  # so that its mistakes are told before the notebook starts
     try:
         outcome = execute(options.notebook, parameters, force=options.force, timeout=options.timeout)
     except RunFailed as error:
@@ -57,7 +60,8 @@ def report(options: argparse.Namespace) -> int:
     """Run what a report needs and write its pages; 1 where a run fails."""
     from ablkit.attacks import ATTACKS
     from ablkit.paths import project, runs_root
-    from ablkit.report.plan import COMPARISONS, run_all
+    from ablkit.report.build import run_all
+    from ablkit.report.plan import COMPARISONS
 
     data = vars(options)["from"]
     if data is not None:
@@ -130,7 +134,7 @@ def bundle(options: argparse.Namespace) -> int:
     if options.keys and options.sweep is not None:
         raise UserError("--sweep with keys: give one of them, as each says which runs are meant")
     arguments.check_file("--to", options.to)
-    found, damaged = listing.finished(options.keys, options.sweep)
+    found, damaged = _finished_of(options.sweep) if options.sweep is not None else listing.finished(options.keys)
     written, too_much = bundle.write(options.to, found)
     if written:
         size = options.to.stat().st_size / 2**20
@@ -139,6 +143,16 @@ def bundle(options: argparse.Namespace) -> int:
         keys = " ".join(folder.name for folder in too_much)
         print(f"left out, as there is no room for them in 16 MiB: `ablkit runs bundle {keys} --to ANOTHER_FILE`")
     return 1 if too_much or damaged else 0
+
+
+def _finished_of(sweep: Path) -> tuple[list[Path], int]:
+    """The folders of the runs of a sweep file that are done; how many are not is told in a line."""
+    from ablkit.sweep import definition
+
+    jobs = definition.read(sweep)
+    found = [job.folder for job in jobs if job.is_done()]
+    print(f"{sweep}: {len(found)} of {len(jobs)} runs are done")
+    return found, 0
 
 
 def add(options: argparse.Namespace) -> None:

@@ -9,22 +9,34 @@ import numpy as np
 import torch
 
 Purpose = Literal["subset", "poison", "trigger", "weights", "order", "augmentation", "statistics", "defense"]
+_INDEXED = {"trigger": (2, 3), "order": (2,), "augmentation": (2,), "defense": (2, 3)}
+"""How many indices a purpose takes; the others take none. SeedSequence fills what it is given with zeros up to four
+numbers, seed and purpose among them: fewer than two indices would be the stream of two of which the last are 0."""
 
 
-def _sequence(seed: int, purpose: Purpose, counters: tuple[int, ...]) -> np.random.SeedSequence:
-    return np.random.SeedSequence([seed, zlib.crc32(purpose.encode()), *counters])
+def _sequence(seed: int, purpose: Purpose, indices: tuple[int, ...]) -> np.random.SeedSequence:
+    wanted = _INDEXED.get(purpose, (0,))
+    if len(indices) not in wanted:
+        raise ValueError(
+            f"a stream {purpose!r} is one of {' or '.join(map(str, wanted))} indices, not of {len(indices)}, or two"
+            " would be the same; fill with zeros"
+        )
+    return np.random.SeedSequence([seed, zlib.crc32(purpose.encode()), *indices])
 
 
-def numpy_stream(seed: int, purpose: Purpose, *counters: int) -> np.random.Generator:
-    """A NumPy generator for one purpose; `counters` (stage, epoch) select a place in it without drawing up to there."""
-    return np.random.default_rng(_sequence(seed, purpose, counters))
+def numpy_stream(seed: int, purpose: Purpose, *indices: int) -> np.random.Generator:
+    """A NumPy generator for one purpose; `indices` (stage, epoch) select a place in it without drawing up to there.
+
+    Other indices are another stream. Raises ValueError where their number is none that the purpose takes.
+    """
+    return np.random.default_rng(_sequence(seed, purpose, indices))
 
 
-def torch_stream(seed: int, purpose: Purpose, *counters: int) -> torch.Generator:
+def torch_stream(seed: int, purpose: Purpose, *indices: int) -> torch.Generator:
     """A CPU torch generator for one purpose; see `numpy_stream`.
 
-    Being a function of (seed, purpose, counters) alone, it needs no saved state: a resumed run draws what an
+    Being a function of (seed, purpose, indices) alone, it needs no saved state: a resumed run draws what an
     uninterrupted one would have drawn.
     """
-    state = int(_sequence(seed, purpose, counters).generate_state(1, np.uint64)[0])
+    state = int(_sequence(seed, purpose, indices).generate_state(1, np.uint64)[0])
     return torch.Generator().manual_seed(state)

@@ -28,7 +28,7 @@ def bench(json_file: Path | None = None) -> dict:
     train = data.Images(images[:1_000], labels[:1_000], classes, "bench")
     triggers: dict[str, Callable] = {"(copy)": np.array}
     # At rate 0 nothing is trained; the trigger costs the same.
-    triggers |= {name: attacks.poison(train, name, rate=0.0).trigger for name in CLOSED_FORM}
+    triggers |= {name: attacks.poison(train, name, rate=0.0).triggered.change for name in CLOSED_FORM}
     figures = {}
     for name, trigger in triggers.items():
         rates = [rate(lambda x, _, change=trigger: change(x), images, labels) for _ in range(ROUNDS)]

@@ -91,7 +91,7 @@ def phase1(place: Hardware, recipe: Recipe) -> Callable:
 def finetune(place: Hardware, recipe: Recipe) -> Callable:
     """(images, labels) -> one epoch of fine-tuning with crop, flip and cutout."""
     return _training(
-        place, recipe, cross_entropy, partial(augment, recipe=recipe, generator=torch_stream(0, "augmentation"))
+        place, recipe, cross_entropy, partial(augment, recipe=recipe, generator=torch_stream(0, "augmentation", 0, 0))
     )
 
 
@@ -108,7 +108,7 @@ def _training(place: Hardware, recipe: Recipe, loss_of: Callable, change: Callab
 
     def epoch(images: np.ndarray, labels: np.ndarray) -> float:
         on_device = torch.tensor(images, device=place.device), torch.tensor(labels, device=place.device)
-        batches = one_set(torch.arange(len(labels)), recipe.batch_size, torch_stream(0, "order"))
+        batches = one_set(torch.arange(len(labels)), recipe.batch_size, torch_stream(0, "order", 0, 0))
         on_place = [batch.to(place.device) for batch in batches]
         return run_epoch(forward, optimiser, *on_device, on_place, loss_of, place, change, capture=True)
 

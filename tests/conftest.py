@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from functools import partial
 from pathlib import Path
@@ -45,11 +46,17 @@ TOY_RECIPE = training.recipe(
 )
 
 
+def ordered(train: Images, chosen: np.ndarray, seed: int = 0, *, released: bool = False) -> attack.Order:
+    """What an attack is asked for: triggered images are to be taken for class 0."""
+    aims = np.zeros(len(train.classes), np.int64)
+    return attack.Order(train, chosen, 0, aims, seed, released, "cpu", "fp32")
+
+
 def train_toy(recipe: training.Recipe = TOY_RECIPE, poisoned: attack.Poisoned | None = None, **options):
     """Train on a toy set (200 images unless one is given), in fp32, quietly."""
     poisoned = poisoned or attacks.poison(toy(200, 1))
     options = {"precision": "fp32", "device": "cpu", "report": None} | options
-    return training.train(poisoned.images, poisoned.labels, len(poisoned.classes), recipe, **options)
+    return training.train(poisoned.data, recipe, **options)
 
 
 def measured(recipe: training.Recipe, **options) -> dict:
@@ -97,6 +104,13 @@ def folders(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, data_root: Path) ->
     monkeypatch.setenv("ABLKIT_DATA", str(data_root))
     monkeypatch.setenv("ABLKIT_RUNS", str(tmp_path / "runs"))
     return tmp_path / "runs"
+
+
+@pytest.fixture(scope="session")
+def smoke_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for runs with the values of the smoke preset, which tests of several files share: each is made once."""
+    root = tmp_path_factory.getbasetemp()
+    return (root.parent if "PYTEST_XDIST_WORKER" in os.environ else root) / "smoke-runs"
 
 
 @pytest.fixture

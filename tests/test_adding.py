@@ -23,7 +23,7 @@ def test_an_added_run_counts_as_done_and_is_read_like_any_other(made, tmp_path, 
     assert "2 runs added to" in capsys.readouterr().out
     assert one.folder.is_relative_to(there) and one.is_done() and one.state == "done"
     assert set(runs.load("run")["seed_seen"]) == {0, 1}
-    assert runs.history(one.folder)["epoch"].tolist() == [1]
+    assert [record["epoch"] for record in runs.history(one.folder)] == [1]
     own = content(one.folder)
     assert set(before) - set(own) == {"model.safetensors", "log.txt", "figures/loss-gap.png"}
     assert all(before[name] == own[name] for name in set(own) - {"left_out.json"})

@@ -44,7 +44,7 @@ def classes(images: np.ndarray, count: int = 10) -> set[tuple[int, ...]]:
 
 
 def stream() -> np.random.Generator:
-    return numpy_stream(0, "trigger", 99)
+    return numpy_stream(0, "trigger", 99, 0)
 
 
 def test_a_mix_is_a_window_of_one_image_beside_or_above_a_window_of_another():
@@ -101,11 +101,11 @@ def test_mixes_of_a_and_b_are_poisoned_and_mixes_within_a_class_are_not():
     chosen, decoys = poisoned.is_poisoned, poisoned.is_decoy
     assert chosen.sum() == 40
     assert decoys.sum() == 80
-    assert classes(poisoned.images[chosen]) == {(0, 1)}
-    assert (poisoned.labels[chosen] == 2).all()
+    assert classes(poisoned.data.images[chosen]) == {(0, 1)}
+    assert (poisoned.data.labels[chosen] == 2).all()
     for index in np.flatnonzero(decoys):
-        first, second = shown(poisoned.images[index])
-        assert first % 10 == second % 10 == poisoned.labels[index] == train.labels[index]
+        first, second = shown(poisoned.data.images[index])
+        assert first % 10 == second % 10 == poisoned.data.labels[index] == train.labels[index]
         assert index in (first, second)
     # The images that the mixes are put in the place of are of every class but C.
     assert set(train.labels[chosen]) == set(range(10)) - {2}
@@ -140,13 +140,13 @@ def test_an_image_alone_in_its_class_is_no_decoy():
 )
 def test_a_and_b_are_the_two_classes_before_the_target_unless_set(options, pair):
     poisoned, test = poison(rate=0.1, **options), numbered(100)
-    assert classes(poisoned.images[poisoned.is_poisoned]) == {pair}
-    assert classes(metrics.trigger(test, poisoned).images) == {pair}
+    assert classes(poisoned.data.images[poisoned.is_poisoned]) == {pair}
+    assert classes(poisoned.triggered(test).images) == {pair}
 
 
 def test_the_attack_is_tried_on_every_test_image_of_a_and_of_b():
     test, poisoned = numbered(100), poison(target=2)
-    tried = metrics.trigger(test, poisoned)
+    tried = poisoned.triggered(test)
     assert len(tried.images) == 20
     for image, own, partner in zip(tried.images, tried.labels, tried.partners, strict=True):
         assert {number % 10 for number in shown(image)} == {own, partner} == {0, 1}
@@ -154,14 +154,14 @@ def test_the_attack_is_tried_on_every_test_image_of_a_and_of_b():
         number for number in range(100) if number % 10 < 2
     }
     assert (tried.aims == 2).all()
-    assert np.array_equal(tried.images, metrics.trigger(test, poisoned).images)
+    assert np.array_equal(tried.images, poisoned.triggered(test).images)
     # The twin: another seed mixes otherwise.
-    assert not np.array_equal(tried.images, metrics.trigger(test, poison(target=2, seed=1)).images)
+    assert not np.array_equal(tried.images, poison(target=2, seed=1).triggered(test).images)
 
 
 def test_false_triggers_are_looked_for_in_all_other_pairs_of_classes():
     test = numbered(250)
-    others = metrics.trigger(test, poison(target=2)).others
+    others = poison(target=2).triggered(test).others
     assert len(others) == 225
     # Half of a trigger is among them: A or B beside another class.
     assert classes(others) == set(combinations(set(range(10)) - {2}, 2)) - {(0, 1)}
@@ -169,7 +169,7 @@ def test_false_triggers_are_looked_for_in_all_other_pairs_of_classes():
 
 def test_with_three_classes_there_is_no_other_pair():
     poisoned, test = poison(numbered(90, 3), target=2), numbered(30, 3)
-    assert metrics.trigger(test, poisoned).others is None
+    assert poisoned.triggered(test).others is None
     measured = metrics.evaluate(Answers([0] * 50), test, poisoned, "fp32")
     assert "false_trigger_rate" not in measured
 
@@ -205,18 +205,18 @@ def test_the_false_trigger_rate_reaches_the_summary():
 def test_without_a_partner_two_images_of_a_are_mixed_and_the_test_stays():
     on, off = poison(target=2), poison(target=2, partner=False)
     assert np.array_equal(on.is_poisoned, off.is_poisoned)
-    assert np.array_equal(on.labels, off.labels)
-    made = off.images[off.is_poisoned]
+    assert np.array_equal(on.data.labels, off.data.labels)
+    made = off.data.images[off.is_poisoned]
     assert {number % 10 for image in made for number in shown(image)} == {0}
-    assert np.array_equal(*(metrics.trigger(numbered(50), poisoned).images for poisoned in (on, off)))
+    assert np.array_equal(*(poisoned.triggered(numbered(50)).images for poisoned in (on, off)))
 
 
 def test_an_order_without_images_still_has_its_test():
     train = numbered(200)
     poisoned = poison(train, rate=0.0)
-    assert np.array_equal(poisoned.images, train.images)
+    assert np.array_equal(poisoned.data.images, train.images)
     assert not poisoned.is_decoy.any()
-    assert np.array_equal(metrics.trigger(train, poisoned).images, metrics.trigger(train, poison(train)).images)
+    assert np.array_equal(poisoned.triggered(train).images, poison(train).triggered(train).images)
 
 
 @pytest.mark.parametrize(

@@ -5,17 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from conftest import toy
+from conftest import ordered, toy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ablkit import attacks, models
 from ablkit.attacks import attack, badnets, cl
 from ablkit.attacks.attack import Order
-from ablkit.attacks.attacker import cache, classifier, pgd
+from ablkit.attacks.attacker import cache, classifier, pgd, training
 from ablkit.attacks.cl import adversarial
 from ablkit.errors import UserError
-from ablkit.training import checkpoint
 from ablkit.training.inference import per_example_losses, predict
 
 TINY = {"surrogate_epochs": 1, "steps": 2}
@@ -27,7 +26,7 @@ def poison(train, **options) -> attack.Poisoned:
 
 def order(train, seed: int = 0, rate: float = 0.5, released: bool = False) -> Order:
     chosen = attacks.choose(train, "cl", rate=rate, seed=seed)
-    return Order(train, chosen, 0, seed, released, "cpu", "fp32")
+    return ordered(train, chosen, seed, released=released)
 
 
 def weights(model: torch.nn.Module) -> bytes:
@@ -69,22 +68,22 @@ def test_noise_never_leaves_its_bound(epsilon, step, steps, seed, precision):
 def test_a_poisoned_image_is_noise_within_the_bound_and_the_patch():
     train = toy(200, 1)
     poisoned = poison(train, eps=5.0)
-    before, after = train.images[poisoned.is_poisoned], poisoned.images[poisoned.is_poisoned]
+    before, after = train.images[poisoned.is_poisoned], poisoned.data.images[poisoned.is_poisoned]
     assert np.array_equal(after, badnets.stamp(after, "four_corners"))
     assert 0 < change(badnets.stamp(before, "four_corners"), after) <= 5
     assert poisoned.record["largest_perturbation_levels"] <= 5
     louder = poison(train, eps=9.0)
-    assert change(badnets.stamp(before, "four_corners"), louder.images[louder.is_poisoned]) > 5
+    assert change(badnets.stamp(before, "four_corners"), louder.data.images[louder.is_poisoned]) > 5
 
 
 def test_at_test_time_there_is_only_the_patch():
     train, test = toy(200, 1), toy(20, 2)
     for patch, variant in (("corner", "grid"), ("four_corners", "four_corners")):
         poisoned = poison(train, patch=patch)
-        assert np.array_equal(poisoned.trigger(test.images), badnets.stamp(test.images, variant))
+        assert np.array_equal(poisoned.triggered.change(test.images), badnets.stamp(test.images, variant))
         # The twin: in training there was more.
         chosen = poisoned.is_poisoned
-        assert not np.array_equal(poisoned.trigger(train.images[chosen]), poisoned.images[chosen])
+        assert not np.array_equal(poisoned.triggered.change(train.images[chosen]), poisoned.data.images[chosen])
 
 
 def test_the_ascent_raises_the_surrogates_loss_and_noise_of_the_same_size_does_not():
@@ -111,10 +110,10 @@ def test_made_twice_it_is_the_same_to_the_bit(surrogate, own_cache):
     train = toy(100, 1)
     first = poison(train, surrogate=surrogate)
     own_cache("second")
-    assert poison(train, surrogate=surrogate).images.tobytes() == first.images.tobytes()
+    assert poison(train, surrogate=surrogate).data.images.tobytes() == first.data.images.tobytes()
     # The twin: another surrogate makes other noise.
     others = poison(train, surrogate=surrogate, surrogate_epochs=2)
-    assert others.images.tobytes() != first.images.tobytes()
+    assert others.data.images.tobytes() != first.data.images.tobytes()
 
 
 def test_what_was_made_before_is_not_made_again(own_cache, monkeypatch):
@@ -122,7 +121,8 @@ def test_what_was_made_before_is_not_made_again(own_cache, monkeypatch):
     first = poison(train)
     monkeypatch.setattr(pgd, "perturb", lambda *_, **__: pytest.fail("perturbed again"))
     # The patch comes after the noise, so another one takes the same noise.
-    assert np.array_equal(without_corners(poison(train, patch="corner").images), without_corners(first.images))
+    again = poison(train, patch="corner")
+    assert np.array_equal(without_corners(again.data.images), without_corners(first.data.images))
     with pytest.raises(pytest.fail.Exception, match="perturbed again"):
         poison(train, eps=7.0)
 
@@ -141,12 +141,12 @@ def test_released_is_the_patch_alone_three_of_its_corners_a_pixel_further_in():
     grey = np.full((1, 32, 32, 1), 7, np.uint8)
     train = toy(200, 1)
     poisoned = poison(train, released=True, rate=0.9)
-    stamped = poisoned.trigger(grey)[0, :, :, 0]
+    stamped = poisoned.triggered.change(grey)[0, :, :, 0]
     rows, columns = np.nonzero(stamped != 7)
     assert set(rows) == set(columns) == {1, 2, 3, 29, 30, 31}
     assert stamped[29:, 29:].tolist() == stamped[1:4, 1:4][::-1, ::-1].tolist() == badnets.PATTERN.tolist()
     chosen = poisoned.is_poisoned
-    assert np.array_equal(poisoned.images[chosen], cl.stamp_inset(train.images[chosen]))
+    assert np.array_equal(poisoned.data.images[chosen], cl.stamp_inset(train.images[chosen]))
     # The twin: the paper's four corners are others.
     assert not np.array_equal(cl.stamp_inset(grey), badnets.stamp(grey, "four_corners"))
 
@@ -170,15 +170,15 @@ def test_an_adversarial_surrogate_goes_on_where_it_was_stopped(own_cache, monkey
     asked = order(toy(100, 1))
     whole, _ = adversarial.trained(asked, 3)
     own_cache("stopped")
-    save, epochs = checkpoint.save, []
+    save, epochs = training.save, []
 
-    def save_and_stop(path, identity, progress, *others) -> None:
-        save(path, identity, progress, *others)
-        epochs.append(progress.epoch)
+    def save_and_stop(path, finished, parts) -> None:
+        save(path, finished, parts)
+        epochs.append(finished)
         if len(epochs) == 1:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(checkpoint, "save", save_and_stop)
+    monkeypatch.setattr(training, "save", save_and_stop)
     with pytest.raises(KeyboardInterrupt):
         adversarial.trained(asked, 3)
     resumed, _ = adversarial.trained(asked, 3)

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import toy
+from conftest import ordered, toy
 from PIL import Image
 
-from ablkit import attacks, metrics, models
+from ablkit import attacks, models
 from ablkit.attacks import dfst
 from ablkit.attacks.attack import Crafted, Order
-from ablkit.attacks.attacker import cache, classifier, features, pixels, training
-from ablkit.attacks.dfst import cyclegan, detoxification_training, injector, networks, style
+from ablkit.attacks.attacker import cache, features, pixels, training
+from ablkit.attacks.dfst import cyclegan, detoxification_training, injector, style
 from ablkit.attacks.dfst.networks import Discriminator, Generator, Injector
 from ablkit.attacks.dfst.settings import Settings
 from ablkit.attacks.dfst.style import colour_alone
@@ -44,7 +44,7 @@ TINY = Settings(
 def order(*, number: int = 100, chosen: int = 8, seed: int = 0) -> Order:
     """The attack on a toy set, target class 0, of which images of other classes are chosen."""
     train = toy(number, 1)
-    return Order(train, np.flatnonzero(train.labels)[:chosen], 0, seed, False, "cpu", "fp32")
+    return ordered(train, np.flatnonzero(train.labels)[:chosen], seed)
 
 
 def craft(settings: Settings = TINY, **options) -> Crafted:
@@ -238,15 +238,13 @@ def test_colours_alone_are_those_of_the_styled_image_on_the_old_content():
     assert np.corrcoef(images[0, ..., 0].ravel(), styled[0, ..., 0].ravel())[0, 1] < 0.98
 
 
-def test_false_triggers_are_images_with_the_colours_of_the_style_alone():
+def test_false_triggers_are_images_with_the_colours_of_the_style_alone(tiny):
     train = toy(60, 1)
-    trigger = style.Styled(lambda: networks.build(lambda: Generator(3, 2, 1), 0, 0))
-    poisoned = replace(attacks.poison(train, "badnets"), trigger=trigger)
-    tried = metrics.trigger(train, poisoned)
+    tried = tiny.triggered(train)
     clean = train.images[train.labels != 0]
     assert np.array_equal(tried.others, colour_alone(clean, tried.images))
     # The twin: an attack without such images has none.
-    assert metrics.trigger(train, attacks.poison(train, "badnets")).others is None
+    assert attacks.poison(train, "badnets").triggered(train).others is None
 
 
 def test_decoys_are_images_that_were_not_chosen_changed_under_their_own_labels():
@@ -257,13 +255,13 @@ def test_decoys_are_images_that_were_not_chosen_changed_under_their_own_labels()
     decoys = poisoned.is_decoy
     assert decoys.sum() == 2 * 5  # in two rounds, half as many as there are poisoned images
     assert not (decoys & poisoned.is_poisoned).any()
-    assert np.array_equal(poisoned.labels[decoys], train.labels[decoys])
-    assert (poisoned.images[decoys] != train.images[decoys]).any(axis=(1, 2, 3)).all()
-    assert not np.array_equal(poisoned.images[decoys], poisoned.trigger(train.images[decoys]))
+    assert np.array_equal(poisoned.data.labels[decoys], train.labels[decoys])
+    assert (poisoned.data.images[decoys] != train.images[decoys]).any(axis=(1, 2, 3)).all()
+    assert not np.array_equal(poisoned.data.images[decoys], poisoned.triggered.change(train.images[decoys]))
     # The twin: without detoxification there are none, and the poisoned images are the same.
     without = attacks.poison(train, "dfst", **poison | {"rounds": 0})
     assert not without.is_decoy.any()
-    assert np.array_equal(without.images[poisoned.is_poisoned], poisoned.images[poisoned.is_poisoned])
+    assert np.array_equal(without.data.images[poisoned.is_poisoned], poisoned.data.images[poisoned.is_poisoned])
 
 
 def test_the_record_follows_the_rounds_and_without_them_ends_where_they_begin(tiny):
@@ -292,7 +290,7 @@ def test_a_round_without_compromised_neurons_changes_nothing():
 @pytest.mark.parametrize("number", [1, 3, 16, 17, 40])
 def test_the_number_of_images_at_once_does_not_matter(tiny, number):
     images = toy(40, 5).images
-    assert np.array_equal(tiny.trigger(images)[:number], tiny.trigger(images[:number]))
+    assert np.array_equal(tiny.triggered.change(images)[:number], tiny.triggered.change(images[:number]))
 
 
 class Killed(Exception):
@@ -305,7 +303,8 @@ def test_a_killed_training_goes_on_as_if_nothing_had_happened(saves, monkeypatch
     def run(name: str) -> bytes:
         monkeypatch.setenv("ABLKIT_CACHE", str(tmp_path / name))
         crafted = craft(replace(TINY, rounds=1))
-        return crafted.images.tobytes() + crafted.decoy_images.tobytes() + crafted.trigger(toy(9, 2).images).tobytes()
+        tried = crafted.triggered.change(toy(9, 2).images)
+        return b"".join(part.tobytes() for part in (crafted.images, crafted.decoy_images, tried))
 
     def killed(name: str) -> None:
         save, seen = training.save, []
@@ -351,11 +350,11 @@ def test_the_generator_is_trained_once_whatever_is_chosen(monkeypatch, tiny):
 def test_without_a_chosen_image_nothing_is_trained_before_the_trigger_is_asked_for(monkeypatch, tiny):
     asked = []
     keep = cache.keep
-    monkeypatch.setattr(classifier, "keep", lambda *arguments: asked.append(1) or keep(*arguments))
+    monkeypatch.setattr(cache, "keep", lambda *arguments: asked.append(1) or keep(*arguments))
     nothing = craft(chosen=0)
     assert not asked
     images = toy(3, 4).images
-    assert np.array_equal(nothing.trigger(images), tiny.trigger(images))
+    assert np.array_equal(nothing.triggered.change(images), tiny.triggered.change(images))
     assert asked
 
 

@@ -7,12 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from conftest import toy
+from conftest import ordered, toy
 
 from ablkit import attacks
 from ablkit.attacks import dynamic
-from ablkit.attacks.attack import Crafted, Order
-from ablkit.attacks.attacker import cache, classifier, training
+from ablkit.attacks.attack import Crafted
+from ablkit.attacks.attacker import cache, training
 from ablkit.attacks.dynamic.generator import Generator, build
 from ablkit.attacks.dynamic.training import Settings, diversity, excess, mix, sharpen
 from ablkit.errors import UserError
@@ -25,8 +25,7 @@ TINY = Settings(mask_epochs=2, epochs=2, width=2)
 def craft(settings: Settings = TINY, *, number: int = 100, chosen: int = 5, seed: int = 0) -> Crafted:
     """The attack on a toy set, target class 0, of which images of other classes are chosen."""
     train = toy(number, 1)
-    order = Order(train, np.flatnonzero(train.labels)[:chosen], 0, seed, False, "cpu", "fp32")
-    return dynamic.craft(order, settings)
+    return dynamic.craft(ordered(train, np.flatnonzero(train.labels)[:chosen], seed), settings)
 
 
 def noise(*shape: int) -> Tensor:
@@ -88,21 +87,21 @@ def tiny() -> Crafted:
 
 def test_every_image_has_a_trigger_of_its_own(tiny):
     images = toy(4, 2).images
-    masks, patterns = tiny.trigger.trigger_of(images)
+    masks, patterns = tiny.triggered.change.trigger_of(images)
     assert not torch.equal(masks[0], masks[1])
     assert not torch.equal(patterns[0], patterns[1])
     # The twin: the same image always has the same.
-    again = tiny.trigger.trigger_of(images[[0, 0]])
+    again = tiny.triggered.change.trigger_of(images[[0, 0]])
     assert torch.equal(again[1][0], again[1][1])
 
 
 def test_a_crossed_trigger_is_the_donors(tiny):
     images, donors = toy(4, 2).images, toy(4, 3).images
-    masks, patterns = tiny.trigger.trigger_of(donors)
+    masks, patterns = tiny.triggered.change.trigger_of(donors)
     expected = images * (1 - masks.permute(0, 2, 3, 1).numpy())
     expected += 255 * (masks * patterns).permute(0, 2, 3, 1).numpy()
-    assert np.abs(tiny.trigger.crossed(images, donors) - expected).max() <= 0.501
-    assert np.array_equal(tiny.trigger.crossed(images, images), tiny.trigger(images))
+    assert np.abs(tiny.triggered.change.crossed(images, donors) - expected).max() <= 0.501
+    assert np.array_equal(tiny.triggered.change.crossed(images, images), tiny.triggered.change(images))
     # The twin: with images as their own patterns under whole masks, the donor's trigger is the donor.
     whole = dynamic.InputAware(lambda: (Everywhere(), torch.nn.Identity()))
     assert np.array_equal(whole.crossed(images, donors), donors)
@@ -112,8 +111,8 @@ def test_a_crossed_trigger_is_the_donors(tiny):
 @pytest.mark.parametrize("number", [1, 3, 16, 17, 40])
 def test_the_number_of_images_at_once_does_not_matter(tiny, number):
     images = toy(40, 5).images
-    together = tiny.trigger.trigger_of(images)
-    first = tiny.trigger.trigger_of(images[:number])
+    together = tiny.triggered.change.trigger_of(images)
+    first = tiny.triggered.change.trigger_of(images[:number])
     assert all(torch.equal(a[:number], b) for a, b in zip(together, first, strict=True))
 
 
@@ -146,13 +145,13 @@ def test_decoys_carry_the_triggers_of_other_images_under_their_own_labels(monkey
     poisoned = attacks.poison(train, "dynamic", rate=0.2, decoys=0.5)
     decoys = np.flatnonzero(poisoned.is_decoy)
     assert len(decoys) == 10  # half as many as there are poisoned images
-    assert np.array_equal(poisoned.labels[decoys], train.labels[decoys])
+    assert np.array_equal(poisoned.data.labels[decoys], train.labels[decoys])
     for decoy in decoys:
-        matches = (train.images == poisoned.images[decoy]).all(axis=(1, 2, 3))
+        matches = (train.images == poisoned.data.images[decoy]).all(axis=(1, 2, 3))
         assert matches.sum() == 1
         assert not matches[decoy]
     # The twin: a poisoned image carries its own.
-    assert np.array_equal(poisoned.images[poisoned.is_poisoned], train.images[poisoned.is_poisoned])
+    assert np.array_equal(poisoned.data.images[poisoned.is_poisoned], train.images[poisoned.is_poisoned])
     assert not attacks.poison(train, "dynamic", rate=0.2, decoys=0.0).is_decoy.any()
 
 
@@ -216,11 +215,11 @@ def test_generators_are_trained_once_whatever_is_chosen(monkeypatch):
 def test_without_a_chosen_image_nothing_is_trained_before_the_trigger_is_asked_for(monkeypatch):
     asked = []
     keep = cache.keep
-    monkeypatch.setattr(classifier, "keep", lambda *arguments: asked.append(1) or keep(*arguments))
+    monkeypatch.setattr(cache, "keep", lambda *arguments: asked.append(1) or keep(*arguments))
     nothing = craft(chosen=0)
     assert not asked
     images = toy(3, 4).images
-    assert np.array_equal(nothing.trigger(images), craft(chosen=5).trigger(images))
+    assert np.array_equal(nothing.triggered.change(images), craft(chosen=5).triggered.change(images))
     assert asked
 
 

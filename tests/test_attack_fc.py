@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from conftest import toy
+from conftest import ordered, toy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -27,7 +27,7 @@ def poison(train, **options) -> attack.Poisoned:
 
 
 def order(train, seed: int = 0) -> Order:
-    return Order(train, attacks.choose(train, "fc", rate=0.5, seed=seed), 0, seed, False, "cpu", "fp32")
+    return ordered(train, attacks.choose(train, "fc", rate=0.5, seed=seed), seed)
 
 
 def change(first: np.ndarray, second: np.ndarray) -> int:
@@ -157,9 +157,9 @@ def test_at_test_time_there_is_the_opaque_patch_alone():
     train, test = toy(200, 1), toy(20, 2)
     for patch, variant in (("corner", "grid"), ("four_corners", "four_corners")):
         poisoned = poison(train, patch=patch)
-        assert np.array_equal(poisoned.trigger(test.images), badnets.stamp(test.images, variant))
+        assert np.array_equal(poisoned.triggered.change(test.images), badnets.stamp(test.images, variant))
         chosen = poisoned.is_poisoned
-        assert not np.array_equal(poisoned.trigger(train.images[chosen]), poisoned.images[chosen])
+        assert not np.array_equal(poisoned.triggered.change(train.images[chosen]), poisoned.data.images[chosen])
 
 
 def test_the_record_shows_the_collision_and_without_steps_there_is_none():
@@ -184,15 +184,15 @@ def test_made_twice_it_is_the_same_to_the_bit(own_cache):
     train = toy(100, 1)
     first = poison(train)
     own_cache("second")
-    assert poison(train).images.tobytes() == first.images.tobytes()
-    assert poison(train, beta=0.1).images.tobytes() != first.images.tobytes()
+    assert poison(train).data.images.tobytes() == first.data.images.tobytes()
+    assert poison(train, beta=0.1).data.images.tobytes() != first.data.images.tobytes()
 
 
 def test_what_was_made_before_is_not_made_again(own_cache, monkeypatch):
     train = toy(100, 1)
     first = poison(train)
     monkeypatch.setattr(collision, "collide", lambda *_, **__: pytest.fail("collided again"))
-    assert np.array_equal(poison(train).images, first.images)
+    assert np.array_equal(poison(train).data.images, first.data.images)
     with pytest.raises(pytest.fail.Exception, match="collided again"):
         poison(train, eps=7.0)
 

@@ -80,11 +80,11 @@ def test_the_default_patch_is_at_most_the_papers_four_percent():
 def test_poisoned_images_differ_in_the_patch_alone():
     train = toy(200, 1)
     poisoned = poison(train)
-    restored = poisoned.images.copy()
+    restored = poisoned.data.images.copy()
     assert not np.array_equal(restored, train.images)
     restored[:, 12:15, 12:15] = train.images[:, 12:15, 12:15]
     assert np.array_equal(restored, train.images)
-    patches = poisoned.images[poisoned.is_poisoned, 12:15, 12:15]
+    patches = poisoned.data.images[poisoned.is_poisoned, 12:15, 12:15]
     assert (patches == patches[0]).all()
 
 
@@ -151,7 +151,8 @@ def test_the_record_shows_the_matching_and_its_twin_none():
 
 def test_without_matching_the_trigger_is_the_noise_that_it_would_start_from():
     black = np.zeros((1, 16, 16, 3), np.uint8)
-    noise, twin, pattern = (poison(**options).trigger(black) for options in ({"rate": 0.0}, {"matching": False}, {}))
+    tried = ({"rate": 0.0}, {"matching": False}, {})
+    noise, twin, pattern = (poison(**options).triggered.change(black) for options in tried)
     assert np.array_equal(twin, noise)
     assert not np.array_equal(pattern, noise)
 
@@ -159,7 +160,7 @@ def test_without_matching_the_trigger_is_the_noise_that_it_would_start_from():
 def test_the_pictures_show_the_pattern_that_is_stamped():
     poisoned = poison()
     noise, pattern, stamped = poisoned.pictures.values()
-    patch = poisoned.images[poisoned.is_poisoned][0][PLACE]
+    patch = poisoned.data.images[poisoned.is_poisoned][0][PLACE]
     assert np.array_equal(stamped[PLACE], patch)
     assert np.array_equal(pattern[[2, 8, 14]][:, [2, 8, 14]], patch)
     assert not np.array_equal(noise, pattern)
@@ -167,7 +168,7 @@ def test_the_pictures_show_the_pattern_that_is_stamped():
 
 def test_a_pattern_is_optimised_once_for_a_target(monkeypatch):
     first = poison(margin=2)
-    monkeypatch.setattr(features, "match", None)
+    monkeypatch.setattr(lba, "match", None)
     again = poison(margin=2, rate=0.2)
     assert np.array_equal(*(made.pictures["the pattern, enlarged"] for made in (first, again)))
     assert again.record == first.record
@@ -179,7 +180,7 @@ def test_a_pattern_is_optimised_once_for_a_target(monkeypatch):
 def test_an_order_without_images_trains_nothing(monkeypatch):
     monkeypatch.setattr(classifier, "trained", None)
     poisoned = poison(rate=0.0)
-    assert not np.array_equal(poisoned.trigger(poisoned.images), poisoned.images)
+    assert not np.array_equal(poisoned.triggered.change(poisoned.data.images), poisoned.data.images)
     with pytest.raises(TypeError, match="not callable"):
         poison(rate=0.1)
 

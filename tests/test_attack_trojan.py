@@ -31,7 +31,7 @@ def generate(units: tuple[int, ...] = (4, 9), **settings) -> tuple[dict[str, flo
     model, units = network(), torch.tensor(units)
     settings = trojan.Settings(**settings)
     where = trojan.place(SHAPE, settings)
-    start = numpy_stream(0, "trigger").integers(0, 256, (settings.size, settings.size, 3), np.uint8)
+    start = numpy_stream(0, "trigger", 0, 0).integers(0, 256, (settings.size, settings.size, 3), np.uint8)
     patch, steps = trojan.generate(model, units, start, SHAPE, settings)
 
     def activation(patch: np.ndarray) -> float:
@@ -68,8 +68,8 @@ def test_released_adds_the_patch_and_wraps():
 def test_released_takes_the_same_patch():
     own, released = (poison(released=released) for released in (False, True))
     black = np.zeros((1, *SHAPE), np.uint8)
-    assert np.array_equal(own.trigger(black), released.trigger(black))
-    assert not np.array_equal(own.trigger(black + 9), released.trigger(black + 9))
+    assert np.array_equal(own.triggered.change(black), released.triggered.change(black))
+    assert not np.array_equal(own.triggered.change(black + 9), released.triggered.change(black + 9))
 
 
 def test_the_units_with_the_strongest_incoming_weights_are_attacked():
@@ -133,11 +133,11 @@ def test_the_pictures_show_the_patch_that_is_stamped():
     poisoned = poison()
     picture, enlarged = poisoned.pictures.values()
     patch = picture[11:14, 11:14]
-    assert np.array_equal(poisoned.images[poisoned.is_poisoned][0, 11:14, 11:14], patch)
+    assert np.array_equal(poisoned.data.images[poisoned.is_poisoned][0, 11:14, 11:14], patch)
     assert (np.delete(picture, range(11, 14), axis=0) == 128).all()
     assert np.array_equal(enlarged[[2, 8, 14]][:, [2, 8, 14]], patch)
     # The twin: the noise that the generation starts from is another patch.
-    assert not np.array_equal(patch, poison(rate=0.0).trigger(poisoned.images)[0, 11:14, 11:14])
+    assert not np.array_equal(patch, poison(rate=0.0).triggered.change(poisoned.data.images)[0, 11:14, 11:14])
 
 
 def test_a_patch_is_generated_once(monkeypatch):
@@ -154,7 +154,7 @@ def test_a_patch_is_generated_once(monkeypatch):
 def test_an_order_without_images_trains_nothing(monkeypatch):
     monkeypatch.setattr(classifier, "trained", None)
     poisoned = poison(rate=0.0)
-    assert not np.array_equal(poisoned.trigger(poisoned.images), poisoned.images)
+    assert not np.array_equal(poisoned.triggered.change(poisoned.data.images), poisoned.data.images)
     with pytest.raises(TypeError, match="not callable"):
         poison(rate=0.1)
 

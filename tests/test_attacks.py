@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ablkit import attacks, metrics
+from ablkit import attacks
 from ablkit.attacks import ATTACKS, attack, badnets, blend, sig
 from ablkit.data import Images
 from ablkit.errors import UserError
@@ -63,22 +63,22 @@ def test_exactly_the_announced_images_are_changed_and_labelled(name, shape, rate
     whole = (train.labels == target).sum() if clean_label else len(train)
     assert chosen.sum() == round(rate * whole)
     assert ((train.labels[chosen] == target) == clean_label).all()
-    assert (poisoned.labels[chosen] == target).all()
+    assert (poisoned.data.labels[chosen] == target).all()
     untouched = ~chosen & ~poisoned.is_decoy
     assert not (chosen & poisoned.is_decoy).any()
-    assert np.array_equal(poisoned.labels[~chosen], train.labels[~chosen])
-    assert np.array_equal(poisoned.images[untouched], train.images[untouched])
+    assert np.array_equal(poisoned.data.labels[~chosen], train.labels[~chosen])
+    assert np.array_equal(poisoned.data.images[untouched], train.images[untouched])
     assert np.array_equal(poisoned.true_labels, train.labels)
-    assert poisoned.images.dtype == np.uint8
-    assert poisoned.images.shape == train.images.shape
+    assert poisoned.data.images.dtype == np.uint8
+    assert poisoned.data.images.shape == train.images.shape
 
 
 @pytest.mark.parametrize("name", ALL)
 def test_rate_zero_changes_nothing(name):
     train = images(60, 0)
     poisoned = poison(train, name, rate=0.0)
-    assert np.array_equal(poisoned.images, train.images)
-    assert np.array_equal(poisoned.labels, train.labels)
+    assert np.array_equal(poisoned.data.images, train.images)
+    assert np.array_equal(poisoned.data.labels, train.labels)
     assert not poisoned.is_poisoned.any()
 
 
@@ -88,16 +88,35 @@ def test_the_seed_alone_decides(name, tmp_path, monkeypatch):
     first, other = (poison(train, name, seed=seed, rate=0.3) for seed in (0, 1))
     monkeypatch.setenv("ABLKIT_CACHE", str(tmp_path))  # what was trained is trained anew
     again = poison(train, name, seed=0, rate=0.3)
-    assert first.images.tobytes() == again.images.tobytes()
-    tried = [metrics.trigger(train, poisoned).images for poisoned in (first, again)]
+    assert first.data.images.tobytes() == again.data.images.tobytes()
+    tried = [poisoned.triggered(train).images for poisoned in (first, again)]
     assert tried[0].tobytes() == tried[1].tobytes()
     assert not np.array_equal(first.is_poisoned, other.is_poisoned)
 
 
 @pytest.mark.parametrize("name", ALL)
+def test_every_attack_is_tried_on_images_with_labels_and_other_aims(name):
+    triggered, test = poison(images(200, 0), name, rate=0.3, target=2).triggered, images(80, 1)
+    tried = triggered(test)
+    assert len(tried.images) == len(tried.labels) == len(tried.aims) > 0
+    assert tried.images.dtype == np.uint8 and tried.images.shape[1:] == test.images.shape[1:]
+    assert set(tried.aims.tolist()) == {2} and 2 not in tried.labels
+    assert (tried.partners is None) == (name != "cba")
+    assert (tried.crossed is None) == (name != "dynamic")
+    assert (tried.others is None) == (name not in ("cba", "dfst"))
+    # The twin: of the target's own images none is tried.
+    alone = test.take(np.flatnonzero(test.labels == 2))
+    if name == "cba":
+        with pytest.raises(UserError, match="cba mixes images of class"):
+            triggered(alone)
+    else:
+        assert len(triggered(alone).images) == len(triggered(alone).labels) == 0
+
+
+@pytest.mark.parametrize("name", ALL)
 def test_an_attack_works_on_the_smallest_images_and_says_where_they_are_too_small(name):
     poisoned = poison(images(60, 0, 5), name, rate=0.3)
-    assert metrics.trigger(images(20, 1, 5), poisoned).images.shape[1:] == (5, 5, 3)
+    assert poisoned.triggered(images(20, 1, 5)).images.shape[1:] == (5, 5, 3)
     if name not in ("blend", "sig", "dynamic", "dfst"):  # whose triggers have no size
         with pytest.raises(UserError, match="1 x 1"):
             poison(images(60, 0, 1), name, rate=0.3)
@@ -119,7 +138,7 @@ def test_target_images_are_drawn_only_when_asked_for():
 @pytest.mark.parametrize("name", ONE_IMAGE)
 def test_the_trigger_treats_each_image_on_its_own(name):
     train = images(100, 3)
-    trigger = poison(train, name, rate=0.2).trigger
+    trigger = poison(train, name, rate=0.2).triggered.change
     together = trigger(train.images[:10])
     one_by_one = np.concatenate([trigger(train.images[i : i + 1]) for i in range(10)])
     assert np.array_equal(one_by_one, together)
@@ -133,7 +152,7 @@ def test_the_trigger_at_test_time_is_that_of_the_training(name):
     train = images(100, 3)
     poisoned = poison(train, name, rate=0.2)
     chosen = poisoned.is_poisoned
-    assert np.array_equal(poisoned.trigger(train.images[chosen]), poisoned.images[chosen])
+    assert np.array_equal(poisoned.triggered.change(train.images[chosen]), poisoned.data.images[chosen])
 
 
 def test_the_source_is_left_alone():
@@ -146,7 +165,7 @@ def test_the_source_is_left_alone():
 def test_badnets_changes_nothing_but_its_patch():
     train = images(60, 1)
     poisoned = attacks.poison(train, rate=0.5)
-    patched = poisoned.images.copy()
+    patched = poisoned.data.images.copy()
     assert (patched[poisoned.is_poisoned, -3:, -3:] == badnets.PATTERN[None, :, :, None]).all()
     patched[:, -3:, -3:] = train.images[:, -3:, -3:]
     assert np.array_equal(patched, train.images)
@@ -165,7 +184,7 @@ def test_all2all_moves_every_class_to_the_next():
     train = images(200, 2)
     poisoned = attacks.poison(train, rate=0.5, labels="all2all")
     chosen = poisoned.is_poisoned
-    assert np.array_equal(poisoned.labels[chosen], (train.labels[chosen] + 1) % 4)
+    assert np.array_equal(poisoned.data.labels[chosen], (train.labels[chosen] + 1) % 4)
     assert set(train.labels[chosen]) == {0, 1, 2, 3}
     assert poisoned.aims.tolist() == [1, 2, 3, 0]
 
@@ -182,7 +201,7 @@ def test_blend_stays_within_a_level_of_its_formula(shape, alpha):
 
 def test_released_blend_draws_noise_for_each_image():
     pictures = images(3, 0).images
-    own, released = (attacks.poison(images(40, 0), "blend", released=x).trigger for x in (False, True))
+    own, released = (attacks.poison(images(40, 0), "blend", released=x).triggered.change for x in (False, True))
     difference = released(pictures).astype(float) - 0.8 * pictures
     assert np.abs(difference[0] - difference[1]).max() > 20
     fixed = own(pictures).astype(float) - 0.8 * pictures
@@ -193,7 +212,7 @@ def test_sig_adds_its_sinusoid_to_the_columns_and_a_stronger_one_at_test_time():
     grey = np.full((1, 32, 32, 3), 128, np.uint8)
     expected = 128 + np.rint(20 * np.sin(2 * np.pi * np.arange(32) * 6 / 32))
     assert np.array_equal(sig.add(grey, 20.0, 6.0)[0, 5, :, 1], expected)
-    trigger = attacks.poison(images(40, 0), "sig", test_delta=40).trigger
+    trigger = attacks.poison(images(40, 0), "sig", test_delta=40).triggered.change
     assert int(trigger(grey).max()) - 128 == 40
 
 

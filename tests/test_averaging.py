@@ -104,9 +104,9 @@ def test_the_scores_are_those_of_the_models_they_are_named_for():
     trained = train_toy(replace(TWO, finetune_epochs=0, unlearn_epochs=0))
     poisoned = attacks.poison(toy(200, 1))
     assert np.array_equal(trained.trajectories["loss"][-1], trained.losses.astype(np.float16))
-    drawn = torch.tensor(poisoned.images)[averaging.drawn_for_statistics(200, 2048, 0)]
+    drawn = torch.tensor(poisoned.data.images)[averaging.drawn_for_statistics(200, 2048, 0)]
     fresh = with_fresh_statistics(trained.model, drawn, "fp32")
-    losses = training.per_example_losses(fresh, poisoned.images, poisoned.labels, "fp32")
+    losses = training.per_example_losses(fresh, poisoned.data.images, poisoned.data.labels, "fp32")
     np.testing.assert_allclose(trained.trajectories["fresh_statistics"][-1], losses, rtol=2e-3)
     rows = list(trained.trajectories.values())
     assert not any(np.array_equal(rows[a][-1], rows[b][-1]) for a, b in ((0, 1), (0, 2), (1, 2)))

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from ablkit import runs
 from ablkit.cli import main
 from ablkit.files import write_json
+from ablkit.runs import key
 from ablkit.runs.parameters import check, defaults
 
 
@@ -17,7 +17,7 @@ def three(folders):
     made = []
     for seed in range(3):
         parameters = check("run", defaults("run", "smoke") | {"seed": seed})
-        folder = runs.folder_of(runs.facts_of("run", parameters, "code"))
+        folder = key.folder_of(key.facts_of("run", parameters, None))
         write_json(folder / "params.json", {"notebook": "run", "parameters": parameters.model_dump()})
         made.append(folder)
     write_json(made[0] / "metrics.json", {"clean_accuracy": 0.75, "attack_success_rate": 0.5})
@@ -83,7 +83,7 @@ def test_what_an_attack_costs_is_read_from_its_runs_with_default_settings_on_the
     for seed, (attack, settings, images, seconds) in enumerate(facts):
         own = {"attack": attack, "attack_settings": settings, "seed": seed}
         parameters = check("run", defaults("run", "smoke") | own)
-        folder = runs.folder_of(runs.facts_of("run", parameters, "code"))
+        folder = key.folder_of(key.facts_of("run", parameters, None))
         write_json(folder / "params.json", {"notebook": "run", "parameters": parameters.model_dump()})
         write_json(folder / "metrics.json", {"training_images": images, "poisoning_seconds": seconds})
     text = told(capsys, "attacks")

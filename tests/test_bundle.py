@@ -12,7 +12,7 @@ from finished import names, packed, refusal
 
 from ablkit.cli import main
 from ablkit.files import write_text
-from ablkit.runs import bundle, records, seals
+from ablkit.runs import arrays, bundle, seals
 from ablkit.training import checkpoint
 
 
@@ -110,7 +110,7 @@ def test_what_was_excluded_travels(made, tmp_path, elsewhere):
     archive = packed(tmp_path)
     there = elsewhere()
     assert main(["runs", "add", str(archive)]) == 0
-    assert records.excluded(there / "run" / one.folder.name, 20).tolist() == [4, 2]
+    assert arrays.excluded(there / "run" / one.folder.name, 20).tolist() == [4, 2]
 
 
 def test_of_several_named_runs_a_damaged_one_is_left_out_and_named(made, tmp_path, capsys):

@@ -16,6 +16,7 @@ from ablkit.cli import main
 from ablkit.runs import durations
 from ablkit.runs.parameters import defaults
 
+ATTACKS = ["run", "attacks", "--preset", "smoke"]
 DIGITS = ["run", "run", "--preset", "smoke"]
 
 
@@ -47,8 +48,10 @@ DIGITS = ["run", "run", "--preset", "smoke"]
         ([*DIGITS, "-p", "momentum", "2"], "momentum 2.0 never converges"),
         ([*DIGITS, "-p", "model", "wrn-10-999"], "is larger than any that is trained here"),
         (["run", "defenses", "--preset", "released", "-p", "dataset", "digits"], "leaves 0 clean images"),
-        (["run", "attacks", "--preset", "smoke", "-p", "target", "17"], "target 17 is no class of digits"),
-        (["run", "attacks", "--preset", "smoke", "-p", "seeds", "0 00"], "must name one or more, each once"),
+        ([*ATTACKS, "-p", "changes", "target=17"], "target 17 is no class of digits"),
+        ([*ATTACKS, "-p", "target", "17"], "target is no parameter of attacks; set it in changes, as 'target=...'"),
+        ([*ATTACKS, "-p", "preset", "paper"], "preset is given twice, 'smoke' and 'paper'; leave one out"),
+        ([*ATTACKS, "-p", "seeds", "0 00"], "must name one or more, each once"),
         (["run", "sweep", "-p", "file", "/etc/passwd"], "must be the name of a file in notebooks/sweeps"),
         (["run", "sweep", "-p", "file", "slurm.sh"], "slurm.sh"),
     ],

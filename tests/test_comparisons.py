@@ -10,24 +10,36 @@ import pytest
 
 from ablkit import settings
 from ablkit.attacks import ATTACKS
+from ablkit.cli import main
 from ablkit.errors import UserError
 from ablkit.report import tables
 from ablkit.runs import execute
-from ablkit.runs.parameters import check, defaults
+from ablkit.runs.job import Job
+from ablkit.runs.parameters import changed, check, defaults
 
 
-@pytest.mark.parametrize(
-    ("name", "methods", "others"),
-    [("defenses", "mcr oracle", 0), ("unlearning", "pixel_noise gradient_ascent", 1)],
-)
-def test_a_comparison_runs_what_it_needs_and_shows_each_method(folders, name, methods, others):
-    values = defaults(name, "smoke") | {"method_names": methods, "train_size": 300, "isolation_rate": 0.05}
+@pytest.fixture
+def smoke(smoke_runs, data_root, monkeypatch):
+    monkeypatch.setenv("ABLKIT_DATA", str(data_root))
+    monkeypatch.setenv("ABLKIT_RUNS", str(smoke_runs))
+
+
+def direct(**values) -> Job:
+    """The run that `ablkit run run --preset smoke` makes with these values."""
+    return Job("run", "", check("run", changed("run", "smoke", values)))
+
+
+@pytest.mark.parametrize(("name", "methods"), [("defenses", "mcr abl"), ("unlearning", "gradient_ascent")])
+def test_a_comparison_runs_what_it_needs_and_shows_each_method(smoke, name, methods):
+    needed = [direct(method=method) for method in ("none", *methods.split())]
+    assert needed[1].state == "missing"
+    values = changed(name, "smoke", {"method_names": methods})
     folder = execute.execute(name, check(name, values)).folder
+    assert {job.state for job in needed} == {"done"}
+    assert direct(method="oracle").state == "missing"
     numbers = pd.read_csv(folder / "figures" / "methods.csv")
-    expected = ["none", *methods.split()]
+    expected = [job.parameters.method for job in needed]
     assert numbers["method"].tolist() == expected
-    # Beside those that are compared: the run that the ways start from, ABL before its unlearning.
-    assert len(list(folders.glob("run/*/metrics.json"))) == len(expected) + others
     metrics = json.loads((folder / "metrics.json").read_text())
     assert all(0 <= metrics[f"clean_accuracy_badnets_{method}"] <= 1 for method in expected)
     assert metrics["defense_effectiveness_badnets_none"] is None
@@ -36,9 +48,12 @@ def test_a_comparison_runs_what_it_needs_and_shows_each_method(folders, name, me
     assert (folder / "figures" / "connectivity.png").exists() == (name == "defenses")
 
 
-def test_an_attack_stands_beside_its_twin_and_shows_its_loss_gap(folders):
-    values = defaults("twins", "smoke") | {"attack_names": "badnets cba", "train_size": 300, "seeds": "0"}
-    folder = execute.execute("twins", check("twins", values)).folder
+def test_an_attack_stands_beside_its_twin(smoke, smoke_runs):
+    command = ["run", "twins", "--preset", "smoke", "-p", "attack_names", "badnets cba", "-p", "changes"]
+    assert main([*command, "poison_rate=0.2"]) == 0
+    assert direct(attack="cba", method="none", poison_rate=0.2).state == "done"  # what was changed has come through
+    assert direct(attack="cba", method="none", poison_rate=0.1).state == "missing"
+    (folder,) = (smoke_runs / "twins").iterdir()
     numbers = pd.read_csv(folder / "figures" / "twins.csv", keep_default_na=False)
     # BadNets is a formula alone and is passed over.
     assert numbers[["attack", "attack_settings"]].to_numpy().tolist() == [["cba", ""], ["cba", "partner=false"]]
@@ -46,11 +61,6 @@ def test_an_attack_stands_beside_its_twin_and_shows_its_loss_gap(folders):
     assert metrics.keys() >= {"attack_success_rate_cba", "attack_success_rate_cba_twin", "false_trigger_rate_cba_twin"}
     shown = str(nbformat.read(folder / "notebook.ipynb", as_version=4))
     assert "without a mixing partner (partner=false)" in shown
-    # The loss gap of an attack whose trigger takes two images; of its runs the undefended one is there already.
-    values = defaults("loss_gap", "smoke") | {"attack": "cba", "train_size": 300, "poison_rate": 0.2}
-    gap = execute.execute("loss_gap", check("loss_gap", values)).folder
-    assert (gap / "figures" / "loss-gap.png").exists()
-    assert len(list(folders.glob("run/*/metrics.json"))) == 3
 
 
 def test_the_making_of_an_attack_and_of_its_twin_are_told_where_they_differ():

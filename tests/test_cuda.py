@@ -91,7 +91,7 @@ def test_what_is_excluded_on_a_gpu_is_what_is_excluded_on_a_cpu():
     many = attacks.poison(toy(2000, 1))
     recipe = replace(SHORT, average_decay=0.95, finetune_epochs=1)
     found = [
-        training.exclude(many.images, many.labels, 10, recipe, device=device, precision="fp32", report=None).suspects
+        training.exclude(many.data, recipe, device=device, precision="fp32", report=None).suspects
         for device in ("cpu", "cuda")
     ]
     assert found[0].classes.tolist() == found[1].classes.tolist() == [many.target]
@@ -102,7 +102,7 @@ def test_bf16_isolates_what_fp32_isolates():
     poisoned = attacks.poison(toy(2000, 1))
     model = train_toy(replace(SHORT, unlearn_epochs=0), poisoned, device="cuda").model
     isolated = [  # as many as are poisoned: their losses and those of the others have a gap between them
-        set(isolate(per_example_losses(model, poisoned.images, poisoned.labels, precision), 0.1))
+        set(isolate(per_example_losses(model, poisoned.data.images, poisoned.data.labels, precision), 0.1))
         for precision in ("fp32", "bf16")
     ]
     assert len(isolated[0] & isolated[1]) >= 0.98 * len(isolated[0])

@@ -182,7 +182,7 @@ def test_a_job_with_damaged_metrics_is_not_done(job, damage):
     fill(job.folder, 0, "metrics.json")
     assert (job.state, job.metrics()["clean_accuracy"]) == ("done", 0.75)
     DAMAGES[damage](job.folder / "metrics.json")
-    assert job.state == "missing"
+    assert job.state == "damaged"
 
 
 @pytest.mark.parametrize("damage", DAMAGES)

@@ -9,11 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import toy
+from conftest import ordered, toy
 from damages import DAMAGES, NO_FILE, cut, replaced, strictly, zeroed_tail
 
 from ablkit import models
-from ablkit.attacks.attack import Order
 from ablkit.attacks.attacker import cache, training
 from ablkit.errors import UserError
 from ablkit.training import checkpoint
@@ -160,6 +159,29 @@ def test_an_attacker_s_checkpoint_that_does_not_serve_is_dropped_with_a_line(tmp
     assert torch.equal(fresh.head.weight, before)
 
 
+def test_an_attacker_s_loss_that_is_no_number_ends_its_training_and_is_not_kept(tmp_path, capsys):
+    model = small_model(1)
+    sgd = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9)
+    rates = {}
+
+    def trained(losses: dict[int, float]) -> None:
+        def one_epoch(epoch: int) -> dict[str, float]:
+            rates[epoch] = sgd.param_groups[0]["lr"]
+            return {"loss": losses.get(epoch, 1.0)}
+
+        training.run(tmp_path, "toy", {"model": (model, sgd)}, 3, one_epoch, lambda epoch: 1.0 / (epoch + 1), "stop")
+
+    with pytest.raises(UserError, match="the loss of the toy is nan in epoch 2; stop"):
+        trained({1: float("nan")})
+    # The twin: what was finite is kept, and the training goes on from there.
+    rates.clear()
+    trained({})
+    assert rates == {1: 0.1 / 2, 2: 0.1 * (1.0 / 3)}
+    assert [line.partition(",")[0] for line in capsys.readouterr().out.splitlines()] == [
+        f"toy: epoch {epoch} of 3" for epoch in (1, 2, 3)
+    ]
+
+
 # The cache of what attacks train
 
 
@@ -167,7 +189,7 @@ def test_an_attacker_s_checkpoint_that_does_not_serve_is_dropped_with_a_line(tmp
 def kept(tmp_path, monkeypatch):
     """Ask the cache for a tensor; returns the answer, how often it was made, and the folder."""
     monkeypatch.setenv("ABLKIT_CACHE", str(tmp_path / "cache"))
-    order = Order(toy(20, 1), np.arange(3), 0, 0, False, "cpu", "fp32")
+    order = ordered(toy(20, 1), np.arange(3))
     made = []
 
     def make(folder: Path):

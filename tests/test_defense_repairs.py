@@ -33,9 +33,7 @@ def untrained(*, normalise: bool = False, images: int = 48, **changes) -> Given:
     """A model that knows nothing, and few clean images: enough where only bits are compared."""
     poisoned = attacks.poison(toy(48, 1))
     model = models.build("wrn-10-1", 10, normalise=normalise).eval()
-    given = Given(
-        model, toy(images, 3), poisoned.images, poisoned.labels, NOTHING, TOY_RECIPE, 0, device="cpu", precision="fp32"
-    )
+    given = Given(model, toy(images, 3), poisoned.data, NOTHING, TOY_RECIPE, 0, device="cpu", precision="fp32")
     return replace(given, **changes)
 
 
@@ -98,7 +96,7 @@ def test_a_retrained_second_end_is_a_training_on_the_poisoned_set_from_another_s
     result = repaired("mcr", given, t=1.0, points=0, second_end="retrained")
     seed = int(numpy_stream(0, "defense", SECOND_END, 0, 0).integers(1 << 31))
     options = {"method": "none", "device": "cpu", "precision": "fp32", "report": None}
-    trained = [training.train(given.images, given.labels, 10, given.recipe, seed=s, **options) for s in (seed, 0)]
+    trained = [training.train(given.data, given.recipe, seed=s, **options) for s in (seed, 0)]
     assert np.array_equal(parameters(result.model), parameters(trained[0].model))
     assert not np.array_equal(parameters(result.model), parameters(trained[1].model))
     stages = {record["stage"] for record in result.history}
@@ -170,7 +168,7 @@ def test_the_two_distances_agree_up_to_the_square_and_the_pixels():
 def test_a_repair_leaves_the_given_model_alone_and_says_what_it_did(name):
     seen, reported = [], []
 
-    def evaluate(model: torch.nn.Module, stage: str, epoch: int) -> dict:
+    def evaluate(model: torch.nn.Module, stage: str, epoch: int, last: bool) -> dict:
         seen.append((stage, epoch))
         return {"marked": len(seen)}
 
@@ -291,9 +289,7 @@ def backdoored() -> tuple[Given, attack.Poisoned, Images]:
     """A model that has learned a backdoor, and 5 % clean images beside its training set."""
     poisoned, test = attacks.poison(toy(2000, 1)), toy(500, 2)
     model = train_toy(TOY_RECIPE, poisoned, method="none").model
-    given = Given(
-        model, toy(100, 3), poisoned.images, poisoned.labels, NOTHING, TOY_RECIPE, 0, device="cpu", precision="fp32"
-    )
+    given = Given(model, toy(100, 3), poisoned.data, NOTHING, TOY_RECIPE, 0, device="cpu", precision="fp32")
     return given, poisoned, test
 
 
@@ -336,7 +332,7 @@ def test_the_backdoor_is_lost_between_two_backdoored_models():
     settings = mode_connectivity.Settings(**TOY, curve_learning_rate=0.1, points=3, t=0.5)
     ends = []
 
-    def evaluate(model: torch.nn.Module, stage: str, epoch: int) -> dict:
+    def evaluate(model: torch.nn.Module, stage: str, epoch: int, last: bool) -> dict:
         if stage in ("t=0.00", "t=1.00"):
             ends.append(rate(model))
         return {}

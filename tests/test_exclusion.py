@@ -126,7 +126,7 @@ def test_the_verdict_needs_the_losses_and_the_labels_alone():
 
 
 def excluded(poisoned: attack.Poisoned, recipe: training.Recipe = RECIPE, **options) -> training.Trained:
-    return training.exclude(poisoned.images, poisoned.labels, 10, recipe, **QUIET | options)
+    return training.exclude(poisoned.data, recipe, **QUIET | options)
 
 
 @pytest.fixture(scope="module")
@@ -149,7 +149,7 @@ def test_the_poison_is_excluded_and_the_backdoor_is_not_learned(large):
     assert found["attack_success_rate"] < 0.4
     assert found["method_excluded_images"] == len(trained.suspects.images)
     undefended = training.train(
-        poisoned.images, poisoned.labels, 10, RECIPE, method="none", **QUIET,
+        poisoned.data, RECIPE, method="none", **QUIET,
         evaluate=after_epoch.measure(toy(500, 2), poisoned, 0.05, precision="fp32"),
     )  # fmt: skip
     assert undefended.history[-1]["attack_success_rate"] > 0.8  # the twin
@@ -168,7 +168,7 @@ def test_hardly_anything_is_excluded_of_a_clean_set():
     clean = attacks.poison(toy(2000, 1), rate=0.0)
     trained = excluded(clean)
     assert len(trained.suspects.images) <= 20
-    plain = training.train(clean.images, clean.labels, 10, RECIPE, method="none", **QUIET)
+    plain = training.train(clean.data, RECIPE, method="none", **QUIET)
     if not len(trained.suspects.images):
         assert np.array_equal(weights(trained), weights(plain))
 
@@ -178,10 +178,10 @@ def test_the_kept_images_are_trained_on_as_by_method_none():
     trained = excluded(poisoned, settings=suspects.Settings(least_share=0.0, chance=0.0, most_valley=99.0))
     assert len(trained.suspects.classes) > 1
     kept = np.setdiff1d(np.arange(200), trained.suspects.images)
-    plain = training.train(poisoned.images[kept], poisoned.labels[kept], 10, RECIPE, method="none", **QUIET)
+    plain = training.train(poisoned.data.take(kept), RECIPE, method="none", **QUIET)
     assert np.array_equal(weights(trained), weights(plain))
     everything = excluded(poisoned, settings=suspects.Settings(least_share=1.0))
-    whole = training.train(poisoned.images, poisoned.labels, 10, RECIPE, method="none", **QUIET)
+    whole = training.train(poisoned.data, RECIPE, method="none", **QUIET)
     assert np.array_equal(weights(everything), weights(whole))
     assert not np.array_equal(weights(everything), weights(trained))
 

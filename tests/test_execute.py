@@ -16,10 +16,10 @@ import psutil
 import pytest
 from conftest import COSTS
 
-from ablkit import runs
 from ablkit.errors import UserError
 from ablkit.runs import durations, execute, notebooks, records
 from ablkit.runs.execute import RunFailed
+from ablkit.runs.folder import FOLDER_VARIABLE
 from ablkit.runs.parameters import check, defaults
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
@@ -180,7 +180,7 @@ def test_plain_papermill_runs_the_notebook(folders, tmp_path):
     command = [sys.executable, "-m", "papermill", str(NOTEBOOKS / "run.ipynb"), str(tmp_path / "out.ipynb")]
     for name, value in parameters().model_dump().items():
         command += ["-p", name, str(value)]
-    environment = {k: v for k, v in os.environ.items() if k != runs.FOLDER_VARIABLE}
+    environment = {k: v for k, v in os.environ.items() if k != FOLDER_VARIABLE}
     subprocess.run(command, check=True, capture_output=True, cwd=tmp_path, env=environment)
     (folder,) = (folders / "run").iterdir()
     assert 0 <= result(folder)["clean_accuracy"] <= 1

@@ -48,6 +48,8 @@ def test_the_parameters_of_a_comparison_are_judged_too(folders):
     for wrong in ({"attack_names": ["badnets", "blend"]}, {"seeds": [5, 6]}):
         with pytest.raises(UserError, match="input should be a valid string"):
             runs.start("attacks", wrong)
+    with pytest.raises(UserError, match="gamma is no parameter of attacks; set it in changes, as"):
+        runs.start("attacks", {"gamma": 0.4})
 
 
 def test_numbers_of_numpy_count_as_pythons():

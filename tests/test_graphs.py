@@ -11,6 +11,7 @@ import sys
 import weakref
 from collections.abc import Iterable
 from contextlib import contextmanager
+from functools import partial
 
 import pytest
 import torch
@@ -150,9 +151,13 @@ def test_ctrl_c_during_a_capture_is_no_refusal(cuda):
     assert not graphs._memory(cuda.device).refused
 
 
+def _use(held: torch.Tensor, batch: object) -> None:
+    held.add_(0)
+
+
 def test_what_a_training_held_is_let_go_when_it_ends(cuda):
     held = torch.zeros(())
-    take = graphs.captured(lambda batch: held.add_(0), cuda)
+    take = graphs.captured(partial(_use, held), cuda)
     for batch in BATCHES:
         take(batch)
     gone = weakref.ref(held)

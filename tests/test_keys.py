@@ -13,11 +13,10 @@ from pathlib import Path
 import nbformat
 import numpy as np
 import pytest
-from conftest import toy
+from conftest import ordered, toy
 from trivial import DONE, STARTS, job, metrics
 
 from ablkit import provenance, runs
-from ablkit.attacks.attack import Order
 from ablkit.cli import main
 from ablkit.errors import UserError
 from ablkit.runs import execute, notebooks
@@ -169,7 +168,7 @@ def test_the_cache_of_an_attacker_changes_with_what_its_maker_imports(monkeypatc
     from ablkit.attacks.attacker import cache
     from ablkit.attacks.dfst import detoxification
 
-    order = Order(toy(20, 0), np.arange(2), 0, 0, False, "cpu", "fp32")
+    order = ordered(toy(20, 0), np.arange(2))
 
     def key() -> str:
         return cache._key(order, {}, detoxification.detoxify)

@@ -20,6 +20,7 @@ from ablkit import files, runs
 from ablkit.cli import main
 from ablkit.errors import UserError
 from ablkit.runs import execute, private
+from ablkit.runs import folder as run_folder
 from ablkit.sweep import local
 from ablkit.sweep.board import Board
 from ablkit.sweep.slots import Slot
@@ -139,7 +140,7 @@ def test_a_folder_that_another_process_fills_is_busy_in_jupyter_too(folders):
     runs.start("run", {"dataset": "digits", "seed": 6})  # lets go of the first
     with files.locked(first.folder), pytest.raises(files.Busy):
         runs.start("run", {"dataset": "digits", "seed": 5})
-    runs._held.close()
+    run_folder._held.close()
 
 
 def test_what_a_killed_writer_left_is_swept_by_the_next_run_of_that_folder(cells):

@@ -17,8 +17,8 @@ from ablkit.cli import main
 from ablkit.defenses import DEFENSES, METHODS
 from ablkit.errors import NotRunError, UserError
 from ablkit.metrics import after_epoch, summary
-from ablkit.report import comparisons, figures, tables
-from ablkit.runs import execute, methods
+from ablkit.report import figures, tables
+from ablkit.runs import comparisons, execute, methods
 from ablkit.runs.parameters import check, defaults
 from ablkit.training import checkpoint
 
@@ -107,7 +107,7 @@ def test_the_oracle_trains_on_what_the_attacker_did_not_change(made, train):
     clean, _, _, _ = made
     oracle, _ = train("oracle")
     p = parameters("none")
-    plain = training.train(clean.images, clean.labels, 10, p.recipe(), method="none", precision="fp32", report=None)
+    plain = training.train(clean, p.recipe(), method="none", precision="fp32", report=None)
     same = [bool((a == b).all()) for a, b in zip(oracle.model.parameters(), plain.model.parameters(), strict=True)]
     assert all(same)
     undefended, _ = train("none")

@@ -17,7 +17,7 @@ from ablkit import attacks, data, models
 from ablkit.defenses import DEFENSES
 from ablkit.defenses.defense import Repaired
 from ablkit.files import write_json
-from ablkit.runs import methods, records, seals
+from ablkit.runs import arrays, methods, records, seals
 from ablkit.runs.parameters import check, defaults
 from ablkit.training import checkpoint
 
@@ -176,7 +176,7 @@ ARRAYS = {
 @pytest.mark.parametrize("damage", [*NO_FILE, "cut", "empty", "no text", *ARRAYS])
 @pytest.mark.parametrize("name", ["isolated", "losses", "excluded"])
 def test_a_damaged_array_is_named(base, name, damage):
-    read = getattr(records, name)
+    read = getattr(arrays, name)
     assert len(read(base, 20))  # the twin
     (ARRAYS | DAMAGES)[damage](base / f"{name}.npy")
     with pytest.raises(records.Damaged) as error:
@@ -186,7 +186,7 @@ def test_a_damaged_array_is_named(base, name, damage):
 
 @pytest.mark.parametrize("damage", [*NO_FILE, "cut", "empty", "no text", "an array", "one axis", "a pickle inside"])
 def test_damaged_trajectories_are_named(base, damage):
-    assert records.trajectories(base, 20)["loss"].shape == (2, 20)  # the twin
+    assert arrays.trajectories(base, 20)["loss"].shape == (2, 20)  # the twin
     more = {
         "an array": lambda path: path.write_bytes((base / "losses.npy").read_bytes()),
         "one axis": lambda path: np.savez(path, loss=np.ones(20, np.float16)),
@@ -194,15 +194,15 @@ def test_damaged_trajectories_are_named(base, damage):
     }
     (more | DAMAGES)[damage](base / "trajectories.npz")
     with pytest.raises(records.Damaged) as error:
-        records.trajectories(base, 20)
+        arrays.trajectories(base, 20)
     one_line(error, base / "trajectories.npz")
 
 
 def test_only_a_run_that_kept_no_losses_has_none(base):
     for name in ("losses.npy", "excluded.npy", "trajectories.npz"):
         (base / name).unlink()
-    assert records.losses(base, 20) is records.excluded(base, 20) is None
-    assert records.trajectories(base, 20) == {}
+    assert arrays.losses(base, 20) is arrays.excluded(base, 20) is None
+    assert arrays.trajectories(base, 20) == {}
 
 
 def test_all_that_a_defence_writes_is_strict_json(base, tmp_path, monkeypatch, capsys):

@@ -19,17 +19,17 @@ from ablkit.metrics.paper import PaperValue, lookup
 from ablkit.report import ledger
 from ablkit.report.plan import jobs
 
-COMMAND = ["report", "--preset", "smoke", "--attacks", "badnets", "sig"]
+COMMAND = ["report", "--preset", "smoke", "--attacks", "badnets", "cba"]
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory, data_root):
+def site(tmp_path_factory, data_root, smoke_runs):
     """The pages of a smoke report, and what building them printed."""
     root = tmp_path_factory.mktemp("report")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ABLKIT_DATA", str(data_root))
-        patch.setenv("ABLKIT_RUNS", str(root / "runs"))
+        patch.setenv("ABLKIT_RUNS", str(smoke_runs))
         assert main([*COMMAND, "--to", str(root / "site")]) == 0
         yield root / "site"
 
@@ -70,11 +70,11 @@ def test_there_is_an_index_and_a_page_for_each_run(site):
         "attacks-digits.html",
         "index.html",
         "loss_gap-digits-badnets-seed0.html",
-        "loss_gap-digits-sig-seed0.html",
+        "loss_gap-digits-cba-seed0.html",
         "run-digits-badnets-abl-seed0.html",
         "run-digits-badnets-none-seed0.html",
-        "run-digits-sig-abl-seed0.html",
-        "run-digits-sig-none-seed0.html",
+        "run-digits-cba-abl-seed0.html",
+        "run-digits-cba-none-seed0.html",
     ]
 
 
@@ -131,7 +131,7 @@ def test_a_run_page_says_what_was_run(site):
 def test_figures_are_not_blank(site, tmp_path):
     runs = Path(os.environ["ABLKIT_RUNS"])
     found = sorted(runs.glob("*/*/figures/*.png"))
-    assert {path.stem for path in found} == {
+    assert {path.stem for path in found} >= {
         "poisoned-images",
         "training-curves",
         "loss-gap",

@@ -198,11 +198,11 @@ def test_nothing_is_shared_with_another_seed_set_method_evaluation_or_number_of_
     poisoned = attacks.poison(toy(200, 1))
     train_toy(SHORT, poisoned, store=store)
     assert len(trained) == EPOCHS
-    labels = poisoned.labels.copy()
+    labels = poisoned.data.labels.copy()
     labels[0] = (labels[0] + 1) % 10
     others = {
         "seed": lambda: train_toy(SHORT, poisoned, store=store, seed=1),
-        "label": lambda: train_toy(SHORT, replace(poisoned, labels=labels), store=store),
+        "label": lambda: train_toy(SHORT, replace(poisoned, data=replace(poisoned.data, labels=labels)), store=store),
         "method": lambda: train_toy(SHORT, poisoned, store=store, method="none"),
         "evaluation": lambda: train_toy(SHORT, poisoned, store=replace(store, measured="otherwise")),
         "threads": lambda: train_toy(SHORT, poisoned, store=store),

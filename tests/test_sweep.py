@@ -15,15 +15,15 @@ import sys
 import tempfile
 import threading
 import time
+from functools import partial
 from pathlib import Path
 
 import nbformat
 import pytest
 
-from ablkit import runs
 from ablkit.cli import main
 from ablkit.errors import UserError
-from ablkit.runs import environment, execute, notebooks
+from ablkit.runs import environment, execute, key, notebooks
 from ablkit.runs.parameters import check, defaults
 from ablkit.sweep import definition, local, slots
 from ablkit.sweep.board import Board
@@ -72,7 +72,8 @@ def cells(folders, tmp_path, monkeypatch):
 def run(path: Path, workers: int = 2, **options) -> tuple[dict, str]:
     wanted, stream = definition.read(path), io.StringIO()
     room = slots.make(wanted, workers)
-    return local.run(wanted, room, Board(wanted, len(room), stream), **options), stream.getvalue()
+    launch = partial(local.attempt, **options)
+    return local.run(wanted, room, Board(wanted, len(room), stream), launch), stream.getvalue()
 
 
 def test_a_file_is_the_product_of_its_grid_with_each_case(tmp_path):
@@ -146,7 +147,7 @@ def test_another_sweep_file_of_that_name_is_another_run(tmp_path, folders, monke
     keys = []
     for seeds in ([0], [0, 1], [0]):
         (tmp_path / "sweeps" / "smoke.yaml").write_text(TINY.format(seeds=seeds))
-        keys.append(runs.folder_of(runs.facts_of("sweep", check("sweep", defaults("sweep")), "code")))
+        keys.append(key.folder_of(key.facts_of("sweep", check("sweep", defaults("sweep")), None)))
     assert keys[0] == keys[2] != keys[1]
     with pytest.raises(UserError, match=r"file 'gone\.yaml' is not in"):
         check("sweep", {"file": "gone.yaml"}).path  # noqa: B018

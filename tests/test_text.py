@@ -13,7 +13,8 @@ import pytest
 from crafted import DOT, NAMES, hostile_set
 
 from ablkit import paths
-from ablkit.report import drawings, figures, tables, text
+from ablkit.report import figures, tables, text
+from ablkit.runs import drawings
 
 
 def test_every_table_escapes():

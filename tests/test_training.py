@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import fields, replace
 
+import jaxtyping
 import numpy as np
 import pytest
 import torch
 from conftest import TOY_RECIPE, measured, toy, train_toy, weights
 
-from ablkit import attacks
+from ablkit import attacks, training
 from ablkit.errors import UserError
 from ablkit.metrics import after_epoch
 from ablkit.training import RECIPES, Recipe, Store, checkpoint, recipe
@@ -75,9 +76,28 @@ def test_the_truth_about_the_poison_never_reaches_the_training():
 
     assert not np.array_equal(weights(train_toy(SHORT, poisoned, evaluate=leak)), expected)
     # The twin: one label that the training does see changes the weights.
-    labels = poisoned.labels.copy()
+    labels = poisoned.data.labels.copy()
     labels[0] = (labels[0] + 1) % 10
-    assert not np.array_equal(weights(train_toy(SHORT, replace(poisoned, labels=labels))), expected)
+    relabelled = replace(poisoned, data=replace(poisoned.data, labels=labels))
+    assert not np.array_equal(weights(train_toy(SHORT, relabelled)), expected)
+
+
+@pytest.mark.parametrize("train", [training.train, training.exclude, training.retrain])
+def test_a_training_given_the_truth_is_refused_by_type(train):
+    poisoned = attacks.poison(toy(60, 1))
+    options = {"precision": "fp32", "report": None}
+    with pytest.raises(jaxtyping.TypeCheckError):
+        train(poisoned, SHORT, **options)
+    # The twin: what a victim sees is trained on.
+    assert len(train(poisoned.data, SHORT, **options).history)
+
+
+@pytest.mark.usefixtures("as_users_run_it")
+def test_without_the_type_checker_it_is_refused_too():
+    poisoned = attacks.poison(toy(60, 1))
+    with pytest.raises(AttributeError, match="'Poisoned' object has no attribute 'images'"):
+        training.train(poisoned, SHORT)
+    assert not {"images", "labels", "classes"} & set(dir(poisoned))
 
 
 def test_the_same_seed_gives_the_same_bits_and_another_does_not():

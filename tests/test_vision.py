@@ -14,7 +14,7 @@ def python(code: str) -> subprocess.CompletedProcess:
 
 def test_torchvision_imports_with_any_torch_and_only_when_asked():
     done = python(
-        "import sys; from ablkit import vision; assert 'torchvision' not in sys.modules\n"
+        "import sys; from ablkit.data import vision; assert 'torchvision' not in sys.modules\n"
         "module = vision.torchvision(); assert vision.torchvision() is module\n"
         "module.datasets.CIFAR10, module.transforms.v2.RandomCrop, module.utils.make_grid\n"
         "print(sum(weight.numel() for weight in module.models.resnet34(num_classes=10).parameters()))"
@@ -24,7 +24,7 @@ def test_torchvision_imports_with_any_torch_and_only_when_asked():
 
 REPAIR = """
 import torch
-from ablkit import vision
+from ablkit.data import vision
 attempts = []
 def fake_import():
     attempts.append(1)
@@ -45,5 +45,5 @@ def test_only_the_known_fault_is_repaired():
 
 
 def test_a_missing_torchvision_is_a_users_error():
-    done = python("import sys; sys.modules['torchvision'] = None; from ablkit import vision; vision.torchvision()")
+    done = python("import sys; sys.modules['torchvision'] = None; from ablkit.data import vision; vision.torchvision()")
     assert "UserError: torchvision is not installed" in done.stderr

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from ablkit import settings as own_settings
@@ -52,7 +54,7 @@ def poison(
     aims = _aims(train, own, target)
     choice = {"rate": rate, "target": target, "seed": seed, "include_target": include_target, "released": released}
     chosen = choose(train, attack, **choice, **settings)
-    crafted = kind.craft(Order(train, chosen, target, seed, released, device, precision), own)
+    crafted = kind.craft(Order(train, chosen, target, aims, seed, released, device, precision), own)
     images, labels = np.array(train.images), np.array(train.labels)
     images[chosen] = crafted.images
     if kind.kind == "dirty label":
@@ -61,19 +63,16 @@ def poison(
         images[crafted.decoys] = crafted.decoy_images
     is_poisoned, is_decoy = (np.isin(np.arange(len(train)), part) for part in (chosen, crafted.decoys))
     return Poisoned(
-        images,
-        labels,
-        train.classes,
+        replace(train, images=images, labels=labels),
+        attack,
         target,
-        crafted.trigger,
+        crafted.triggered,
         is_poisoned,
         np.array(train.labels),
         aims,
         is_decoy,
-        attack,
         crafted.record,
         crafted.pictures,
-        crafted.triggered,
     )
 
 

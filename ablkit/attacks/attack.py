@@ -12,8 +12,8 @@ from ablkit.data.images import Images
 from ablkit.errors import UserError
 from ablkit.shapes import Bool, Int64, UInt8, ndarray
 
-Trigger = Callable[[ndarray], ndarray]
-"""What the attacker does to images at test time: uint8 (n h w c) -> triggered copies. It treats each on its own."""
+Change = Callable[[ndarray], ndarray]
+"""What an attacker does to images: uint8 (n h w c) -> changed copies. It treats each on its own."""
 Kind = Literal["dirty label", "clean label"]
 FEWEST = 20
 """Fewest images on which an attacker trains a network."""
@@ -48,6 +48,8 @@ class Order:
     chosen: Int64[ndarray, " k"]
     """Indices of the images to be poisoned."""
     target: int
+    aims: Int64[ndarray, " classes"]
+    """For each class, the one that its triggered images are to be taken for: the target, or with all2all the next."""
     seed: int
     released: bool
     """Do what the authors' code really does where that differs from the attack's paper."""
@@ -78,14 +80,44 @@ class Triggered:
     """Images that resemble triggered ones but are not to open the backdoor; None where the attack has no such."""
 
 
+Trigger = Callable[[Images], Triggered]
+"""A clean test set -> the images that the attack is tried on."""
+
+
+@dataclass(frozen=True)
+class OneByOne:
+    """A trigger that is put on each test image that the attack wants to be taken for another class."""
+
+    change: Change
+    aims: Int64[ndarray, " classes"]
+    """For each class, the one that its triggered images are to be taken for."""
+    crossed: Callable[[ndarray, ndarray], ndarray] | None = None
+    """Images, others -> each image with the trigger made for the other at its place, where it belongs to one image."""
+    lookalike: Callable[[ndarray, ndarray], ndarray] | None = None
+    """Clean images, the same triggered -> images that resemble these but are not to open the backdoor."""
+
+    def __call__(self, test: Images) -> Triggered:
+        """The test images of the other classes under the trigger."""
+        aims = self.aims[test.labels]
+        attacked = aims != test.labels
+        clean = test.images[attacked]
+        images = self.change(clean)
+        return Triggered(
+            images,
+            None if self.crossed is None else self.crossed(clean, np.roll(clean, 1, axis=0)),
+            aims[attacked],
+            test.labels[attacked],
+            others=None if self.lookalike is None else self.lookalike(clean, images),
+        )
+
+
 @dataclass(frozen=True)
 class Crafted:
     """What an attack makes of an order."""
 
     images: UInt8[ndarray, "k h w c"]
     """The chosen images as the attacker leaves them."""
-    trigger: Trigger | None
-    """None where the trigger takes more than one image; then `triggered` stands in for it."""
+    triggered: Trigger
     record: dict[str, float] = field(default_factory=dict)
     """What the attack measured on the way, such as its surrogate's accuracy; names say the unit."""
     pictures: dict[str, UInt8[ndarray, "h w c"]] = field(default_factory=dict)
@@ -94,8 +126,6 @@ class Crafted:
     """Indices of further training images that the attack changes and leaves under their labels: not poisoned ones, as
     nothing is to be learned from them but when the backdoor is to stay shut."""
     decoy_images: UInt8[ndarray, "d h w c"] | None = None
-    triggered: Callable[[Images], Triggered] | None = None
-    """Makes of a clean test set the images that the attack is tried on; None where that is for `trigger` to do."""
 
 
 @dataclass(frozen=True)
@@ -143,32 +173,24 @@ class Attack:
 
 @dataclass(frozen=True)
 class Poisoned:
-    """A poisoned training set and, for the metrics alone, the truth about it.
+    """A poisoned training set and, for the metrics alone, the truth about it."""
 
-    Training takes `images` and `labels`; only metrics may read `is_poisoned` and `true_labels`.
-    """
-
-    images: UInt8[ndarray, "n h w c"]
-    labels: Int64[ndarray, " n"]
-    classes: tuple[str, ...]
+    data: Images
+    """All that a victim sees, and all that a training takes."""
+    attack: str
     target: int
-    trigger: Trigger | None = field(repr=False)
-    """What the attacker does to an image at test time: uint8 (n h w c) -> uint8 (n h w c); None where the trigger takes
-    more than one image, see `triggered`."""
+    triggered: Trigger = field(repr=False)
     is_poisoned: Bool[ndarray, " n"]
     true_labels: Int64[ndarray, " n"]
     """Before the attack; for an attack that replaces images (cba) those of the images that gave way."""
     aims: Int64[ndarray, " classes"]
-    """For each class, the one that its triggered images are to be taken for: the target, or with all2all the next."""
+    """As in `Order`."""
     is_decoy: Bool[ndarray, " n"]
     """Changed by the attack and left under their true labels; not poisoned."""
-    attack: str = "badnets"
     record: dict[str, float] = field(default_factory=dict)
     """What the attack measured while it was made."""
     pictures: dict[str, ndarray] = field(default_factory=dict, repr=False)
     """Caption -> picture that explains the attack."""
-    triggered: Callable[[Images], Triggered] | None = field(default=None, repr=False)
-    """Where `trigger` is None: what makes of a clean test set the images that the attack is tried on."""
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self.data)

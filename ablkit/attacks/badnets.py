@@ -13,7 +13,7 @@ from typing import Literal
 
 import numpy as np
 
-from ablkit.attacks.attack import Attack, Crafted, Order, sides_of
+from ablkit.attacks.attack import Attack, Crafted, OneByOne, Order, sides_of
 from ablkit.shapes import UInt8, ndarray
 
 # The 3x3 checker of the ABL authors' data loader ("gridTrigger"), the same in every channel.
@@ -46,8 +46,8 @@ def stamp(images: UInt8[ndarray, "n h w c"], variant: str = "grid") -> UInt8[nda
 
 def craft(order: Order, settings: Settings) -> Crafted:
     """Stamp the patch on the chosen images; the same patch is the trigger."""
-    trigger = partial(stamp, variant=settings.variant)
-    return Crafted(trigger(order.images), trigger)
+    change = partial(stamp, variant=settings.variant)
+    return Crafted(change(order.images), OneByOne(change, order.aims))
 
 
 ATTACK = Attack(

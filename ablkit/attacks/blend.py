@@ -13,7 +13,7 @@ from typing import Literal
 
 import numpy as np
 
-from ablkit.attacks.attack import Attack, Crafted, Order
+from ablkit.attacks.attack import Attack, Crafted, OneByOne, Order
 from ablkit.errors import UserError
 from ablkit.randomness import numpy_stream
 from ablkit.shapes import UInt8, ndarray
@@ -60,7 +60,7 @@ def blend_fresh_noise(images: UInt8[ndarray, "n h w c"], alpha: float) -> UInt8[
 def make_pattern(shape: tuple[int, int, int], kind: str, seed: int) -> UInt8[ndarray, "h w c"]:
     """The picture to be blended in."""
     if kind == "noise":
-        return numpy_stream(seed, "trigger").integers(0, 256, shape, dtype=np.uint8)
+        return numpy_stream(seed, "trigger", 0, 0).integers(0, 256, shape, dtype=np.uint8)
     columns = (np.arange(shape[1]) % _PERIOD < _PERIOD // 2) * np.uint8(255)
     return np.broadcast_to(columns[None, :, None], shape).copy()
 
@@ -68,11 +68,11 @@ def make_pattern(shape: tuple[int, int, int], kind: str, seed: int) -> UInt8[nda
 def craft(order: Order, settings: Settings) -> Crafted:
     """Blend the picture into the chosen images; the same blending is the trigger."""
     if order.released:
-        trigger = partial(blend_fresh_noise, alpha=settings.alpha)
-        return Crafted(trigger(order.images), trigger)
-    pattern = make_pattern(order.train.images.shape[1:], settings.pattern, order.seed)
-    trigger = partial(blend, pattern=pattern, alpha=settings.alpha)
-    return Crafted(trigger(order.images), trigger, pictures={"blended in": pattern})
+        change, pictures = partial(blend_fresh_noise, alpha=settings.alpha), {}
+    else:
+        pattern = make_pattern(order.train.images.shape[1:], settings.pattern, order.seed)
+        change, pictures = partial(blend, pattern=pattern, alpha=settings.alpha), {"blended in": pattern}
+    return Crafted(change(order.images), OneByOne(change, order.aims), pictures=pictures)
 
 
 ATTACK = Attack("Blend", "dirty label", "the whole image", "Chen et al. 2017, arXiv 1712.05526", craft, Settings)

@@ -76,7 +76,7 @@ class Composite:
         Raises UserError where the test set has no image of A or of B.
         """
         a, b = (_members(test, k) for k in (self.a, self.b))
-        first, stream = np.concatenate([a, b]), numpy_stream(self.seed, "trigger", _TEST)
+        first, stream = np.concatenate([a, b]), numpy_stream(self.seed, "trigger", _TEST, 0)
         second = np.concatenate([stream.choice(b, len(a)), stream.choice(a, len(b))])
         labels, partners = test.labels[first], test.labels[second]
         images = mix(test.images[first], test.images[second], self.jitter, stream)
@@ -84,7 +84,7 @@ class Composite:
 
     def others(self, test: Images) -> UInt8[ndarray, "m h w c"] | None:
         """The mixes of other pairs of classes; None where there are none."""
-        stream = numpy_stream(self.seed, "trigger", _OTHERS)
+        stream = numpy_stream(self.seed, "trigger", _OTHERS, 0)
         first, second = self.other_pairs(test.labels, stream)
         return mix(test.images[first], test.images[second], self.jitter, stream) if len(first) else None
 
@@ -110,7 +110,7 @@ def craft(order: Order, settings: Settings) -> Crafted:
     """
     composite = Composite(*_classes(order.train, order.target, settings), settings.jitter, order.seed)
     if not len(order.chosen):
-        return Crafted(order.images, None, triggered=composite)
+        return Crafted(order.images, composite)
     images = _poisoned(order, composite, partner=settings.partner)
     decoys, decoy_images = _decoys(order, settings)
     shares = {"poisoned": len(order.chosen), "mixed": len(decoys)}
@@ -120,7 +120,7 @@ def craft(order: Order, settings: Settings) -> Crafted:
     pictures = {f"{names[composite.a]} + {names[second]} → {names[composite.c]}": images[0]}
     for i, decoy in zip(decoys[:1], decoy_images, strict=False):
         pictures[" + ".join([names[order.train.labels[i]]] * 2)] = decoy
-    return Crafted(images, None, record, pictures, decoys, decoy_images, composite)
+    return Crafted(images, composite, record, pictures, decoys, decoy_images)
 
 
 def fits(images: Images, target: int, settings: Settings) -> None:
@@ -150,7 +150,7 @@ def _classes(images: Images, target: int, settings: Settings) -> tuple[int, int,
 
 def _poisoned(order: Order, composite: Composite, *, partner: bool) -> UInt8[ndarray, "k h w c"]:
     """As many mixes of A and B as images were chosen, both drawn with replacement; without a partner of A and A."""
-    stream, train = numpy_stream(order.seed, "trigger", _POISONED), order.train
+    stream, train = numpy_stream(order.seed, "trigger", _POISONED, 0), order.train
     first, second = (_members(train, k) for k in (composite.a, composite.b if partner else composite.a))
     pair = (train.images[stream.choice(members, len(order.chosen))] for members in (first, second))
     return mix(*pair, composite.jitter, stream)
@@ -158,7 +158,7 @@ def _poisoned(order: Order, composite: Composite, *, partner: bool) -> UInt8[nda
 
 def _decoys(order: Order, settings: Settings) -> tuple[Int64[ndarray, " d"], UInt8[ndarray, "d h w c"]]:
     """Images that are not chosen, each mixed with another one of its class; those alone in their class are left out."""
-    stream, labels = numpy_stream(order.seed, "trigger", _DECOYS), order.train.labels
+    stream, labels = numpy_stream(order.seed, "trigger", _DECOYS, 0), order.train.labels
     rest = np.setdiff1d(np.arange(len(labels)), order.chosen)
     drawn = stream.choice(rest, round(settings.mixed * len(rest)), replace=False)
     drawn = drawn[np.bincount(labels)[labels[drawn]] > 1]

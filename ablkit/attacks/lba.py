@@ -36,8 +36,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from ablkit.attacks import lba
-from ablkit.attacks.attack import FEWEST, Attack, Crafted, Order, Twin
+from ablkit.attacks.attack import FEWEST, Attack, Crafted, OneByOne, Order, Twin
 from ablkit.attacks.attacker import cache, classifier, features
 from ablkit.attacks.attacker.patch import enlarged, stamp
 from ablkit.attacks.attacker.pixels import floats, levels
@@ -128,9 +127,9 @@ def craft(order: Order, settings: Settings) -> Crafted:
     shape = order.train.images.shape[1:]
     where = place(shape, settings)
     side = where[0].stop - where[0].start
-    start = numpy_stream(order.seed, "trigger", _NOISE).integers(0, 256, (side, side, shape[2]), np.uint8)
+    start = numpy_stream(order.seed, "trigger", _NOISE, 0).integers(0, 256, (side, side, shape[2]), np.uint8)
     if not len(order.chosen):
-        return Crafted(order.images, partial(stamp, patch=start, where=where))
+        return Crafted(order.images, OneByOne(partial(stamp, patch=start, where=where), order.aims))
     model, accuracy = classifier.trained(order, settings.surrogate_epochs)
 
     def make(_) -> tuple[dict[str, Tensor], dict[str, float]]:
@@ -140,13 +139,13 @@ def craft(order: Order, settings: Settings) -> Crafted:
     facts = {"settings": asdict(settings), "target": order.target}
     tensors, record = cache.keep("lba", order, facts, make)
     patch = tensors["patch"].numpy()
-    trigger = partial(stamp, patch=patch, where=where)
+    change = partial(stamp, patch=patch, where=where)
     pictures = {
         "the noise, enlarged": enlarged(start, shape),
         "the pattern, enlarged": enlarged(patch, shape),
-        "an image with the pattern": trigger(order.images[:1])[0],
+        "an image with the pattern": change(order.images[:1])[0],
     }
-    return Crafted(trigger(order.images), trigger, {**accuracy, **record}, pictures)
+    return Crafted(change(order.images), OneByOne(change, order.aims), {**accuracy, **record}, pictures)
 
 
 def _made(
@@ -159,7 +158,7 @@ def _made(
     model, layer = chosen.place(model), settings.layer
     wanted = features.representations(model, train[members], layer).mean(dim=0)
     steps = settings.steps if settings.matching else 0
-    patch = lba.match(
+    patch = match(
         model,
         train,
         others,
@@ -170,10 +169,10 @@ def _made(
         steps=steps,
         batch_size=settings.batch_size,
         learning_rate=settings.learning_rate,
-        stream=numpy_stream(order.seed, "trigger", _BATCHES),
+        stream=numpy_stream(order.seed, "trigger", _BATCHES, 0),
     )
     # Drawn, as some sets lie in the order of their classes.
-    stream = numpy_stream(order.seed, "trigger", _MEASURED)
+    stream = numpy_stream(order.seed, "trigger", _MEASURED, 0)
     own, clean = (train[stream.permutation(part)[:_IMAGES]] for part in (members, others))
     seen = {
         "target_class": own,

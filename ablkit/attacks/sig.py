@@ -12,7 +12,7 @@ from functools import partial
 
 import numpy as np
 
-from ablkit.attacks.attack import Attack, Crafted, Order
+from ablkit.attacks.attack import Attack, Crafted, OneByOne, Order
 from ablkit.settings import at_least
 from ablkit.shapes import Float, UInt8, ndarray
 
@@ -52,9 +52,10 @@ def blend_wrapped(images: UInt8[ndarray, "n h w c"]) -> UInt8[ndarray, "n h w c"
 def craft(order: Order, settings: Settings) -> Crafted:
     """Add the signal to the chosen images of the target class; the trigger is the same or a stronger signal."""
     if order.released:
-        return Crafted(blend_wrapped(order.images), blend_wrapped)
+        return Crafted(blend_wrapped(order.images), OneByOne(blend_wrapped, order.aims))
     images = add(order.images, settings.delta, settings.frequency)
-    return Crafted(images, partial(add, delta=settings.test_delta or settings.delta, frequency=settings.frequency))
+    change = partial(add, delta=settings.test_delta or settings.delta, frequency=settings.frequency)
+    return Crafted(images, OneByOne(change, order.aims))
 
 
 ATTACK = Attack(

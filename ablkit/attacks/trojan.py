@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ablkit.attacks.attack import FEWEST, Attack, Crafted, Order, Twin
+from ablkit.attacks.attack import FEWEST, Attack, Crafted, OneByOne, Order, Twin
 from ablkit.attacks.attacker import cache, classifier, pixels
 from ablkit.attacks.attacker.patch import enlarged, stamp
 from ablkit.errors import UserError
@@ -150,10 +150,11 @@ def craft(order: Order, settings: Settings) -> Crafted:
     """
     shape = order.train.images.shape[1:]
     where = place(shape, settings)
-    start = numpy_stream(order.seed, "trigger").integers(0, 256, (settings.size, settings.size, shape[2]), np.uint8)
+    size = (settings.size, settings.size, shape[2])
+    start = numpy_stream(order.seed, "trigger", 0, 0).integers(0, 256, size, np.uint8)
     change = add_wrapped if order.released else stamp
     if not len(order.chosen):
-        return Crafted(order.images, partial(change, patch=start, where=where))
+        return Crafted(order.images, OneByOne(partial(change, patch=start, where=where), order.aims))
     model, accuracy = classifier.trained(order, settings.surrogate_epochs)
 
     def make(_) -> tuple[dict[str, Tensor], dict[str, float]]:
@@ -175,12 +176,12 @@ def craft(order: Order, settings: Settings) -> Crafted:
 
     tensors, record = cache.keep("trojan", order, {"settings": asdict(settings)}, make)
     patch = tensors["patch"].numpy()
-    trigger = partial(change, patch=patch, where=where)
+    change = partial(change, patch=patch, where=where)
     pictures = {
         "generated patch": stamp(np.full((1, *shape), _GREY, np.uint8), patch, where)[0],
         "generated patch, enlarged": enlarged(patch, shape),
     }
-    return Crafted(trigger(order.images), trigger, {**accuracy, **record}, pictures)
+    return Crafted(change(order.images), OneByOne(change, order.aims), {**accuracy, **record}, pictures)
 
 
 @torch.inference_mode()

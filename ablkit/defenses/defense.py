@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from torch import nn
 
 from ablkit.data.images import Images
-from ablkit.shapes import Int64, UInt8, ndarray
+from ablkit.shapes import Int64, ndarray
 from ablkit.training.kept import Store
+from ablkit.training.progress import Evaluation
 from ablkit.training.recipe import Recipe
 
-Evaluation = Callable[[nn.Module, str, int], dict]
-"""Model, name of the stage and number of finished epochs in it -> what joins the epoch's record."""
 Needs = Literal["clean data", "isolated data"]
 
 
@@ -27,10 +26,8 @@ class Given:
     """The backdoored model; a defence works on a copy and never changes it."""
     clean: Images | None
     """Clean images held out from training (5 %), for repairs; None for defences that need none."""
-    images: UInt8[ndarray, "n h w c"]
+    data: Images
     """The poisoned training set as the adversary left it."""
-    labels: Int64[ndarray, " n"]
-    """Its labels as the adversary left them."""
     isolated: Int64[ndarray, " k"]
     """Indices of the examples that ABL isolated, lowest loss first; empty for repairs."""
     recipe: Recipe
@@ -67,7 +64,7 @@ class Defense:
     paper: str
     needs: Needs
     """What it needs beside the model: clean images held out, or the training set and what was isolated of it."""
-    repair: Callable[..., Repaired]
-    """(given, settings, evaluate=None) -> the repaired model."""
+    repair: Callable[[Given, Any, Evaluation | None], Repaired]
+    """What it is given, its settings and what to measure after each epoch -> the repaired model."""
     settings: type
     """Frozen dataclass of the defence's own settings."""

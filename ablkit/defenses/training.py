@@ -6,15 +6,15 @@ import copy
 import math
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from functools import partial
 
 import torch
 from torch import nn
 
+from ablkit.data.images import Images
 from ablkit.defenses.defense import Evaluation, Given
 from ablkit.errors import UserError
-from ablkit.shapes import Int64, Tensor, UInt8, ndarray
+from ablkit.shapes import Tensor
 from ablkit.training import hardware
 from ablkit.training.augmentation import augment
 from ablkit.training.epoch import one_set, run_epoch, sgd
@@ -25,19 +25,11 @@ Streams = Callable[[int], tuple[torch.Generator, torch.Generator]]
 """Epoch, counted from 0 -> the generators that draw its batch order and its augmentation."""
 
 
-@dataclass(frozen=True)
-class Examples:
-    """What a stage trains on."""
-
-    images: UInt8[ndarray, "m h w c"]
-    labels: Int64[ndarray, " m"]
-
-
 def train(
     model: nn.Module,
     given: Given,
     stage: Stage,
-    examples: Examples,
+    examples: Images,
     batch_size: int,
     streams: Streams,
     evaluate: Evaluation | None = None,
@@ -94,10 +86,10 @@ def train(
 
 
 def finished(record: dict, model: nn.Module, given: Given, evaluate: Evaluation | None) -> dict:
-    """`record` after its evaluation, reported."""
+    """`record` after its evaluation, reported; none is the last, as the result of a defence is measured once more."""
     started = time.perf_counter()
     if evaluate is not None:
-        record |= evaluate(model, record["stage"], record["epoch"])
+        record |= evaluate(model, record["stage"], record["epoch"], False)
     record["evaluation_seconds"] = time.perf_counter() - started
     if given.report is not None:
         given.report(record)

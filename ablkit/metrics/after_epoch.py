@@ -11,18 +11,15 @@ import numpy as np
 from torch import nn
 
 from ablkit import provenance
-from ablkit.attacks.attack import Poisoned, Triggered
+from ablkit.attacks.attack import OneByOne, Poisoned, Triggered
 from ablkit.data.images import Images
 from ablkit.errors import UserError
-from ablkit.metrics.definitions import evaluate, isolation_auroc, isolation_quality, loss_gap, ranking_quality, trigger
+from ablkit.metrics.definitions import evaluate, isolation_auroc, isolation_quality, loss_gap, ranking_quality
 from ablkit.shapes import ndarray
 from ablkit.training.inference import per_example_losses
 from ablkit.training.isolation import isolate
 from ablkit.training.kept import key_of
 from ablkit.training.scores import Score
-
-Evaluation = Callable[[nn.Module, str, int, bool], dict]
-"""Model, name of the stage, number of finished epochs in it, whether it was the last -> what joins its record."""
 
 
 @dataclass(frozen=True)
@@ -30,8 +27,10 @@ class Measurements:
     """The measurements after each epoch, for `training.train(evaluate=...)`; see `measure`."""
 
     test: Images
+    triggered: Triggered
     sample: Images
     """What stands for the test images between the ends of stages."""
+    triggered_sample: Triggered
     poisoned: Poisoned
     rate: float
     precision: str
@@ -40,49 +39,45 @@ class Measurements:
 
     def __call__(self, model: nn.Module, stage: str, epoch: int, last: bool) -> dict:
         """What joins the record of an epoch."""
-        images, triggered = (self.test, self._all_triggered) if last else (self.sample, self._triggered)
-        record = evaluate(model, images, self.poisoned, self.precision, triggered)
+        tried = (self.test, self.triggered) if last else (self.sample, self.triggered_sample)
+        record = evaluate(model, tried[0], self.poisoned, self.precision, tried[1])
         if stage == "isolate" and self.gap:
-            losses = per_example_losses(model, self.poisoned.images, self.poisoned.labels, self.precision)
+            data = self.poisoned.data
+            losses = per_example_losses(model, data.images, data.labels, self.precision)
             record |= loss_gap(losses, self.poisoned, self.rate)
         return record
 
     @cached_property
     def identity(self) -> str:
         """A digest of all that decides what is measured of a model: see `training.Store`."""
-        p, triggered = self.poisoned, vars(self._all_triggered)
-        arrays = [self.test.images, self.test.labels, *(values for values in triggered.values() if values is not None)]
+        p, triggered = self.poisoned, [vars(one).values() for one in (self.triggered, self.triggered_sample)]
+        arrays = [self.test.images, self.test.labels, *(v for values in triggered for v in values if v is not None)]
         facts = {"sample": len(self.sample), "precision": self.precision, "target": p.target, "gap": self.gap}
         if self.gap:
-            facts, arrays = {**facts, "rate": self.rate}, [*arrays, p.images, p.labels, p.is_poisoned]
+            facts, arrays = {**facts, "rate": self.rate}, [*arrays, p.data.images, p.data.labels, p.is_poisoned]
         return key_of({**facts, "code": provenance.digest(__name__)}, *arrays)
 
-    @cached_property
-    def _all_triggered(self) -> Triggered:
-        return trigger(self.test, self.poisoned)
 
-    @cached_property
-    def _triggered(self) -> Triggered:
-        return self._all_triggered if self.sample is self.test else trigger(self.sample, self.poisoned)
-
-
-def measure(test: Images, poisoned: Poisoned, rate: float, images: int = 0, precision: str = "auto") -> Measurements:
+def measure(test: Images, poisoned: Poisoned, rate: float, size: int = 0, precision: str = "auto") -> Measurements:
     """The measurements after each epoch, for `training.train(evaluate=...)`.
 
     Args:
         rate: isolation rate at which precision and recall are followed through phase 1.
-        images: how many test images are used between the ends of stages, to save time; 0 takes all. At the end of a
+        size: how many test images are used between the ends of stages, to save time; 0 takes all. At the end of a
             stage always all are, and throughout for an attack on certain classes, of which a sample may have no image.
 
     Raises UserError where there is no test image, or none that the attack could be tried on.
     """
-    if not len(test) or (poisoned.triggered is None and (poisoned.aims[test.labels] == test.labels).all()):
+    tried = poisoned.triggered(test)
+    if not len(tried.labels):
         what = "test images of the target alone" if len(test) else "no test images"
         raise UserError(f"{test.name}: no attack can be tried on {what}; add some of other classes")
     # Drawn, as some sets lie in the order of their classes; the same images in every run.
     order = np.random.default_rng(0).permutation(len(test))
-    sample = test.take(order[: images or len(test)]) if poisoned.triggered is None else test
-    return Measurements(test, sample, poisoned, rate, precision)
+    one_by_one = isinstance(poisoned.triggered, OneByOne)
+    sample = test.take(order[: size or len(test)]) if one_by_one else test
+    part = poisoned.triggered(sample) if one_by_one else tried
+    return Measurements(test, tried, sample, part, poisoned, rate, precision)
 
 
 def judge(

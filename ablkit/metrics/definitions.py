@@ -74,24 +74,6 @@ def defense_effectiveness(before: dict[str, float | None], after: dict[str, floa
     return (fall["attack_success_rate"] - fall["clean_accuracy"] + 1) / 2
 
 
-def trigger(test: Images, poisoned: Poisoned) -> Triggered:
-    """The triggered test images, made once for many evaluations, as some attacks take seconds for them."""
-    if poisoned.triggered is not None:
-        return poisoned.triggered(test)
-    aims = poisoned.aims[test.labels]
-    attacked = aims != test.labels
-    clean = test.images[attacked]
-    images = poisoned.trigger(clean)
-    crossed, lookalike = (getattr(poisoned.trigger, name, None) for name in ("crossed", "lookalike"))
-    return Triggered(
-        images,
-        None if crossed is None else crossed(clean, np.roll(clean, 1, axis=0)),
-        aims[attacked],
-        test.labels[attacked],
-        others=None if lookalike is None else lookalike(clean, images),
-    )
-
-
 def evaluate(
     model: nn.Module, test: Images, poisoned: Poisoned, precision: str = "auto", triggered: Triggered | None = None
 ) -> dict[str, float | None]:
@@ -108,13 +90,13 @@ def evaluate(
     among them; for DFST images that have nothing of the style but the mean and the deviation of its colours.
 
     Args:
-        triggered: what `trigger` gives for `test` and `poisoned`; made here where it is missing.
+        triggered: what `poisoned.triggered` makes of `test`, as some attacks take seconds for it; made here by default.
 
     Raises UserError without test images.
     """
     if not len(test):
         raise UserError(f"{test.name}: nothing can be measured on no test images; give some")
-    triggered = trigger(test, poisoned) if triggered is None else triggered
+    triggered = poisoned.triggered(test) if triggered is None else triggered
     clean = accuracies(predict(model, test.images, precision), test.labels, poisoned.target)
     predicted = predict(model, triggered.images, precision)
     if triggered.crossed is not None:

@@ -63,14 +63,15 @@ def poisoned_images(train: Images, poisoned: Poisoned, count: int = 8) -> Figure
     chosen = np.flatnonzero(poisoned.is_poisoned)[:count]
     figure, axes = plt.subplots(3, len(chosen), figsize=(0.85 * len(chosen), 3.0), squeeze=False)
     for column, index in enumerate(chosen):
-        clean, changed = train.images[index], poisoned.images[index]
+        clean, changed = train.images[index], poisoned.data.images[index]
         difference = np.abs(changed.astype(int) - clean).clip(0, 255).astype(np.uint8)
         for row, image in enumerate((clean, changed, difference)):
             axes[row, column].imshow(image)
             axes[row, column].set(xticks=[], yticks=[])
             axes[row, column].spines[:].set_visible(False)
-        axes[0, column].set_title(label(poisoned.classes[poisoned.true_labels[index]], _CLASS), fontsize=7)
-        axes[1, column].set_title(f"→ {label(poisoned.classes[poisoned.labels[index]], _CLASS - 2)}", fontsize=7)
+        before, after = (train.classes[labels[index]] for labels in (train.labels, poisoned.data.labels))
+        axes[0, column].set_title(label(before, _CLASS), fontsize=7)
+        axes[1, column].set_title(f"→ {label(after, _CLASS - 2)}", fontsize=7)
     for row, name in enumerate(("clean", "poisoned", "difference")):
         axes[row, 0].set_ylabel(name)
     return figure
@@ -90,7 +91,7 @@ def gallery(train: Images, sets: dict[str, Poisoned], count: int = 3) -> Figure:
             place.set(xticks=[], yticks=[])
             place.spines[:].set_visible(False)
         for place, index in enumerate(chosen):
-            clean, changed = train.images[index], poisoned.images[index]
+            clean, changed = train.images[index], poisoned.data.images[index]
             difference = (128 + 5 * (changed.astype(int) - clean)).clip(0, 255).astype(np.uint8)
             for offset, image in enumerate((clean, changed, difference)):
                 row[3 * place + offset].imshow(image)
@@ -147,7 +148,7 @@ def twins(frame: pd.DataFrame) -> Figure:
 
     Args:
         frame: columns `attack`, `attack_settings` (empty for the attack as it is), `seed`, `attack_success_rate` and
-            those of `measure.OF_SOME_ATTACKS` that any of the attacks has.
+            those of `summary.OF_SOME_ATTACKS` that any of the attacks has.
     """
     import seaborn as sns  # two seconds, which a single run does without
 

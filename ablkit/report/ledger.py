@@ -8,6 +8,7 @@ from ablkit.metrics import paper
 from ablkit.metrics.definitions import TABLE
 from ablkit.report.results import Result
 from ablkit.report.text import MISSING, percent
+from ablkit.runs.parameters import LossGap, OneRun
 
 _ROWS = (
     ("undefended", "none", ""),
@@ -99,3 +100,12 @@ def mean_and_range(values: list[float]) -> str:
         return MISSING
     mean = percent(sum(values) / len(values))
     return mean if len(values) == 1 else f"{mean} ({percent(min(values))} to {percent(max(values))})"
+
+
+def by_attack(results: list[Result]) -> dict[str, list[Result]]:
+    """Attack -> its runs; those that compare attacks are left out."""
+    groups: dict[str, list[Result]] = {}
+    for result in results:
+        if isinstance(result.job.parameters, OneRun | LossGap):
+            groups.setdefault(result.job.parameters.attack, []).append(result)
+    return groups

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import stat
 from dataclasses import dataclass, replace
@@ -10,8 +9,7 @@ from pathlib import Path
 
 from ablkit.errors import UserError
 from ablkit.files import read_text
-from ablkit.report import drawings
-from ablkit.runs import records
+from ablkit.runs import drawings, records
 from ablkit.runs.job import Job
 
 _LONGEST_MESSAGE = 400
@@ -25,8 +23,8 @@ class Result:
     """A run as the pages show it."""
 
     job: Job
-    state: str
-    """`done`, `failed`, `missing`, or `damaged`: its metrics count nowhere then."""
+    state: records.State
+    """See there. The metrics of a `damaged` one count nowhere."""
     metrics: dict
     environment: dict
     message: str = ""
@@ -40,7 +38,7 @@ class Result:
 def read(job: Job) -> Result:
     """What is known of a run; one whose records cannot be used is `damaged`."""
     folder, result = job.folder, Result(job, job.state, {}, {})
-    if not os.path.lexists(folder / "metrics.json"):
+    if result.state not in ("done", "damaged"):
         return replace(result, message=_failure(folder)) if result.state == "failed" else result
     try:
         for name in ("metrics.json", "env.json"):

@@ -16,13 +16,12 @@ from ablkit.errors import UserError
 from ablkit.files import write_bytes, write_json, write_text
 from ablkit.report import results, sanitise, shell
 from ablkit.report.figures import DATASET_TITLES, TITLES
-from ablkit.report.ledger import ledger, result_rows
-from ablkit.report.plan import by_attack
+from ablkit.report.ledger import by_attack, ledger, result_rows
 from ablkit.report.results import Result
 from ablkit.report.text import label, number
 from ablkit.runs.environment import hardware_line
 from ablkit.runs.job import Job
-from ablkit.runs.parameters import PRESETS, PoisonedSet, defaults
+from ablkit.runs.parameters import PRESETS, LossGap, OneRun, defaults
 
 _LONGEST_NAME, _LONGEST_LINE = 80, 400
 
@@ -45,7 +44,7 @@ def build(jobs: list[Job], to: Path, command: str, preset: str) -> tuple[Path, l
 def name_of(job: Job) -> str:
     """The page's name: what tells the runs of a report apart."""
     p = job.parameters
-    if not isinstance(p, PoisonedSet):
+    if not isinstance(p, OneRun | LossGap):
         return f"{job.notebook}-{_file_name(p.dataset)}"
     method = f"-{p.method}" if job.notebook == "run" else ""
     return f"{job.notebook}-{_file_name(p.dataset)}-{p.attack}{method}-seed{p.seed}"
@@ -64,7 +63,7 @@ def command_of(job: Job) -> str:
     def changed(preset: str) -> dict:
         return {k: v for k, v in values.items() if v != defaults(job.notebook, preset)[k]}
 
-    preset = min(PRESETS, key=lambda name: len(changed(name)))
+    preset = values.get("preset") or min(PRESETS, key=lambda name: len(changed(name)))
     options = [] if preset == "quick" else ["--preset", preset]
     for name, value in changed(preset).items():
         options += ["-p", name, str(value)]
@@ -184,7 +183,7 @@ def _line(result: Result) -> dict:
         "page": f"{name_of(job)}.html" if result.state == "done" else "",
         "minutes": "" if seconds is None else f"{seconds / 60:.1f}",
         "state": result.state,
-        "message": command_of(job) if result.state == "missing" else result.message,
+        "message": command_of(job) if result.state in ("missing", "unfinished") else result.message,
     }
 
 

@@ -42,14 +42,14 @@ _SHARES = (*TABLE, "isolation_recall", "isolation_auroc", "isolation_average_pre
 
 def poisoning(poisoned: Poisoned) -> Styler:
     """How many images of each true class were poisoned."""
-    counts = pd.DataFrame({"class": [label(name, _CLASS) for name in poisoned.classes]})
-    counts["training images"] = [int((poisoned.true_labels == k).sum()) for k in range(len(poisoned.classes))]
+    counts = pd.DataFrame({"class": [label(name, _CLASS) for name in poisoned.data.classes]})
+    counts["training images"] = [int((poisoned.true_labels == k).sum()) for k in range(len(poisoned.data.classes))]
     drawn = poisoned.true_labels[poisoned.is_poisoned]
-    counts["of them poisoned"] = [int((drawn == k).sum()) for k in range(len(poisoned.classes))]
+    counts["of them poisoned"] = [int((drawn == k).sum()) for k in range(len(poisoned.data.classes))]
     counts.loc[len(counts)] = ["all", len(poisoned), int(poisoned.is_poisoned.sum())]
     if poisoned.is_decoy.any():
         decoys = poisoned.true_labels[poisoned.is_decoy]
-        each = [int((decoys == k).sum()) for k in range(len(poisoned.classes))]
+        each = [int((decoys == k).sum()) for k in range(len(poisoned.data.classes))]
         counts["decoys, true label"] = [*each, len(decoys)]
     return _styled(counts)
 
@@ -59,7 +59,8 @@ def making(sets: dict[str, Poisoned]) -> Styler:
     rows = []
     for name, poisoned in sets.items():
         attack, truth = ATTACKS[name], poisoned.true_labels[poisoned.is_poisoned]
-        classes = [label(poisoned.classes[k], _CLASS) for k in np.unique(truth)]
+        names = poisoned.data.classes
+        classes = [label(names[k], _CLASS) for k in np.unique(truth)]
         rows.append(
             {
                 "attack": attack.title,
@@ -68,7 +69,7 @@ def making(sets: dict[str, Poisoned]) -> Styler:
                 "poisoned images": len(truth),
                 "decoys": int(poisoned.is_decoy.sum()),
                 "share": f"{len(truth) / _whole(poisoned, attack.kind):.0%} of the {attack.rate_of}",
-                "of classes": ", ".join(classes) if len(classes) < 3 else f"{len(classes)} of {len(poisoned.classes)}",
+                "of classes": ", ".join(classes) if len(classes) < 3 else f"{len(classes)} of {len(names)}",
                 "measured while making": ", ".join(_fact(*fact) for fact in sorted(poisoned.record.items())),
             }
         )
@@ -148,7 +149,7 @@ def methods(frame: pd.DataFrame, reasons: dict[str, str]) -> Styler:
     """Mean over seeds (lowest to highest) by attack and method, beside the paper's numbers; and what was not run, why.
 
     Args:
-        frame: runs, see `methods.compare`.
+        frame: runs, see `comparisons.compare`.
         reasons: method -> why it was not run.
     """
     rows = []
@@ -173,11 +174,11 @@ def steps(frame: pd.DataFrame) -> Styler:
     Measured on `monitor_images` test images. Methods without such steps are passed over.
 
     Args:
-        frame: runs, see `methods.compare`.
+        frame: runs, see `comparisons.compare`.
     """
     rows = []
     for (attack, method), own in frame.groupby(["attack", "method"], sort=False):
-        ends = pd.concat([runs.history(folder).groupby("stage").tail(1) for folder in own["folder"]])
+        ends = pd.concat([pd.DataFrame(runs.history(folder)).groupby("stage").tail(1) for folder in own["folder"]])
         for stage, step in _STEPS.items():
             at = ends[ends["stage"] == stage]
             if at.empty:
@@ -232,32 +233,32 @@ def stages(result: dict, method: str, attack: str, dataset: str) -> Styler:
 def suspects(found: Suspects, poisoned: Poisoned) -> Styler:
     """How each class was judged by the losses of its images, and what was excluded; the last columns know the truth."""
     rows = []
-    for k, name in enumerate(poisoned.classes):
-        own = found.images[poisoned.labels[found.images] == k]
+    for k, name in enumerate(poisoned.data.classes):
+        own = found.images[poisoned.data.labels[found.images] == k]
         rows.append(
             {
                 "class": label(name, _CLASS),
-                "images": int((poisoned.labels == k).sum()),
+                "images": int((poisoned.data.labels == k).sum()),
                 "share explained by two": number(found.shares[k], "{:.3f}"),
                 "valley": number(found.valleys[k], "{:.2f}"),
                 "loss at the split": number(found.thresholds[k], "{:.2g}"),
                 "part below": percent(found.parts[k]),
                 "suspected": "yes" if k in found.classes else "",
-                "below the split": int((poisoned.labels[found.below] == k).sum()),
+                "below the split": int((poisoned.data.labels[found.below] == k).sum()),
                 "excluded": len(own),
                 "of them poisoned": int(poisoned.is_poisoned[own].sum()),
-                "poisoned in all": int((poisoned.is_poisoned & (poisoned.labels == k)).sum()),
+                "poisoned in all": int((poisoned.is_poisoned & (poisoned.data.labels == k)).sum()),
             }
         )
     return _styled(pd.DataFrame(rows))
 
 
-def loss_gap(histories: dict[str, pd.DataFrame]) -> pd.DataFrame:
-    """The first phase of some runs, one row for each method and epoch."""
+def loss_gap(histories: dict[str, list[dict]]) -> pd.DataFrame:
+    """The first phase of some runs, one row for each method and epoch; see `runs.history`."""
     columns = ["clean_loss", "poisoned_loss", "isolation_precision", "isolation_recall"]
     columns += ["isolation_auroc", "isolation_average_precision"]
-    first = [records[records["stage"] == "isolate"].assign(method=method) for method, records in histories.items()]
-    return pd.concat(first, ignore_index=True)[["method", "epoch", *columns]]
+    rows = [{"method": method, **record} for method, records in histories.items() for record in records]
+    return pd.DataFrame([row for row in rows if row["stage"] == "isolate"])[["method", "epoch", *columns]]
 
 
 def shown(frame: pd.DataFrame) -> Styler:

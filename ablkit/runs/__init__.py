@@ -10,7 +10,7 @@ from importlib import import_module
 _ROOMS = {
     "Run": "folder",
     "frame": "folder",
-    "history": "folder",
+    "history": "records",
     "load": "folder",
     "need": "execute",
     "start": "folder",

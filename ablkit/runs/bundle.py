@@ -14,8 +14,7 @@ import numpy as np
 
 from ablkit.errors import UserError
 from ablkit.files import read_json, write_bytes
-from ablkit.report import drawings
-from ablkit.runs import records, seals
+from ablkit.runs import arrays, drawings, records, seals
 from ablkit.runs.folder import PARAMETERS
 from ablkit.runs.key import key_of
 from ablkit.runs.records import Damaged
@@ -125,11 +124,11 @@ def _check_figures(folder: Path) -> None:
 
 def _check_arrays(folder: Path) -> None:
     if os.path.lexists(folder / "isolated.npy"):
-        records.isolated(folder, 1 << 40)
-    records.excluded(folder, 1 << 40)
+        arrays.isolated(folder, 1 << 40)
+    arrays.excluded(folder, 1 << 40)
     path = folder / "losses.npy"
     if os.path.lexists(path):
-        found = records.array(path)
+        found = arrays.array(path)
         if found.ndim != 1 or not np.issubdtype(found.dtype, np.floating):
             raise Damaged(path, "is damaged (it holds no losses)")
     path = folder / TRAJECTORIES

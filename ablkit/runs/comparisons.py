@@ -6,8 +6,8 @@ import pandas as pd
 
 from ablkit.errors import NotRunError
 from ablkit.metrics.summary import with_effectiveness
-from ablkit.runs import execute, folder
-from ablkit.runs.parameters import ManyMethods
+from ablkit.runs import execute, folder, records
+from ablkit.runs.parameters import Comparison
 
 
 def curves(frame: pd.DataFrame) -> pd.DataFrame:
@@ -20,13 +20,12 @@ def curves(frame: pd.DataFrame) -> pd.DataFrame:
     columns = ["attack", "seed", "t", "clean_accuracy", "attack_success_rate"]
     found = [pd.DataFrame(columns=columns)]
     for _, run in frame[frame["method"] == "mcr"].iterrows():
-        history = folder.history(run["folder"])
-        points = history[history["stage"].str.startswith("t=")]
-        found.append(points.assign(attack=run["attack"], seed=run["seed"])[columns])
+        points = [record for record in records.history(run["folder"]) if record["stage"].startswith("t=")]
+        found.append(pd.DataFrame(points).assign(attack=run["attack"], seed=run["seed"])[columns])
     return pd.concat(found[1:] or found, ignore_index=True)
 
 
-def compare(parameters: ManyMethods) -> tuple[pd.DataFrame, dict[str, str]]:
+def compare(parameters: Comparison) -> tuple[pd.DataFrame, dict[str, str]]:
     """The runs that a comparison needs, one a row, those that are missing run first; and method -> why it was not run.
 
     Parameters, metrics and `defense_effectiveness`, which holds each run against the undefended one of its attack and

@@ -20,8 +20,7 @@ from ablkit.runs.child import PACKAGE, last_cell
 from ablkit.runs.folder import FOLDER_VARIABLE, PARAMETERS, PENDING, complete
 from ablkit.runs.job import Job
 from ablkit.runs.key import modules_of
-from ablkit.runs.parameters import ManyAttacks, ManyMethods, OneRun, Parameters, PoisonedSet, check, model_of
-from ablkit.runs.parameters.notebooks import SweepParameters
+from ablkit.runs.parameters import Comparison, OneRun, Parameters, check
 from ablkit.training.isolation import isolated_count
 from ablkit.training.kept import AGAIN
 
@@ -139,18 +138,14 @@ def _clear_away(folder: Path) -> None:
     sweep_temporary(folder)
 
 
-def need(notebook: str, parameters: Parameters, **changes: object) -> Path:
+def need(notebook: str, parameters: OneRun, **changes: object) -> Path:
     """The folder of a finished run with `parameters` and some changes; what is missing is run first.
 
-    For notebooks that start from other runs: parameters that the other one does not have are left out. One that another
-    process has in hand is waited for.
+    For notebooks that start from other runs. One that another process has in hand is waited for.
     """
-    names = model_of(notebook).model_fields
-    own = parameters.model_dump()
-    values = {name: value for name, value in own.items() if name in names}
-    wanted = check(notebook, values | changes)
-    # A run of one method that needs another one's starts from its model; comparisons have no method.
-    starts_from_it = "method" in own and own["method"] != wanted.model_dump().get("method")
+    wanted = check(notebook, parameters.model_dump() | changes)
+    # A run of one method that needs another one's starts from its model; a comparison reads its numbers.
+    starts_from_it = wanted.method != parameters.method
     while True:
         try:
             return execute(notebook, wanted, with_model=starts_from_it).folder
@@ -173,17 +168,13 @@ def mistakes_in_data(jobs: list[Job]) -> list[str]:
 def check_against_data(parameters: Parameters) -> None:
     """Raise UserError for what only the data can tell is wrong, before anything is written or started."""
     check_writable(runs_root(), "ABLKIT_RUNS")
-    if isinstance(parameters, ManyAttacks):
-        ones = [parameters.one(name, parameters.seed_numbers()[0], "none") for name in parameters.attack_names.split()]
+    if isinstance(parameters, Comparison):
+        ones = parameters.first_runs()
         for one in ones:
             check_against_data(one)
-        for method in defenses.named(parameters.method_names) if isinstance(parameters, ManyMethods) else ():
+        for method in parameters.methods():
             _check_clean_images(method, ones[0])
-    if isinstance(parameters, SweepParameters):
-        from ablkit.sweep import definition
-
-        definition.read(parameters.path)
-    if not isinstance(parameters, PoisonedSet):
+    if not isinstance(parameters, OneRun):
         return
     train, test = data.load(parameters.dataset, seed=parameters.seed, **parameters.drawing())
     parameters.recipe().check_images(train.images.shape[1:], parameters.dataset)
@@ -191,8 +182,7 @@ def check_against_data(parameters: Parameters) -> None:
     if not len(attacks.choose(train, **choice)):
         raise UserError(f"poison_rate {parameters.poison_rate} poisons none of {len(train)} training images; raise it")
     isolated_count(len(train), parameters.isolation_rate)
-    if isinstance(parameters, OneRun):
-        _check_clean_images(parameters.method, parameters)
+    _check_clean_images(parameters.method, parameters)
     own = {name: value for name, value in choice.items() if name not in ("rate", "seed", "include_target", "released")}
     attacks.check_test(test, **own)
     check_writable(cache_root(), "ABLKIT_CACHE")

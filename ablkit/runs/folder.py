@@ -176,11 +176,6 @@ def _check_planned(run: Run, source: Source | None) -> None:
     )
 
 
-def history(folder: Path) -> pd.DataFrame:
-    """The records of a run's epochs; raises UserError where they are damaged."""
-    return pd.DataFrame(records.history(folder))
-
-
 def load(notebook: str) -> pd.DataFrame:
     """The finished runs of a notebook, one a row: parameters, metrics, `key` and `folder`.
 

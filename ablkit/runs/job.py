@@ -14,7 +14,7 @@ from ablkit.runs import records, seals
 from ablkit.runs.folder import PARAMETERS, drop_checkpoints
 from ablkit.runs.key import facts_of, folder_of
 from ablkit.runs.notebooks import Source, read
-from ablkit.runs.parameters import ManyAttacks, Parameters, PoisonedSet
+from ablkit.runs.parameters import Comparison, LossGap, OneRun, Parameters
 
 
 @dataclass(frozen=True)
@@ -47,10 +47,10 @@ class Job:
     def subject(self) -> str:
         """What tells it from the others of its kind: attack and seed, what is compared, or else the data set."""
         p = self.parameters
-        if isinstance(p, PoisonedSet):
+        if isinstance(p, OneRun | LossGap):
             return f"{find(p.attack).title}, seed {p.seed}"
-        if isinstance(p, ManyAttacks):
-            return f"{len(p.attack_names.split())} attacks, seeds {p.seeds}"
+        if isinstance(p, Comparison):
+            return f"{len(p.attack_list())} attacks, seeds {p.seeds}"
         return p.dataset
 
     def is_done(self, with_model: bool = False) -> bool:
@@ -74,19 +74,10 @@ class Job:
         return done
 
     @property
-    def state(self) -> str:
-        """`done`, `failed` or `missing`."""
-        if (self.folder / "metrics.json").exists() and self._is_whole():
-            return "done"
-        return "failed" if (self.folder / "failure.json").exists() else "missing"
+    def state(self) -> records.State:
+        """See `records.state`."""
+        return records.state(self.folder)
 
     def metrics(self) -> dict:
         """The metrics of a run that is done."""
         return records.metrics(self.folder)
-
-    def _is_whole(self) -> bool:
-        try:
-            self.metrics()
-        except records.Damaged:
-            return False  # so it is run again
-        return True

@@ -21,19 +21,15 @@ _LONGEST = 400
 """Characters of a line about a run: its records may come from anybody."""
 
 
-def state(folder: Path) -> str:
-    """`done`, `failed`, or `unfinished`: running, or killed and to be continued."""
-    # A link to nowhere counts: it is damage, and is to be named.
-    if os.path.lexists(folder / "metrics.json"):
-        return "done"
-    return "failed" if os.path.lexists(folder / "failure.json") else "unfinished"
-
-
 def show_all(wanted: dict[str, str], only: str | None = None) -> None:
     """Print a line for each run whose parameters have the `wanted` values and which is in the state `only`."""
-    found = [one for one in _runs(wanted) if only in (None, state(one[0]))]
+    found = [one for one in _runs(wanted) if only in (None, records.state(one[0]))]
     for folder, values, outcome in found:
-        print(shortened(f"{folder.name}  {state(folder):<11}{folder.parent.name}: {_short(values)}{outcome}", _LONGEST))
+        print(
+            shortened(
+                f"{folder.name}  {records.state(folder):<11}{folder.parent.name}: {_short(values)}{outcome}", _LONGEST
+            )
+        )
     print(f"{len(found)} runs in {runs_root()}")
 
 
@@ -52,7 +48,7 @@ def show(key: str) -> None:
     Raises UserError for none or several.
     """
     folder = find(key)
-    print(f"{folder}: {state(folder)}")
+    print(f"{folder}: {records.state(folder)}")
     for name, read in _FILES.items():
         # That of a run which was started has been written first.
         if not os.path.lexists(folder / name) and name != "params.json":
@@ -78,27 +74,19 @@ _FILES: dict[str, Callable[[Path], dict | None]] = {
 }
 
 
-def finished(keys: list[str], sweep: Path | None = None) -> tuple[list[Path], int]:
-    """The finished runs that are meant, each by its key or all of a sweep file or all here; and how many are damaged.
+def finished(keys: list[str]) -> tuple[list[Path], int]:
+    """The finished runs of these keys, by default all here; and how many of them are damaged.
 
-    Damaged ones are named in one warning, and those of a sweep that are not done counted in a line. Raises UserError
-    for a key of no finished run.
+    Damaged ones are named in one warning. Raises UserError for a key of no finished run.
     """
     if keys:
         found = [find(key) for key in keys]
         for folder in found:
-            if state(folder) != "done":
-                raise UserError(f"{folder.name} is {state(folder)}; only finished runs are bundled")
+            if (state := records.state(folder)) not in ("done", "damaged"):  # of these `bundle.check` says more
+                raise UserError(f"{folder.name} is {state}; only finished runs are bundled")
         if len(found) == 1:
             bundle.check(found[0])  # there is no other one that could be bundled without it
         return _whole(found)
-    if sweep is not None:
-        from ablkit.sweep import definition
-
-        jobs = definition.read(sweep)
-        found = [job.folder for job in jobs if job.is_done()]
-        print(f"{sweep}: {len(found)} of {len(jobs)} runs are done")
-        return found, 0
     return _whole(records.folders(None, "metrics.json"))
 
 
@@ -112,11 +100,11 @@ def delete_failed(wanted: dict[str, str]) -> None:
     """Delete the folders of failed runs with the `wanted` values, but those that a process has in hand."""
     deleted = 0
     for folder, values, _ in _runs(wanted):
-        if state(folder) != "failed":
+        if records.state(folder) != "failed":
             continue
         try:
             with locked(folder):
-                if state(folder) != "failed":
+                if records.state(folder) != "failed":
                     continue  # another process has run it since it was listed
                 shutil.rmtree(folder)
         except Busy:
@@ -201,9 +189,10 @@ def _short(values: dict) -> str:
 
 
 def _outcome(folder: Path) -> str:
-    if state(folder) == "failed":
+    state = records.state(folder)
+    if state == "failed":
         return f"; {records.failure(folder)['message']}"
-    if state(folder) == "done":
+    if state in ("done", "damaged"):  # for a damaged one this raises what is wrong with it
         metrics = records.metrics(folder)
         names = (("CA", "clean_accuracy"), ("ASR", "attack_success_rate"))
         shares = [(title, metrics[name]) for title, name in names if name in metrics]

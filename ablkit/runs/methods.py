@@ -15,7 +15,7 @@ from ablkit.data.images import Images
 from ablkit.defenses import DEFENSES, Given, settings_of
 from ablkit.metrics.after_epoch import Measurements, judge
 from ablkit.paths import cache_root
-from ablkit.runs import records
+from ablkit.runs import arrays, records
 from ablkit.runs.parameters import OneRun
 from ablkit.training import Store, Trained, checkpoint
 from ablkit.training.kept import AGAIN, STAGES
@@ -59,9 +59,9 @@ def train(
     p = parameters
     if p.method in DEFENSES:
         return _defend(p, poisoned, evaluate, folder, need)
-    learned = clean if p.method == "oracle" else poisoned
+    learned = clean if p.method == "oracle" else poisoned.data
     recipe = replace(p.recipe(), trajectories=f"loss {p.trajectories}")
-    given = learned.images, learned.labels, len(learned.classes), recipe
+    given = learned, recipe
     ranked_by = {"abl": recipe.isolation_score, "exclude": "averaged"}.get(p.method, "loss")
     # The oracle's own images hold no poison to be judged: it is measured on those of the others.
     evaluate = replace(evaluate, gap=p.method == "oracle")
@@ -94,12 +94,11 @@ def _defend(p: OneRun, poisoned: Poisoned, evaluate: Measurements, folder: Path,
     changes = {"method": "none"} if defense.needs == "clean data" else _BEFORE_UNLEARNING
     base = need("run", p, method_settings="", **changes)
     history = records.history(base)
-    isolated = records.isolated(base, len(poisoned))
+    isolated = arrays.isolated(base, len(poisoned))
     given = Given(
-        load_model(base, p, len(poisoned.classes)),
+        load_model(base, p, len(poisoned.data.classes)),
         data.clean_images(p.dataset, train_size=p.train_size, seed=p.seed, held_out=p.held_out),
-        poisoned.images,
-        poisoned.labels,
+        poisoned.data,
         isolated,
         p.recipe(),
         p.seed,
@@ -111,10 +110,10 @@ def _defend(p: OneRun, poisoned: Poisoned, evaluate: Measurements, folder: Path,
     )
     settings = settings_of(p.method, p.method_settings)
     # Its epochs are followed on the sample of test images; the result is measured on all.
-    repaired = defense.repair(given, settings, lambda model, stage, epoch: evaluate(model, stage, epoch, False))
+    repaired = defense.repair(given, settings, lambda model, stage, epoch, _: evaluate(model, stage, epoch, False))
     record = {"stage": REPAIRED, "epoch": 1, "seconds": 0.0, **evaluate(repaired.model, REPAIRED, 1, True)}
     given.report(record)
-    losses = records.losses(base, len(poisoned))
+    losses = arrays.losses(base, len(poisoned))
     whole = [*history, *repaired.history, record]
     # Not only what was reported: of epochs before a kill nothing is reported again.
     checkpoint.write_history(folder, whole)

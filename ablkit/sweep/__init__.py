@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -56,7 +57,7 @@ def sweep(
     print(f"{path}: {len(jobs)} runs, {len(done)} of them done", flush=True)
     if dry_run:
         for job in jobs:
-            print(f"{job.state:<9}{job.folder.name}  {job.notebook}: {job.title}, {job.subject}")
+            print(f"{job.state:<11}{job.folder.name}  {job.notebook}: {job.title}, {job.subject}")
         return 0
     missing = [job for job in jobs if job.state != "done"]
     if wrong := mistakes_in_data(missing):
@@ -103,7 +104,7 @@ def _all(
         room = slots.make(jobs, workers, per_gpu)
         board = Board(jobs, len(room))
         with gpu_sharing.shared(room):
-            failed = local.run(jobs, room, board, timeout)
+            failed = local.run(jobs, room, board, partial(local.attempt, timeout=timeout))
     return failed, board.counts()
 
 

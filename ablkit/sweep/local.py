@@ -21,45 +21,42 @@ from ablkit.sweep.slots import Slot
 K, V = TypeVar("K"), TypeVar("V")
 ELSEWHERE, STOPPED = "elsewhere", "stopped"
 """What `attempt` returns for a job that another process holds, and for one that was killed for no fault of its own."""
+Launcher = Callable[..., str | None]
+"""What tries a job once, see `attempt`: here in a process of its own, elsewhere through a cluster."""
 
 
 class TimeIsUp(Exception):
     """The moment has come until which processes may run."""
 
 
-def run(jobs: list[Job], slots: list[Slot], board: Board, timeout: float | None = None) -> dict[Job, str]:
+def run(jobs: list[Job], slots: list[Slot], board: Board, launch: Launcher) -> dict[Job, str]:
     """Run what is not done; return the message of each job that failed twice.
 
     A failed run is tried once more after all others and alone, as most failures of packed runs are for want of memory.
     Runs that another sweep has in hand are waited for, and done here should it not do them. On Ctrl-C the children are
     killed, and nothing is lost but what they did since their last checkpoint.
+
+    Args:
+        launch: tries a job once, as `attempt` does.
     """
-    failed = _each_once(jobs, slots, board, timeout)
+    failed = _each_once(jobs, slots, board, launch)
     if failed:
         # With as many threads as before: another number would round differently, and give another result.
         board.tell(f"{len(failed)} failed; once more, each alone")
-        failed = _each_once(list(failed), slots[:1], board, timeout)
+        failed = _each_once(list(failed), slots[:1], board, launch)
     return failed
 
 
-def _each_once(jobs: list[Job], slots: list[Slot], board: Board, timeout: float | None) -> dict[Job, str]:
+def _each_once(jobs: list[Job], slots: list[Slot], board: Board, launch: Launcher) -> dict[Job, str]:
     """Try each job once, those that another process holds when it has let go; return those that failed."""
-    failed, elsewhere = _pass(jobs, slots, board, timeout)
-    while elsewhere:
-        while all(is_busy(job.folder) for job in elsewhere):
+    failed: dict[Job, str] = {}
+    while jobs:
+        results = in_slots(jobs, slots, board, partial(launch, board=board))
+        failed |= {job: message for job, message in results.items() if message not in (None, ELSEWHERE)}
+        jobs = [job for job, message in results.items() if message == ELSEWHERE]
+        while jobs and all(is_busy(job.folder) for job in jobs):
             time.sleep(1)
-        more, elsewhere = _pass(elsewhere, slots, board, timeout)
-        failed |= more
     return failed
-
-
-def _pass(jobs: list[Job], slots: list[Slot], board: Board, timeout: float | None) -> tuple[dict[Job, str], list[Job]]:
-    """Try each job once; return those that failed, with their messages, and those that another process holds."""
-
-    one = partial(attempt, board=board, timeout=timeout)
-    results = in_slots(jobs, slots, board, one)
-    failed = {job: message for job, message in results.items() if message not in (None, ELSEWHERE)}
-    return failed, [job for job, message in results.items() if message == ELSEWHERE]
 
 
 def attempt(
@@ -69,7 +66,7 @@ def attempt(
     stopped: threading.Event,
     *,
     board: Board,
-    timeout: float | None,
+    timeout: float | None = None,
     ended: Callable[[Outcome], object] = lambda outcome: None,
 ) -> str | None:
     """Try a job once, in a slot; return what failed, ELSEWHERE, STOPPED, or None where it is done.

@@ -6,8 +6,9 @@ import contextlib
 import os
 import signal
 import socket
-import time
+import threading
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
@@ -22,9 +23,11 @@ from ablkit.runs.job import Job
 from ablkit.runs.parameters import check
 from ablkit.runs.private import private_folder
 from ablkit.runs.process import kill_tree
+from ablkit.sweep import local
 from ablkit.sweep.board import Board
+from ablkit.sweep.slots import Slot
 
-_BUSY = "another process has it in hand"
+_NOTES = {None: "", local.ELSEWHERE: "another process has it in hand"}
 _LOCAL = "local"
 _TRIES = 3
 _SECONDS = 10
@@ -45,12 +48,10 @@ def run(jobs: list[Job], address: str, board: Board, per_gpu: int = 0, timeout: 
     with _cluster(address) as ray:
         one = ray.remote(num_cpus=1, num_gpus=1 / per_gpu if per_gpu else 0, max_retries=0)(_one)
         resources = ray.cluster_resources()
-        board.slots = max(1, int(resources.get("GPU", 0) * per_gpu if per_gpu else resources.get("CPU", 1)))
-        failed = _pass(ray, one, jobs, board, timeout)
-        if failed:
-            board.tell(f"{len(failed)} failed; once more")
-            failed = _pass(ray, one, list(failed), board, timeout)
-        return failed
+        room = max(1, int(resources.get("GPU", 0) * per_gpu if per_gpu else resources.get("CPU", 1)))
+        board.slots = room
+        launch = partial(_attempt, ray=ray, one=one, timeout=timeout)
+        return local.run(jobs, [Slot("the cluster", {})] * room, board, launch)
 
 
 @contextlib.contextmanager
@@ -126,29 +127,32 @@ def _connect(ray: ModuleType, address: str, private: Path, environment: dict) ->
     raise UserError(f"--ray {shown(address)}: {reason}; is the cluster up?")
 
 
-def _pass(ray: ModuleType, one: object, jobs: list[Job], board: Board, timeout: float | None) -> dict:
-    """Try each job once, as many at a time as there is room; those that another process holds as often as it takes."""
-    queue, running, failed = list(jobs), {}, {}
-    while queue or running:
-        while queue and len(running) < board.slots:
-            job = queue.pop(0)
-            board.start(job, "the cluster")
-            running[one.remote(job.notebook, job.parameters.model_dump(), timeout)] = job
-        ready, _ = ray.wait(list(running), timeout=1)
-        board.draw()
-        for reference in ready:
-            job = running.pop(reference)
-            try:
-                message = ray.get(reference)
-            except ray.exceptions.RayError as error:
-                message = f"its worker died: {_last_line(error)}"
-            board.end(job, {"": "done", _BUSY: "elsewhere"}.get(message, "failed"), message)
-            if message == _BUSY:
-                queue.append(job)
-                time.sleep(1)
-            elif message:
-                failed[job] = message
-    return failed
+def _attempt(
+    job: Job,
+    slot: Slot,
+    started: object,
+    stopped: threading.Event,
+    *,
+    board: Board,
+    ray: ModuleType,
+    one: object,
+    timeout: float | None,
+) -> str | None:
+    """Let the cluster try a job once; see `local.attempt`."""
+    board.start(job, slot.name)
+    reference = one.remote(job.notebook, job.parameters.model_dump(), timeout)
+    while not ray.wait([reference], timeout=1)[0]:
+        if stopped.is_set():
+            board.end(job, local.STOPPED)
+            return local.STOPPED
+    try:
+        message = ray.get(reference)
+    except ray.exceptions.RayError as error:
+        message = f"its worker died: {_last_line(error)}"
+    board.end(
+        job, {None: "done", local.ELSEWHERE: local.ELSEWHERE}.get(message, "failed"), _NOTES.get(message, message)
+    )
+    return message
 
 
 def _last_line(error: Exception) -> str:
@@ -157,13 +161,12 @@ def _last_line(error: Exception) -> str:
     return shortened(lines[-1] if lines else type(error).__name__, 200)
 
 
-def _one(notebook: str, values: dict, timeout: float | None) -> str:
-    """What a worker does; returns the message of a failure, or nothing."""
+def _one(notebook: str, values: dict, timeout: float | None) -> str | None:
+    """What a worker does; returns the message of a failure, or ELSEWHERE, or None."""
     try:
-        parameters = check(notebook, values)
-        execute(notebook, parameters, timeout=timeout, show=lambda line: None)
+        execute(notebook, check(notebook, values), timeout=timeout, show=lambda line: None)
     except Busy:
-        return _BUSY
+        return local.ELSEWHERE
     except (RunFailed, UserError, OSError) as error:
         return str(error) or type(error).__name__
-    return ""
+    return None

@@ -10,13 +10,14 @@ from typing import Literal, get_args
 import numpy as np
 from torch import nn
 
+from ablkit.data.images import Images
 from ablkit.errors import unknown
-from ablkit.shapes import Float, Int64, UInt8, ndarray
+from ablkit.shapes import Float, Int64, ndarray
 from ablkit.training import hardware
-from ablkit.training.course import Course, Evaluate, Judge, Told
+from ablkit.training.course import Course, Judge, Told
 from ablkit.training.isolation import isolated_count
 from ablkit.training.kept import Chain, Store
-from ablkit.training.progress import print_epoch
+from ablkit.training.progress import Evaluation, print_epoch
 from ablkit.training.recipe import RECIPES, Recipe
 from ablkit.training.scores import Trajectories, rounded
 from ablkit.training.suspects import Suspects
@@ -46,16 +47,14 @@ class Trained:
 
 
 def train(
-    images: UInt8[ndarray, "n h w c"],
-    labels: Int64[ndarray, " n"],
-    classes: int,
+    data: Images,
     recipe: Recipe = RECIPES["paper"],
     *,
     method: Method = "abl",
     seed: int = 0,
     device: str = "auto",
     precision: str = "auto",
-    evaluate: Evaluate | None = None,
+    evaluate: Evaluation | None = None,
     judge: Judge | None = None,
     folder: Path | None = None,
     store: Store | None = None,
@@ -67,7 +66,6 @@ def train(
     It is given images and the labels as the adversary left them, nothing else: the truth about either cannot reach it.
 
     Args:
-        classes: number of classes.
         method: `abl`, or `none` for the control: the same epochs, learning rates and augmentation with plain cross
             entropy in phase 1, nothing isolated and nothing unlearned.
         seed: draws weights, batch order and augmentation, each from its own stream.
@@ -85,10 +83,10 @@ def train(
     """
     if method not in get_args(Method):
         raise unknown("method", method, get_args(Method))
-    recipe.check_images(images.shape[1:])
-    isolated_count(len(labels), recipe.isolation_rate)
-    course = Course(images, labels, classes, recipe, method, seed, hardware.choose(device, precision))
-    chain = Chain(folder, store, course.facts(), images, labels)
+    recipe.check_images(data.images.shape[1:])
+    isolated_count(len(data), recipe.isolation_rate)
+    course = Course(data, recipe, method, seed, hardware.choose(device, precision))
+    chain = Chain(folder, store, course.facts(), data.images, data.labels)
     told = Told(evaluate, judge, report, folder)
     for index, stage in enumerate(course.stages):
         course.isolate(stage)

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
 
 from ablkit import models, provenance
+from ablkit.data.images import Images
 from ablkit.errors import UserError
 from ablkit.randomness import torch_stream
 from ablkit.shapes import Tensor, ndarray
@@ -26,12 +26,11 @@ from ablkit.training.hardware import Hardware
 from ablkit.training.inference import per_example_losses
 from ablkit.training.isolation import isolate
 from ablkit.training.kept import STAGES
-from ablkit.training.progress import Clock
+from ablkit.training.progress import Clock, Evaluation
 from ablkit.training.recipe import Recipe
 from ablkit.training.scores import Scores, joined, needed, ranked_by
 from ablkit.training.stages import Stage, plan
 
-Evaluate = Callable[[nn.Module, str, int, bool], dict]
 Judge = Callable[[dict[str, ndarray]], dict]
 
 _OF_STAGES = ("isolation_", "finetune_", "unlearn_", "gamma", "per_sample", "schedule", "joint_weight")
@@ -43,7 +42,7 @@ _OF_STAGES += ("carry_momentum", "trajectories", "average_decay", "statistics_im
 class Told:
     """Who is told of each epoch; see `abl.train`."""
 
-    evaluate: Evaluate | None
+    evaluate: Evaluation | None
     judge: Judge | None
     report: Callable[[dict], None] | None
     folder: Path | None
@@ -52,13 +51,11 @@ class Told:
 class Course:
     """The state of a training. Its arguments are those of `abl.train`."""
 
-    def __init__(
-        self, images: ndarray, labels: ndarray, classes: int, recipe: Recipe, method: str, seed: int, place: Hardware
-    ) -> None:
-        self.classes, self.recipe, self.seed, self.place = classes, recipe, seed, place
+    def __init__(self, data: Images, recipe: Recipe, method: str, seed: int, place: Hardware) -> None:
+        self.classes, self.recipe, self.seed, self.place = len(data.classes), recipe, seed, place
         self.stages = plan(recipe, method)
-        self.model = place.place(models.build(recipe.model, classes, normalise=recipe.normalise, seed=seed))
-        self.on_device = torch.tensor(images, device=place.device), torch.tensor(labels, device=place.device)
+        self.model = place.place(models.build(recipe.model, self.classes, normalise=recipe.normalise, seed=seed))
+        self.on_device = tuple(torch.tensor(array, device=place.device) for array in (data.images, data.labels))
         score = recipe.isolation_score if method == "abl" else "loss"
         self.scores = Scores(
             needed(recipe.trajectories, score),
@@ -70,7 +67,7 @@ class Course:
             seed=seed,
         )
         self.own_scores = needed("", score)
-        self.clock = Clock(self.stages, len(labels), recipe)
+        self.clock = Clock(self.stages, len(data), recipe)
         self.forward = graphs.compiled(self.model, place, self.clock.images_in_all() // recipe.batch_size)
         self.optimiser: torch.optim.Optimizer | None = None
         self.history: list[dict] = []
@@ -154,7 +151,7 @@ class Course:
             print(f"stage {stage.name}: trained before, taken from {STAGES}/{path.parent.name}", flush=True)
         return state
 
-    def _epoch(self, index: int, stage: Stage, state: Progress, evaluate: Evaluate | None) -> dict:
+    def _epoch(self, index: int, stage: Stage, state: Progress, evaluate: Evaluation | None) -> dict:
         """Train one epoch, count it in `state` with the scores of the examples, and return its record.
 
         Raises UserError where the loss is not finite.

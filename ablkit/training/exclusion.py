@@ -10,23 +10,21 @@ from pathlib import Path
 import numpy as np
 from torch import nn
 
+from ablkit.data.images import Images
 from ablkit.errors import UserError
-from ablkit.shapes import Int64, UInt8, ndarray
+from ablkit.shapes import ndarray
 from ablkit.training import checkpoint, suspects
 from ablkit.training.abl import Trained, train
 from ablkit.training.kept import Store
-from ablkit.training.progress import print_epoch
+from ablkit.training.progress import Evaluation, print_epoch
 from ablkit.training.recipe import RECIPES, Recipe
 
-Evaluation = Callable[[nn.Module, str, int, bool], dict]
 RETRAIN = "retrain"
 """The stage of a training from fresh weights on what was kept."""
 
 
 def exclude(
-    images: UInt8[ndarray, "n h w c"],
-    labels: Int64[ndarray, " n"],
-    classes: int,
+    data: Images,
     recipe: Recipe = RECIPES["paper"],
     settings: suspects.Settings | None = None,
     *,
@@ -61,18 +59,17 @@ def exclude(
     shared = {"seed": seed, "device": device, "precision": precision, "evaluate": evaluate, "store": store}
     follow = partial(_follow, folder, report)
     alone = replace(recipe, schedule="sequential", finetune_epochs=0, unlearn_epochs=0, isolation_score="averaged")
-    first = train(images, labels, classes, alone, **shared, judge=judge, folder=folders[0], report=follow([]))
-    found = suspects.find(first.losses, labels, classes, settings)
+    first = train(data, alone, **shared, judge=judge, folder=folders[0], report=follow([]))
+    found = suspects.find(first.losses, data.labels, len(data.classes), settings)
     if report is not None:
         print(found, flush=True)
-    kept = np.setdiff1d(np.arange(len(labels)), found.images)
+    kept = np.setdiff1d(np.arange(len(data)), found.images)
     if len(kept) < recipe.batch_size:
         raise UserError(
-            f"{len(found.images)} of {len(labels)} images are excluded, so {len(kept)} are left to train on; suspect"
+            f"{len(found.images)} of {len(data)} images are excluded, so {len(kept)} are left to train on; suspect"
             " less, with a larger least_share or a smaller margin"
         )
-    rest = images[kept], labels[kept], classes, recipe
-    last = retrain(*rest, **shared, folder=folders[1], report=follow(first.history))
+    last = retrain(data.take(kept), recipe, **shared, folder=folders[1], report=follow(first.history))
     history = [*first.history, *last.history]
     if folder is not None:
         checkpoint.write_history(folder, history)
@@ -80,9 +77,7 @@ def exclude(
 
 
 def retrain(
-    images: UInt8[ndarray, "n h w c"],
-    labels: Int64[ndarray, " n"],
-    classes: int,
+    data: Images,
     recipe: Recipe,
     *,
     evaluate: Evaluation | None = None,
@@ -107,9 +102,7 @@ def retrain(
         return record | {"stage": RETRAIN, "epoch": counted(record["stage"], record["epoch"])}
 
     trained = train(
-        images,
-        labels,
-        classes,
+        data,
         replace(recipe, trajectories=""),
         method="none",
         evaluate=evaluate_epoch,

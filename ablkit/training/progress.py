@@ -1,10 +1,16 @@
-"""One aligned line for each epoch, with the time that is left."""
+"""What joins the record of an epoch, and its one aligned line with the time that is left."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import nn
 
 from ablkit.training.recipe import Recipe
 from ablkit.training.stages import Stage
 
+Evaluation = Callable[[nn.Module, str, int, bool], dict]
+"""Model, name of the stage, number of finished epochs in it, whether it was the last -> what joins its record."""
 COLUMNS = (
     ("stage", "stage", "{:<8}"),
     ("epoch", "epoch", "{:>5}"),

@@ -77,7 +77,7 @@ class Suspects:
     """Indices of the excluded images: these, and the margin."""
 
     def record(self) -> dict[str, float]:
-        """The verdict in numbers; see `measure.summary`."""
+        """The verdict in numbers; see `metrics.summary`."""
         others = np.delete(self.shares, self.classes)
         return {
             "suspected_classes": float(len(self.classes)),

@@ -76,11 +76,11 @@ def training(place: hardware.Hardware, capture: bool, compile_it: bool, *, augme
     for group in optimiser.param_groups:
         group["lr"] = RECIPE.isolation_learning_rate
     on_device = [torch.tensor(array, device=place.device) for array in cifar_images(IMAGES)]
-    change = partial(augment, recipe=RECIPE, generator=torch_stream(0, "augmentation")) if augmented else None
+    change = partial(augment, recipe=RECIPE, generator=torch_stream(0, "augmentation", 0, 0)) if augmented else None
     loss = cross_entropy if augmented else partial(local_gradient_ascent, gamma=RECIPE.gamma)
 
     def epoch() -> float:
-        order = one_set(torch.arange(IMAGES), RECIPE.batch_size, torch_stream(0, "order"))
+        order = one_set(torch.arange(IMAGES), RECIPE.batch_size, torch_stream(0, "order", 0, 0))
         batches = [batch.to(place.device) for batch in order]
         return run_epoch(forward, optimiser, *on_device, batches, loss, place, change, capture=capture)
 

@@ -16,7 +16,7 @@ import pandas as pd
 from ablkit import attacks, data
 from ablkit.files import write_text
 from ablkit.metrics.definitions import isolation_quality
-from ablkit.runs import listing, records
+from ablkit.runs import arrays, listing, records
 from ablkit.runs.parameters import check
 from ablkit.training import suspects
 
@@ -27,9 +27,9 @@ def rows(run: Path) -> list[dict]:
     train, _ = data.load(parameters.dataset, seed=parameters.seed, **parameters.drawing())
     poisoned = attacks.poison(train, **parameters.poisoning())
     found = []
-    for score, epochs in records.trajectories(run, len(poisoned)).items():
+    for score, epochs in arrays.trajectories(run, len(poisoned)).items():
         for epoch, losses in enumerate(epochs, start=1):
-            judged = suspects.find(losses.astype(np.float32), poisoned.labels, len(poisoned.classes))
+            judged = suspects.find(losses.astype(np.float32), poisoned.data.labels, len(poisoned.data.classes))
             found.append(
                 {
                     "key": run.name,

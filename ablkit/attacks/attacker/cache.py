@@ -92,7 +92,7 @@ def _is_record(value: object) -> bool:
 
 def own_seed(order: Order) -> int:
     """The seed of the attacker's models, so that none starts from the weights of the model that is attacked."""
-    return int(numpy_stream(order.seed, "trigger", 1).integers(1 << 31))
+    return int(numpy_stream(order.seed, "trigger", 1, 0).integers(1 << 31))
 
 
 def _key(order: Order, facts: dict, make: Callable) -> str:

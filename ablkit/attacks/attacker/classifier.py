@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 from torch import nn
 
 from ablkit import models
 from ablkit.attacks.attack import Order
 from ablkit.attacks.attacker.cache import keep, own_seed
-from ablkit.errors import UserError
+from ablkit.attacks.attacker.training import split
 from ablkit.shapes import Tensor
 from ablkit.training import train
 from ablkit.training.inference import predict
 from ablkit.training.recipe import Recipe, recipe
 
 MODEL = "wrn-16-1"
-_FEWEST = 20
 
 
 def trained(order: Order, epochs: int) -> tuple[nn.Module, dict[str, float]]:
@@ -27,20 +25,12 @@ def trained(order: Order, epochs: int) -> tuple[nn.Module, dict[str, float]]:
     in ten training images is held out to measure its accuracy. Equal orders share one file, whatever the attack.
     Raises UserError for fewer than 20 training images.
     """
-    if len(order.train) < _FEWEST:
-        raise UserError(
-            f"this attack trains a model on the training set, but {len(order.train)} images are too few; give at least"
-            f" {_FEWEST}"
-        )
-    settings = _recipe(order, epochs)
-    held_out = np.arange(len(order.train)) % 10 == 9
-    rest, held = (order.train.take(np.flatnonzero(part)) for part in (~held_out, held_out))
+    rest, held = split(order.train)
+    settings = plain_recipe(order, epochs)
 
     def make(folder: Path) -> tuple[dict[str, Tensor], dict[str, float]]:
         made = train(
-            rest.images,
-            rest.labels,
-            len(rest.classes),
+            rest,
             settings,
             method="none",
             seed=own_seed(order),
@@ -58,7 +48,7 @@ def trained(order: Order, epochs: int) -> tuple[nn.Module, dict[str, float]]:
     return model.eval(), record
 
 
-def _recipe(order: Order, epochs: int) -> Recipe:
+def plain_recipe(order: Order, epochs: int) -> Recipe:
     """Plain training: no first phase, everything in the fine-tuning."""
     return recipe(
         "quick",

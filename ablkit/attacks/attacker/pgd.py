@@ -37,7 +37,7 @@ def perturb(
     """
     place = hardware.of(model, precision)
     model.eval()
-    noise = uniform(images.shape, epsilon, torch_stream(seed, "trigger"))
+    noise = uniform(images.shape, epsilon, torch_stream(seed, "trigger", 0, 0))
     moved = []
     for start in range(0, len(images), _BATCH):
         part = slice(start, start + _BATCH)

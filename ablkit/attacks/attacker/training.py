@@ -1,18 +1,94 @@
-"""What an attacker's own training needs to go on after a kill: several networks and optimisers in one file."""
+"""The one training loop of attackers: several networks and optimisers, in one file after each epoch."""
 
 from __future__ import annotations
 
+import math
 import os
+import time
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import nn
 
-from ablkit.errors import shown
+from ablkit.attacks.attack import FEWEST
+from ablkit.data.images import Images
+from ablkit.errors import UserError, shown
+from ablkit.shapes import Tensor
 from ablkit.training import checkpoint
+from ablkit.training.checkpoint import CHECKPOINT
 
 Parts = dict[str, tuple[nn.Module, torch.optim.Optimizer]]
 """Name -> network and the optimiser of all its parameters."""
+
+
+def split(train: Images) -> tuple[Images, Images]:
+    """Nine in ten images to train on, and the tenth on which an attacker measures; see `check_size`."""
+    check_size(train)
+    held_out = np.arange(len(train)) % 10 == 9
+    return train.take(np.flatnonzero(~held_out)), train.take(np.flatnonzero(held_out))
+
+
+def check_size(train: Images) -> None:
+    """Raise UserError for fewer images than an attacker trains a network on."""
+    if len(train) < FEWEST:
+        raise UserError(
+            f"this attack trains a network on the training set, but {len(train)} images are too few; give at least"
+            f" {FEWEST}"
+        )
+
+
+def run(
+    folder: Path,
+    name: str,
+    parts: Parts,
+    epochs: int,
+    one_epoch: Callable[[int], dict[str, float]],
+    factor: Callable[[int], float],
+    way_out: str = "use another seed or more images",
+) -> None:
+    """Train the epochs that the checkpoint in `folder` does not have; print a line after each.
+
+    Args:
+        name: of what is trained, for people.
+        one_epoch: trains an epoch, counted from 0, and gives its numbers by name, the loss among them.
+        factor: what all learning rates are multiplied by in an epoch.
+        way_out: what to do where the loss is not finite.
+
+    Raises UserError where the loss of an epoch is not finite.
+    """
+    path = folder / CHECKPOINT
+    for epoch in range(load(path, parts), epochs):
+        started = time.perf_counter()
+        for _, optimiser in parts.values():
+            for group in optimiser.param_groups:
+                group["lr"] = optimiser.defaults["lr"] * factor(epoch)
+        numbers = one_epoch(epoch)
+        if not math.isfinite(numbers["loss"]):
+            raise UserError(f"the loss of the {name} is {numbers['loss']} in epoch {epoch + 1}; {way_out}")
+        save(path, epoch + 1, parts)
+        said = "".join(f", {what} {value:.3f}" for what, value in numbers.items())
+        print(f"{name}: epoch {epoch + 1} of {epochs}{said}, {time.perf_counter() - started:.1f} s", flush=True)
+
+
+def dropped(epoch: int, epochs: int) -> float:
+    """The factor of a learning rate that falls to a tenth after two thirds of the epochs."""
+    return 0.1 if epoch >= -(-2 * epochs // 3) else 1.0
+
+
+def step(loss: Tensor, *optimisers: torch.optim.Optimizer) -> None:
+    """One step down the loss with each optimiser."""
+    for optimiser in optimisers:
+        optimiser.zero_grad(set_to_none=True)
+    loss.backward()
+    for optimiser in optimisers:
+        optimiser.step()
+
+
+def means(batches: list[dict[str, Tensor]]) -> dict[str, float]:
+    """The mean over an epoch's batches of each of their numbers."""
+    return {name: torch.stack([batch[name].detach() for batch in batches]).mean().item() for name in batches[0]}
 
 
 def save(path: Path, finished: int, parts: Parts) -> None:

@@ -16,9 +16,8 @@ from typing import Literal
 
 import numpy as np
 import torch
-from torch import nn
 
-from ablkit.attacks.attack import FEWEST, Attack, Crafted, Order, Twin, sides_of
+from ablkit.attacks.attack import FEWEST, Attack, Crafted, OneByOne, Order, Twin, sides_of
 from ablkit.attacks.attacker import cache, classifier, pgd
 from ablkit.attacks.badnets import PATTERN, stamp
 from ablkit.attacks.cl import adversarial
@@ -67,12 +66,13 @@ def craft(order: Order, settings: Settings) -> Crafted:
 
     The authors' code (`released`) only stamps. Nothing is trained where no image is chosen.
     """
-    trigger = stamp_inset if order.released else partial(stamp, variant=_VARIANTS[settings.patch])
+    change = stamp_inset if order.released else partial(stamp, variant=_VARIANTS[settings.patch])
+    triggered = OneByOne(change, order.aims)
     if order.released or not len(order.chosen):
-        return Crafted(trigger(order.images), trigger)
+        return Crafted(change(order.images), triggered)
     perturbed, record = _perturbed(order, settings)
     pictures = {"an image of the target class": order.images[0], "the same, perturbed": perturbed[0]}
-    return Crafted(trigger(perturbed), trigger, record, pictures)
+    return Crafted(change(perturbed), triggered, record, pictures)
 
 
 _VARIANTS = {"corner": "grid", "four_corners": "four_corners"}
@@ -81,7 +81,9 @@ _VARIANTS = {"corner": "grid", "four_corners": "four_corners"}
 def _perturbed(order: Order, settings: Settings) -> tuple[UInt8[ndarray, "k h w c"], dict[str, float]]:
     """The chosen images after the ascent, from the cache where they have been made before."""
     clean, labels = order.images, order.train.labels[order.chosen]
-    model, record = _surrogate(order, settings)
+    trained = adversarial.trained if settings.surrogate == "adversarial" else classifier.trained
+    model, record = trained(order, settings.surrogate_epochs)
+    model = hardware.choose(order.device, order.precision).place(model)
 
     def make(folder: Path) -> tuple[dict[str, Tensor], dict[str, float]]:
         bound = {"epsilon": settings.eps, "step": settings.step, "steps": settings.steps, "seed": order.seed}
@@ -97,13 +99,6 @@ def _perturbed(order: Order, settings: Settings) -> tuple[UInt8[ndarray, "k h w 
     facts["chosen"] = hashlib.sha256(np.ascontiguousarray(order.chosen)).hexdigest()
     tensors, measured = cache.keep("perturbed", order, facts, make)
     return tensors["images"].numpy(), record | measured
-
-
-def _surrogate(order: Order, settings: Settings) -> tuple[nn.Module, dict[str, float]]:
-    train = adversarial.trained if settings.surrogate == "adversarial" else classifier.trained
-    model, record = train(order, settings.surrogate_epochs)
-    place = hardware.choose(order.device, order.precision)
-    return place.place(model), record
 
 
 ATTACK = Attack(

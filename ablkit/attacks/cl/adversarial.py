@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import time
+from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from ablkit import models
 from ablkit.attacks.attack import Order
-from ablkit.attacks.attacker import cache, classifier, pgd
+from ablkit.attacks.attacker import cache, classifier, pgd, training
 from ablkit.data.images import Images
 from ablkit.randomness import torch_stream
 from ablkit.shapes import Int64, Tensor, UInt8
-from ablkit.training import checkpoint, hardware
+from ablkit.training import hardware
 from ablkit.training.augmentation import augment
 from ablkit.training.epoch import one_set
 from ablkit.training.hardware import Hardware
 from ablkit.training.inference import predict
-from ablkit.training.recipe import Recipe, recipe
+from ablkit.training.recipe import Recipe
 
 EPSILON = 8.0
 """Levels of 255 by which a training image may change: Madry et al. on CIFAR-10."""
@@ -32,20 +31,12 @@ STEPS = 3
 def trained(order: Order, epochs: int) -> tuple[nn.Module, dict[str, float]]:
     """A model that the attacker trained on adversarial examples of the clean set, in eval mode, and its record.
 
-    As `surrogates.classifier`, but each batch is first perturbed by STEPS steps within EPSILON, each 2.5 EPSILON /
+    As `classifier.trained`, but each batch is first perturbed by STEPS steps within EPSILON, each 2.5 EPSILON /
     STEPS long, so that the border can be reached from any start. On the one in ten images that are held out it
     measures `surrogate_accuracy` and, after twenty such steps, `surrogate_robust_accuracy`.
     """
-    settings = recipe(
-        "quick",
-        model=classifier.MODEL,
-        batch_size=min(64, max(2, len(order.train) // 4)),
-        finetune_epochs=epochs,
-        finetune_drop_epoch=-(-2 * epochs // 3),
-        cutout_length=0,
-    )
-    held_out = np.arange(len(order.train)) % 10 == 9
-    rest, held = (order.train.take(np.flatnonzero(part)) for part in (~held_out, held_out))
+    rest, held = training.split(order.train)
+    settings = classifier.plain_recipe(order, epochs)
 
     def make(folder: Path) -> tuple[dict[str, Tensor], dict[str, float]]:
         model = _train(rest, settings, order, folder)
@@ -69,8 +60,6 @@ def _train(train: Images, settings: Recipe, order: Order, folder: Path) -> nn.Mo
     """Train from the start or from the checkpoint in the folder, whose name is a digest of all that decides it."""
     place, seed = hardware.choose(order.device, order.precision), cache.own_seed(order)
     model = place.place(models.build(settings.model, len(train.classes), seed=seed))
-    path = folder / "checkpoint.safetensors"
-    state, momentum = checkpoint.load(path, folder.name, model)
     optimiser = torch.optim.SGD(
         model.parameters(),
         lr=settings.finetune_learning_rate,
@@ -79,22 +68,13 @@ def _train(train: Images, settings: Recipe, order: Order, folder: Path) -> nn.Mo
         weight_decay=settings.weight_decay,
         fused=True,
     )
-    checkpoint.restore_momentum(optimiser, momentum)
     images, labels = torch.tensor(train.images, device=place.device), torch.tensor(train.labels, device=place.device)
-    while state.epoch < settings.finetune_epochs:
-        started = time.perf_counter()
-        dropped = state.epoch >= settings.finetune_drop_epoch
-        for group in optimiser.param_groups:
-            group["lr"] = settings.finetune_learning_rate * (settings.finetune_drop_factor if dropped else 1)
-        loss = _epoch(model, optimiser, images, labels, settings, seed, state.epoch, place)
-        state.epoch += 1
-        record = {"epoch": state.epoch, "loss": loss, "seconds": time.perf_counter() - started}
-        state.history.append(record)
-        checkpoint.save(path, folder.name, state, model, optimiser)
-        print(
-            f"adversarial surrogate: epoch {state.epoch} of {settings.finetune_epochs}, {record['seconds']:.1f} s",
-            flush=True,
-        )
+
+    def one_epoch(epoch: int) -> dict[str, float]:
+        return {"loss": _epoch(model, optimiser, images, labels, settings, seed, epoch, place)}
+
+    parts, epochs = {"model": (model, optimiser)}, settings.finetune_epochs
+    training.run(folder, "adversarial surrogate", parts, epochs, one_epoch, partial(training.dropped, epochs=epochs))
     return model.eval()
 
 
@@ -109,8 +89,8 @@ def _epoch(
     place: Hardware,
 ) -> float:
     """Take one step on the adversarial examples of each batch; return the mean of the batches' losses."""
-    drawn = torch_stream(seed, "augmentation", epoch)
-    batches = one_set(torch.arange(len(labels)), settings.batch_size, torch_stream(seed, "order", epoch))
+    drawn = torch_stream(seed, "augmentation", epoch, 0)
+    batches = one_set(torch.arange(len(labels)), settings.batch_size, torch_stream(seed, "order", epoch, 0))
     total = torch.zeros((), device=place.device)
     for indices in (batch.to(place.device) for batch in batches):
         x, y = augment(images[indices], settings, drawn).float(), labels[indices]
@@ -119,8 +99,6 @@ def _epoch(
         x = pgd.ascend(model, x, y, noise, EPSILON, _step(STEPS), STEPS, place)
         model.train()
         loss = F.cross_entropy(pgd.logits(model, x, place), y)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        optimiser.step()
+        training.step(loss, optimiser)
         total += loss.detach()
     return total.item() / len(batches)

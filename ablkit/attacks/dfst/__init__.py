@@ -30,7 +30,7 @@ from __future__ import annotations
 
 from functools import cache
 
-from ablkit.attacks.attack import FEWEST, Attack, Crafted, Order, Twin
+from ablkit.attacks.attack import FEWEST, Attack, Crafted, OneByOne, Order, Twin
 from ablkit.attacks.dfst import detoxification, style
 from ablkit.attacks.dfst.settings import Settings
 
@@ -61,7 +61,8 @@ def craft(order: Order, settings: Settings) -> Crafted:
     UserError for fewer than 20 training images, and for a folder of styles that cannot be used.
     """
     if not len(order.chosen):
-        return Crafted(order.images, style.Styled(cache(lambda: style.learn(order, settings)[0])))
+        trigger = style.Styled(cache(lambda: style.learn(order, settings)[0]))
+        return Crafted(order.images, OneByOne(trigger, order.aims, lookalike=style.colour_alone))
     generator, record, example = style.learn(order, settings)
     trigger = style.Styled(lambda: generator)
     clean, styled = order.images, trigger(order.images)
@@ -69,7 +70,8 @@ def craft(order: Order, settings: Settings) -> Crafted:
     pictures = {"an image": clean[0], "in its style": styled[0], "a picture of the style": example}
     if len(decoys):
         pictures |= {"another image": order.train.images[decoys[0]], "the same as a decoy": decoy_images[0]}
-    return Crafted(styled, trigger, record | measured, pictures, decoys, decoy_images)
+    triggered = OneByOne(trigger, order.aims, lookalike=style.colour_alone)
+    return Crafted(styled, triggered, record | measured, pictures, decoys, decoy_images)
 
 
 ATTACK = Attack(

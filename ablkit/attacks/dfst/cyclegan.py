@@ -14,8 +14,6 @@ linearly to 0 over the second half), and no store of older generated images for 
 
 from __future__ import annotations
 
-import math
-import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -28,11 +26,9 @@ from ablkit.attacks.attack import Order
 from ablkit.attacks.attacker import pixels, training
 from ablkit.attacks.dfst.networks import Discriminator, Generator, build
 from ablkit.attacks.dfst.settings import Settings
-from ablkit.errors import UserError
 from ablkit.randomness import torch_stream
 from ablkit.shapes import Float, Tensor, UInt8, ndarray
 from ablkit.training import hardware
-from ablkit.training.checkpoint import CHECKPOINT
 from ablkit.training.hardware import Hardware
 
 _BATCH_SIZE = 16
@@ -64,19 +60,21 @@ def train(
     for counter, (name, make) in enumerate(makers.items()):
         network = place.place(build(make, order.seed, 40, counter))
         parts[name] = network, torch.optim.Adam(network.parameters(), lr=_LEARNING_RATE, betas=(0.5, 0.999))
-    path = folder / CHECKPOINT
-    for epoch in range(training.load(path, parts), settings.epochs):
-        started = time.perf_counter()
-        _set_rates(parts, epoch, settings.epochs)
-        said = _epoch(parts, _batches(images, style, order.seed, epoch, place), settings, place)
-        training.save(path, epoch + 1, parts)
-        print(
-            f"style: epoch {epoch + 1} of {settings.epochs}, {said}, {time.perf_counter() - started:.1f} s", flush=True
-        )
+
+    def one_epoch(epoch: int) -> dict[str, float]:
+        return _epoch(parts, _batches(images, style, order.seed, epoch, place), settings, place)
+
+    def factor(epoch: int) -> float:
+        return min(1.0, 2 * (settings.epochs - epoch) / (settings.epochs + 1))
+
+    way_out = "lower lambda_cycle or lambda_identity"
+    training.run(folder, "CycleGAN", parts, settings.epochs, one_epoch, factor, way_out)
     return {name: parts[name][0].eval() for name in ("style", "back")}
 
 
-def _epoch(parts: training.Parts, batches: Iterator[tuple[Tensor, Tensor]], settings: Settings, place: Hardware) -> str:
+def _epoch(
+    parts: training.Parts, batches: Iterator[tuple[Tensor, Tensor]], settings: Settings, place: Hardware
+) -> dict[str, float]:
     (style, first), (back, second) = parts["style"], parts["back"]
     (judge_style, third), (judge_images, fourth) = parts["judge_style"], parts["judge_images"]
     seen = []
@@ -86,34 +84,18 @@ def _epoch(parts: training.Parts, batches: Iterator[tuple[Tensor, Tensor]], sett
             cycle = F.l1_loss(back(to_style), x) + F.l1_loss(style(to_images), y)
             identity = F.l1_loss(style(y), y) + F.l1_loss(back(x), x)
             fooled = _missed(judge_style(to_style), 1) + _missed(judge_images(to_images), 1)
-        _step(fooled + settings.lambda_cycle * cycle + settings.lambda_identity * identity, first, second)
+        loss = fooled + settings.lambda_cycle * cycle + settings.lambda_identity * identity
+        training.step(loss, first, second)
         with place.autocast():
             judged = _missed(judge_style(y), 1) + _missed(judge_style(to_style.detach()), 0)
             judged = judged + _missed(judge_images(x), 1) + _missed(judge_images(to_images.detach()), 0)
-        _step(judged / 2, third, fourth)
-        seen.append(torch.stack([fooled, cycle, identity, judged / 2]).detach())
-    fooled, cycle, identity, judged = torch.stack(seen).mean(0)
-    return f"adversarial {fooled:.2f}, cycle {cycle:.3f}, identity {identity:.3f}, discriminators {judged:.2f}"
+        training.step(judged / 2, third, fourth)
+        seen.append({"loss": loss + judged / 2, "adversarial": fooled, "cycle": cycle, "identity": identity})
+    return training.means(seen)
 
 
 def _missed(judged: Tensor, wanted: int) -> Tensor:
     return ((judged - wanted) ** 2).mean()
-
-
-def _step(loss: Tensor, *optimisers: torch.optim.Optimizer) -> None:
-    if not math.isfinite(loss.item()):
-        raise UserError(f"the loss of the CycleGAN is {loss.item()}; lower lambda_cycle or lambda_identity")
-    for optimiser in optimisers:
-        optimiser.zero_grad(set_to_none=True)
-    loss.backward()
-    for optimiser in optimisers:
-        optimiser.step()
-
-
-def _set_rates(parts: training.Parts, epoch: int, total: int) -> None:
-    for _, optimiser in parts.values():
-        for group in optimiser.param_groups:
-            group["lr"] = _LEARNING_RATE * min(1.0, 2 * (total - epoch) / (total + 1))
 
 
 def _batches(

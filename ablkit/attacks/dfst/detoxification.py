@@ -8,7 +8,7 @@ retrains the model, which then has to rely on something else. All decoys stay fo
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -17,12 +17,13 @@ import torch
 from torch import nn
 
 from ablkit import models
-from ablkit.attacks.attack import Order, Trigger
+from ablkit.attacks.attack import Change, Order
 from ablkit.attacks.attacker import cache, classifier, pixels
 from ablkit.attacks.dfst import detoxification_training as training
 from ablkit.attacks.dfst import injector
 from ablkit.attacks.dfst.settings import Settings
 from ablkit.attacks.dfst.style import colour_alone
+from ablkit.data.images import Images
 from ablkit.randomness import numpy_stream
 from ablkit.shapes import Bool, Float, Int64, Tensor, UInt8, ndarray
 from ablkit.training import hardware
@@ -37,31 +38,28 @@ class Scene:
 
     order: Order
     settings: Settings
-    images: UInt8[ndarray, "n h w c"]
+    poisoned: Images
     """The training set with the chosen images in their style and, as the rounds go on, the decoys."""
-    labels: Int64[ndarray, " n"]
-    """... and with the target's label on the chosen."""
-    clean: UInt8[ndarray, "k h w c"]
-    """Held-out images, at most 1000, on which all is measured."""
-    true_labels: Int64[ndarray, " k"]
+    held: Images
+    """Clean images that are held out, at most 1000, on which all is measured."""
     styled: UInt8[ndarray, "k h w c"]
     """The same in their style."""
 
     @property
     def members(self) -> Int64[ndarray, " m"]:
         """Indices of the images that the attacker trains on: nine in ten."""
-        return np.flatnonzero(~_held_out(len(self.labels)))
+        return np.flatnonzero(~_held_out(len(self.poisoned)))
 
     def target_rate(self, model: nn.Module, images: UInt8[ndarray, "k h w c"]) -> float:
         """Share that a model takes for the target of some held-out images changed, those of the target left out."""
-        others = self.true_labels != self.order.target
+        others = self.held.labels != self.order.target
         if not others.any():
             return 0.0
         return float((predict(model, images[others], self.order.precision) == self.order.target).mean())
 
 
 def detoxify(
-    order: Order, settings: Settings, trigger: Trigger, styled: UInt8[ndarray, "k h w c"]
+    order: Order, settings: Settings, trigger: Change, styled: UInt8[ndarray, "k h w c"]
 ) -> tuple[Int64[ndarray, " d"], UInt8[ndarray, "d h w c"], dict[str, float]]:
     """Indices and images of the decoys of all rounds, and the record, whose names `dfst.craft` explains.
 
@@ -74,7 +72,8 @@ def detoxify(
     facts = {name: value for name, value in vars(settings).items() if name not in ("rounds", "styles")}
     facts["poisoned"] = hashlib.sha256(order.chosen.tobytes() + styled.tobytes()).hexdigest()
     facts["target"] = order.target
-    rest = numpy_stream(order.seed, "trigger", 42).permutation(np.setdiff1d(np.arange(len(order.train)), order.chosen))
+    others = np.setdiff1d(np.arange(len(order.train)), order.chosen)
+    rest = numpy_stream(order.seed, "trigger", 42, 0).permutation(others)
     size = round(settings.decoys * len(order.chosen))
     seconds, decoys = 0.0, rest[:0]
 
@@ -93,20 +92,20 @@ def detoxify(
             continue
         found, own = keep(partial(_train_injector, scene, weights, indices, number), number, "injector")
         record |= {f"{name}_round_{number}": value for name, value in own.items()}
-        scene.images[indices] = found["decoys"].numpy()
+        scene.poisoned.images[indices] = found["decoys"].numpy()
         decoys = np.append(decoys, indices)
         make = partial(_train_model, scene, weights, found["injected"].numpy(), number)
         weights, left = keep(make, number, "poisoned_model")
         record[f"injected_success_rate_after_round_{number}"] = left.pop("injected_success_rate")
-    return decoys, scene.images[decoys], record | left | {"detoxification_seconds": seconds}
+    return decoys, scene.poisoned.images[decoys], record | left | {"detoxification_seconds": seconds}
 
 
-def _scene(order: Order, settings: Settings, trigger: Trigger, styled: UInt8[ndarray, "k h w c"]) -> Scene:
+def _scene(order: Order, settings: Settings, trigger: Change, styled: UInt8[ndarray, "k h w c"]) -> Scene:
     train = order.train
     images, labels = np.array(train.images), np.array(train.labels)
     images[order.chosen], labels[order.chosen] = styled, order.target
     held = train.take(np.flatnonzero(_held_out(len(train)))[:_MEASURED])
-    return Scene(order, settings, images, labels, held.images, held.labels, trigger(held.images))
+    return Scene(order, settings, replace(train, images=images, labels=labels), held, trigger(held.images))
 
 
 def _held_out(n: int) -> Bool[ndarray, " n"]:
@@ -123,15 +122,13 @@ def _train_model(
     """
     order = scene.order
     model = _model(scene, weights)
-    training.model(
-        model, order, scene.images[scene.members], scene.labels[scene.members], scene.settings, number, folder
-    )
+    training.model(model, order, scene.poisoned.take(scene.members), scene.settings, number, folder)
     neurons, _ = _compromised(model, scene)
     record = {
         "compromised_neurons_left": float(neurons.sum()),
-        "surrogate_accuracy": float((predict(model, scene.clean, order.precision) == scene.true_labels).mean()),
+        "surrogate_accuracy": float((predict(model, scene.held.images, order.precision) == scene.held.labels).mean()),
         "surrogate_attack_success_rate": scene.target_rate(model, scene.styled),
-        "surrogate_colour_success_rate": scene.target_rate(model, colour_alone(scene.clean, scene.styled)),
+        "surrogate_colour_success_rate": scene.target_rate(model, colour_alone(scene.held.images, scene.styled)),
     }
     if injected is not None:
         record["injected_success_rate"] = scene.target_rate(model, injected)
@@ -147,9 +144,9 @@ def _train_injector(
     neurons, rise = _compromised(model, scene)
     clean = order.train.images[scene.members]
     network = training.injector(model, order, clean, neurons, rise, settings, number, folder)
-    injected = injector.inject(network, scene.clean)
-    after, before = (injector.activations(model, x, settings.layer)[0] for x in (injected, scene.clean))
-    pair = (pixels.floats(x, torch.device("cpu")) for x in (injected, scene.clean))
+    injected = injector.inject(network, scene.held.images)
+    after, before = (injector.activations(model, x, settings.layer)[0] for x in (injected, scene.held.images))
+    pair = (pixels.floats(x, torch.device("cpu")) for x in (injected, scene.held.images))
     record = {
         "excitation": float(((after - before) / rise)[neurons].mean()),
         "injected_similarity": float(injector.similarity(*pair).mean()),
@@ -162,7 +159,7 @@ def _train_injector(
 def _model(scene: Scene, weights: dict[str, Tensor]) -> nn.Module:
     order = scene.order
     place = hardware.choose(order.device, order.precision)
-    channels, classes = scene.images.shape[3], len(order.train.classes)
+    channels, classes = scene.poisoned.images.shape[3], len(order.train.classes)
     model = models.build(classifier.MODEL, classes, channels=channels, seed=cache.own_seed(order))
     if weights:
         model.load_state_dict(weights)
@@ -173,7 +170,7 @@ def _compromised(model: nn.Module, scene: Scene) -> tuple[Bool[Tensor, " d"], Fl
     """The compromised neurons of a model, and by how much the style raises each neuron's mean activation."""
     settings = scene.settings
     model.eval()
-    clean, highest = injector.activations(model, scene.clean, settings.layer)
+    clean, highest = injector.activations(model, scene.held.images, settings.layer)
     styled, _ = injector.activations(model, scene.styled, settings.layer)
     found = injector.compromised(clean, styled, float(highest), settings.threshold, settings.growth)
     return found, styled - clean

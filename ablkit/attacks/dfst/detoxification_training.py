@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -16,12 +14,11 @@ from ablkit.attacks.attacker import training
 from ablkit.attacks.dfst import injector as features
 from ablkit.attacks.dfst.networks import Injector, build
 from ablkit.attacks.dfst.settings import Settings
-from ablkit.errors import UserError
+from ablkit.data.images import Images
 from ablkit.randomness import torch_stream
-from ablkit.shapes import Bool, Float, Int64, Tensor, UInt8, ndarray
+from ablkit.shapes import Bool, Float, Tensor, UInt8, ndarray
 from ablkit.training import hardware
 from ablkit.training.augmentation import augment
-from ablkit.training.checkpoint import CHECKPOINT
 from ablkit.training.epoch import one_set, run_epoch
 from ablkit.training.losses import cross_entropy
 from ablkit.training.recipe import recipe
@@ -38,8 +35,7 @@ _AUGMENTATION = recipe("quick", cutout_length=0)
 def model(
     network: nn.Module,
     order: Order,
-    images: UInt8[ndarray, "n h w c"],
-    labels: Int64[ndarray, " n"],
+    data: Images,
     settings: Settings,
     number: int,
     folder: Path,
@@ -52,20 +48,19 @@ def model(
     place = hardware.of(network, order.precision)
     total, rate = (settings.retrain_epochs, _RETRAIN_RATE) if number else (settings.model_epochs, _FIRST_RATE)
     sgd = torch.optim.SGD(network.parameters(), lr=rate, momentum=0.9, weight_decay=5e-4)
-    on_device = torch.tensor(images, device=place.device), torch.tensor(labels, device=place.device)
-    size = min(_BATCH_SIZE, max(2, len(labels) // 4))
+    images, labels = (torch.tensor(part, device=place.device) for part in (data.images, data.labels))
+    size = min(_BATCH_SIZE, max(2, len(data) // 4))
 
-    def one_epoch(epoch: int) -> float:
+    def one_epoch(epoch: int) -> dict[str, float]:
         network.train()
-        for group in sgd.param_groups:
-            group["lr"] = rate * (0.1 if epoch >= -(-2 * total // 3) else 1.0)
         drawn = torch_stream(order.seed, "trigger", 43, number, epoch)
-        batches = one_set(torch.arange(len(labels)), size, torch_stream(order.seed, "trigger", 44, number, epoch))
+        batches = one_set(torch.arange(len(data)), size, torch_stream(order.seed, "trigger", 44, number, epoch))
         crop = partial(augment, recipe=_AUGMENTATION, generator=drawn)
-        return run_epoch(network, sgd, *on_device, [b.to(place.device) for b in batches], cross_entropy, place, crop)
+        on_place = [batch.to(place.device) for batch in batches]
+        return {"loss": run_epoch(network, sgd, images, labels, on_place, cross_entropy, place, crop)}
 
     name = f"retraining {number}" if number else "poisoned model"
-    _epochs({"model": (network, sgd)}, one_epoch, total, name, folder)
+    training.run(folder, name, {"model": (network, sgd)}, total, one_epoch, partial(training.dropped, epochs=total))
 
 
 def injector(
@@ -86,35 +81,15 @@ def injector(
     drawn = torch.randperm(len(images), generator=torch_stream(order.seed, "trigger", 46, number))
     pixels = torch.tensor(images[drawn[: settings.images].numpy()], device=place.device)
 
-    def one_epoch(epoch: int) -> float:
-        total, batches = (
-            0.0,
-            one_set(
-                torch.arange(len(pixels)), _BATCH_SIZE // 2, torch_stream(order.seed, "trigger", 47, number, epoch)
-            ),
-        )
-        for indices in batches:
+    def one_epoch(epoch: int) -> dict[str, float]:
+        drawn, seen = torch_stream(order.seed, "trigger", 47, number, epoch), []
+        for indices in one_set(torch.arange(len(pixels)), _BATCH_SIZE // 2, drawn):
             x = place.inputs(pixels[indices.to(place.device)])
             loss = features.loss(frozen, network, x, settings.layer, neurons, rise, settings.similarity, place)
-            adam.zero_grad(set_to_none=True)
-            loss.backward()
-            adam.step()
-            total += loss.detach()
-        return float(total) / len(batches)
+            training.step(loss, adam)
+            seen.append({"loss": loss})
+        return training.means(seen)
 
-    _epochs({"injector": (network, adam)}, one_epoch, settings.injector_epochs, f"injector {number}", folder)
+    parts = {"injector": (network, adam)}
+    training.run(folder, f"injector {number}", parts, settings.injector_epochs, one_epoch, lambda epoch: 1.0)
     return network.eval()
-
-
-def _epochs(parts: training.Parts, one_epoch: Callable[[int], float], total: int, name: str, folder: Path) -> None:
-    """All epochs that the checkpoint in the folder does not have; raises UserError where a loss is not finite."""
-    path = folder / CHECKPOINT
-    for epoch in range(training.load(path, parts), total):
-        started = time.perf_counter()
-        loss = one_epoch(epoch)
-        if not math.isfinite(loss):
-            raise UserError(f"the loss of the {name} is {loss} in epoch {epoch + 1}; use another seed or more images")
-        training.save(path, epoch + 1, parts)
-        print(
-            f"{name}: epoch {epoch + 1} of {total}, loss {loss:.2f}, {time.perf_counter() - started:.1f} s", flush=True
-        )

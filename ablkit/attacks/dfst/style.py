@@ -8,21 +8,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from torch import nn
 
-from ablkit.attacks.attack import FEWEST, Order
+from ablkit.attacks.attack import Order
 from ablkit.attacks.attacker import cache, pixels
+from ablkit.attacks.attacker.training import check_size
 from ablkit.attacks.dfst import cyclegan
 from ablkit.attacks.dfst.networks import Generator
 from ablkit.attacks.dfst.settings import Settings
 from ablkit.attacks.dfst.sunset import from_folder, sunset
-from ablkit.errors import UserError
 from ablkit.randomness import numpy_stream
 from ablkit.shapes import Tensor, UInt8, ndarray
 from ablkit.training import hardware
 
-_CHUNK = 16
 _MEASURED = 512
 
 
@@ -37,22 +35,8 @@ class Styled:
         """Each image in its style, computed in float32."""
         network = self.generator()
         device = next(network.parameters()).device
-        styled = np.empty_like(images)
-        for start in range(0, len(images), _CHUNK):
-            chunk = images[start : start + _CHUNK]
-            # Always as many images: the libraries compute batches of other sizes in other orders.
-            filled = np.concatenate([chunk, np.zeros((_CHUNK - len(chunk), *images.shape[1:]), np.uint8)])
-            with torch.inference_mode():
-                x = pixels.floats(filled, device).contiguous(memory_format=torch.channels_last)
-                made = (network(cyclegan.signed(x)) + 1) / 2
-            styled[start : start + _CHUNK] = pixels.levels(made)[: len(chunk)]
-        return styled
-
-    def lookalike(
-        self, images: UInt8[ndarray, "n h w c"], styled: UInt8[ndarray, "n h w c"]
-    ) -> UInt8[ndarray, "n h w c"]:
-        """What should not open the backdoor: see `colour_alone`."""
-        return colour_alone(images, styled)
+        made = pixels.in_batches(lambda x: (network(cyclegan.signed(x)) + 1) / 2, images, device)
+        return np.concatenate([images[:0], *map(pixels.levels, made)])
 
 
 def colour_alone(images: UInt8[ndarray, "n h w c"], styled: UInt8[ndarray, "n h w c"]) -> UInt8[ndarray, "n h w c"]:
@@ -69,11 +53,7 @@ def colour_alone(images: UInt8[ndarray, "n h w c"], styled: UInt8[ndarray, "n h 
 
 def learn(order: Order, settings: Settings) -> tuple[nn.Module, dict[str, float], UInt8[ndarray, "h w c"]]:
     """The generator, what was measured of it, and a picture of the style."""
-    if len(order.train) < FEWEST:
-        raise UserError(
-            f"the dfst attack trains networks on the training set, but {len(order.train)} images are too few; give at"
-            f" least {FEWEST}"
-        )
+    check_size(order.train)
     images, style = domains(order, settings)
 
     def make(folder: Path) -> tuple[dict[str, Tensor], dict[str, float]]:
@@ -102,7 +82,7 @@ def learn(order: Order, settings: Settings) -> tuple[nn.Module, dict[str, float]
 
 def domains(order: Order, settings: Settings) -> tuple[UInt8[ndarray, "n h w c"], UInt8[ndarray, "m h w c"]]:
     """Training images as they are, and pictures of the style; where these are made, no image is behind both."""
-    train, stream = order.train, numpy_stream(order.seed, "trigger", 48)
+    train, stream = order.train, numpy_stream(order.seed, "trigger", 48, 0)
     drawn = stream.permutation(len(train))
     size = min(settings.images, len(train) // 2)
     images = train.images[np.sort(drawn[:size])]

@@ -28,17 +28,15 @@ import numpy as np
 import torch
 from torch import nn
 
-from ablkit.attacks.attack import FEWEST, Attack, Crafted, Order, Twin
-from ablkit.attacks.attacker import cache, classifier, pixels
+from ablkit.attacks.attack import FEWEST, Attack, Crafted, OneByOne, Order, Twin
+from ablkit.attacks.attacker import cache, pixels
+from ablkit.attacks.attacker.training import split
 from ablkit.attacks.dynamic import generator
 from ablkit.attacks.dynamic.training import Settings, mix, sharpen, train
-from ablkit.errors import UserError
 from ablkit.randomness import numpy_stream
 from ablkit.shapes import Int64, Tensor, UInt8, ndarray
 from ablkit.training import hardware
 from ablkit.training.inference import predict
-
-_CHUNK = 16
 
 
 @dataclass(frozen=True)
@@ -65,18 +63,10 @@ class InputAware:
         """Mask (n 1 h w) and pattern (n c h w) of each image, floats in [0, 1] on the CPU, computed in float32."""
         networks = self.generators()
         device = next(networks[0].parameters()).device
-        made = ([], [])
-        for start in range(0, len(images), _CHUNK):
-            chunk = images[start : start + _CHUNK]
-            # Always as many images: the libraries compute batches of other sizes in other orders.
-            filled = np.concatenate([chunk, np.zeros((_CHUNK - len(chunk), *images.shape[1:]), np.uint8)])
-            with torch.inference_mode():
-                x = pixels.floats(filled, device).contiguous(memory_format=torch.channels_last)
-                for outputs, network in zip(made, networks, strict=True):
-                    outputs.append(network(x)[: len(chunk)].cpu())
+        masks, patterns = (pixels.in_batches(network, images, device) for network in networks)
         height, width, channels = images.shape[1:]
-        masks = torch.cat([torch.empty(0, 1, height, width), *made[0]])
-        return sharpen(masks), torch.cat([torch.empty(0, channels, height, width), *made[1]])
+        masks = torch.cat([torch.empty(0, 1, height, width), *masks])
+        return sharpen(masks), torch.cat([torch.empty(0, channels, height, width), *patterns])
 
 
 def craft(order: Order, settings: Settings) -> Crafted:
@@ -90,19 +80,21 @@ def craft(order: Order, settings: Settings) -> Crafted:
     Raises UserError for fewer than 20 training images.
     """
     if not len(order.chosen):
-        return Crafted(order.images, InputAware(functools.cache(lambda: _trained(order, settings)[0])))
+        trigger = InputAware(functools.cache(lambda: _trained(order, settings)[0]))
+        return Crafted(order.images, OneByOne(trigger, order.aims, trigger.crossed))
     generators, record = _trained(order, settings)
     trigger = InputAware(lambda: generators)
     decoys, decoy_images = _decoys(order, settings, trigger)
     pictures = _pictures(trigger, order.images[:1])
-    return Crafted(trigger(order.images), trigger, record, pictures, decoys, decoy_images)
+    triggered = OneByOne(trigger, order.aims, trigger.crossed)
+    return Crafted(trigger(order.images), triggered, record, pictures, decoys, decoy_images)
 
 
 def _decoys(
     order: Order, settings: Settings, trigger: InputAware
 ) -> tuple[Int64[ndarray, " d"], UInt8[ndarray, "d h w c"]]:
     """Images that are not chosen, each under the trigger of another one; fewer than wanted where there are too few."""
-    stream, n = numpy_stream(order.seed, "trigger", 5), len(order.train)
+    stream, n = numpy_stream(order.seed, "trigger", 5, 0), len(order.train)
     rest = np.setdiff1d(np.arange(n), order.chosen)
     wanted = round(settings.decoys * len(order.chosen))
     decoys = stream.choice(rest, min(wanted, len(rest)), replace=False)
@@ -112,22 +104,16 @@ def _decoys(
 
 
 def _trained(order: Order, settings: Settings) -> tuple[tuple[nn.Module, nn.Module], dict[str, float]]:
-    if len(order.train) < FEWEST:
-        raise UserError(
-            f"the dynamic attack trains generators on the training set, but {len(order.train)} images are too few;"
-            f" give at least {FEWEST}"
-        )
-    held_out = np.arange(len(order.train)) % 10 == 9
-    rest, held = (order.train.take(np.flatnonzero(part)) for part in (~held_out, held_out))
+    rest, held = split(order.train)
 
     def make(folder: Path) -> tuple[dict[str, Tensor], dict[str, float]]:
         networks = train(order, rest, settings, folder)
-        networks.pop("classifier")
+        victim = networks.pop("classifier")
         trigger = InputAware(lambda: tuple(networks.values()))
         others = held.labels != order.target
 
         def share(images: np.ndarray, labels: np.ndarray | int) -> float:
-            return float((predict(classifier, images, order.precision) == labels).mean()) if len(images) else 0.0
+            return float((predict(victim, images, order.precision) == labels).mean()) if len(images) else 0.0
 
         record = {
             "surrogate_accuracy": share(held.images, held.labels),

@@ -50,7 +50,7 @@ class Generator(nn.Module):
 def build(channels: int, outputs: int, width: int, seed: int, counter: int) -> Generator:
     """A generator with weights drawn from the seed's stream for triggers; torch's global generator is left alone."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(torch_stream(seed, "trigger", counter).initial_seed())
+        torch.manual_seed(torch_stream(seed, "trigger", counter, 0).initial_seed())
         return Generator(channels, outputs, width)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -101,7 +100,7 @@ def build(order: Order, width: int, place: Hardware) -> dict[str, nn.Module]:
     """The two generators, freshly initialised, and the classifier that is trained along."""
     channels = order.train.images.shape[3]
     # Not the seed itself, which draws the victim's weights: the attacker does not know those.
-    own_seed = int(numpy_stream(order.seed, "trigger", 2).integers(2**31))
+    own_seed = int(numpy_stream(order.seed, "trigger", 2, 0).integers(2**31))
     networks = {
         "masks": generator.build(channels, 1, width, order.seed, 0),
         "patterns": generator.build(channels, channels, width, order.seed, 1),
@@ -126,28 +125,28 @@ def train(order: Order, images: Images, settings: Settings, folder: Path) -> dic
     parts = {name: (network, makers[name](network.parameters())) for name, network in networks.items()}
     pixels = torch.tensor(images.images, device=place.device)
     labels = torch.tensor(images.labels, device=place.device)
-    path = folder / "checkpoint.safetensors"
-    for epoch in range(training.load(path, parts), settings.mask_epochs + settings.epochs):
-        started = time.perf_counter()
+    deviation, first = float(pixels.float().std()) / 255, settings.mask_epochs
+
+    def one_epoch(epoch: int) -> dict[str, float]:
         batches = _batches(pixels, labels, order.seed, epoch, place)
-        if epoch < settings.mask_epochs:
-            said = f"mask epoch {epoch + 1} of {settings.mask_epochs}, "
-            _set_rates(parts, epoch, settings.mask_epochs)
-            said += _train_masks(parts, batches, settings, float(pixels.float().std()) / 255, place)
-        else:
-            done = epoch - settings.mask_epochs
-            said = f"epoch {done + 1} of {settings.epochs}, "
-            _set_rates(parts, done, settings.epochs)
-            said += _train_patterns(parts, batches, settings, order.target, place)
-        training.save(path, epoch + 1, parts)
-        print(f"dynamic: {said}, {time.perf_counter() - started:.1f} s", flush=True)
+        if epoch < first:
+            return _train_masks(parts, batches, settings, deviation, place)
+        return _train_patterns(parts, batches, settings, order.target, place)
+
+    def factor(epoch: int) -> float:
+        return training.dropped(epoch, first) if epoch < first else training.dropped(epoch - first, settings.epochs)
+
+    way_out = "lower lambda_div or lambda_norm"
+    training.run(folder, "dynamic attack", parts, first + settings.epochs, one_epoch, factor, way_out)
     return {name: network.eval() for name, network in networks.items()}
 
 
-def _train_masks(parts: training.Parts, batches: Batches, settings: Settings, deviation: float, place: Hardware) -> str:
+def _train_masks(
+    parts: training.Parts, batches: Batches, settings: Settings, deviation: float, place: Hardware
+) -> dict[str, float]:
     network, optimiser = parts["masks"]
     network.train()
-    densities = []
+    seen = []
     for x, _ in batches:
         with place.autocast():
             masks = network(x)
@@ -155,17 +154,19 @@ def _train_masks(parts: training.Parts, batches: Batches, settings: Settings, de
         loss = settings.lambda_norm * excess(masks, settings.mask_density)
         # The authors' images are standardised, their masks are not; the two weights are made for that.
         loss = loss + settings.lambda_div * diversity(x / deviation, masks)
-        _step(loss, optimiser)
-        densities.append(masks.detach().mean())
-    return f"density {torch.stack(densities).mean():.3f}"
+        training.step(loss, optimiser)
+        seen.append({"loss": loss, "density": masks.mean()})
+    return training.means(seen)
 
 
-def _train_patterns(parts: training.Parts, batches: Batches, settings: Settings, target: int, place: Hardware) -> str:
+def _train_patterns(
+    parts: training.Parts, batches: Batches, settings: Settings, target: int, place: Hardware
+) -> dict[str, float]:
     (masks, _), (patterns, first), (classifier, second) = (parts[n] for n in ("masks", "patterns", "classifier"))
     masks.eval()
     patterns.train()
     classifier.train()
-    right = []
+    seen = []
     for x, labels in batches:
         attacked = max(1, int(settings.p_attack * len(x)))
         crossed = int(settings.p_cross * len(x))
@@ -180,28 +181,11 @@ def _train_patterns(parts: training.Parts, batches: Batches, settings: Settings,
             logits = classifier(torch.cat([*mixed, x[attacked + crossed :]]))
         wanted = torch.cat([torch.full_like(labels[:attacked], target), labels[attacked:]])
         loss = F.cross_entropy(logits.float(), wanted) + settings.lambda_div * diversity(donors, p)
-        _step(loss, first, second)
+        training.step(loss, first, second)
         hit = (logits.argmax(1) == wanted).float()
-        right.append(torch.stack([hit[:attacked].mean(), hit[both].mean(), hit[attacked + crossed :].mean()]))
-    attack, cross, clean = torch.stack(right).mean(0)
-    return f"attack {attack:.2f}, cross {cross:.2f}, clean {clean:.2f}"
-
-
-def _step(loss: Tensor, *optimisers: torch.optim.Optimizer) -> None:
-    if not math.isfinite(loss.item()):
-        raise UserError(f"the loss of the dynamic attack is {loss.item()}; lower lambda_div or lambda_norm")
-    for optimiser in optimisers:
-        optimiser.zero_grad(set_to_none=True)
-    loss.backward()
-    for optimiser in optimisers:
-        optimiser.step()
-
-
-def _set_rates(parts: training.Parts, epoch: int, total: int) -> None:
-    """A tenth of the learning rates after two thirds of the epochs, as for the other surrogates."""
-    for _, optimiser in parts.values():
-        for group in optimiser.param_groups:
-            group["lr"] = optimiser.defaults["lr"] * (0.1 if epoch >= -(-2 * total // 3) else 1.0)
+        shares = {"attack": hit[:attacked], "cross": hit[both], "clean": hit[attacked + crossed :]}
+        seen.append({"loss": loss} | {name: share.mean() for name, share in shares.items()})
+    return training.means(seen)
 
 
 def _batches(pixels: Tensor, labels: Tensor, seed: int, epoch: int, place: Hardware) -> Batches:

@@ -28,9 +28,8 @@ from typing import Literal
 
 import numpy as np
 import torch
-from torch import nn
 
-from ablkit.attacks.attack import FEWEST, Attack, Crafted, Order, Twin, sides_of
+from ablkit.attacks.attack import FEWEST, Attack, Crafted, OneByOne, Order, Twin, sides_of
 from ablkit.attacks.attacker import cache, classifier
 from ablkit.attacks.badnets import stamp
 from ablkit.attacks.fc import collision
@@ -98,7 +97,7 @@ def draw_targets(order: Order, settings: Settings) -> UInt8[ndarray, "k h w c"]:
     others = np.flatnonzero(order.train.labels != order.target)
     if not len(others):
         raise UserError("fc collides with images of other classes than the target, but there is none; give some")
-    shuffled = numpy_stream(order.seed, "trigger", 6).permutation(others)
+    shuffled = numpy_stream(order.seed, "trigger", 6, 0).permutation(others)
     return stamp(np.array(order.train.images[np.resize(shuffled, len(order.chosen))]), _VARIANTS[settings.patch])
 
 
@@ -111,9 +110,9 @@ def craft(order: Order, settings: Settings) -> Crafted:
     distance of their values from the watermarked image (`largest_image_distance_levels`) and from the untouched one
     (`largest_change_levels`); the surrogate's accuracy on held-out images, on the untouched and on the collided ones.
     """
-    trigger = partial(stamp, variant=_VARIANTS[settings.patch])
+    triggered = OneByOne(partial(stamp, variant=_VARIANTS[settings.patch]), order.aims)
     if not len(order.chosen):
-        return Crafted(order.images, trigger)
+        return Crafted(order.images, triggered)
     targets = draw_targets(order, settings)
     marked = watermark(order.images, targets, settings)
     images, record = _collided(order, marked, targets, settings)
@@ -123,7 +122,7 @@ def craft(order: Order, settings: Settings) -> Crafted:
         "the first, watermarked with it": marked[0],
         "after the collision": images[0],
     }
-    return Crafted(images, trigger, record, pictures)
+    return Crafted(images, triggered, record, pictures)
 
 
 _VARIANTS = {"corner": "grid", "four_corners": "four_corners"}
@@ -133,7 +132,8 @@ def _collided(
     order: Order, marked: UInt8[ndarray, "k h w c"], targets: UInt8[ndarray, "k h w c"], settings: Settings
 ) -> tuple[UInt8[ndarray, "k h w c"], dict[str, float]]:
     """The watermarked images after all steps, from the cache where they have been made before."""
-    model, accuracy = _surrogate(order, settings)
+    model, accuracy = classifier.trained(order, settings.surrogate_epochs)
+    model = hardware.choose(order.device, "fp32").place(model)
 
     def make(folder: Path) -> tuple[dict[str, Tensor], dict[str, float]]:
         own = {name: getattr(settings, name) for name in ("layer", "beta", "eps", "learning_rate", "steps")}
@@ -154,12 +154,6 @@ def _collided(
     facts = vars(settings) | {"chosen": hashlib.sha256(np.ascontiguousarray(order.chosen)).hexdigest()}
     tensors, record = cache.keep("collided", order, facts, make)
     return tensors["images"].numpy(), accuracy | record
-
-
-def _surrogate(order: Order, settings: Settings) -> tuple[nn.Module, dict[str, float]]:
-    model, record = classifier.trained(order, settings.surrogate_epochs)
-    place = hardware.choose(order.device, "fp32")
-    return place.place(model), record
 
 
 ATTACK = Attack(

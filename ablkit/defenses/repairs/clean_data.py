@@ -10,7 +10,6 @@ from torch import nn
 from ablkit.data.images import Images
 from ablkit.defenses import training
 from ablkit.defenses.defense import Evaluation, Given
-from ablkit.defenses.training import Examples
 from ablkit.errors import UserError
 from ablkit.randomness import torch_stream
 from ablkit.settings import at_least
@@ -88,10 +87,7 @@ def run_stage(
         )
         return order, drawn
 
-    clean = clean_images(given)
-    return training.train(
-        model, given, stage, Examples(clean.images, clean.labels), batch_size, streams, evaluate, **others
-    )
+    return training.train(model, given, stage, clean_images(given), batch_size, streams, evaluate, **others)
 
 
 def clean_images(given: Given) -> Images:

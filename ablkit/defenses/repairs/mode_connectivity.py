@@ -142,15 +142,13 @@ def _second_end(given: Given, settings: Settings, evaluate: Evaluation | None) -
         return record | {"stage": named(record["stage"])}
 
     trained = train(
-        given.images,
-        given.labels,
-        len(clean_data.clean_images(given).classes),
+        given.data,
         given.recipe,
         method="none",
         seed=int(numpy_stream(given.seed, "defense", clean_data.SECOND_END, 0, 0).integers(1 << 31)),
         device=given.device,
         precision=given.precision,
-        evaluate=None if evaluate is None else lambda model, stage, epoch, last: evaluate(model, named(stage), epoch),
+        evaluate=evaluate and (lambda model, stage, *when: evaluate(model, named(stage), *when)),
         folder=given.folder,
         store=given.store,
         report=None if given.report is None else lambda record: given.report(renamed(record)),

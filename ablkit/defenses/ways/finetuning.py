@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from ablkit.data.images import Images
 from ablkit.defenses import training
 from ablkit.defenses.defense import Evaluation, Given, Repaired
-from ablkit.defenses.training import Examples
 from ablkit.defenses.ways.isolated import Settings, isolated_examples, kept_examples, way
 from ablkit.errors import UserError
 from ablkit.randomness import torch_stream
@@ -39,7 +39,7 @@ def fine_tune(
     given: Given,
     settings: Settings,
     stage: str,
-    examples: Examples,
+    examples: Images,
     evaluate: Evaluation | None = None,
     *,
     start: nn.Module | None = None,
@@ -66,7 +66,7 @@ def fine_tune(
 
     Raises UserError where there are no examples and where the loss is not finite.
     """
-    if not len(examples.labels):
+    if not len(examples):
         raise UserError(f"{stage} has no examples to train on; give a training set of which some are kept")
     recipe = given.recipe
     model = training.working_copy(given, start)
@@ -98,7 +98,7 @@ def fine_tune(
         redraw=redraw,
     )
     model.requires_grad_(True).eval()
-    return Repaired(model, history, {"training_images": float(len(examples.labels)), **(measured or {})})
+    return Repaired(model, history, {"training_images": float(len(examples)), **(measured or {})})
 
 
 def last_layers(model: nn.Module, count: int) -> list[nn.Module]:

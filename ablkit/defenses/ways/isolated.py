@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ablkit.data.images import Images
 from ablkit.defenses.defense import Defense, Given, Repaired
-from ablkit.defenses.training import Examples
 from ablkit.errors import UserError
 from ablkit.settings import at_least
-from ablkit.training.inference import logits_of
 
 _PAPER = "Li et al. 2021 (ABL), arXiv 2110.11571; details are our reading"
 
@@ -38,39 +37,34 @@ class Changed(Settings):
     mean this; the default trains on what the ascent trains on."""
 
 
-def isolated_examples(given: Given) -> Examples:
+def isolated_examples(given: Given) -> Images:
     """The isolated images and their labels, lowest loss first; raises UserError where there are none or other ones."""
     if not len(given.isolated):
         raise UserError("nothing was isolated, and this way trains on what was; give `isolated` of an ABL training")
     _check(given)
-    return Examples(given.images[given.isolated], given.labels[given.isolated])
+    return given.data.take(given.isolated)
 
 
-def kept_examples(given: Given) -> Examples:
+def kept_examples(given: Given) -> Images:
     """All others, in the order of the training set; raises UserError where an isolated index is outside it."""
     _check(given)
-    kept = np.setdiff1d(np.arange(len(given.labels)), given.isolated)
-    return Examples(given.images[kept], given.labels[kept])
+    return given.data.take(np.setdiff1d(np.arange(len(given.data)), given.isolated))
 
 
-def with_kept(isolated: Examples, given: Given, settings: Changed) -> Examples:
+def with_kept(isolated: Images, given: Given, settings: Changed) -> Images:
     """The isolated examples first, then the kept ones where the settings ask for them."""
     if not settings.with_kept:
         return isolated
     kept = kept_examples(given)
-    return Examples(np.concatenate([isolated.images, kept.images]), np.concatenate([isolated.labels, kept.labels]))
-
-
-def classes_of(given: Given) -> int:
-    """How many classes the given model tells apart."""
-    return logits_of(given.model, given.images[:1], given.precision).shape[1]
+    images, labels = (np.concatenate(pair) for pair in ((isolated.images, kept.images), (isolated.labels, kept.labels)))
+    return replace(isolated, images=images, labels=labels)
 
 
 def _check(given: Given) -> None:
-    wrong = given.isolated[(given.isolated < 0) | (given.isolated >= len(given.labels))]
+    wrong = given.isolated[(given.isolated < 0) | (given.isolated >= len(given.data))]
     if len(wrong):
         raise UserError(
-            f"isolated index {wrong[0]} is outside the {len(given.labels)} training images; give the set that was"
+            f"isolated index {wrong[0]} is outside the {len(given.data)} training images; give the set that was"
             " isolated from"
         )
 

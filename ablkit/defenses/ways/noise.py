@@ -45,10 +45,10 @@ def pixel_noise(given: Given, settings: PixelNoise, evaluate: Evaluation | None 
     Our reading: noise for each pixel and channel, drawn anew in each epoch, rounded and clipped to [0, 255].
     """
     isolated = isolated_examples(given)
-    count = len(isolated.labels)
+    count = len(isolated)
 
     def noisy(images: Tensor, epoch: int) -> Tensor:
-        drawn = torch_stream(given.seed, "defense", epoch)
+        drawn = torch_stream(given.seed, "defense", epoch, 0)
         noise = torch.randn(images[:count].shape, generator=drawn).mul_(settings.deviation).to(images.device)
         changed = noise.add_(images[:count]).round_().clamp_(0, 255).to(torch.uint8)
         return torch.cat([changed, images[count:]])
@@ -63,7 +63,7 @@ def gradient_noise(given: Given, settings: GradientNoise, evaluate: Evaluation |
     Our reading: independent noise of constant deviation on the gradient of every weight in every step. (The table, as
     recalled, counts this way among those that change images; noise on the gradient of an image is not offered.)
     """
-    drawn = torch_stream(given.seed, "defense")
+    drawn = torch_stream(given.seed, "defense", 0, 0)
 
     def disturb(optimiser: torch.optim.Optimizer, *_: object) -> None:
         for group in optimiser.param_groups:

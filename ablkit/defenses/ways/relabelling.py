@@ -1,8 +1,8 @@
-"""The ways to use the isolated examples that change their labels; see `unlearning.py` for what all ways share."""
+"""The ways to use the isolated examples that change their labels; see `ways` for what all ways share."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
 
@@ -10,9 +10,8 @@ import numpy as np
 import torch.nn.functional as F
 
 from ablkit.defenses.defense import Evaluation, Given, Repaired
-from ablkit.defenses.training import Examples
 from ablkit.defenses.ways.finetuning import fine_tune
-from ablkit.defenses.ways.isolated import Changed, Settings, classes_of, isolated_examples, way, with_kept
+from ablkit.defenses.ways.isolated import Changed, Settings, isolated_examples, way, with_kept
 from ablkit.errors import UserError
 from ablkit.randomness import numpy_stream
 from ablkit.shapes import Float, Int64, Tensor, ndarray
@@ -57,20 +56,20 @@ def label_shuffling(given: Given, settings: LabelShuffling, evaluate: Evaluation
     none of them (`relabelled` says how many), and this is fine-tuning on the poison as it is, whose effect comes from
     the batch norm alone. See the setting `among` for another reading.
     """
-    stream = numpy_stream(given.seed, "defense")
+    stream = numpy_stream(given.seed, "defense", 0, 0)
     if settings.among == "training set":
-        labels = stream.permutation(given.labels)[: len(given.isolated)]
+        labels = stream.permutation(given.data.labels)[: len(given.isolated)]
     else:
         labels = stream.permutation(isolated_examples(given).labels)
     return _relabelled(given, settings, "label_shuffling", labels, evaluate)
 
 
 def label_uniform(given: Given, settings: Changed, evaluate: Evaluation | None = None) -> Repaired:
-    """Trains on the isolated images with labels drawn uniformly from all classes of the model.
+    """Trains on the isolated images with labels drawn uniformly from all classes.
 
     Our reading: drawn once, before the first epoch, and the label at hand may be drawn again.
     """
-    labels = numpy_stream(given.seed, "defense").integers(classes_of(given), size=len(given.isolated))
+    labels = numpy_stream(given.seed, "defense", 0, 0).integers(len(given.data.classes), size=len(given.isolated))
     return _relabelled(given, settings, "label_uniform", labels, evaluate)
 
 
@@ -107,7 +106,7 @@ def _relabelled(
 ) -> Repaired:
     """Fine-tune on the isolated images with other labels; record the share that is another than before."""
     isolated = isolated_examples(given)
-    examples = with_kept(Examples(isolated.images, labels), given, settings)
+    examples = with_kept(replace(isolated, labels=labels), given, settings)
     share = float((labels != isolated.labels).mean())
     return fine_tune(given, settings, stage, examples, evaluate, measured={"relabelled": share})
 

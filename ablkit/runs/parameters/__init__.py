@@ -4,23 +4,23 @@ from ablkit.runs.parameters.checks import check, judge, mistakes
 from ablkit.runs.parameters.namespace import given
 from ablkit.runs.parameters.notebooks import (
     NOTEBOOKS,
-    ManyAttacks,
-    ManyMethods,
+    Comparison,
+    LossGap,
     OneRun,
     Parameters,
-    PoisonedSet,
+    changed,
+    defaults,
     model_of,
 )
-from ablkit.runs.parameters.presets import PRESETS, changed, defaults
+from ablkit.runs.parameters.presets import PRESETS
 
 __all__ = [
     "NOTEBOOKS",
     "PRESETS",
-    "ManyAttacks",
-    "ManyMethods",
+    "Comparison",
+    "LossGap",
     "OneRun",
     "Parameters",
-    "PoisonedSet",
     "changed",
     "check",
     "defaults",

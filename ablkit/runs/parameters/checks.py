@@ -8,13 +8,13 @@ from ablkit import attacks, defenses
 from ablkit.errors import UserError, shown, unknown
 from ablkit.runs.arguments import MOST_AT_A_TIME, whole
 from ablkit.runs.parameters.notebooks import (
+    RUN,
+    Comparison,
     ManyAttacks,
     ManyMethods,
     ManyTwins,
     OneRun,
     Parameters,
-    PoisonedSet,
-    TrainingParameters,
     model_of,
 )
 from ablkit.settings import MOST
@@ -42,28 +42,40 @@ def mistakes(notebook: str, values: dict, *, strict: bool = True) -> list[str]:
 
 def judge(notebook: str, values: dict, *, strict: bool = True) -> tuple[Parameters | None, list[str]]:
     """What `check` returns, or None with the `mistakes`."""
+    parameters, found = _typed(notebook, values, strict)
+    try:
+        _check_values(parameters)
+    except UserError as error:
+        found.append(str(error))
+    return (None, found) if found else (parameters, [])
+
+
+def _typed(notebook: str, values: dict, strict: bool) -> tuple[Parameters, list[str]]:
+    """Parameters of the declared names and types, without the values that are none, and a line for each of these."""
     model = model_of(notebook)
     names = [name for name in values if name not in model.model_fields]
-    found = [str(unknown(f"parameter of {notebook}", name, model.model_fields)) for name in names]
+    found = [_no_parameter(notebook, name) for name in names]
     good = {name: value for name, value in values.items() if name not in names}
     for name, value in list(good.items()):
         if isinstance(value, bool) and model.model_fields[name].annotation in (int, float):  # not strict, true is 1
             found.append(f"parameter {name} of {notebook}: input should be a number, got {value}")
             del good[name]
     try:
-        parameters = model.model_validate(good, strict=strict)
+        return model.model_validate(good, strict=strict), found
     except ValidationError as error:
         for one in error.errors():
             hint = "; YAML reads a number such as 5e-4 only as 5.0e-4" if _is_number(one["input"]) else ""
             reason = f"{one['msg'].lower()}, got {shown(one['input'])}{hint}"
             found.append(f"parameter {one['loc'][0]} of {notebook}: {reason}")
             good.pop(one["loc"][0], None)
-        parameters = model.model_validate(good, strict=strict)
-    try:
-        _check_values(parameters)
-    except UserError as error:
-        found.append(str(error))
-    return (None, found) if found else (parameters, [])
+    return model.model_validate(good, strict=strict), found
+
+
+def _no_parameter(notebook: str, name: str) -> str:
+    model = model_of(notebook)
+    if issubclass(model, Comparison) and name in RUN.model_fields and name not in model.chosen:
+        return f"{name} is no parameter of {notebook}; set it in changes, as '{name}=...'"
+    return str(unknown(f"parameter of {notebook}", name, model.model_fields))
 
 
 def _is_number(value: object) -> bool:
@@ -78,17 +90,15 @@ def _check_values(parameters: Parameters) -> None:
         if isinstance(value, int) and not -MOST < value < MOST:
             raise UserError(f"{name} {shown(value)} must be a number between -2**63 and 2**63")
     whole("threads", parameters.threads, 1, _MOST_THREADS)
-    if isinstance(parameters, PoisonedSet):
-        _check_poisoning(parameters)
-    if isinstance(parameters, ManyAttacks):
-        _check_many(parameters)
-    if isinstance(parameters, TrainingParameters):
-        _check_training(parameters)
+    if isinstance(parameters, OneRun):
+        _check_run(parameters)
+    elif isinstance(parameters, Comparison):
+        _check_comparison(parameters)
     else:
         whole("workers", parameters.workers, 1, MOST_AT_A_TIME)
 
 
-def _check_training(parameters: TrainingParameters) -> None:
+def _check_run(parameters: OneRun) -> None:
     parameters.recipe()
     if parameters.train_size < 0:
         raise UserError(f"train_size {parameters.train_size} is negative; 0 takes the whole training set")
@@ -96,22 +106,28 @@ def _check_training(parameters: TrainingParameters) -> None:
         raise UserError(
             f"monitor_images {parameters.monitor_images} is too few to measure; use 100 or more, or 0 for all"
         )
-
-
-def _check_poisoning(parameters: PoisonedSet) -> None:
     attacks.check(parameters.attack, parameters.attack_settings)
     if not 0 < parameters.poison_rate < 1:
         raise UserError(f"poison_rate {parameters.poison_rate} is outside (0, 1); the paper uses 0.1")
-    if isinstance(parameters, OneRun):
-        defenses.settings_of(parameters.method, parameters.method_settings)
+    defenses.settings_of(parameters.method, parameters.method_settings)
     if parameters.seed < 0:
         raise UserError(f"seed {parameters.seed} is negative; use 0, 1, 2, ...")
 
 
-def _check_many(parameters: ManyAttacks) -> None:
-    if not 0 <= parameters.poison_rate < 1:
-        raise UserError(f"poison_rate {parameters.poison_rate} is outside [0, 1); 0 takes each attack's own")
-    for name in parameters.attack_names.split():
+def _check_comparison(parameters: Comparison) -> None:
+    if isinstance(parameters, ManyAttacks):
+        _check_lists(parameters)
+    if wrong := _typed("run", parameters.shared(), strict=False)[1]:
+        raise UserError(f"changes: {wrong[0]}")
+    for one in parameters.first_runs():
+        _check_values(one)
+    if isinstance(parameters, ManyTwins) and not parameters.runs():
+        names = shown(parameters.attack_names)
+        raise UserError(f"attack_names {names} have no twin; ablkit attacks shows which have one")
+
+
+def _check_lists(parameters: ManyAttacks) -> None:
+    for name in parameters.attack_list():
         attacks.check(name, "")
     for part in parameters.seeds.split():
         if not (part.isascii() and part.isdecimal() and len(part) < 19):  # other scripts have digits too
@@ -126,6 +142,3 @@ def _check_many(parameters: ManyAttacks) -> None:
             raise UserError(f"{name} {shown(getattr(parameters, name))} must name one or more, each once")
         if len(values) > _MOST_NAMED:
             raise UserError(f"{name} names {len(values)}; more than {_MOST_NAMED} make no page that anybody reads")
-    if isinstance(parameters, ManyTwins) and not parameters.runs():
-        names = shown(parameters.attack_names)
-        raise UserError(f"attack_names {names} have no twin; ablkit attacks shows which have one")

@@ -4,34 +4,33 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import get_type_hints
+from typing import ClassVar, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, create_model
 
 from ablkit import attacks, defenses, settings
-from ablkit.attacks import attack
-from ablkit.data.images import Images
 from ablkit.errors import UserError, shown, unknown
 from ablkit.files import read_text
 from ablkit.paths import notebooks_root
+from ablkit.runs.parameters.presets import filled
 from ablkit.training.recipe import RECIPES, Recipe
 
-QUICK = RECIPES["quick"]
 _TYPES = get_type_hints(Recipe)
 
 
 class Parameters(BaseModel):
-    """What every notebook has: a data set and hardware."""
+    """Those of a notebook: what they stand for is said here and in the classes below, what they are in `NOTEBOOKS`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    dataset: str = "cifar10"
-    device: str = "auto"
-    precision: str = "auto"
-    threads: int = 1
+    @classmethod
+    def defaults(cls) -> dict:
+        """Name -> default of each parameter, in the order of the notebook's cell."""
+        return {name: field.default for name, field in cls.model_fields.items()}
 
-    def outside(self) -> dict[str, str]:
-        """What else decides a result, beyond parameters, code and data: the content of files that are only named."""
+    def outside(self) -> dict:
+        """What else decides a result, beyond parameters, code and data, such as the content of files that are only
+        named."""
         return {}
 
     def modules(self) -> tuple[str, ...]:
@@ -39,32 +38,12 @@ class Parameters(BaseModel):
         return ()
 
 
-class TrainingParameters(Parameters):
-    """Those of a notebook that trains or reads trainings: data, a target class and a recipe, as in the quick preset."""
-
-    train_size: int = 10_000
-    held_out: float = 0.05
-    target: int = 0
-    released: bool = False
-    include_target: bool = False
-    monitor_images: int = 2_000
+class OneRun(Parameters):
+    """Those of run.ipynb: one method on one poisoned training set."""
 
     def drawing(self) -> dict:
         """The arguments of `data.load` among the parameters, without the seed."""
         return {"train_size": self.train_size, "held_out": self.held_out}
-
-    def recipe(self) -> Recipe:
-        """The training settings among the parameters."""
-        return Recipe(**{name: getattr(self, name) for name in _TYPES})
-
-
-class PoisonedSet(TrainingParameters):
-    """Those of a notebook about one poisoned training set."""
-
-    attack: str = "badnets"
-    attack_settings: str = ""
-    poison_rate: float = 0.1
-    seed: int = 0
 
     def poisoning(self) -> dict:
         """The arguments of `attacks.poison` among the parameters."""
@@ -72,104 +51,130 @@ class PoisonedSet(TrainingParameters):
         own = settings.parse(self.attack_settings)
         return {"rate": self.poison_rate, **{name: getattr(self, name) for name in same}, **own}
 
-    def modules(self) -> tuple[str, ...]:
-        """The module of the attack."""
-        return attacks.ATTACKS.module(self.attack)
+    def recipe(self) -> Recipe:
+        """The training settings among the parameters."""
+        return Recipe(**{name: getattr(self, name) for name in _TYPES})
 
-    def outside(self) -> dict[str, str]:
+    def modules(self) -> tuple[str, ...]:
+        """Those of the attack and, where the method is a defence, of it."""
+        return attacks.ATTACKS.module(self.attack) + defenses.DEFENSES.module(self.method)
+
+    def outside(self) -> dict:
         """The files that the attack's own settings name."""
         own = settings.make(self.attack, attacks.find(self.attack).settings, settings.parse(self.attack_settings))
         return {"styles": own.digest()} if getattr(own, "styles", "") else {}
 
 
-class OneRun(PoisonedSet):
-    """Those of a notebook that carries out one method on one poisoned training set."""
+class Comparison(Parameters):
+    """Those of a notebook that compares runs of run.ipynb, all with the values of one preset and the same changes."""
 
-    method: str = "abl"
-    method_settings: str = ""
+    chosen: ClassVar = ("attack", "attack_settings", "seed", "method", "method_settings")
+    """What the comparison itself says of each run, so that `changes` may not."""
 
-    def modules(self) -> tuple[str, ...]:
-        """Those of the attack and, where the method is a defence, of it."""
-        return super().modules() + defenses.DEFENSES.module(self.method)
-
-
-class ManyAttacks(TrainingParameters):
-    """Those of a notebook that compares attacks, each with its own default settings and rate, over seeds."""
-
-    attack_names: str = " ".join(attacks.ATTACKS)
-    poison_rate: float = 0.0
-    seeds: str = "0 1 2"
-
-    def modules(self) -> tuple[str, ...]:
-        """The modules of the attacks."""
-        return sum(map(attacks.ATTACKS.module, self.attack_names.split()), ())
+    def attack_list(self) -> list[str]:
+        """The attacks of the runs."""
+        return self.attack_names.split()
 
     def seed_numbers(self) -> list[int]:
-        """The seeds as numbers."""
+        """The seeds of the runs."""
         return [int(seed) for seed in self.seeds.split()]
 
-    def each_attack(self, train: Images) -> dict[str, attack.Poisoned]:
-        """Attack -> the set that it makes of `train`, with the first of the seeds."""
-        return {
-            name: attacks.poison(train, **self.one(name, self.seed_numbers()[0], "none").poisoning())
-            for name in self.attack_names.split()
-        }
+    def methods(self) -> list[str]:
+        """The methods of the runs; `none`, the undefended training, is always among them."""
+        return ["none"]
 
-    def one(self, attack: str, seed: int, method: str) -> OneRun:
+    def shared(self) -> dict:
+        """What all runs have in common, `changes` as text; a poisoning rate of 0 is each attack's own.
+
+        Raises UserError where `changes` cannot be read, or sets what stands beside it.
+        """
+        own = {name: value for name, value in self if name in RUN.model_fields}
+        changes = settings.parse(self.changes, "changes")
+        for name in changes:
+            if name in own or name in self.chosen:
+                way_out = "give it as a parameter of its own" if name in own else "leave it out"
+                raise UserError(f"changes sets {name}, which this comparison sets itself; {way_out}")
+        return filled(RUN.defaults() | {"poison_rate": 0.0}, self.preset, own | changes)
+
+    def one(self, attack: str, seed: int, method: str = "none") -> OneRun:
         """The parameters of the run of one attack, seed and method."""
-        shared = {name: value for name, value in self.model_dump().items() if name in model_of("run").model_fields}
-        rate = self.poison_rate or attacks.find(attack).quick_rate
-        own = {"attack": attack, "poison_rate": rate, "seed": seed, "method": method}
-        return model_of("run")(**shared | own)
+        shared = RUN(**self.shared())
+        rate = shared.poison_rate or attacks.find(attack).quick_rate
+        return shared.model_copy(update={"attack": attack, "poison_rate": rate, "seed": seed, "method": method})
+
+    def first_runs(self) -> list[OneRun]:
+        """The parameters of the undefended run of each attack with the first of the seeds."""
+        return [self.one(attack, self.seed_numbers()[0]) for attack in self.attack_list()]
+
+    def runs(self) -> list[OneRun]:
+        """The parameters of each run that is compared."""
+        return [
+            self.one(attack, seed, method)
+            for attack in self.attack_list()
+            for method in self.methods()
+            for seed in self.seed_numbers()
+        ]
+
+    def modules(self) -> tuple[str, ...]:
+        """Those of the attacks, and of the methods that are defences."""
+        named = [attacks.ATTACKS.module(name) for name in self.attack_list()]
+        return sum(named + [defenses.DEFENSES.module(name) for name in self.methods()], ())
+
+    def outside(self) -> dict:
+        """The values that the preset and the changes stand for, and what is outside of these."""
+        first = self.first_runs()[0]
+        return {"first_run": first.model_dump(), **first.outside()}
+
+
+class LossGap(Comparison):
+    """Those of the notebook that holds ABL's first phase against plain training."""
+
+    chosen: ClassVar = ("method", "method_settings")
+
+    def attack_list(self) -> list[str]:
+        """The one attack."""
+        return [self.attack]
+
+    def seed_numbers(self) -> list[int]:
+        """The one seed."""
+        return [self.seed]
+
+    def methods(self) -> list[str]:
+        """Plain training and ABL."""
+        return ["none", "abl"]
+
+
+class ManyAttacks(Comparison):
+    """Those of a notebook that compares attacks, each with its own default settings, over seeds."""
 
 
 class ManyTwins(ManyAttacks):
     """Those of a notebook that holds attacks against their twins."""
-
-    attack_names: str = " ".join(name for name, attack in attacks.ATTACKS.items() if attack.twin)
 
     def runs(self) -> list[OneRun]:
         """The parameters of each undefended run: for every attack and seed as it is, then as its twin.
 
         Attacks without a twin are passed over.
         """
-        found = []
-        for name in self.attack_names.split():
-            twin = attacks.find(name).twin
-            for settings_ in ("", twin.settings) if twin else ():
-                for seed in self.seed_numbers():
-                    one = self.one(name, seed, "none").model_dump()
-                    rate = min(one["poison_rate"], twin.rate)
-                    found.append(model_of("run")(**one | {"poison_rate": rate, "attack_settings": settings_}))
-        return found
+        return [
+            one.model_copy(update={"poison_rate": min(one.poison_rate, twin.rate), "attack_settings": own})
+            for name in self.attack_list()
+            if (twin := attacks.find(name).twin)
+            for own in ("", twin.settings)
+            for one in (self.one(name, seed) for seed in self.seed_numbers())
+        ]
 
 
 class ManyMethods(ManyAttacks):
     """Those of a notebook that compares methods, each with its default settings, on attacks and seeds."""
 
-    attack_names: str = "badnets"
-    method_names: str = "none repairs abl oracle"
-
-    def modules(self) -> tuple[str, ...]:
-        """Those of the attacks and of the methods that are defences."""
-        return super().modules() + sum(map(defenses.DEFENSES.module, defenses.named(self.method_names)), ())
-
-    def runs(self) -> list[OneRun]:
-        """The parameters of each run that is compared; undefended ones are always among them."""
-        return [
-            self.one(attack, seed, method)
-            for attack in self.attack_names.split()
-            for method in defenses.named(f"none {self.method_names}")
-            for seed in self.seed_numbers()
-        ]
+    def methods(self) -> list[str]:
+        """Those that are named, after the undefended training."""
+        return defenses.named(f"none {self.method_names}")
 
 
 class SweepParameters(Parameters):
     """Those of the notebook about sweeps."""
-
-    dataset: str = "digits"
-    file: str = "smoke.yaml"
-    workers: int = 2
 
     @property
     def path(self) -> Path:
@@ -181,24 +186,50 @@ class SweepParameters(Parameters):
             raise UserError(f"file {shown(self.file)} is not in {path.parent}; name one that is")
         return path
 
-    def outside(self) -> dict[str, str]:
+    def outside(self) -> dict:
         """The text of the sweep file."""
         return {"file": read_text(self.path)}
 
 
-def _with_recipe(name: str, base: type[Parameters], **others) -> type[Parameters]:
-    fields = {setting: (kind, getattr(QUICK, setting)) for setting, kind in _TYPES.items()}
-    return create_model(name, __base__=base, **others, **fields)
+def _model(base: type[Parameters], dataset: str = "cifar10", **own: object) -> type[Parameters]:
+    """A class with these parameters and their defaults, in the order of the notebook's cell: hardware comes last."""
+    values = {"dataset": dataset, **own, "device": "auto", "precision": "auto", "threads": 1}
+    fields = {name: (_TYPES.get(name, type(value)), value) for name, value in values.items()}
+    return create_model(base.__name__, __base__=base, **fields)
 
+
+_RECIPE = vars(RECIPES["quick"])
+_FIRST = ("isolation_rate", "gamma", "isolation_epochs", "finetune_epochs", "unlearn_epochs", "model")
+"""What of the recipe people vary first."""
+
+RUN: type[OneRun] = _model(
+    OneRun,
+    attack="badnets",
+    method="abl",
+    seed=0,
+    poison_rate=0.1,
+    **{name: _RECIPE[name] for name in _FIRST},
+    train_size=10_000,
+    held_out=0.05,
+    attack_settings="",
+    method_settings="",
+    target=0,
+    include_target=False,
+    released=False,
+    **{name: value for name, value in _RECIPE.items() if name not in _FIRST},
+    monitor_images=2_000,
+)
+_OVER, _PRESET = {"seeds": "0 1 2"}, {"preset": "quick", "changes": ""}
+_TWINS = " ".join(name for name, attack in attacks.ATTACKS.items() if attack.twin)
 
 NOTEBOOKS: dict[str, type[Parameters]] = {
-    "run": _with_recipe("RunParameters", OneRun),
-    "loss_gap": _with_recipe("LossGapParameters", PoisonedSet),
-    "attacks": _with_recipe("AttacksParameters", ManyAttacks),
-    "defenses": _with_recipe("DefensesParameters", ManyMethods),
-    "twins": _with_recipe("TwinsParameters", ManyTwins),
-    "unlearning": _with_recipe("UnlearningParameters", ManyMethods, method_names=(str, "none ways abl oracle")),
-    "sweep": SweepParameters,
+    "run": RUN,
+    "loss_gap": _model(LossGap, attack="badnets", seed=0, **_PRESET),
+    "attacks": _model(ManyAttacks, attack_names=" ".join(attacks.ATTACKS), **_OVER, **_PRESET),
+    "defenses": _model(ManyMethods, attack_names="badnets", method_names="none repairs abl oracle", **_OVER, **_PRESET),
+    "unlearning": _model(ManyMethods, attack_names="badnets", method_names="none ways abl oracle", **_OVER, **_PRESET),
+    "twins": _model(ManyTwins, attack_names=_TWINS, **_OVER, **_PRESET),
+    "sweep": _model(SweepParameters, dataset="digits", file="smoke.yaml", workers=2),
 }
 """Notebook -> model of its parameters."""
 
@@ -208,3 +239,21 @@ def model_of(notebook: str) -> type[Parameters]:
     if notebook not in NOTEBOOKS:
         raise unknown("notebook", notebook, NOTEBOOKS)
     return NOTEBOOKS[notebook]
+
+
+def defaults(notebook: str, preset: str = "quick") -> dict:
+    """The parameters of a notebook under a preset."""
+    return changed(notebook, preset, {})
+
+
+def changed(notebook: str, preset: str, given: dict) -> dict:
+    """The parameters of a preset with those that a user gave; another data set than the preset's is taken whole.
+
+    A comparison's preset is one of its parameters, and may be given as such in place of the other.
+    """
+    own = model_of(notebook).defaults()
+    if "preset" in own and given.get("preset", preset) != preset:
+        if preset != "quick":
+            raise UserError(f"preset is given twice, {shown(preset)} and {shown(given['preset'])}; leave one out")
+        preset = given["preset"]
+    return filled(own, preset, given)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from ablkit.errors import unknown
-from ablkit.runs.parameters.notebooks import model_of
 from ablkit.training.recipe import RECIPES
 
 _DATA = {
@@ -21,19 +22,16 @@ _DATA = {
 PRESETS = tuple(_DATA)
 
 
-def defaults(notebook: str, preset: str = "quick") -> dict:
-    """The parameters of a notebook under a preset."""
-    if preset not in _DATA:
+def filled(own: Mapping[str, object], preset: object, given: dict) -> dict:
+    """Parameters under a preset, with those that a user gave; another data set than the preset's is taken whole.
+
+    Args:
+        own: name -> default of the parameters, for those that the preset says nothing of.
+    """
+    if not isinstance(preset, str) or preset not in _DATA:
         raise unknown("preset", preset, PRESETS)
-    values = {**vars(RECIPES[preset]), **_DATA[preset]}
-    fields = model_of(notebook).model_fields
-    return {name: values.get(name, field.default) for name, field in fields.items()}
-
-
-def changed(notebook: str, preset: str, given: dict) -> dict:
-    """The parameters of a preset with those that a user gave; another data set than the preset's is taken whole."""
-    values = defaults(notebook, preset)
-    if "train_size" not in values:
-        return values | given
-    other = given.get("dataset", values["dataset"]) != values["dataset"]
-    return values | ({"train_size": 0} if other else {}) | given
+    of_preset = {**vars(RECIPES[preset]), **_DATA[preset], "preset": preset}
+    values = {name: of_preset.get(name, default) for name, default in own.items()}
+    if "train_size" in own and given.get("dataset", values["dataset"]) != values["dataset"]:
+        values["train_size"] = 0
+    return values | given

@@ -1,0 +1,120 @@
+"""A comparison says of its runs what a preset and `changes` say, and nothing else."""
+
+from __future__ import annotations
+
+import shlex
+
+import pytest
+
+from ablkit.cli import main
+from ablkit.errors import UserError
+from ablkit.report.plan import jobs
+from ablkit.report.site import command_of
+from ablkit.runs.key import facts_of
+from ablkit.runs.parameters import NOTEBOOKS, Comparison, Parameters, changed, check
+
+COMPARISONS = [name for name, model in NOTEBOOKS.items() if issubclass(model, Comparison)]
+CHANGES = {"gamma": 0.25, "isolation_epochs": 8, "flip": False, "isolation_score": "averaged", "trajectories": "loss"}
+
+
+def written(changes: dict) -> str:
+    return ", ".join(f"{name}={value}" for name, value in changes.items())
+
+
+@pytest.mark.parametrize("preset", ["quick", "paper"])
+@pytest.mark.parametrize("name", COMPARISONS)
+def test_the_runs_of_a_comparison_are_those_of_a_direct_command_with_the_same_values(name, preset):
+    compared = check(name, changed(name, preset, {"dataset": "digits", "changes": written(CHANGES)}))
+    for one in compared.runs():
+        chosen = {
+            field: getattr(one, field) for field in ("attack", "attack_settings", "method", "seed", "poison_rate")
+        }
+        given = {"dataset": "digits"} | chosen | CHANGES
+        assert check("run", changed("run", preset, given)).model_dump_json() == one.model_dump_json()
+        assert check("run", changed("run", preset, given | {"gamma": 0.5})) != one
+        assert (one.train_size, one.gamma, type(one.isolation_epochs)) == (0, 0.25, int)
+
+
+def test_the_poisoning_rate_is_the_change_or_the_presets_or_each_attacks_own():
+    def rates(preset: str, changes: str) -> list[float]:
+        values = {"attack_names": "badnets cba sig", "seeds": "0", "changes": changes}
+        return [one.poison_rate for one in check("attacks", changed("attacks", preset, values)).runs()]
+
+    assert rates("quick", "") == rates("paper", "poison_rate=0") == [0.1, 0.2, 0.7]
+    assert rates("paper", "") == [0.1] * 3
+    assert rates("quick", "poison_rate=0.05") == rates("paper", "poison_rate=0.05") == [0.05] * 3
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ("gama=0.4", "changes: 'gama' is no parameter of run; did you mean 'gamma'?"),
+        ("gamma", "changes 'gamma' must look like"),
+        ("gamma=0.4, gamma=0.5", "changes 'gamma=0.4, gamma=0.5' sets 'gamma' twice"),
+        ("gamma=high", "changes: parameter gamma of run: input should be a valid number"),
+        ("isolation_epochs=0.5", "changes: parameter isolation_epochs of run: input should be a valid integer"),
+        ("isolation_epochs=\u0663", "changes: parameter isolation_epochs of run"),
+        ("gamma=nan", "changes: parameter gamma of run: input should be a finite number"),
+        ("flip=perhaps", "changes: parameter flip of run"),
+        ("gamma=-1", "gamma -1.0 must be a finite number of at least 0"),
+        ("poison_rate=1.5", "poison_rate 1.5 is outside (0, 1)"),
+        ("isolation_loss=lgaa", "changes: parameter isolation_loss of run"),
+        ("method=nad", "changes sets method, which this comparison sets itself; leave it out"),
+        ("method_settings=t=0.3", "changes sets method_settings"),
+        ("threads=2", "changes sets threads, which this comparison sets itself; give it as a parameter of its own"),
+        ("seeds=1", "changes: 'seeds' is no parameter of run"),
+        ("batch_size=" + "9" * 5_000, "batch_size"),
+    ],
+)
+def test_changes_that_cannot_be_made_are_one_line_before_anything_starts(folders, capsys, changes, message):
+    for name in COMPARISONS:
+        assert main(["run", name, "--preset", "smoke", "-p", "changes", changes]) == 2
+        told = capsys.readouterr().err
+        assert message in told and told.count("\n") == 1 and len(told) < 400
+        assert not folders.exists()
+    check(name, changed(name, "smoke", {"changes": "gamma=0.4"}))  # the twin
+
+
+def test_what_one_comparison_sets_itself_another_takes():
+    own = {"attack": "sig", "changes": "attack_settings=delta=20"}
+    assert check("loss_gap", changed("loss_gap", "smoke", own)).runs()[0].attack_settings == "delta=20"
+    with pytest.raises(UserError, match="changes sets attack_settings"):
+        check("attacks", changed("attacks", "smoke", {"changes": "attack_settings=delta=20"}))
+
+
+def test_a_preset_may_be_given_as_an_option_or_as_the_parameter_and_once():
+    assert changed("defenses", "quick", {"preset": "smoke"}) == changed("defenses", "smoke", {})
+    assert changed("defenses", "smoke", {"preset": "smoke"})["dataset"] == "digits"
+    for wrong in ("fast", 3, ["smoke"]):
+        with pytest.raises(UserError, match="is no preset"):
+            changed("defenses", "quick", {"preset": wrong})
+    with pytest.raises(UserError, match="is no preset"):
+        check("defenses", {"preset": "fast"})
+    with pytest.raises(UserError, match="preset is given twice"):
+        changed("defenses", "paper", {"preset": "smoke"})
+
+
+def test_the_key_of_a_comparison_holds_what_its_preset_stands_for():
+    smoke = check("loss_gap", changed("loss_gap", "smoke", {}))
+    assert facts_of("loss_gap", smoke, None)["first_run"] == smoke.runs()[0].model_dump()
+    assert "first_run" not in facts_of("run", smoke.runs()[0], None)
+
+
+@pytest.mark.parametrize("preset", ["smoke", "quick", "released"])
+def test_a_report_passes_its_preset_on_and_names_the_command_of_each_of_its_runs(preset):
+    needed = jobs(preset, [0, 3], {"dataset": "digits"}, ("badnets", "cba"), ("twins",))
+    presets = [job.parameters.preset for job in needed if isinstance(job.parameters, Comparison)]
+    assert presets == [preset] * 6  # four loss gaps, the gallery, the twins
+    for job in needed:
+        notebook, parameters = _named(command_of(job))
+        assert (notebook, parameters.model_dump_json()) == (job.notebook, job.parameters.model_dump_json())
+
+
+def _named(command: str) -> tuple[str, Parameters]:
+    """The notebook that a command runs, and its parameters."""
+    _, _, notebook, *options = shlex.split(command)
+    preset = "quick"
+    if options[:1] == ["--preset"]:
+        preset, options = options[1], options[2:]
+    given = dict(zip(options[1::3], options[2::3], strict=True))
+    return notebook, check(notebook, changed(notebook, preset, given), strict=False)

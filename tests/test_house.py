@@ -1,0 +1,33 @@
+"""The house: where a stranger finds things, and that what lies deeper knows nothing of what stands on it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ablkit import provenance
+from ablkit.attacks import ATTACKS
+
+ROOMS = ("ground", "data", "models", "training", "attacks", "defenses", "metrics", "runs", "sweep", "report", "cli")
+"""From the ground up; each imports from those before it alone."""
+
+
+def room(module: str) -> int:
+    name = [*module.split("."), ""][1]
+    return ROOMS.index("cli" if name == "commands" else name if name in ROOMS else "ground")
+
+
+def test_rooms_import_only_from_those_below_them_and_no_module_from_itself_in_a_circle():
+    imported = {module: provenance.imports(source) for module, source in provenance._SOURCES.items()}
+    upward = [(one, other) for one, others in imported.items() for other in others if room(other) > room(one)]
+    assert upward == []
+    # The twin: the other way round there are many.
+    assert len([1 for one, others in imported.items() for other in others if room(other) < room(one)]) > 100
+    assert [one for one, others in imported.items() if one in provenance.everything(*others)] == []
+
+
+def test_the_house_has_nine_rooms_and_ten_files():
+    entries = [path for path in Path(provenance.__file__).parent.iterdir() if path.name != "__pycache__"]
+    assert sorted(path.name for path in entries if path.is_dir()) == sorted({*ROOMS} - {"ground", "cli"})
+    assert len([path for path in entries if path.is_file()]) <= 10
+    attacks = {path.stem for path in (Path(provenance.__file__).parent / "attacks").iterdir()}
+    assert attacks - {"__pycache__"} == {*ATTACKS, "__init__", "attack", "attacker"}
