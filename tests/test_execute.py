@@ -17,7 +17,7 @@ import pytest
 from conftest import COSTS
 
 from ablkit.errors import UserError
-from ablkit.runs import durations, execute, notebooks, records
+from ablkit.runs import arrays, durations, execute, notebooks
 from ablkit.runs.execute import RunFailed
 from ablkit.runs.folder import FOLDER_VARIABLE
 from ablkit.runs.parameters import check, defaults
@@ -172,7 +172,7 @@ def test_a_killed_run_goes_on_to_the_result_of_an_undisturbed_one(folders, undis
     assert undisturbed.name == folder.name
     assert result(undisturbed) == result(folder)
     assert (undisturbed / "model.safetensors").read_bytes() == (folder / "model.safetensors").read_bytes()
-    ours, theirs = (records.trajectories(run, 300)["loss"] for run in (folder, undisturbed))
+    ours, theirs = (arrays.trajectories(run, 300)["loss"] for run in (folder, undisturbed))
     assert ours.shape == (2, 300) and np.array_equal(ours, theirs)
 
 
