@@ -150,7 +150,7 @@ def _add_run(kinds: argparse._SubParsersAction) -> None:
         help="set parameters from YAML",
     )
     run.add_argument("--preset", default="quick", help="smoke, quick, paper or released (default: quick)")
-    run.add_argument("--force", action="store_true", help="run again although it is done")
+    run.add_argument("--force", action="store_true", help="run again although it is done, training all anew")
     run.add_argument("--timeout", type=_seconds, metavar="SECONDS", help="kill the run after this time")
     run.set_defaults(command=commands.run)
 

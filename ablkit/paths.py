@@ -33,7 +33,7 @@ def runs_root() -> Path:
 
 
 def cache_root() -> Path:
-    """The folder of what attacks train for themselves; ABLKIT_CACHE names another. Deleting it costs only time."""
+    """The folder of what attacks and stages have trained; ABLKIT_CACHE names another. Deleting it costs only time."""
     return _root("ABLKIT_CACHE", ".cache")
 
 

@@ -15,6 +15,7 @@ from ablkit.metrics import after_epoch
 from ablkit.training import averaging, checkpoint, scores
 from ablkit.training.averaging import Average, with_fresh_statistics
 from ablkit.training.checkpoint import Progress
+from ablkit.training.epoch import sgd
 from ablkit.training.hardware import choose
 
 ALL = "loss fresh_statistics averaged"
@@ -152,25 +153,24 @@ def a_checkpoint(folder, scores_of_it: list[str], rows: int = 1):
     model = models.build("wrn-10-1", 10)
     average = Average(model, 0.9)
     average.update()
-    progress = Progress(0, 1, [{"stage": "isolate"}])
+    progress = Progress(1, [{"stage": "isolate"}])
     progress.trajectories = {name: np.ones((rows, 20), np.float32) for name in scores_of_it}
-    checkpoint.save(folder / "c", "same", progress, model, training.abl.sgd(model.parameters(), TWO), average)
+    checkpoint.save(folder / "c", "same", progress, model, sgd(model.parameters(), TWO), average)
     return model, Average(model, 0.9)
 
 
 def test_a_checkpoint_whose_trajectories_do_not_fit_is_dropped_with_a_line(tmp_path, capsys):
-    sizes = {"losses": 20, "isolated": 2}
     model, average = a_checkpoint(tmp_path, ["averaged"])
-    progress, _ = checkpoint.load(tmp_path / "c", "same", model, sizes, ["averaged"], average)  # the twin
+    progress, _ = checkpoint.load(tmp_path / "c", "same", model, (["averaged"], 20), average)  # the twin
     assert progress.trajectories["averaged"].shape == (1, 20)
     assert all(bool(tensor.any()) for tensor in list(average.state().values())[-1:])
     for names, rows in ((["averaged"], 2), (["loss"], 1), ([], 1)):
         model, average = a_checkpoint(tmp_path, names, rows)
-        progress, _ = checkpoint.load(tmp_path / "c", "same", model, sizes, ["averaged"], average)
+        progress, _ = checkpoint.load(tmp_path / "c", "same", model, (["averaged"], 20), average)
         assert progress == Progress()
         assert "is dropped" in capsys.readouterr().out
     a_checkpoint(tmp_path, ["averaged"])
-    assert checkpoint.load(tmp_path / "c", "same", model, sizes, ["averaged"], None)[0] == Progress()
+    assert checkpoint.load(tmp_path / "c", "same", model, (["averaged"], 20), None)[0] == Progress()
 
 
 def test_the_history_tells_how_well_each_score_isolates():

@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from ablkit.cli import main
+from ablkit.runs import durations
 from ablkit.runs.parameters import defaults
 
 ATTACKS = ["run", "attacks", "--preset", "smoke"]
@@ -95,25 +96,27 @@ def test_damaged_data_are_named_before_anything_starts(folders, tmp_path, monkey
     assert not folders.exists()
 
 
-def test_a_loss_that_is_not_finite_is_one_line(folders, capsys):
+def test_a_loss_that_is_not_finite_is_one_line(folders, capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("ABLKIT_CACHE", str(tmp_path / "cache"))
     assert main([*DIGITS, "-p", "train_size", "200", "-p", "finetune_learning_rate", "1e30"]) == 2
     error = capsys.readouterr().err
     assert "in stage finetune, epoch 1; lower its learning rate" in error
     assert error.count("\n") == 1
     (folder,) = (folders / "run").iterdir()
     assert not (folder / "metrics.json").exists()
-    assert (folder / "checkpoint.safetensors").exists()
+    assert durations.has_checkpoint(folder)
 
 
-def test_a_checkpoint_of_other_parameters_is_dropped_with_a_line(folders, capsys):
-    wrong = [*DIGITS, "-p", "train_size", "200"]
-    assert main([*wrong, "-p", "finetune_learning_rate", "1e30"]) == 2
-    (diverged,) = (folders / "run").iterdir()
-    assert main([*wrong, "-p", "finetune_learning_rate", "1e31"]) == 2
-    other = next(folder for folder in (folders / "run").iterdir() if folder != diverged)
-    (other / "checkpoint.safetensors").write_bytes((diverged / "checkpoint.safetensors").read_bytes())
+def test_a_stage_of_other_parameters_is_dropped_with_a_line(folders, capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("ABLKIT_CACHE", str(tmp_path / "cache"))
+    wrong = [*DIGITS, "-p", "train_size", "200", "-p", "finetune_learning_rate", "1e30"]
+    assert main([*wrong, "-p", "gamma", "0.5"]) == 2
+    (own,) = (tmp_path / "cache" / "stages").glob("*/checkpoint.safetensors")
+    assert main([*wrong, "-p", "gamma", "0.4"]) == 2
+    (other,) = {*(tmp_path / "cache" / "stages").glob("*/checkpoint.safetensors")} - {own}
+    other.write_bytes(own.read_bytes())
     capsys.readouterr()
-    assert main([*wrong, "-p", "finetune_learning_rate", "1e31"]) == 2
+    assert main([*wrong, "-p", "gamma", "0.4"]) == 2
     said = capsys.readouterr()
     assert "is dropped: it belongs to a training with other data or settings" in said.out
     assert "the loss is" in said.err  # of its own training, which has started again

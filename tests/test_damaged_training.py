@@ -33,15 +33,15 @@ def stepped(model: torch.nn.Module) -> torch.optim.SGD:
     return optimiser
 
 
-SIZES = {"losses": 20, "isolated": 3}
+LOSSES = (["loss"], 20)
 
 
 @pytest.fixture
 def saved_checkpoint(tmp_path) -> Path:
-    """A checkpoint of the training `mine` in its last stage."""
+    """A checkpoint of the training `mine` in its first stage."""
     model, path = small_model(1), tmp_path / "abc" / CHECKPOINT
     history = [{"stage": "isolate", "epoch": 1, "loss": float("nan")}]
-    progress = Progress(2, 1, history, np.linspace(0, 1, 20, dtype=np.float32), np.array([3, 1, 2]))
+    progress = Progress(1, history, {"loss": np.linspace(0, 1, 20, dtype=np.float32)[None]})
     checkpoint.save(path, "mine", progress, model, stepped(model))
     return path
 
@@ -84,24 +84,24 @@ CHECKPOINTS = NO_FILE | {
     "momentum of none": rewritten(lambda tensors, facts: tensors.update({"momentum.999": torch.zeros(1)})),
     "momentum of a text": rewritten(lambda tensors, facts: tensors.update({"momentum.x": torch.zeros(1)})),
     "momentum of another shape": rewritten(lambda tensors, facts: tensors.update({"momentum.0": torch.zeros(1)})),
-    "losses of another set": rewritten(lambda tensors, facts: tensors.update(losses=torch.zeros(21))),
-    "isolated of another set": rewritten(lambda t, facts: t.update(isolated=torch.tensor([3, 1, 20]))),
-    "isolated without losses": rewritten(lambda tensors, facts: tensors.pop("losses")),
+    "losses of another set": rewritten(lambda t, facts: t.update({"trajectory.loss": torch.zeros(1, 21)})),
+    "losses of more epochs": rewritten(lambda t, facts: t.update({"trajectory.loss": torch.zeros(2, 20)})),
+    "no losses": rewritten(lambda tensors, facts: tensors.pop("trajectory.loss")),
     "no progress": rewritten(lambda tensors, facts: facts.pop("progress")),
     "cut progress": telling('{"stage": '),
     "a list of progress": telling("[1]"),
     "deep progress": telling("[" * 100_000),
-    "a text for a number": telling('{"stage": "2", "epoch": 1, "history": [{}]}'),
-    "a negative stage": telling('{"stage": -1, "epoch": 1, "history": [{}]}'),
-    "epochs without records": telling('{"stage": 2, "epoch": 3, "history": [{}]}'),
-    "records of another form": telling('{"stage": 2, "epoch": 1, "history": [1]}'),
+    "a text for a number": telling('{"epoch": "1", "history": [{}]}'),
+    "epochs without records": telling('{"epoch": 3, "history": [{}]}'),
+    "records without epochs": telling('{"epoch": 0, "history": [{}]}'),
+    "records of another form": telling('{"epoch": 1, "history": [1]}'),
 }
 
 
 def test_a_whole_checkpoint_is_gone_on_from_and_strict(saved_checkpoint, capsys):
     model = small_model(2)
-    progress, momentum = checkpoint.load(saved_checkpoint, "mine", model, SIZES)
-    assert (progress.stage, progress.epoch, progress.isolated.tolist()) == (2, 1, [3, 1, 2])
+    progress, momentum = checkpoint.load(saved_checkpoint, "mine", model, LOSSES)
+    assert (progress.epoch, progress.trajectories["loss"].shape) == (1, (1, 20))
     assert len(momentum) == len(list(model.parameters()))
     assert not torch.equal(model.head.weight, small_model(2).head.weight)
     assert strictly(checkpoint.read(saved_checkpoint)[1]["progress"])["history"][0]["loss"] is None
@@ -112,7 +112,7 @@ def test_a_whole_checkpoint_is_gone_on_from_and_strict(saved_checkpoint, capsys)
 def test_a_checkpoint_that_does_not_serve_is_dropped_with_a_line(saved_checkpoint, damage, capsys):
     CHECKPOINTS[damage](saved_checkpoint)
     model = small_model(2)
-    assert checkpoint.load(saved_checkpoint, "mine", model, SIZES) == (Progress(), {})
+    assert checkpoint.load(saved_checkpoint, "mine", model, LOSSES) == (Progress(), {})
     said = capsys.readouterr().out
     assert said.startswith(f"abc/{CHECKPOINT} is dropped: ")
     assert said.endswith("; its training starts again\n")

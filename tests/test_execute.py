@@ -11,12 +11,13 @@ from pathlib import Path
 
 import nbclient
 import nbformat
+import numpy as np
 import psutil
 import pytest
 from conftest import COSTS
 
 from ablkit.errors import UserError
-from ablkit.runs import execute, notebooks
+from ablkit.runs import arrays, durations, execute, notebooks
 from ablkit.runs.execute import RunFailed
 from ablkit.runs.folder import FOLDER_VARIABLE
 from ablkit.runs.parameters import check, defaults
@@ -120,9 +121,9 @@ def start(folders: Path, *options: str) -> subprocess.Popen:
 
 def wait_for_checkpoint(folders: Path, child: subprocess.Popen) -> Path:
     while child.poll() is None:
-        found = list(folders.glob("run/*/checkpoint.safetensors"))
+        found = [folder for folder in folders.glob("run/*") if durations.has_checkpoint(folder)]
         if found:
-            return found[0].parent
+            return found[0]
         time.sleep(0.05)
     pytest.fail(f"ended before its first checkpoint: {child.communicate()}")
 
@@ -138,13 +139,15 @@ def undisturbed(tmp_path_factory, data_root):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ABLKIT_DATA", str(data_root))
         patch.setenv("ABLKIT_RUNS", str(root))
+        patch.setenv("ABLKIT_CACHE", str(root / "cache"))
         start(root, *LONGER).communicate()
     (folder,) = (root / "run").iterdir()
     return folder
 
 
 @pytest.mark.parametrize("victim", ["kernel", "terminated"])
-def test_a_killed_run_goes_on_to_the_result_of_an_undisturbed_one(folders, undisturbed, victim):
+def test_a_killed_run_goes_on_to_the_result_of_an_undisturbed_one(folders, undisturbed, victim, tmp_path, monkeypatch):
+    monkeypatch.setenv("ABLKIT_CACHE", str(tmp_path / "cache"))
     options = LONGER
     child = start(folders, *options)
     folder = wait_for_checkpoint(folders, child)
@@ -164,11 +167,13 @@ def test_a_killed_run_goes_on_to_the_result_of_an_undisturbed_one(folders, undis
     assert again.returncode == 0, errors
     printed = [line for line in output.splitlines() if line.startswith(("isolate", "finetune", "unlearn"))]
     assert len(printed) == 2 + 12 + 2 - done_before
-    assert not list(folder.rglob("checkpoint.safetensors"))
+    assert not durations.has_checkpoint(folder)
 
     assert undisturbed.name == folder.name
     assert result(undisturbed) == result(folder)
     assert (undisturbed / "model.safetensors").read_bytes() == (folder / "model.safetensors").read_bytes()
+    ours, theirs = (arrays.trajectories(run, 300)["loss"] for run in (folder, undisturbed))
+    assert ours.shape == (2, 300) and np.array_equal(ours, theirs)
 
 
 def test_plain_papermill_runs_the_notebook(folders, tmp_path):

@@ -93,7 +93,10 @@ def test_each_method_leaves_a_model_that_was_measured_on_all_test_images(made, t
         assert asked == []
 
 
-def test_the_history_of_a_defence_that_went_on_from_its_checkpoint_misses_no_epoch(train, tmp_path, capsys):
+def test_the_history_of_a_defence_that_went_on_from_its_checkpoint_misses_no_epoch(
+    train, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setenv("ABLKIT_CACHE", str(tmp_path / "cache"))
     first, _ = train("retrain")
     told = capsys.readouterr().out
     again, _ = train("retrain")  # all its epochs lie before the end of the first call: none is reported again

@@ -11,6 +11,7 @@ from torch import nn
 
 from ablkit.data.images import Images
 from ablkit.shapes import Int64, ndarray
+from ablkit.training.kept import Store
 from ablkit.training.progress import Evaluation
 from ablkit.training.recipe import Recipe
 
@@ -35,9 +36,11 @@ class Given:
     device: str = "auto"
     precision: str = "auto"
     folder: Path | None = None
-    """Where a training from fresh weights keeps its checkpoint."""
+    """Where a training from fresh weights keeps its history, and without a `store` its stages."""
     report: Callable[[dict], None] | None = None
     """Called with each new record of the history."""
+    store: Store | None = None
+    """Where a training from fresh weights keeps its stages; its `measured` stands for the evaluation."""
 
 
 @dataclass(frozen=True)

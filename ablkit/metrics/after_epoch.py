@@ -2,22 +2,63 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from functools import cached_property
+from typing import get_args
 
 import numpy as np
 from torch import nn
 
-from ablkit.attacks.attack import OneByOne, Poisoned
+from ablkit import provenance
+from ablkit.attacks.attack import OneByOne, Poisoned, Triggered
 from ablkit.data.images import Images
 from ablkit.errors import UserError
 from ablkit.metrics.definitions import evaluate, isolation_auroc, isolation_quality, loss_gap, ranking_quality
 from ablkit.shapes import ndarray
 from ablkit.training.inference import per_example_losses
 from ablkit.training.isolation import isolate
-from ablkit.training.progress import Evaluation
+from ablkit.training.kept import key_of
+from ablkit.training.scores import Score
 
 
-def measure(test: Images, poisoned: Poisoned, rate: float, size: int = 0, precision: str = "auto") -> Evaluation:
+@dataclass(frozen=True)
+class Measurements:
+    """The measurements after each epoch, for `training.train(evaluate=...)`; see `measure`."""
+
+    test: Images
+    triggered: Triggered
+    sample: Images
+    """What stands for the test images between the ends of stages."""
+    triggered_sample: Triggered
+    poisoned: Poisoned
+    rate: float
+    precision: str
+    gap: bool = True
+    """Take the losses of the poisoned set in phase 1, too, where no `judge` is told of them."""
+
+    def __call__(self, model: nn.Module, stage: str, epoch: int, last: bool) -> dict:
+        """What joins the record of an epoch."""
+        tried = (self.test, self.triggered) if last else (self.sample, self.triggered_sample)
+        record = evaluate(model, tried[0], self.poisoned, self.precision, tried[1])
+        if stage == "isolate" and self.gap:
+            data = self.poisoned.data
+            losses = per_example_losses(model, data.images, data.labels, self.precision)
+            record |= loss_gap(losses, self.poisoned, self.rate)
+        return record
+
+    @cached_property
+    def identity(self) -> str:
+        """A digest of all that decides what is measured of a model: see `training.Store`."""
+        p, triggered = self.poisoned, [vars(one).values() for one in (self.triggered, self.triggered_sample)]
+        arrays = [self.test.images, self.test.labels, *(v for values in triggered for v in values if v is not None)]
+        facts = {"sample": len(self.sample), "precision": self.precision, "target": p.target, "gap": self.gap}
+        if self.gap:
+            facts, arrays = {**facts, "rate": self.rate}, [*arrays, p.data.images, p.data.labels, p.is_poisoned]
+        return key_of({**facts, "code": provenance.digest(__name__)}, *arrays)
+
+
+def measure(test: Images, poisoned: Poisoned, rate: float, size: int = 0, precision: str = "auto") -> Measurements:
     """The measurements after each epoch, for `training.train(evaluate=...)`.
 
     Args:
@@ -36,33 +77,30 @@ def measure(test: Images, poisoned: Poisoned, rate: float, size: int = 0, precis
     one_by_one = isinstance(poisoned.triggered, OneByOne)
     sample = test.take(order[: size or len(test)]) if one_by_one else test
     part = poisoned.triggered(sample) if one_by_one else tried
-
-    def evaluate_epoch(model: nn.Module, stage: str, epoch: int, last: bool) -> dict:
-        images, triggered = (test, tried) if last else (sample, part)
-        record = evaluate(model, images, poisoned, precision, triggered)
-        if stage == "isolate":
-            losses = per_example_losses(model, poisoned.data.images, poisoned.data.labels, precision)
-            record |= loss_gap(losses, poisoned, rate)
-        return record
-
-    return evaluate_epoch
+    return Measurements(test, tried, sample, part, poisoned, rate, precision)
 
 
-def judge(poisoned: Poisoned, rate: float, ranked_by: str = "loss") -> Callable[[dict[str, ndarray]], dict]:
+def judge(
+    poisoned: Poisoned, rate: float, ranked_by: str = "loss", compared: Collection[str] = get_args(Score)
+) -> Callable[[dict[str, ndarray]], dict]:
     """How well each score would isolate, for `training.train(judge=...)`; the score's name stands behind the metric's.
 
-    Precision at the isolation rate, at 5 and at 10 %, and AUROC.
+    Precision at the isolation rate, at 5 and at 10 %, and AUROC; and the gap between the losses, where these are among
+    the scores.
 
     Args:
         rate: isolation rate.
         ranked_by: the score that isolation ranks on. Where that is among the scores, its metrics also take the names
-            that `after_epoch` gives to those of the loss.
+            that `measure` gives to those of the loss.
+        compared: the scores, where they are there, whose own metrics are told.
     """
     truth = poisoned.is_poisoned
 
     def judge_scores(scores: dict[str, ndarray]) -> dict:
-        record = {}
+        record = loss_gap(scores["loss"], poisoned, rate) if "loss" in scores else {}
         for name, values in scores.items():
+            if name not in compared:
+                continue
             for suffix, part in (("", rate), ("_at_5", 0.05), ("_at_10", 0.1)):
                 found = isolation_quality(isolate(values, part), truth)["isolation_precision"]
                 record[f"isolation_precision{suffix}_{name}"] = found

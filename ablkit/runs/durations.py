@@ -8,7 +8,9 @@ from pathlib import Path
 
 from ablkit.errors import UserError
 from ablkit.files import read_json, write_json
+from ablkit.paths import cache_root
 from ablkit.training.checkpoint import CHECKPOINT
+from ablkit.training.kept import NOTE, STAGES
 
 SPENT = "spent.json"
 """Lies beside the checkpoint of a run that was stopped: the seconds that it took to come so far."""
@@ -18,8 +20,19 @@ _MOST = 1e9
 
 
 def has_checkpoint(folder: Path) -> bool:
-    """Whether a run goes on from what an attempt before has left."""
-    return any(folder.rglob(CHECKPOINT))
+    """Whether a run goes on from what an attempt before has left: in its folder, or of its stages in the cache."""
+    if any(folder.rglob(CHECKPOINT)):
+        return True
+    stages = cache_root() / STAGES
+    return any((stages / key / CHECKPOINT).is_file() for note in folder.rglob(NOTE) for key in _noted(note))
+
+
+def _noted(note: Path) -> list[str]:
+    try:
+        keys = read_json(note).get("stages")
+    except UserError:
+        return []
+    return [key for key in keys if isinstance(key, str)] if isinstance(keys, list) else []
 
 
 def earlier(folder: Path) -> float | None:

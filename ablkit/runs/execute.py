@@ -22,6 +22,7 @@ from ablkit.runs.job import Job
 from ablkit.runs.key import modules_of
 from ablkit.runs.parameters import Comparison, OneRun, Parameters, check
 from ablkit.training.isolation import isolated_count
+from ablkit.training.kept import AGAIN
 
 _FEWEST_CLEAN = 2
 """Clean images that a repair can learn from: one fills no batch that batch norm can normalise."""
@@ -64,7 +65,7 @@ def carry_out(
     """Run the notebook of a job unless its run is done already.
 
     Args:
-        force: run again although it is done.
+        force: run again although it is done, and train again what other runs have trained.
         with_model: run again, too, where the run came in an archive without its weights; see `ablkit.runs.bundle`.
         timeout: seconds after which the run is killed.
         show: called with each line that the notebook prints.
@@ -87,7 +88,8 @@ def carry_out(
         if (job.folder / "metrics.json").exists() and not force:
             reason = "was added without its model, which others start from" if job.is_done() else "is damaged"
             show(f"the run {job.folder.name} {reason}, and is made again")
-        return _carry_out(job, held, timeout, show, environment or {}, started)
+        again = {AGAIN: "1"} if force else {}
+        return _carry_out(job, held, timeout, show, {**(environment or {}), **again}, started)
 
 
 def _carry_out(
@@ -183,8 +185,7 @@ def check_against_data(parameters: Parameters) -> None:
     _check_clean_images(parameters.method, parameters)
     own = {name: value for name, value in choice.items() if name not in ("rate", "seed", "include_target", "released")}
     attacks.check_test(test, **own)
-    if attacks.find(parameters.attack).fewest > 1:
-        check_writable(cache_root(), "ABLKIT_CACHE")
+    check_writable(cache_root(), "ABLKIT_CACHE")
 
 
 def _check_clean_images(method: str, parameters: OneRun) -> None:

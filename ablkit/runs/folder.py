@@ -21,7 +21,8 @@ from ablkit.runs import durations, environment, records, seals
 from ablkit.runs.key import facts_of, folder_of, modules_of
 from ablkit.runs.notebooks import Source, read
 from ablkit.runs.parameters import Parameters, check, given
-from ablkit.training.checkpoint import CHECKPOINT
+from ablkit.training.checkpoint import CHECKPOINT, delete
+from ablkit.training.kept import NOTE, STAGES
 
 FOLDER_VARIABLE = "ABLKIT_RUN_FOLDER"
 """Set by the runner: the folder of the run that the kernel is to fill."""
@@ -102,9 +103,9 @@ def complete(folder: Path) -> None:
 
 def drop_checkpoints(folder: Path) -> None:
     """Delete what only an unfinished run needs."""
-    for name in (CHECKPOINT, durations.SPENT):
-        for path in folder.rglob(name):
-            path.unlink()
+    for name in (CHECKPOINT, NOTE, STAGES, durations.SPENT):
+        for path in list(folder.rglob(name)):
+            delete(path)
 
 
 def _save_array(path: Path, array: np.ndarray) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from torch import nn
@@ -11,11 +13,14 @@ from ablkit import data, models, training
 from ablkit.attacks.attack import Poisoned
 from ablkit.data.images import Images
 from ablkit.defenses import DEFENSES, Given, settings_of
-from ablkit.metrics.after_epoch import judge
+from ablkit.metrics.after_epoch import Measurements, judge
+from ablkit.paths import cache_root
 from ablkit.runs import arrays, records
 from ablkit.runs.parameters import OneRun
-from ablkit.training import Trained, checkpoint
-from ablkit.training.progress import Evaluation, print_epoch
+from ablkit.training import Store, Trained, checkpoint
+from ablkit.training.kept import AGAIN, STAGES
+from ablkit.training.progress import print_epoch
+from ablkit.training.scores import needed
 
 REPAIRED = "repaired"
 """The stage of the last record of a defence: its model, measured on all test images."""
@@ -25,7 +30,12 @@ Need = Callable[..., Path]
 
 
 def train(
-    parameters: OneRun, clean: Images, poisoned: Poisoned, evaluate: Evaluation, folder: Path, need: Need | None = None
+    parameters: OneRun,
+    clean: Images,
+    poisoned: Poisoned,
+    evaluate: Measurements,
+    folder: Path,
+    need: Need | None = None,
 ) -> Trained:
     """Carry out the method that the parameters name on a poisoned set.
 
@@ -35,10 +45,13 @@ def train(
     the undefended one for those that need clean data, and for those that use the isolated examples ABL's before its
     unlearning. The history then begins with that run's.
 
+    A stage that any run has trained is taken from the cache. The loss of each image after each epoch of phase 1 is kept
+    by all four.
+
     Args:
         clean: the training images as they were before the attack.
-        evaluate: see `after_epoch.measure`.
-        folder: keeps checkpoints and the history of this run.
+        evaluate: what `after_epoch.measure` gives.
+        folder: keeps the history of this run.
         need: finds, or makes, the run that a defence starts from, as `runs.need` does; the other methods need none.
 
     Raises UserError for settings out of range, a loss that is not finite, and a damaged run to start from.
@@ -47,23 +60,36 @@ def train(
     if p.method in DEFENSES:
         return _defend(p, poisoned, evaluate, folder, need)
     learned = clean if p.method == "oracle" else poisoned.data
-    recipe = p.recipe()
+    recipe = replace(p.recipe(), trajectories=f"loss {p.trajectories}")
     given = learned, recipe
     ranked_by = {"abl": recipe.isolation_score, "exclude": "averaged"}.get(p.method, "loss")
+    # The oracle's own images hold no poison to be judged: it is measured on those of the others.
+    evaluate = replace(evaluate, gap=p.method == "oracle")
+    compared = needed(p.trajectories, ranked_by)
     shared = {
         "seed": p.seed,
         "device": p.device,
         "precision": p.precision,
         "evaluate": evaluate,
-        "judge": None if p.method == "oracle" else judge(poisoned, p.isolation_rate, ranked_by),
+        "judge": None if p.method == "oracle" else judge(poisoned, p.isolation_rate, ranked_by, compared),
         "folder": folder,
+        "store": store(evaluate.identity),
     }
     if p.method == "exclude":
         return training.exclude(*given, settings_of(p.method, p.method_settings), **shared)
     return training.train(*given, method="abl" if p.method == "abl" else "none", **shared)
 
 
-def _defend(p: OneRun, poisoned: Poisoned, evaluate: Evaluation, folder: Path, need: Need) -> Trained:
+def store(measured: str) -> Store:
+    """Where all runs keep their stages.
+
+    Args:
+        measured: what stands for the measurements after each epoch.
+    """
+    return Store(cache_root() / STAGES, measured, again=bool(os.environ.get(AGAIN)))
+
+
+def _defend(p: OneRun, poisoned: Poisoned, evaluate: Measurements, folder: Path, need: Need) -> Trained:
     defense = DEFENSES[p.method]
     changes = {"method": "none"} if defense.needs == "clean data" else _BEFORE_UNLEARNING
     base = need("run", p, method_settings="", **changes)
@@ -80,6 +106,7 @@ def _defend(p: OneRun, poisoned: Poisoned, evaluate: Evaluation, folder: Path, n
         p.precision,
         folder / "from_scratch",
         _follow(folder, history),
+        store(f"{replace(evaluate, gap=False).identity} on the sample"),
     )
     settings = settings_of(p.method, p.method_settings)
     # Its epochs are followed on the sample of test images; the result is measured on all.

@@ -4,11 +4,13 @@ from ablkit.training.abl import Trained, train
 from ablkit.training.exclusion import exclude, retrain
 from ablkit.training.inference import per_example_losses, predict
 from ablkit.training.isolation import isolate
+from ablkit.training.kept import Store
 from ablkit.training.recipe import RECIPES, Recipe, recipe
 
 __all__ = [
     "RECIPES",
     "Recipe",
+    "Store",
     "Trained",
     "exclude",
     "isolate",

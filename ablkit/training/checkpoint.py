@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import shutil
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,6 @@ from torch import nn
 from ablkit.errors import UserError, shown
 from ablkit.files import strict, write_bytes, write_text
 from ablkit.training.averaging import Average
-from ablkit.training.recipe import Recipe
 
 CHECKPOINT = "checkpoint.safetensors"
 """Name of the file."""
@@ -24,29 +23,14 @@ CHECKPOINT = "checkpoint.safetensors"
 
 @dataclass
 class Progress:
-    """How far a training has come. Random streams need no entry: they are functions of the seed and the epoch."""
+    """How far a stage has come. Random streams need no entry: they are functions of the seed and the epoch."""
 
-    stage: int = 0
-    """Index of the current stage."""
     epoch: int = 0
-    """Finished epochs of the current stage."""
+    """Finished epochs of the stage."""
     history: list[dict] = field(default_factory=list)
-    """One record for each finished epoch of every stage."""
-    losses: np.ndarray | None = None
-    """Loss of each training example at the turning epoch, once it is known."""
-    isolated: np.ndarray | None = None
-    """Indices of the isolated examples, once they are known."""
+    """One record for each."""
     trajectories: dict[str, np.ndarray] = field(default_factory=dict)
-    """Scores of each training example after each finished epoch of phase 1, float32."""
-
-
-def fingerprint(images: np.ndarray, labels: np.ndarray, recipe: Recipe, **others: object) -> str:
-    """A digest of all that a training's model depends on; what `evaluate` adds to its history has no part in it."""
-    digest = hashlib.sha256()
-    digest.update(json.dumps([asdict(recipe), others], sort_keys=True).encode())
-    digest.update(np.ascontiguousarray(images))
-    digest.update(np.ascontiguousarray(labels))
-    return digest.hexdigest()
+    """In phase 1 the scores of each training example after each of them, float32."""
 
 
 def save(
@@ -62,12 +46,9 @@ def save(
     for index, state in optimiser.state_dict()["state"].items():
         if state.get("momentum_buffer") is not None:
             tensors[f"momentum.{index}"] = state["momentum_buffer"]
-    for name in ("losses", "isolated"):
-        if getattr(progress, name) is not None:
-            tensors[name] = torch.tensor(getattr(progress, name))
     tensors |= {f"trajectory.{name}": torch.tensor(values) for name, values in progress.trajectories.items()}
     tensors |= average.state() if average else {}
-    facts = {"stage": progress.stage, "epoch": progress.epoch, "history": progress.history}
+    facts = {"epoch": progress.epoch, "history": progress.history}
     write(path, tensors, {"identity": identity, "progress": json.dumps(strict(facts), allow_nan=False)})
 
 
@@ -125,15 +106,13 @@ def load(
     path: Path,
     identity: str,
     model: nn.Module,
-    sizes: dict[str, int] | None = None,
-    names: list[str] | None = None,
+    trajectories: tuple[list[str], int] = ([], 0),
     average: Average | None = None,
 ) -> tuple[Progress, dict[int, torch.Tensor]]:
     """Fill `model` and `average` from a checkpoint; return the progress and the optimiser's momentum by its index.
 
     Args:
-        sizes: how many losses and isolated indices one holds that has come so far; without, it holds none.
-        names: the scores whose trajectories it holds.
+        trajectories: the scores whose trajectories it holds, and of how many examples.
 
     Without a file it is the beginning. So it is where the file is damaged, or belongs to a training with other data or
     settings: it is then dropped with a line, and the model stays as it is.
@@ -145,8 +124,7 @@ def load(
         if facts.get("identity") != identity:
             raise ValueError("it belongs to a training with other data or settings")
         progress = _progress(facts.get("progress", ""))
-        _take_arrays(progress, tensors, sizes or {})
-        _take_trajectories(progress, tensors, names or [], (sizes or {}).get("losses", 0))
+        progress.trajectories = _trajectories(tensors, *trajectories, progress.epoch)
         sums = {name: tensors.pop(name) for name in list(tensors) if name.startswith("average.")}
         check_fit(sums, average.state() if average else {})
         weights = {name.removeprefix("model."): v for name, v in tensors.items() if name.startswith("model.")}
@@ -191,35 +169,22 @@ def _digest(tensors: dict[str, torch.Tensor], facts: dict[str, str]) -> str:
 
 
 def _progress(text: str) -> Progress:
-    """How far a training has come, from the JSON in its checkpoint; raises ValueError where it says nothing of that."""
+    """How far a stage has come, from the JSON in its checkpoint; raises ValueError where it says nothing of that."""
     try:
         facts = json.loads(text)
     except (ValueError, RecursionError):
         facts = None
-    stage, epoch, history = (facts.get(n) if isinstance(facts, dict) else None for n in ("stage", "epoch", "history"))
-    if not (type(stage) is type(epoch) is int and stage >= 0 and isinstance(history, list)):
+    epoch, history = (facts.get(name) if isinstance(facts, dict) else None for name in ("epoch", "history"))
+    if type(epoch) is not int or not isinstance(history, list):
         raise ValueError("it does not say how far it has come")
-    if not 0 <= epoch <= len(history) or not all(isinstance(record, dict) for record in history):
+    if epoch != len(history) or not all(isinstance(record, dict) for record in history):
         raise ValueError("its history is not that of its epochs")
-    return Progress(stage, epoch, history)
+    return Progress(epoch, history)
 
 
-def _take_arrays(progress: Progress, tensors: dict[str, torch.Tensor], sizes: dict[str, int]) -> None:
-    """Move losses and isolated indices from the tensors into `progress`; raises ValueError where they do not fit."""
-    if not sizes.keys() & tensors.keys():
-        return
-    kinds = {"losses": torch.float32, "isolated": torch.int64}
-    wanted = {name: torch.empty(size, dtype=kinds[name], device="meta") for name, size in sizes.items()}
-    check_fit({name: value for name, value in tensors.items() if name in kinds}, wanted)
-    progress.losses, progress.isolated = (tensors.pop(name).numpy() for name in ("losses", "isolated"))
-    if not ((progress.isolated >= 0) & (progress.isolated < sizes["losses"])).all():
-        raise ValueError("its isolated examples are none of the set")
-
-
-def _take_trajectories(progress: Progress, tensors: dict[str, torch.Tensor], names: list[str], n: int) -> None:
-    """Move trajectories from the tensors into `progress`; raises ValueError where they do not fit its history."""
+def _trajectories(tensors: dict[str, torch.Tensor], names: list[str], n: int, epochs: int) -> dict[str, np.ndarray]:
+    """Take the trajectories out of the tensors; raises ValueError where they are not those of so many epochs."""
     found = {name: tensors.pop(name) for name in list(tensors) if name.startswith("trajectory.")}
-    epochs = sum(record.get("stage") == "isolate" for record in progress.history)
     wanted = torch.empty(epochs, n, device="meta")
     check_fit(found, {f"trajectory.{name}": wanted for name in names if epochs})
-    progress.trajectories = {name.removeprefix("trajectory."): values.numpy() for name, values in found.items()}
+    return {name.removeprefix("trajectory."): values.numpy() for name, values in found.items()}

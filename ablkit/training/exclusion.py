@@ -15,6 +15,7 @@ from ablkit.errors import UserError
 from ablkit.shapes import ndarray
 from ablkit.training import checkpoint, suspects
 from ablkit.training.abl import Trained, train
+from ablkit.training.kept import Store
 from ablkit.training.progress import Evaluation, print_epoch
 from ablkit.training.recipe import RECIPES, Recipe
 
@@ -33,6 +34,7 @@ def exclude(
     evaluate: Evaluation | None = None,
     judge: Callable[[dict[str, ndarray]], dict] | None = None,
     folder: Path | None = None,
+    store: Store | None = None,
     report: Callable[[dict], None] | None = print_epoch,
 ) -> Trained:
     """Train a model on a set of which an unknown part is poisoned, without the images that show to be.
@@ -46,7 +48,7 @@ def exclude(
 
     Args:
         settings: of the suspicion.
-        folder: keeps the checkpoints of the two trainings there, each in a folder of its own, and the history of both.
+        folder: keeps the history there, and without a `store` the stages, of each training in a folder of its own.
 
     The other arguments are those of `train`. Raises UserError for settings out of range, a loss that is not finite, and
     where fewer images are left than a training takes.
@@ -54,7 +56,7 @@ def exclude(
     if not recipe.isolation_epochs:
         raise UserError("isolation_epochs is 0, and the suspects are found in phase 1; use 1 or more")
     folders = [None, None] if folder is None else [folder / "isolate", folder / RETRAIN]
-    shared = {"seed": seed, "device": device, "precision": precision, "evaluate": evaluate}
+    shared = {"seed": seed, "device": device, "precision": precision, "evaluate": evaluate, "store": store}
     follow = partial(_follow, folder, report)
     alone = replace(recipe, schedule="sequential", finetune_epochs=0, unlearn_epochs=0, isolation_score="averaged")
     first = train(data, alone, **shared, judge=judge, folder=folders[0], report=follow([]))
@@ -79,6 +81,7 @@ def retrain(
     recipe: Recipe,
     *,
     evaluate: Evaluation | None = None,
+    store: Store | None = None,
     report: Callable[[dict], None] | None = None,
     **others: object,
 ) -> Trained:
@@ -103,6 +106,8 @@ def retrain(
         replace(recipe, trajectories=""),
         method="none",
         evaluate=evaluate_epoch,
+        # The last of its epochs alone counts as the end of a stage.
+        store=store and replace(store, measured=f"{store.measured} {RETRAIN} {epochs}"),
         report=None if report is None else lambda record: report(renamed(record)),
         **others,
     )

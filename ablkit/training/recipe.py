@@ -42,7 +42,7 @@ class Recipe:
     (`fresh_statistics`), the same under averaged weights (`averaged`), or the `median` of the loss over the epochs."""
     trajectories: str = ""
     """Scores that are kept of every example after each epoch of phase 1, with spaces between: `loss`,
-    `fresh_statistics`, `averaged`. That a score is kept changes no result."""
+    `fresh_statistics`, `averaged`. That a score is kept changes no result. Runs keep the loss whatever this says."""
     average_decay: float = 0.99
     """Of the averaged weights, in each step of phase 1."""
     statistics_images: int = 2048

@@ -31,7 +31,10 @@ def named(text: str) -> list[str]:
 
 
 def needed(trajectories: str, isolation_score: str) -> list[str]:
-    """The scores to be computed after each epoch. For the paper's that is none: isolation computes it once, itself."""
+    """The scores to be computed after each epoch: those that are kept, and what isolation needs.
+
+    For the paper's that is none: isolation computes it once, itself.
+    """
     own = {"loss": "", "median": "loss"}.get(isolation_score, isolation_score)
     return named(f"{trajectories} {own}")
 
@@ -59,13 +62,16 @@ class Scores:
     ) -> None:
         self.names, self.model, self.images, self.labels, self.precision = names, model, images, labels, precision
         self.average = Average(model, decay) if "averaged" in names else None
-        self._drawn = images[drawn_for_statistics(len(labels), count, seed).to(images.device)] if names else None
+        self.count = count if set(names) - {"loss"} else 0
+        self._drawn = images[drawn_for_statistics(len(labels), self.count, seed).to(images.device)]
 
-    def compute(self) -> dict[str, Float[ndarray, " n"]]:
-        """Score -> its value for each example, as the model is now."""
-        return {
-            name: per_example_losses(self._under(name), self.images, self.labels, self.precision) for name in self.names
-        }
+    def facts(self) -> dict:
+        """What decides them beside model, data and seed, as JSON values."""
+        return {"scores": self.names, "decay": self.average and self.average.decay, "count": self.count}
+
+    def compute(self, names: list[str]) -> dict[str, Float[ndarray, " n"]]:
+        """Score -> its value for each example, as the model is now, of these scores."""
+        return {name: per_example_losses(self._under(name), self.images, self.labels, self.precision) for name in names}
 
     def _under(self, name: str) -> nn.Module:
         if name == "loss":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 from typing import Literal
 
@@ -31,6 +31,13 @@ class Stage:
     freezes_batchnorm: bool = False
     keeps_optimiser: bool = False
     """Go on with the optimiser of the stage before."""
+
+    def facts(self) -> dict:
+        """All that decides what is done in it, as JSON values: every field, so that none is forgotten."""
+        loss = self.loss if isinstance(self.loss, partial) else partial(self.loss)
+        others = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("loss", "learning_rate")}
+        rates = [self.learning_rate(epoch) for epoch in range(self.epochs)]
+        return {**others, "loss": [loss.func.__name__, loss.keywords], "learning_rate": rates}
 
 
 def plan(recipe: Recipe, method: str) -> list[Stage]:

@@ -150,6 +150,7 @@ def _second_end(given: Given, settings: Settings, evaluate: Evaluation | None) -
         precision=given.precision,
         evaluate=evaluate and (lambda model, stage, *when: evaluate(model, named(stage), *when)),
         folder=given.folder,
+        store=given.store,
         report=None if given.report is None else lambda record: given.report(renamed(record)),
     )
     return trained.model, [renamed(record) for record in trained.history]

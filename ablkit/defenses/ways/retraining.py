@@ -38,6 +38,7 @@ def retrain(given: Given, settings: NoSettings, evaluate: Evaluation | None = No
         precision=given.precision,
         evaluate=evaluate,
         folder=given.folder,
+        store=given.store,
         report=given.report,
     )
     record = {"training_images": float(len(kept))}
