@@ -13,7 +13,7 @@ from conftest import refused
 from test_odd_data import some
 
 from ablkit import paths, training
-from ablkit.data import prepared
+from ablkit.data import Images, prepared
 from ablkit.runs import execute
 from ablkit.runs.parameters import check, defaults
 
@@ -55,11 +55,15 @@ def test_what_the_data_do_allow_passes(roots: Path):
 
 
 def test_training_refuses_images_that_do_not_fit_as_a_library_does(as_users_run_it):
-    labels, recipe = np.zeros(40, np.int64), training.recipe("smoke")
+    def trained(shape: tuple[int, int, int], **changes: object) -> None:
+        training.train(
+            Images(np.zeros((40, *shape), np.uint8), np.zeros(40, np.int64), tuple("abcd"), "own"),
+            training.recipe("smoke", **changes),
+        )
+
     for shape, message in (((8, 8, 1), "numpy.repeat"), ((3, 8, 8), "transpose"), ((1, 1, 3), "too small")):
-        assert message in refused(training.train, np.zeros((40, *shape), np.uint8), labels, 4, recipe)
-    wide = training.recipe("smoke", crop_padding=9)
-    assert "crop_padding 9" in refused(training.train, np.zeros((40, 8, 8, 3), np.uint8), labels, 4, wide)
+        assert message in refused(trained, shape)
+    assert "crop_padding 9" in refused(trained, (8, 8, 3), crop_padding=9)
 
 
 # Places
