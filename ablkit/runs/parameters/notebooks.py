@@ -191,7 +191,7 @@ RUN: type[OneRun] = _model(
     include_target=False,
     released=False,
     **{name: value for name, value in _RECIPE.items() if name not in _FIRST},
-    monitor_images=2_000,
+    monitor_images=1_000,
 )
 _PRESET = {"preset": "quick", "changes": ""}
 _OVER = {"seeds": "0 1 2", **_PRESET}

@@ -8,10 +8,17 @@ from ablkit.errors import unknown
 from ablkit.training.recipe import RECIPES
 
 _DATA = {
-    "smoke": {"dataset": "digits", "train_size": 600, "monitor_images": 0, "seeds": "0"},
+    "smoke": {"dataset": "digits", "train_size": 600, "monitor_images": 100, "seeds": "0"},
     "quick": {},
-    "paper": {"train_size": 0, "poison_rate": 0.1},
-    "released": {"train_size": 0, "poison_rate": 0.1, "include_target": True, "released": True, "held_out": 0.0},
+    "paper": {"train_size": 0, "poison_rate": 0.1, "monitor_images": 2_000},
+    "released": {
+        "train_size": 0,
+        "poison_rate": 0.1,
+        "monitor_images": 2_000,
+        "include_target": True,
+        "released": True,
+        "held_out": 0.0,
+    },
 }
 PRESETS = tuple(_DATA)
 
