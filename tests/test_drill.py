@@ -167,8 +167,8 @@ def test_after_kills_a_full_disk_and_damage_the_result_is_that_of_an_undisturbed
 
     chance = random.Random(SEED)
     drilled.mkdir()
-    part = tmp_path / "part.yaml"  # four of the runs: on a full disk the others would fail in the same way
-    part.write_text(SWEEP.replace(str(list(range(RUNS // 2))), "[0, 1]"))
+    part = tmp_path / "part.yaml"  # those that train: the others are small enough to fit
+    part.write_text(SWEEP.replace(str(list(range(RUNS // 2))), "[0]"))
     fill_the_disk(part, drilled)
     wait_for_checkpoint(file, drilled)
     wait_until_gone(drilled)

@@ -19,6 +19,7 @@ from ablkit.randomness import numpy_stream
 from ablkit.shapes import Tensor
 from ablkit.training import checkpoint, hardware
 from ablkit.training.checkpoint import CHECKPOINT
+from ablkit.training.kept import STAGES
 
 _TENSORS, _RECORD = "tensors.safetensors", "record.json"
 
@@ -57,7 +58,8 @@ def keep(
             kept = _kept(folder)
         if kept is None:
             raise UserError(f"what was written to {folder} is not what is there; is its disk whole?")
-        checkpoint.delete(folder / CHECKPOINT)
+        for needless in (CHECKPOINT, STAGES):
+            checkpoint.delete(folder / needless)
         return kept
 
 
