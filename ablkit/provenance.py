@@ -26,30 +26,37 @@ class Registry(MutableMapping[str, T]):
 
     def __init__(self, package: str, places: dict[str, str]) -> None:
         """Args: places: name -> `module:attribute`, the module relative to the package."""
-        self.package, self.places, self.found = package, places, {}
+        self.package, self.places, self.put = package, places, {}
 
     def __getitem__(self, name: str) -> T:
-        if name not in self.found:
-            module, _, attribute = self.places[name].partition(":")
-            self.found[name] = getattr(import_module(f"{self.package}.{module}"), attribute)
-        return self.found[name]
+        if name in self.put:
+            return self.put[name]
+        module, _, attribute = self.places[name].partition(":")
+        return getattr(import_module(f"{self.package}.{module}"), attribute)
 
     def __setitem__(self, name: str, value: T) -> None:
-        self.found[name] = value
+        self.put.pop(name, None)
+        if name not in self.places or value is not self[name]:
+            self.put[name] = value
 
     def __delitem__(self, name: str) -> None:
+        if name not in {**self.places, **self.put}:
+            raise KeyError(name)
         self.places.pop(name, None)
-        self.found.pop(name, None)
+        self.put.pop(name, None)
 
     def __iter__(self) -> Iterator[str]:
-        return iter({**self.places, **self.found})
+        return iter({**self.places, **self.put})
 
     def __len__(self) -> int:
-        return len({**self.places, **self.found})
+        return len({**self.places, **self.put})
 
     def module(self, name: str) -> tuple[str, ...]:
-        """The module that defines it; none for what was put in from elsewhere."""
-        return (f"{self.package}.{self.places[name].partition(':')[0]}",) if name in self.places else ()
+        """The modules that define it: its own, or, of what was put in later, those of its functions and classes."""
+        if name in self.places and name not in self.put:
+            return (f"{self.package}.{self.places[name].partition(':')[0]}",)
+        parts = vars(self.put[name]).values() if name in self.put else ()
+        return tuple(sorted({part.__module__ for part in parts if hasattr(part, "__module__")}))
 
 
 def _read() -> dict[str, str]:
@@ -63,6 +70,11 @@ def _read() -> dict[str, str]:
 
 # As this process imports it: what is on the disk later is not what it computes with.
 _SOURCES = _read()
+
+
+def every_module() -> tuple[str, ...]:
+    """All modules of the package."""
+    return tuple(_SOURCES)
 
 
 def imports(source: str) -> set[str]:

@@ -13,11 +13,14 @@ from pathlib import Path
 import nbformat
 import numpy as np
 import pytest
+import torch
 from conftest import ordered, toy
 from trivial import DONE, STARTS, job, metrics
 
 from ablkit import provenance, runs
+from ablkit.attacks import ATTACKS
 from ablkit.cli import main
+from ablkit.defenses import DEFENSES, METHODS, settings_of
 from ablkit.errors import UserError
 from ablkit.runs import execute, notebooks
 from ablkit.runs.job import Job
@@ -178,6 +181,51 @@ def test_the_cache_of_an_attacker_changes_with_what_its_maker_imports(monkeypatc
         with monkeypatch.context() as changed:
             with_change(changed, name)
             assert (key() != first) == has_a_part, name
+
+
+@pytest.mark.parametrize("magic", ["%matplotlib inline", "!ls", "if True:\n    %time x = 1"])
+def test_a_magic_before_the_imports_takes_none_of_them_from_the_key(magic):
+    cell = "from ablkit.runs import methods\nif True:\n    from ablkit import attacks"
+    assert notebooks._imports(f"{magic}\n{cell}") == {"ablkit.runs.methods", "ablkit.attacks"}
+    # What cannot be read at all stands for everything; the twin: a cell without imports for nothing.
+    assert notebooks._imports(f"{cell}\nthis is no code") == set(provenance.every_module())
+    assert notebooks._imports("x = 1") == set()
+
+
+def test_what_is_put_into_a_registry_brings_the_modules_of_its_functions(monkeypatch):
+    monkeypatch.setitem(ATTACKS, "mine", ATTACKS["blend"])
+    assert ATTACKS.module("mine") == ("ablkit.attacks.attack", "ablkit.attacks.blend")
+    monkeypatch.setitem(ATTACKS, "badnets", ATTACKS["blend"])
+    assert "ablkit.attacks.blend" in ATTACKS.module("badnets")
+    monkeypatch.undo()
+    assert ATTACKS.module("badnets") == ("ablkit.attacks.badnets",)  # the twin
+    with pytest.raises(KeyError):
+        del ATTACKS["nope"]
+
+
+def test_a_defence_that_is_put_in_is_a_method(monkeypatch):
+    assert "mine" not in METHODS  # the twin
+    monkeypatch.setitem(DEFENSES, "mine", DEFENSES["nad"])
+    assert METHODS["mine"] == METHODS["nad"] == "NAD" and list(METHODS)[-1] == "mine"
+    assert settings_of("mine", "") == settings_of("nad", "")
+
+
+def test_the_cache_of_an_attacker_knows_of_threads(monkeypatch):
+    from ablkit.attacks.attacker import cache
+
+    def key() -> str:
+        order = ordered(toy(20, 0), np.arange(2))
+        return cache._key(order, {}, ordered)
+
+    first = key()
+    assert key() == first  # the twin
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 7)
+    assert key() != first
+
+
+def test_all_that_drives_a_training_is_in_the_keys_of_its_stages():
+    room = {name for name in provenance._SOURCES if name.startswith("ablkit.training.")}
+    assert room <= set(provenance.everything("ablkit.training"))
 
 
 def test_no_module_is_imported_in_a_way_that_the_keys_do_not_see():

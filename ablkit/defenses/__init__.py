@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+
 from ablkit import settings
 from ablkit.defenses.defense import Defense, Evaluation, Given, Repaired
 from ablkit.errors import UserError, unknown
@@ -45,13 +47,21 @@ DEFENSES: Registry[Defense] = Registry(
 )
 """Every defence that the kit has beside ABL itself."""
 
-METHODS: dict[str, str] = {
-    "none": "undefended",
-    "abl": "ABL",
-    "exclude": "suspects excluded",
-    "oracle": "trained on clean data",
-    **{name: defense.title for name, defense in DEFENSES.items()},
-}
+_OWN = {"none": "undefended", "abl": "ABL", "exclude": "suspects excluded", "oracle": "trained on clean data"}
+
+
+class _Methods(Mapping[str, str]):
+    def __getitem__(self, name: str) -> str:
+        return _OWN[name] if name in _OWN else DEFENSES[name].title
+
+    def __iter__(self) -> Iterator[str]:
+        return iter((*_OWN, *DEFENSES))
+
+    def __len__(self) -> int:
+        return len(_OWN) + len(DEFENSES)
+
+
+METHODS = _Methods()
 """Everything that `run.ipynb` can do with a poisoned set, by name -> title. `oracle` trains as `none` does, on the same
 images before the attacker changed them: the ceiling, which no defender can reach."""
 

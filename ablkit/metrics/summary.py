@@ -136,3 +136,11 @@ def of_gap(frame: pd.DataFrame) -> dict:
     """The flat metrics of a loss gap: its state at the turning epoch, with the method as suffix."""
     last = frame.groupby("method").last().drop(columns="epoch")
     return {f"{name}_{method}": _number(last.loc[method, name]) for method in last.index for name in last.columns}
+
+
+def loss_gap(histories: dict[str, list[dict]]) -> pd.DataFrame:
+    """The first phase of some runs, one row for each method and epoch; see `runs.history`."""
+    columns = ["clean_loss", "poisoned_loss", "isolation_precision", "isolation_recall"]
+    columns += ["isolation_auroc", "isolation_average_precision"]
+    rows = [{"method": method, **record} for method, records in histories.items() for record in records]
+    return pd.DataFrame([row for row in rows if row["stage"] == "isolate"])[["method", "epoch", *columns]]

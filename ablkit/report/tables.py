@@ -253,14 +253,6 @@ def suspects(found: Suspects, poisoned: Poisoned) -> Styler:
     return _styled(pd.DataFrame(rows))
 
 
-def loss_gap(histories: dict[str, list[dict]]) -> pd.DataFrame:
-    """The first phase of some runs, one row for each method and epoch; see `runs.history`."""
-    columns = ["clean_loss", "poisoned_loss", "isolation_precision", "isolation_recall"]
-    columns += ["isolation_auroc", "isolation_average_precision"]
-    rows = [{"method": method, **record} for method, records in histories.items() for record in records]
-    return pd.DataFrame([row for row in rows if row["stage"] == "isolate"])[["method", "epoch", *columns]]
-
-
 def shown(frame: pd.DataFrame) -> Styler:
     """A frame with its shares in percent and its losses with three digits."""
     forms = {column: "{:.1%}" if column in _SHARES else "{:.3f}" for column in frame.select_dtypes("float")}

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from torch import nn
 
-from ablkit import data, models, training
+from ablkit import data, models, provenance, training
 from ablkit.attacks.attack import Poisoned
 from ablkit.data.images import Images
 from ablkit.defenses import DEFENSES, Given, settings_of
@@ -106,7 +106,7 @@ def _defend(p: OneRun, poisoned: Poisoned, evaluate: Measurements, folder: Path,
         p.precision,
         folder / "from_scratch",
         _follow(folder, history),
-        store(f"{replace(evaluate, gap=False).identity} on the sample"),
+        store(f"{replace(evaluate, gap=False).identity} on the sample {provenance.digest(__name__)}"),
     )
     settings = settings_of(p.method, p.method_settings)
     # Its epochs are followed on the sample of test images; the result is measured on all.

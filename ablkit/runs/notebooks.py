@@ -6,6 +6,7 @@ import ast
 import hashlib
 import json
 import os
+import re
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,7 +15,7 @@ from pathlib import Path
 from ablkit.errors import UserError, unknown
 from ablkit.files import read_text
 from ablkit.paths import notebooks_root
-from ablkit.provenance import imports, parsed
+from ablkit.provenance import every_module, imports, parsed
 from ablkit.runs.parameters import NOTEBOOKS, model_of
 
 
@@ -90,10 +91,12 @@ def is_parameters(cell: dict) -> bool:
 
 
 def _imports(source: str) -> set[str]:
+    """The modules of the package that a cell imports, in it or after a magic; all of them where it cannot be read."""
+    lines = [re.sub(r"^(\s*)[%!].*", r"\1pass", line) for line in source.splitlines()]
     try:
-        return imports(source)
-    except (SyntaxError, ValueError):  # such as a magic
-        return set()
+        return imports("\n".join(lines))
+    except (SyntaxError, ValueError):
+        return set(every_module())
 
 
 def _beside(source: str, known: Collection[str]) -> str:

@@ -18,6 +18,7 @@ from ablkit.runs.child import DESCRIPTORS
 from ablkit.runs.environment import THREADS, say_other_threads
 from ablkit.runs.notebooks import Source
 from ablkit.runs.private import private_folder
+from ablkit.training.kept import AGAIN
 
 # glibc hands large blocks back to the system at once and pays for the page faults of the next batch: 7,000 faults a
 # step of WRN-16-1 in fp32 without these settings, 50 with them. Other allocators ignore them.
@@ -81,7 +82,7 @@ def variables(more: dict[str, str]) -> dict[str, str]:
 
     It imports nothing from its current folder, as what lies there may be anybody's.
     """
-    own = {name: value for name, value in os.environ.items() if name != "PYTHONSTARTUP"}
+    own = {name: value for name, value in os.environ.items() if name not in ("PYTHONSTARTUP", AGAIN)}
     if "PYTHONPATH" in own:
         # To Python an empty or relative entry is a folder of whatever is the current one: here, of the run's.
         entries = own["PYTHONPATH"].split(os.pathsep)

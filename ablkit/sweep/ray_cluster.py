@@ -140,14 +140,14 @@ def _attempt(
 ) -> str | None:
     """Let the cluster try a job once; see `local.attempt`."""
     board.start(job, slot.name)
-    reference = one.remote(job.notebook, job.parameters.model_dump(), timeout)
-    while not ray.wait([reference], timeout=1)[0]:
-        if stopped.is_set():
-            board.end(job, local.STOPPED)
-            return local.STOPPED
     try:
+        reference = one.remote(job.notebook, job.parameters.model_dump(), timeout)
+        while not ray.wait([reference], timeout=1)[0]:
+            if stopped.is_set():
+                board.end(job, local.STOPPED)
+                return local.STOPPED
         message = ray.get(reference)
-    except ray.exceptions.RayError as error:
+    except Exception as error:  # whatever the cluster meets with one run, the others go on
         message = f"its worker died: {_last_line(error)}"
     board.end(
         job, {None: "done", local.ELSEWHERE: local.ELSEWHERE}.get(message, "failed"), _NOTES.get(message, message)

@@ -15,7 +15,6 @@ from ablkit.errors import unknown
 from ablkit.shapes import Float, Int64, ndarray
 from ablkit.training import hardware
 from ablkit.training.course import Course, Judge, Told
-from ablkit.training.isolation import isolated_count
 from ablkit.training.kept import Chain, Store
 from ablkit.training.progress import Evaluation, print_epoch
 from ablkit.training.recipe import RECIPES, Recipe
@@ -73,7 +72,8 @@ def train(
             whether it was the stage's last; what it returns joins the epoch's record. It must not change the model.
         judge: called after each epoch of phase 1 in which scores of the examples are computed, with these by name; what
             it returns joins the record too.
-        folder: keeps the history there, and, without a `store`, the stages.
+        folder: keeps the history there, and, without a `store`, the stages with their records: a training that goes on
+            there has to be given the same `evaluate`, unless that has an `identity`, as `after_epoch.measure` gives it.
         store: keeps the stages: one that any training has come through is taken from there, one that was interrupted
             goes on, to the same bits on a CPU. What is damaged is dropped with a line.
         checkpoint_seconds: least time between checkpoints within a stage; at the end of a stage there always is one.
@@ -83,10 +83,10 @@ def train(
     """
     if method not in get_args(Method):
         raise unknown("method", method, get_args(Method))
-    recipe.check_images(data.images.shape[1:])
-    isolated_count(len(data), recipe.isolation_rate)
     course = Course(data, recipe, method, seed, hardware.choose(device, precision))
-    chain = Chain(folder, store, course.facts(), data.images, data.labels)
+    # Without a store the records are kept under what `evaluate` says that it measures.
+    own = {} if store else {"evaluate": getattr(evaluate, "identity", "")}
+    chain = Chain(folder, store, course.facts() | own, data.images, data.labels)
     told = Told(evaluate, judge, report, folder)
     for index, stage in enumerate(course.stages):
         course.isolate(stage)

@@ -17,14 +17,14 @@ from ablkit.data.images import Images
 from ablkit.errors import UserError
 from ablkit.randomness import torch_stream
 from ablkit.shapes import Tensor, ndarray
-from ablkit.training import checkpoint, graphs
+from ablkit.training import checkpoint, graphs, hardware
 from ablkit.training.augmentation import augment
 from ablkit.training.averaging import Average
 from ablkit.training.checkpoint import Progress
 from ablkit.training.epoch import one_set, run_epoch, sgd, two_sets
 from ablkit.training.hardware import Hardware
 from ablkit.training.inference import per_example_losses
-from ablkit.training.isolation import isolate
+from ablkit.training.isolation import isolate, isolated_count
 from ablkit.training.kept import STAGES
 from ablkit.training.progress import Clock, Evaluation
 from ablkit.training.recipe import Recipe
@@ -52,7 +52,12 @@ class Course:
     """The state of a training. Its arguments are those of `abl.train`."""
 
     def __init__(self, data: Images, recipe: Recipe, method: str, seed: int, place: Hardware) -> None:
+        if not isinstance(data, Images):
+            way_out = "of a poisoned set give its `data`" if hasattr(data, "data") else "see ablkit.data.Images"
+            raise UserError(f"a training takes Images and not {type(data).__name__}; {way_out}")
         self.classes, self.recipe, self.seed, self.place = len(data.classes), recipe, seed, place
+        recipe.check_images(data.images.shape[1:])
+        isolated_count(len(data), recipe.isolation_rate)
         self.stages = plan(recipe, method)
         self.model = place.place(models.build(recipe.model, self.classes, normalise=recipe.normalise, seed=seed))
         self.on_device = tuple(torch.tensor(array, device=place.device) for array in (data.images, data.labels))
@@ -87,8 +92,9 @@ class Course:
             "recipe": recipe,
             "classes": self.classes,
             "seed": self.seed,
-            "where": [*where, self.forward is self.model],
-            "code": provenance.digest(__name__),
+            "where": [*where, hardware.name(self.place), self.forward is self.model],
+            # All of the room: what drives the stages decides their results too.
+            "code": provenance.digest(__package__),
         }
 
     def what_decides(self, index: int, stage: Stage) -> tuple:

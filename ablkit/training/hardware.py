@@ -68,6 +68,11 @@ def choose(device: str = "auto", precision: str = "auto") -> Hardware:
     return Hardware(where, precision)
 
 
+def name(place: Hardware) -> str:
+    """The model of a GPU, of which no two need round alike; empty on a CPU."""
+    return torch.cuda.get_device_name(place.device) if place.device.type == "cuda" else ""
+
+
 def of(model: nn.Module, precision: str = "auto") -> Hardware:
     """The hardware that `model` is on."""
     return choose(next(model.parameters()).device.type, precision)

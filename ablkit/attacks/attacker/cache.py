@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from ablkit import paths, provenance
 from ablkit.attacks.attack import Order
@@ -100,7 +101,7 @@ def own_seed(order: Order) -> int:
 def _key(order: Order, facts: dict, make: Callable) -> str:
     code = provenance.digest(make.__module__)
     place = hardware.choose(order.device, order.precision)
-    where = [place.device.type, place.precision]
+    where = [place.device.type, place.precision, hardware.name(place), torch.__version__, torch.get_num_threads()]
     digest = hashlib.sha256(json.dumps([code, order.seed, where, facts], sort_keys=True).encode())
     digest.update(repr((order.train.images.shape, order.train.classes)).encode())
     digest.update(np.ascontiguousarray(order.train.images))
