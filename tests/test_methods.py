@@ -246,7 +246,6 @@ def test_the_defence_of_the_readme_becomes_a_method(train, monkeypatch, tmp_path
     (tmp_path / "shrink.py").write_text(source)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setitem(DEFENSES, "shrink", importlib.import_module("shrink").DEFENSE)
-    monkeypatch.setitem(METHODS, "shrink", "Shrink")
     half, _ = train("shrink")
     none, _ = train("shrink", method_settings="factor=0")
     assert half.record == {"factor": 0.5}
