@@ -118,3 +118,11 @@ def _named(command: str) -> tuple[str, Parameters]:
         preset, options = options[1], options[2:]
     given = dict(zip(options[1::3], options[2::3], strict=True))
     return notebook, check(notebook, changed(notebook, preset, given), strict=False)
+
+
+def test_smoke_on_the_data_set_of_the_cell_is_refused_as_plain_papermill_gives_it():
+    with pytest.raises(UserError, match="preset smoke would train on all of cifar10; give dataset digits"):
+        check("defenses", {"preset": "smoke"})
+    # The twins: each of the ways out.
+    assert check("defenses", {"preset": "smoke", "dataset": "digits"}).runs()[0].train_size == 600
+    assert check("defenses", {"preset": "smoke", "changes": "train_size=300"}).runs()[0].train_size == 300

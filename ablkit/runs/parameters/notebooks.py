@@ -82,13 +82,17 @@ class Comparison(Parameters):
     def shared(self) -> dict:
         """What all runs have in common, `changes` as text; a poisoning rate of 0 is each attack's own.
 
-        Raises UserError where `changes` cannot be read, or sets what stands beside it.
+        Raises UserError where `changes` cannot be read or sets what stands beside it, and for smoke on all of CIFAR-10.
         """
         own = {name: value for name, value in self if name in RUN.model_fields}
         changes = settings.parse(self.changes, "changes")
         for name in changes:
             if name in own or name in self.chosen:
                 raise UserError(f"changes sets {name}, which the comparison itself sets; leave it out of changes")
+        if self.preset == "smoke" and self.dataset == "cifar10" and "train_size" not in changes:
+            # As plain papermill gives it, which fills in the preset's name and leaves the data set of the cell.
+            way_out = "give dataset digits, which goes with it, or train_size in changes"
+            raise UserError(f"preset smoke would train on all of cifar10; {way_out}")
         return filled(RUN.defaults() | {"poison_rate": 0.0}, self.preset, own | changes)
 
     def one(self, attack: str, seed: int, method: str = "none") -> OneRun:
