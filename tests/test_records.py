@@ -17,6 +17,7 @@ from ablkit import attacks, data, models
 from ablkit.defenses import DEFENSES
 from ablkit.defenses.defense import Repaired
 from ablkit.files import write_json
+from ablkit.metrics import after_epoch
 from ablkit.runs import arrays, methods, records, seals
 from ablkit.runs.parameters import check, defaults
 from ablkit.training import checkpoint
@@ -214,9 +215,9 @@ def test_all_that_a_defence_writes_is_strict_json(base, tmp_path, monkeypatch, c
     monkeypatch.setattr(data, "clean_images", lambda *_, **__: toy(20, 2))
     poisoned = attacks.poison(toy(20, 1))
     folder = tmp_path / "defence"
-    trained = methods.train(
-        p, toy(20, 1), poisoned, lambda *_: {"clean_accuracy": float("nan")}, folder, lambda *_, **__: base
-    )
+    watch = after_epoch.measure(toy(20, 3), poisoned, 0.1)
+    monkeypatch.setattr(after_epoch.Measurements, "__call__", lambda *_: {"clean_accuracy": float("nan")})
+    trained = methods.train(p, toy(20, 1), poisoned, watch, folder, lambda *_, **__: base)
     # What a record lacks, it lacks afterwards too.
     assert trained.history[:2] == before
     lines = [strictly(line) for line in (folder / "history.jsonl").read_text().splitlines()]

@@ -129,7 +129,7 @@ def test_the_commit_of_another_repository_is_not_taken_for_ones_own(tmp_path, mo
     assert environment.commit() == "unknown: no clone"
     monkeypatch.setattr(environment, "project", lambda: outer)
     assert environment.commit() == "unknown: the package is a copy that lies outside of the clone"
-    monkeypatch.setattr(environment, "__file__", str(outer / "ablkit" / "environment.py"))
+    monkeypatch.setattr(environment, "__file__", str(outer / "ablkit" / "runs" / "environment.py"))
     assert len(environment.commit()) == 10
     (outer / "notebooks").mkdir()
     (outer / "notebooks" / "a").write_text("a")

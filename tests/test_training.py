@@ -95,7 +95,7 @@ def test_a_training_given_the_truth_is_refused_by_type(train):
 @pytest.mark.usefixtures("as_users_run_it")
 def test_without_the_type_checker_it_is_refused_too():
     poisoned = attacks.poison(toy(60, 1))
-    with pytest.raises(AttributeError, match="'Poisoned' object has no attribute 'images'"):
+    with pytest.raises(UserError, match="a training takes Images and not Poisoned; of a poisoned set give its `data`"):
         training.train(poisoned, SHORT)
     assert not {"images", "labels", "classes"} & set(dir(poisoned))
 
