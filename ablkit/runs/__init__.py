@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from importlib import import_module
 
-_ROOMS = {
+_MODULES = {
     "Run": "folder",
     "frame": "folder",
     "history": "records",
@@ -15,10 +15,10 @@ _ROOMS = {
     "need": "execute",
     "start": "folder",
 }
-__all__ = list(_ROOMS)
+__all__ = list(_MODULES)
 
 
 def __getattr__(name: str) -> object:
-    if name not in _ROOMS:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_ROOMS[name]}"), name)
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

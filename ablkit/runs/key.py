@@ -12,9 +12,6 @@ from ablkit.runs.notebooks import Source
 from ablkit.runs.parameters import Parameters
 from ablkit.training import hardware
 
-_UNKNOWN = ("ablkit.attacks", "ablkit.metrics.after_epoch", "ablkit.metrics.summary", "ablkit.runs.methods")
-"""What run.ipynb imports, for where there is no notebook."""
-
 
 def facts_of(notebook: str, parameters: Parameters, source: Source | None) -> dict:
     """All that decides a run: parameters, code, data, device and precision; params.json holds them.
@@ -48,6 +45,6 @@ def modules_of(parameters: Parameters, source: Source | None) -> tuple[str, ...]
     """The modules whose code, with all that they import, decides a run: imported by its notebook, or named by a
     parameter.
 
-    Where the notebook is not known, `methods` stands for what it imports, as in run.ipynb.
+    Where the notebook is not known, that may be any.
     """
-    return (*(source.modules if source else _UNKNOWN), *parameters.modules())
+    return (*(source.modules if source else provenance.every_module()), *parameters.modules())
