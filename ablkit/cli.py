@@ -162,7 +162,7 @@ def _add_report(kinds: argparse._SubParsersAction) -> None:
     report.add_argument("--dataset", help="cifar10 (default), digits or a prepared folder")
     report.add_argument("--attacks", nargs="+", default=["badnets"], metavar="ATTACK", help="names, or 'all'")
     report.add_argument(
-        "--with", nargs="+", default=[], metavar="NOTEBOOK", help="also compare: defenses, unlearning, twins"
+        "--with", nargs="+", default=[], metavar="NOTEBOOK", help="also: loss_gap, attacks, defenses, unlearning, twins"
     )
     report.add_argument("--as-is", action="store_true", help="run nothing: pages of what is done, a list of the rest")
     report.add_argument("--to", type=_to, help="folder of the pages (default: reports/local)")

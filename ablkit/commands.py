@@ -60,18 +60,18 @@ def report(options: argparse.Namespace) -> int:
     """Run what a report needs and write its pages; 1 where a run fails."""
     from ablkit.attacks import ATTACKS
     from ablkit.paths import project, runs_root
-    from ablkit.report.build import run_all
+    from ablkit.report.build import from_data, run_all
     from ablkit.report.plan import COMPARISONS
 
-    data = vars(options)["from"]
-    if data is not None:
+    folder = vars(options)["from"]
+    if folder is not None:
         if options.as_is or options.dataset is not None or vars(options)["with"] or options.attacks != ["badnets"]:
             raise UserError(
                 "--from makes pages of committed numbers alone: leave --as-is, --dataset, --with, --attacks out"
             )
         if (options.preset, options.seeds) != ("quick", [0]):
             raise UserError("--from makes pages of all committed numbers: leave --preset and --seeds out")
-        return _report_from(data, options.add, options.to or data.parent)
+        return from_data(folder, options.add, options.to or folder.parent)
     if options.add:
         raise UserError(f"--add {shown(options.add[0])} needs --from: the folder of numbers that the run joins")
     changes = {"dataset": options.dataset} if options.dataset is not None else {}
@@ -84,18 +84,6 @@ def report(options: argparse.Namespace) -> int:
         if name not in COMPARISONS:
             raise unknown("comparison", name, COMPARISONS)
     return run_all(options.preset, options.seeds, to, changes, names, comparisons, as_is=options.as_is)
-
-
-def _report_from(data: Path, keys: list[str], to: Path) -> int:
-    """Take finished runs into a folder of committed numbers, and make the pages of them all."""
-    from ablkit.report import kept, scale
-    from ablkit.runs import listing
-
-    arguments.check_folder("--to", to)
-    for run in [listing.find(key) for key in keys]:
-        print(kept.add(run, data))
-    print(scale.write(data, to))
-    return 0
 
 
 def sweep(options: argparse.Namespace) -> int:

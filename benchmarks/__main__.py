@@ -20,7 +20,10 @@ def parser() -> cli.Parser:
     where = training.add_mutually_exclusive_group()
     where.add_argument("--json", type=file, metavar="FILE", help="write the figures there too")
     where.add_argument(
-        "--to", type=partial(arguments.path, "--to"), metavar="FOLDER", help="measure more, and write a page there"
+        "--to",
+        type=partial(arguments.path, "--to"),
+        metavar="FOLDER",
+        help="measure more, for the page of speed: reports/data",
     )
     training.add_argument("--device", default="auto", help="auto (default), cpu or cuda")
     training.add_argument("--precision", default="auto", help="auto (default), fp32 or bf16")
@@ -36,11 +39,11 @@ def parser() -> cli.Parser:
 
 
 def _training(options: argparse.Namespace) -> None:
-    from benchmarks import page, training
+    from benchmarks import training, whole
 
     if options.to:
         arguments.check_folder("--to", options.to)
-        print(page.write(options.to, options.device, options.precision))
+        print(whole.write(options.to, options.device, options.precision))
         return
     _check(options)
     training.bench(options.device, options.precision, options.json)

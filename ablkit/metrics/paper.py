@@ -56,3 +56,11 @@ def lookup(
         return None
     row = table.iloc[0]
     return PaperValue(float(row["value"]) / 100, str(row["mark"]), str(row["source"]))
+
+
+@cache
+def context() -> pd.DataFrame:
+    """ABL in other reproductions, each with its own recipe (percent): source, setting, attack, clean accuracy, attack
+    success rate. Context, never a target."""
+    with (files("ablkit.metrics") / "context.csv").open(encoding="utf-8") as file:
+        return pd.read_csv(file)

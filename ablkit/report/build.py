@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ablkit.attacks import find
-from ablkit.report.ledger import by_attack, result_rows
-from ablkit.report.plan import jobs, run_missing
-from ablkit.report.site import build
-from ablkit.runs import arguments
+from ablkit.errors import UserError
+from ablkit.report import data, site
+from ablkit.report.collect import collect
+from ablkit.report.pages.index import lines
+from ablkit.report.plan import jobs, run_missing, runs_of
+from ablkit.runs import arguments, listing, records
+from ablkit.runs.job import Job
+
+_LONGEST_REASON = 300
 
 
 def run_all(
@@ -21,7 +25,7 @@ def run_all(
     *,
     as_is: bool = False,
 ) -> int:
-    """Run what is missing, build the pages in `to`, print the result table and the index's path; return the exit code.
+    """Run what is missing, take all finished runs into `to/data`, write the site; return the exit code.
 
     Args:
         as_is: run nothing; the index then lists what is missing with the command of each run.
@@ -30,27 +34,68 @@ def run_all(
     """
     arguments.check_folder("--to", to)
     needed = jobs(preset, seeds, changes, attacks, comparisons)
-    command = f"ablkit report --preset {preset} --seeds {' '.join(map(str, seeds))}"
-    for option, value in changes.items():
-        command += f" --{option} {value}"
-    if attacks != ("badnets",):
-        command += f" --attacks {' '.join(attacks)}"
-    if comparisons:
-        command += f" --with {' '.join(comparisons)}"
     failed = {} if as_is else run_missing(needed)
-    index, results = build(needed, to, command, preset)
-    for attack, own in by_attack(results).items():
-        print(f"\n{find(attack).title}")
-        _print_table(*result_rows(own))
-    print(f"\n{index}")
-    return 1 if failed or any(result.state == "damaged" for result in results) else 0
+    outcomes = [(job, _taken(job, to / "data")) for job in runs_of(needed)]
+    wanted = tuple((job, reason) for job, reason in outcomes if reason is not None)
+    wanted += tuple((job, _why(job)) for job in needed if job.notebook != "run" and job.state != "done")
+    _write(to / "data", to, wanted)
+    return 1 if failed or any(job.state in ("done", "damaged") for job, _ in wanted) else 0
 
 
-def _print_table(columns: list[str], rows: list[list[str]]) -> None:
-    widths = [max(len(line) for line in column) for column in zip(["", *columns, "n"], *rows, strict=True)]
-    for row in (["", *columns, "n"], *rows):
+def from_data(folder: Path, keys: list[str], to: Path) -> int:
+    """Take finished runs into a folder of committed numbers, and write the site of them all; return the exit code.
+
+    Raises UserError for a key that is no finished run, before anything is written.
+    """
+    arguments.check_folder("--to", to)
+    if not folder.is_dir() and not keys:
+        raise UserError(f"--from {folder} is no folder; {_way_out(folder)}")
+    found = [listing.find(key) for key in keys]
+    for run in found:
+        kept, left_out = data.add(run, folder)
+        print(kept, f"(without {', '.join(left_out)}: larger than {data.LARGEST:,} bytes)" if left_out else "")
+    if not any(folder.glob("*/metrics.json")):
+        raise UserError(f"--from {folder} holds no numbers of runs; {_way_out(folder)}")
+    _write(folder, to)
+    return 0
+
+
+def _way_out(folder: Path) -> str:
+    return f"`ablkit report --from {folder} --add KEY` takes one in"
+
+
+def _write(folder: Path, to: Path, wanted: tuple[tuple[Job, str], ...] = ()) -> None:
+    if any(folder.glob("*/metrics.json")):
+        data.write_table(folder)
+    index = site.build(folder, to, wanted)
+    for line in lines(collect(folder)):
+        print(line)
+    print(index)
+
+
+def _taken(job: Job, folder: Path) -> str | None:
+    """Take a run in; None where that is done, else why not."""
+    if job.state != "done":
+        return _why(job)
+    try:
+        _, left_out = data.add(job.folder, folder)
+    except UserError as error:
+        reason = f"damaged: {error.path.name} {error.reason}" if isinstance(error, records.Damaged) else str(error)
         print(
-            "  ".join(
-                cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))
-            )
+            f"{job.notebook}/{job.folder.name} is damaged and left out: {reason}; delete {job.folder} and run it again"
         )
+        return reason[:_LONGEST_REASON]
+    if left_out:
+        print(f"{job.notebook}/{job.folder.name}: left out as too large: {', '.join(left_out)}")
+    return None
+
+
+def _why(job: Job) -> str:
+    """What went wrong with a run that is not done; empty where nothing did."""
+    if job.state != "failed":
+        return ""
+    try:
+        message = records.failure(job.folder)["message"].strip()
+    except UserError:
+        return "it left no reason that can be read"
+    return (message.splitlines() or ["it left no reason"])[0][:_LONGEST_REASON]

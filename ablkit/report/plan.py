@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ablkit.defenses import METHODS
 from ablkit.errors import UserError
 from ablkit.runs.execute import mistakes_in_data
 from ablkit.runs.job import Job
@@ -12,11 +13,14 @@ from ablkit.sweep.local import attempt, run
 from ablkit.sweep.slots import cores, make
 
 COMPARISONS = {
+    "loss_gap": "loss gap",
+    "attacks": "gallery and undefended models",
     "defenses": "ABL beside repairs",
     "unlearning": "ways to use the isolated examples",
-    "twins": "attacks without their essential part",
+    "twins": "attacks with their idea off",
 }
 """Notebooks that compare runs -> what they compare."""
+_METHODS = {"none": "undefended", "abl": "ABL"}
 
 
 def jobs(
@@ -26,31 +30,41 @@ def jobs(
     attacks: tuple[str, ...] = ("badnets",),
     comparisons: tuple[str, ...] = (),
 ) -> list[Job]:
-    """The runs of a report: undefended, ABL and the loss gap for each attack and seed; all parameters are checked.
+    """The runs of a report: undefended and ABL for each attack and seed; all parameters are checked.
 
-    In the small presets each attack comes with its own poisoning rate. Several are also compared in `attacks.ipynb`.
+    In the small presets each attack comes with its own poisoning rate.
 
     Args:
-        comparisons: those of COMPARISONS that join it, each over all attacks and seeds.
+        comparisons: those of COMPARISONS that are executed too, each over all attacks and seeds.
     """
     if len(set(seeds)) < len(seeds):
         raise UserError(f"seeds {' '.join(map(str, seeds))} name one twice; each counts once")
-    titles = {"attacks": "gallery and undefended models"} if len(attacks) > 1 else {}
-    titles |= {name: COMPARISONS[name] for name in comparisons}
-    sources = {name: read(name) for name in ("run", "loss_gap", *titles)}
+    sources = {name: read(name) for name in ("run", *comparisons)}
 
-    def job(notebook: str, title: str, own: dict) -> Job:
+    def job(notebook: str, own: dict) -> Job:
         parameters = check(notebook, changed(notebook, preset, changes | own))
-        return Job(notebook, title, parameters, sources[notebook])
+        return Job(notebook, COMPARISONS[notebook], parameters, sources[notebook])
 
-    needed = []
-    for attack in attacks:
-        for seed in seeds:
-            gap = job("loss_gap", "loss gap", {"attack": attack, "seed": seed})
-            both = zip(("undefended", "ABL"), gap.parameters.runs(), strict=True)
-            needed += [*(Job("run", title, one, sources["run"]) for title, one in both), gap]
     over = {"attack_names": " ".join(attacks), "seeds": " ".join(map(str, seeds))}
-    return needed + [job(notebook, title, over) for notebook, title in titles.items()]
+    every = check("defenses", changed("defenses", preset, changes | over | {"method_names": "none abl"}))
+    needed = [Job("run", _METHODS[one.method], one, sources["run"]) for one in every.runs()]
+    for name in comparisons:
+        if name == "loss_gap":
+            needed += [job(name, {"attack": attack, "seed": seed}) for attack in attacks for seed in seeds]
+        else:
+            needed.append(job(name, over))
+    return needed
+
+
+def runs_of(needed: list[Job]) -> list[Job]:
+    """The runs of run.ipynb that a report is made of: its own, and those that its comparisons read, each once."""
+    found = {job.parameters: job for job in needed if job.notebook == "run"}
+    for comparison in needed:
+        if comparison.notebook != "run":
+            source = next(job.shared for job in found.values())
+            for one in comparison.parameters.runs():
+                found.setdefault(one, Job("run", METHODS[one.method], one, source))
+    return list(found.values())
 
 
 def run_missing(needed: list[Job]) -> dict[Job, str]:

@@ -1,0 +1,184 @@
+"""All committed runs, sorted into scales: what every page is a function of."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from ablkit.attacks import ATTACKS
+from ablkit.defenses import METHODS
+from ablkit.report import data
+from ablkit.report.page import literal
+from ablkit.report.text import label
+from ablkit.runs.job import Job
+from ablkit.runs.parameters import PRESETS, defaults
+
+DATASETS = {"cifar10": "CIFAR-10", "digits": "digits"}
+"""Data set -> its name on pages."""
+FULL = ("paper", "released")
+"""The presets at the paper's scale, the only ones whose numbers are judged against its own."""
+_SUBJECT = ("attack", "attack_settings", "poison_rate", "method", "method_settings", "seed")
+"""Parameters that say which of a preset's runs one is."""
+_ASIDE = ("device", "precision", "threads", "monitor_images", "trajectories", "dataset", "train_size")
+"""Parameters that make no other recipe: where it ran, what was watched, and on how many images."""
+_COSTS = ("seconds", "images_per_second")
+_LONGEST_NAME = 60
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Runs that may be compared: one recipe on one data set, on one kind of hardware."""
+
+    preset: str
+    dataset: str
+    place: str
+    """Such as `CPU, bf16`."""
+    runs: pd.DataFrame
+    """Only those with the preset's own settings: one for each attack, method and seed."""
+
+    @property
+    def is_full(self) -> bool:
+        """Whether its numbers may be held against the paper's."""
+        return self.preset in FULL
+
+    @property
+    def title(self) -> str:
+        """Data set, number of images, epochs and hardware, in one line."""
+        first = self.runs.iloc[0]
+        whole = sum(int(first[f"{stage}_epochs"]) for stage in ("isolation", "finetune", "unlearn"))
+        images = f"{self.images:,} images" if self.images else "all images"
+        return f"{dataset_title(self.dataset)}, {images}, {whole} epochs, {self.place}"
+
+    @property
+    def images(self) -> int:
+        """Training images of a run; 0 where no run says how many."""
+        known = self.runs.get("training_images", pd.Series(dtype=float)).dropna()
+        return int(known.iloc[0] if len(known) else self.runs.iloc[0]["train_size"])
+
+    def of(self, method: str, attack: str | None = None) -> pd.DataFrame:
+        """Its runs of a method, on one attack or on all, by seed."""
+        own = self.runs[self.runs["method"] == method]
+        return own if attack is None else own[own["attack"] == attack]
+
+    def attacks(self, *methods: str) -> list[str]:
+        """The attacks that each of these methods has runs of, in the order of the paper's table."""
+        return [name for name in ATTACKS if all(len(self.of(method, name)) for method in methods)]
+
+    def seeds(self, *methods: str) -> list[int]:
+        """The seeds of these methods' runs."""
+        return sorted({int(seed) for seed in self.runs[self.runs["method"].isin(methods)]["seed"]})
+
+
+@dataclass(frozen=True)
+class Collection:
+    """Everything that the pages are made of."""
+
+    folder: Path
+    """Of the numbers."""
+    runs: pd.DataFrame
+    """One row a run; `repeats` tells how often it was made, `preset` and `is_standard` what of."""
+    scales: list[Scale]
+    """That with the most attacks first."""
+    wanted: tuple[tuple[Job, str], ...] = ()
+    """Runs that a report asked for and that are not there, each with its state and what went wrong."""
+
+    @property
+    def main(self) -> Scale | None:
+        """The scale that the index shows: the one with the most attacks; None without any run."""
+        return self.scales[0] if self.scales else None
+
+    @property
+    def full(self) -> list[Scale]:
+        """The scales at the paper's size."""
+        return [scale for scale in self.scales if scale.is_full]
+
+    def history(self, run: pd.Series) -> pd.DataFrame:
+        """The epochs of a run."""
+        return data.history(run["folder"])
+
+
+def collect(folder: Path, wanted: tuple[tuple[Job, str], ...] = ()) -> Collection:
+    """Read a folder of committed numbers; raises Damaged for a run that cannot be read."""
+    runs = data.load(folder)
+    if runs.empty:
+        return Collection(folder, runs, [], wanted)
+    for name, value in defaults("run").items():
+        # What a run of older code does not say had the value that is the default of a parameter since there is one.
+        runs[name] = runs[name].where(runs[name].notna(), value) if name in runs else value
+    described = runs.apply(_describe, axis=1, result_type="expand")
+    runs = _without_repeats(pd.concat([runs, described], axis=1))
+    ranks = {name: place for names in (ATTACKS, METHODS) for place, name in enumerate(names)}
+    order = runs.assign(attack=runs["attack"].map(ranks), method=runs["method"].map(ranks))
+    runs = runs.loc[order.sort_values(["attack", "method", "seed", "preset", "place", "env_started"]).index]
+    runs = runs.reset_index(drop=True).copy()  # in one piece: pages take parts of it hundreds of times
+    groups = runs[runs["is_standard"]].groupby(["preset", "dataset", "place"], sort=False)
+    scales = [Scale(*key, own) for key, own in groups]
+    scales.sort(key=lambda s: (-s.runs["attack"].nunique(), -len(s.runs), s.preset, s.place))
+    return Collection(folder, runs, scales, wanted)
+
+
+def dataset_title(name: str) -> str:
+    """What a data set is called on pages, in Markdown."""
+    return DATASETS.get(name) or literal(label(name, _LONGEST_NAME))
+
+
+def place_of(run: pd.Series) -> str:
+    """Where a run was made: `CPU, bf16`, or the GPU's name, in letters and digits."""
+    where = run.get("env_gpu", "GPU") if run.get("env_device") == "cuda" else "CPU"
+    precision = run.get("env_precision")
+    text = f"{where}, {precision}" if isinstance(precision, str) else str(where)
+    return " ".join(re.sub(r"[^\w, -]|_", " ", text).split())[:_LONGEST_NAME]
+
+
+def _describe(run: pd.Series) -> dict:
+    """What a run is one of: the preset whose recipe it has, and whether all else is the preset's too."""
+    preset = next((name for name in PRESETS if not differences(run, name)), "")
+    full_rate = 0.1 if preset in FULL else ATTACKS[run["attack"]].quick_rate
+    standard = run["poison_rate"] == full_rate and not run["attack_settings"] and not run["method_settings"]
+    return {"preset": preset, "is_standard": bool(preset) and standard, "place": place_of(run)}
+
+
+def differences(run: pd.Series, preset: str) -> dict:
+    """The parameters of a run's recipe that are not those of a preset, with their values."""
+    own = defaults("run", preset)
+    names = [name for name in own if name not in (*_SUBJECT, *_ASIDE)]
+    found = {name: run[name] for name in names if run[name] != own[name]}
+    sized = run["train_size"] == own["train_size"] or (preset == "smoke" and run["dataset"] != own["dataset"])
+    return found if sized or run["dataset"] != own["dataset"] else found | {"train_size": run["train_size"]}
+
+
+def _without_repeats(runs: pd.DataFrame) -> pd.DataFrame:
+    """One row a run: of those with the same parameters and hardware the first that has its epochs.
+
+    `repeats` holds all of them: key, commit, and the metrics in which it differs from the one that stays.
+    """
+    names = list(defaults("run"))
+    identity = [json.dumps([str(run[name]) for name in names] + [run["place"]]) for _, run in runs.iterrows()]
+    kept = []
+    for _, same in runs.groupby(identity, sort=False):
+        same = same.sort_values("env_started", key=lambda column: column.fillna("").astype(str))
+        first = same.iloc[same["folder"].map(lambda folder: not (folder / "history.csv").exists()).to_numpy().argmin()]
+        others = [
+            {"key": run["key"], "commit": run.get("env_commit"), "differs": _differing(first, run)}
+            for _, run in same.iterrows()
+        ]
+        kept.append({**first, "repeats": others})
+    return pd.DataFrame(kept)
+
+
+def _differing(first: pd.Series, second: pd.Series) -> list[str]:
+    """The metrics, other than times, that two runs both have and that are not the same."""
+    names = [name for name in first.index if not name.startswith(("env_", "repeats")) and name not in ("key", "folder")]
+    return [
+        name
+        for name in names
+        if name not in _COSTS
+        and not name.endswith("_seconds")
+        and pd.notna(first[name])
+        and pd.notna(second[name])
+        and first[name] != second[name]
+    ]

@@ -1,0 +1,122 @@
+"""The committed numbers of runs, in `reports/data`: all that pages are made of, in every clone and without any run."""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+from pathlib import Path
+
+import pandas as pd
+
+from ablkit.errors import UserError
+from ablkit.files import write_bytes, write_json, write_text
+from ablkit.runs import records, seals
+from ablkit.runs.records import Damaged
+
+TABLE = "runs.csv"
+"""All runs of a folder: key, parameters, metrics and environment, one a row."""
+PICTURES = ("isolated-images.png", "poisoned-images-strip.png")
+"""The pictures of a run that join its numbers: strips of images at native size."""
+ARRAYS = ("trajectories.npz", "poisoned.npy", "isolated.npy")
+"""The losses of every training image after every epoch of phase 1, and which of them are poisoned and isolated."""
+LARGEST = 200_000
+"""Bytes of an array or picture that is taken in: a run at the paper's scale has trajectories ten times as large."""
+_PNG = b"\x89PNG\r\n\x1a\n"
+_DIGITS = "%.6g"
+"""How histories are written: six digits, of which figures show three."""
+
+
+def add(run: Path, data: Path) -> tuple[Path, list[str]]:
+    """Take a finished run into a folder of committed numbers; return its folder there, and what is too large for it.
+
+    `KEY/{params,env,metrics}.json` are the run's own, `KEY/history.csv` has a line for each epoch. Arrays and pictures
+    come along up to LARGEST bytes; weights never do. Call `write_table` after the last one. Raises Damaged for a run
+    that is not whole.
+    """
+    seals.check_sealed(run)
+    records.parameters(run)
+    folder, left_out, kept = data / run.name, [], {}
+    for path in (*(run / name for name in ARRAYS), *(run / "figures" / name for name in PICTURES)):
+        if not path.is_file() or path.is_symlink():
+            continue
+        if path.stat().st_size > LARGEST:
+            left_out.append(path.name)
+            continue
+        kept[path.name] = path.read_bytes()
+        if path.suffix == ".png" and not kept[path.name].startswith(_PNG):
+            raise Damaged(path, "is no PNG")
+    own = {name: records.an_object(run / f"{name}.json") for name in ("params", "env", "metrics")}
+    records.metrics(run)
+    own["env"] = records.environment(run) | {
+        "folder_bytes": sum(f.stat().st_size for f in run.rglob("*") if f.is_file())
+    }
+    history = pd.DataFrame(records.history(run))
+    for name, content in own.items():
+        write_json(folder / f"{name}.json", content)
+    write_text(folder / "history.csv", history.to_csv(index=False, float_format=_DIGITS))
+    for name, content in kept.items():
+        write_bytes(folder / name, content)
+    return folder, left_out
+
+
+def write_table(data: Path) -> None:
+    """Write the table of all runs of a folder, from their own files."""
+    table = load(data).drop(columns="folder")
+    write_text(data / TABLE, table.to_csv(index=False, float_format=_DIGITS))
+
+
+def load(data: Path) -> pd.DataFrame:
+    """The runs of a folder of committed numbers, one a row by key: parameters, metrics, environment and folder.
+
+    Environment has `env_` before its names. Empty, with these columns alone, for a folder without any; raises Damaged
+    for a run that cannot be read.
+    """
+    folders = sorted(path.parent for path in data.glob("*/metrics.json"))
+    rows = [
+        {
+            "key": folder.name,
+            **records.parameters(folder),
+            **records.metrics(folder),
+            **{f"env_{name}": value for name, value in records.environment(folder).items()},
+            "folder": folder,
+        }
+        for folder in folders
+    ]
+    return pd.DataFrame(rows, columns=None if rows else ["key", "folder"])
+
+
+def history(folder: Path) -> pd.DataFrame:
+    """The epochs of a committed run; an empty frame where they were not kept. Raises Damaged."""
+    path = folder / "history.csv"
+    if not path.exists():
+        return pd.DataFrame({"stage": pd.Series(dtype=str), "epoch": pd.Series(dtype=int)})
+    frame = table(path)
+    if not {"stage", "epoch"} <= set(frame):
+        raise Damaged(path, "has no column stage or epoch")
+    return frame
+
+
+def table(path: Path, **types: type) -> pd.DataFrame:
+    """A committed table; an empty frame where there is none. Raises Damaged."""
+    if not path.exists():
+        return pd.DataFrame()
+    try:
+        return pd.read_csv(io.StringIO(path.read_text(encoding="utf-8")), dtype=types or None)
+    except (OSError, ValueError) as error:
+        raise Damaged(path, f"cannot be read ({' '.join(str(error).split())[:100]})") from None
+
+
+def copied(data: Path, to: Path) -> Path:
+    """The folder of numbers beside the pages, which link to it: `data` itself, or a fresh copy in `to`.
+
+    Raises UserError where the copy would lie within the original.
+    """
+    own = to / "data"
+    if os.path.realpath(own) == os.path.realpath(data):
+        return own
+    if os.path.realpath(own).startswith(os.path.realpath(data) + os.sep):
+        raise UserError(f"--to {to} lies within {data}; give a folder outside of the numbers")
+    shutil.rmtree(own, ignore_errors=True)
+    shutil.copytree(data, own)
+    return own

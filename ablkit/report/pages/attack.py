@@ -1,0 +1,132 @@
+"""One page an attack: its seeds side by side, their epochs, and the images that ABL isolated."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from ablkit.attacks import ATTACKS
+from ablkit.report import charts
+from ablkit.report.collect import Collection, Scale
+from ablkit.report.figures import TITLES
+from ablkit.report.page import Block, Cell, Figure, Heading, Page, Picture, Table, Text, link, listed
+from ablkit.report.pages import missing
+from ablkit.report.repeat import command
+from ablkit.report.text import percent
+from ablkit.report.verdicts import GONE, LOW, in_words, percent_number
+
+_ROWS = {
+    "attack_success_rate": "attack success, %",
+    "clean_accuracy": "clean accuracy, %",
+    "clean_accuracy_non_target": "other classes, %",
+    "target_class_accuracy": "target class, %",
+    "isolation_precision": "isolation precision, %",
+}
+
+
+def name_of(attack: str) -> str:
+    """The file name of an attack's page."""
+    return f"attack-{attack}.html"
+
+
+def pages(c: Collection) -> list[Page]:
+    """A page for every attack, also for one without a run."""
+    return [_page(c, name) for name in ATTACKS]
+
+
+def strip(c: Collection, attack: str, file: str, caption: str) -> Picture | None:
+    """The first picture of that name among the runs of an attack; None where none has kept one."""
+    from PIL import Image
+
+    for _, run in c.runs[c.runs["attack"] == attack].iterrows() if len(c.runs) else ():
+        path = run["folder"] / file
+        if path.exists():
+            with Image.open(path) as image:
+                width = image.width
+            what = f"{TITLES[attack]}, seed {run['seed']}, {run['place']}"
+            return Picture(f"data/{run['key']}/{file}", f"{caption}: {what}", f"**{what}.** {caption}.", width)
+    return None
+
+
+def _page(c: Collection, name: str) -> Page:
+    attack = ATTACKS[name]
+    how = (
+        f"{attack.paper}. {attack.kind.capitalize()}, changes {attack.changes}; the small presets poison"
+        f" {attack.quick_rate:.0%} of the {attack.rate_of}."
+    )
+    blocks: list[Block] = [Text(f"{how} {link('All attacks', 'attacks.html')}.", "soft")]
+    scales = [scale for scale in c.scales if name in scale.attacks("abl")]
+    for scale in scales:
+        blocks += [Heading(scale.title), _seeds(scale, name), *_epochs(c, scale, name)]
+    caption = "What ABL isolated, lowest loss first; poisoned images are framed"
+    picture = strip(c, name, "isolated-images.png", caption)
+    blocks.append(Heading("The images that ABL isolated", "isolated"))
+    blocks.append(picture or Text("No committed run of this attack has kept pictures of what it isolated.", "soft"))
+    shown = strip(c, name, "poisoned-images-strip.png", "Clean images, the same poisoned, five times their difference")
+    if shown is not None:
+        blocks += [Heading("The poisoned images"), shown]
+    if not scales:
+        blocks += missing.not_run(c, f"ABL on {attack.title}", [_command(name, m) for m in ("none", "abl")])
+    return Page(name_of(name), f"{attack.title}: every seed", _finding(name, scales), blocks)
+
+
+def _command(name: str, method: str) -> str:
+    rate = ATTACKS[name].quick_rate
+    return command("run", {"preset": "quick", "attack": name, "method": method, "poison_rate": rate})
+
+
+def _finding(name: str, scales: list[Scale]) -> str:
+    if not scales:
+        return f"ABL was not run on {TITLES[name]} yet."
+    parts = []
+    for scale in scales:
+        own, before = scale.of("abl", name), scale.of("none", name)
+        gone = int((own["attack_success_rate"] <= GONE).sum())
+        was = f", from {in_words(before['attack_success_rate'])}" if len(before) else ""
+        low = own[own["isolation_precision"] < LOW]
+        why = (
+            f" On {'seed' if len(low) == 1 else 'seeds'} {listed([str(s) for s in low['seed']])} less than half of what"
+            " is isolated is poisoned."
+            if len(low)
+            else ""
+        )
+        parts.append(
+            f"ABL brings {TITLES[name]} to {in_words(own['attack_success_rate'])} attack success{was}; the backdoor"
+            f" is gone on {gone} of {len(own)} {'seed' if len(own) == 1 else 'seeds'} ({scale.title}).{why}"
+        )
+    return " ".join(parts)
+
+
+def _seeds(scale: Scale, name: str) -> Table:
+    rows = []
+    for method, title in (("none", "undefended"), ("abl", "ABL"), ("exclude", "suspects excluded")):
+        for _, run in scale.of(method, name).iterrows():
+            cells = []
+            for metric in _ROWS:
+                missed = metric == "attack_success_rate" and method != "none" and run[metric] > GONE
+                shown = percent_number(run.get(metric))
+                hidden = metric == "isolation_precision" and method != "abl"
+                cells.append(Cell("" if hidden else shown, kind="bad" if missed else ""))
+            key = link(run["key"], f"data/{run['key']}/metrics.json")
+            again = len(run["repeats"])
+            rows.append((f"{title}, seed {run['seed']}", *cells, str(again), Cell(key, kind="text")))
+    return Table(("run", *_ROWS.values(), "times made", "numbers"), rows)
+
+
+def _epochs(c: Collection, scale: Scale, name: str) -> list[Block]:
+    parts = []
+    for _, run in scale.of("abl", name).iterrows():
+        own = c.history(run)
+        if len(own):
+            parts.append(own.assign(name=f"seed {run['seed']}", number=range(1, len(own) + 1)))
+    if not parts:
+        return []
+    rows = pd.concat(parts)
+    drawn = charts.epochs(rows, list(dict.fromkeys(rows["name"])))
+    peak = rows.loc[rows["stage"] == "isolate"].groupby("name")["isolation_precision"].agg(["min", "max"])
+    spread = (peak["max"] - peak["min"]).max()
+    caption = (
+        f"**Isolation precision moves by up to {percent(spread, 0)[:-1].strip()} points within phase 1 of one"
+        " training.** Every epoch of every seed; vertical lines: fine-tuning and unlearning begin."
+    )
+    file = f"epochs-{name}-{scale.preset}-{'cpu' if scale.place.startswith('CPU') else 'gpu'}-{scale.place.split()[-1]}"
+    return [Figure(file, charts.svg(drawn), f"Accuracy and attack success by epoch, {TITLES[name]}", caption)]

@@ -1,0 +1,132 @@
+"""The ten attacks: which one ABL handles worst, how each is made, and what its idea is worth."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from ablkit.attacks import ATTACKS
+from ablkit.report.collect import Collection
+from ablkit.report.figures import TITLES
+from ablkit.report.page import Block, Cell, Heading, Page, Table, Text, code, link, listed
+from ablkit.report.pages import attack as attack_pages
+from ablkit.report.pages import missing
+from ablkit.report.pages.index import order, paired
+from ablkit.report.text import percent
+from ablkit.report.verdicts import GONE, INTERVAL, over_seeds
+
+_NAMES = {"attack_success_rate": "attack success", "false_trigger_rate": "false triggers"}
+
+
+def page(c: Collection) -> Page:
+    """All attacks at a glance."""
+    pairs = pd.DataFrame() if c.main is None else paired(c.main)
+    blocks: list[Block] = [_made(c), *_gallery(c), *_ideas(c)]
+    return Page("attacks.html", "The ten attacks", _finding(pairs), blocks, "Attacks")
+
+
+def _finding(pairs: pd.DataFrame) -> str:
+    if pairs.empty:
+        return "No attack has been run with and without ABL yet, so none is handled worst."
+    worst = order(pairs)[0]
+    own = pairs[pairs["attack"] == worst]
+    before, after = own["attack_success_rate_undefended"].mean(), own["attack_success_rate"].mean()
+    text = (
+        f"ABL handles {TITLES[worst]} worst: its attack success is {percent(after)} after ABL and {percent(before)}"
+        f" undefended (n = {len(own)})"
+    )
+    if after <= GONE:
+        text = f"ABL removes every backdoor in the mean; {TITLES[worst]} keeps most, {percent(after)} (n = {len(own)})"
+    return f"{text}. Of what it isolates there {percent(own['isolation_precision'].mean(), 0)} is poisoned."
+
+
+def _made(c: Collection) -> Table:
+    rows = []
+    for name, attack in ATTACKS.items():
+        rate = f"{attack.quick_rate:.0%} of the {attack.rate_of}"
+        undefended = c.main.of("none", name) if c.main is not None else pd.DataFrame()
+        cells = [over_seeds(undefended.get(m, [])) for m in ("attack_success_rate", "clean_accuracy")]
+        texts = (Cell(attack.kind, kind="text"), Cell(attack.changes, kind="text"), Cell(attack.paper, kind="text"))
+        rows.append((link(attack.title, attack_pages.name_of(name)), *texts, rate, *cells, str(len(undefended))))
+    columns = (
+        "attack",
+        "kind",
+        "changes",
+        "source",
+        "poisoned",
+        "attack success undefended, %",
+        "clean accuracy, %",
+        "n",
+    )
+    scale = f" {c.main.title}." if c.main is not None else ""
+    return Table(columns, rows, note=f"Settings and cost of each: {code('ablkit attacks')}.{scale} {INTERVAL}")
+
+
+def _gallery(c: Collection) -> list[Block]:
+    """A strip of poisoned images an attack, of the first run that has kept one."""
+    pictures = []
+    for name in TITLES:
+        picture = attack_pages.strip(
+            c, name, "poisoned-images-strip.png", "Clean images, the same poisoned, and five times their difference"
+        )
+        if picture is not None:
+            pictures.append(picture)
+    without = [
+        title for name, title in TITLES.items() if not attack_pages.strip(c, name, "poisoned-images-strip.png", "")
+    ]
+    note = [Text(f"No committed run of {listed(without)} has kept pictures.", "soft")] if without else []
+    return [Heading("What the images look like", "gallery"), *pictures, *note]
+
+
+def _ideas(c: Collection) -> list[Block]:
+    """Each attack with its idea switched off, undefended."""
+    blocks: list[Block] = [Heading("Does each attack work because of its idea?", "ideas")]
+    blocks.append(
+        Text("Hypothesis: with its essential idea switched off an attack succeeds less often. Undefended models.")
+    )
+    rows, drawn, left = [], [], []
+    for name, attack in ATTACKS.items():
+        if not attack.twin:
+            continue
+        own = _twins(c, name)
+        if own is None:
+            left.append(name)
+            continue
+        whole, off = own
+        cells = [over_seeds(part["attack_success_rate"]) for part in (whole, off)]
+        both = whole.merge(off, on="seed", suffixes=("", "_off"))
+        gap = 100 * (both["attack_success_rate"] - both["attack_success_rate_off"])
+        rows.append(
+            (attack.title, Cell(attack.twin.without, kind="text"), *cells, f"{gap.mean():+.1f}", str(len(both)))
+        )
+        drawn += [whole.assign(name=attack.title, is_defended=False), off.assign(name=attack.title, is_defended=True)]
+    if rows:
+        note = "Without an entry in the second column the attack is a formula with nothing to leave out."
+        columns = ("attack", "idea off", "attack success, %", "idea off, %", "points by the idea", "n")
+        blocks.append(Table(columns, rows, note=f"{_idea_sentence(rows)} {INTERVAL}"))
+        del note
+    if left:
+        commands = [f"ablkit run twins -p attack_names {name}" for name in left]
+        blocks += missing.not_run(c, f"the twins of {listed([TITLES[name] for name in left])}", commands)
+    return blocks
+
+
+def _idea_sentence(rows: list[tuple]) -> str:
+    most = max(rows, key=lambda row: float(row[4]))
+    none = [row[0] for row in rows if float(row[4]) <= 0]
+    text = f"**{most[0]} owes most to its idea: {float(most[4]):.0f} points.**"
+    return text + (
+        f" {listed(none)} {'succeeds' if len(none) == 1 else 'succeed'} as often without it." if none else ""
+    )
+
+
+def _twins(c: Collection, name: str) -> tuple[pd.DataFrame, pd.DataFrame] | None:
+    """Undefended runs of an attack as it is and with its idea off, at one poisoning rate and of one scale."""
+    twin = ATTACKS[name].twin
+    runs = c.runs[(c.runs["attack"] == name) & (c.runs["method"] == "none")] if len(c.runs) else c.runs
+    off = runs[runs["attack_settings"] == twin.settings] if len(runs) else runs
+    if off.empty:
+        return None
+    first = off.iloc[0]
+    same = runs[(runs["poison_rate"] == first["poison_rate"]) & (runs["place"] == first["place"])]
+    whole = same[(same["attack_settings"] == "") & (same["preset"] == first["preset"])]
+    return (whole, off) if len(whole) else None

@@ -1,0 +1,189 @@
+"""What runs cost: minutes and memory as they recorded them, speed beside a conventional pipeline, and other scales."""
+
+from __future__ import annotations
+
+import json
+
+import pandas as pd
+
+from ablkit.defenses import METHODS
+from ablkit.report import charts, costs, data
+from ablkit.report.collect import Collection, Scale
+from ablkit.report.figures import TITLES
+from ablkit.report.page import Block, Cell, Code, Figure, Heading, Page, Table, Text, code, link
+from ablkit.report.text import number
+from ablkit.runs.environment import hardware_line
+from ablkit.runs.records import Damaged
+
+
+def page(c: Collection) -> Page:
+    """Minutes, memory, disk and speed."""
+    blocks: list[Block] = []
+    for scale in c.scales:
+        blocks += [Heading(scale.title), _methods(scale), *_attacks(scale)]
+    blocks += [*_spent(c), *_scales(c), *_bench(c), *_gpu(c)]
+    return Page("cost.html", "Speed and cost", _finding(c), blocks, "Cost")
+
+
+def _finding(c: Collection) -> str:
+    if c.main is None or costs.minutes(c.main.of("abl")).dropna().empty:
+        return "No ABL run has recorded its time yet."
+    own = costs.minutes(c.main.of("abl")).dropna()
+    known = costs.minutes(c.runs).dropna()
+    text = (
+        f"An ABL run takes {own.median():.0f} minutes ({own.min():.0f} to {own.max():.0f}) at the scale"
+        f" {c.main.title}; the {len(known)} of {len(c.runs)} committed runs that recorded it took"
+        f" {known.sum() / 60:.0f} hours."
+    )
+    at_scale = costs.cpu_hours(c)
+    if at_scale is not None:
+        text += f" At the paper's scale a run would take {at_scale:.1f} hours on one such core"
+        gpu = [costs.minutes(scale.of("abl")).median() for scale in c.full if "CPU" not in scale.place]
+        text += f", and took {gpu[0]:.1f} minutes on a GPU, beside the other runs." if gpu else "."
+    return text
+
+
+def _methods(scale: Scale) -> Table:
+    rows = []
+    for method in METHODS:
+        own = scale.of(method)
+        known = costs.minutes(own).dropna() if len(own) else own
+        if not len(known):
+            continue
+        rate = own.get("images_per_second", pd.Series(dtype=float)).dropna()
+        memory = own.get("env_peak_memory_bytes", pd.Series(dtype=float)).dropna()
+        rows.append(
+            (
+                METHODS[method],
+                Cell(f"{known.median():.1f}", f"{known.min():.1f} to {known.max():.1f}"),
+                number(rate.median() if len(rate) else None, "{:,.0f}"),
+                number(memory.max() / 2**20 if len(memory) else None, "{:,.0f}"),
+                str(len(known)),
+            )
+        )
+    note = (
+        "Median, lowest and highest run. Of a run on a CPU training and the making of its attack; on a GPU its process."
+    )
+    return Table(("method", "minutes", "images/s in training", "memory, MiB", "n"), rows, note=note)
+
+
+def _attacks(scale: Scale) -> list[Block]:
+    """What making the attack took, where it took anything."""
+    seconds = scale.runs.get("poisoning_seconds", pd.Series(dtype=float)).astype(float)
+    rows = []
+    for name, own in scale.runs.assign(made=seconds).groupby("attack", sort=False):
+        made = own["made"].dropna()
+        made = made[made > 1]
+        if len(made):
+            rows.append(
+                (TITLES[name], Cell(f"{made.median():.0f}", f"{made.min():.0f} to {made.max():.0f}"), str(len(made)))
+            )
+    return (
+        [Table(("attack", "crafting time, s", "n"), rows, note="Attacks that are not listed take no time.")]
+        if rows
+        else []
+    )
+
+
+def _spent(c: Collection) -> list[Block]:
+    """The minutes of all runs, of repeats and of runs whose numbers were replaced."""
+    replaced = data.table(c.folder / "discarded.csv")
+    known = costs.minutes(c.runs).dropna() if len(c.runs) else c.runs
+    rows = [
+        ("committed runs", str(len(c.runs)), f"{known.sum() if len(known) else 0:,.0f}", str(len(c.runs) - len(known)))
+    ]
+    if len(c.runs):
+        every = data.load(c.folder)
+        again = every[~every["key"].isin(c.runs["key"])]
+        rows.append(("the same runs made again", str(len(again)), f"{costs.minutes(again).sum():,.0f}", "0"))
+    if len(replaced):
+        minutes = replaced["seconds"].sum() / 60
+        rows.append(("replaced by later code or settings", str(len(replaced)), f"{minutes:,.0f}", "0"))
+    note = "Runs that were stopped, failed or never committed are not counted. Pages and histories need no run."
+    used = sum(path.stat().st_size for path in c.folder.rglob("*") if path.is_file())
+    disk = c.runs.get("env_folder_bytes", pd.Series(dtype=float)).dropna()
+    told = (
+        f" A run's own folder took {disk.median() / 2**20:.1f} MiB (n = {len(disk)})."
+        if len(disk)
+        else " How much a run's own folder took was not recorded."
+    )
+    return [
+        Heading("What all runs took", "spent"),
+        Table(("runs", "number", "minutes", "time not recorded"), rows, note=note),
+        Text(f"Disk: all committed numbers and pictures are {used / 2**20:.1f} MiB.{told}", "soft"),
+    ]
+
+
+def _scales(c: Collection) -> list[Block]:
+    """Hours of an ABL run by preset, at the speeds that were measured."""
+    rows = []
+    for preset in ("quick", "paper"):
+        images = costs.images_of(preset)
+        cells = []
+        for scale in c.scales:
+            rate = costs.images_per_second(scale)
+            cells.append(Cell(number(images / rate / 60 if rate else None, "{:,.1f}")))
+        rows.append((code(preset), f"{images:,}", *cells))
+    columns = ("preset", "images of an ABL run", *(f"minutes, {scale.place}" for scale in c.scales))
+    note = (
+        "Images by the median images/s of the runs of each place; measuring after each epoch is not in it. Table 1 at"
+        " the paper's scale is 50 such runs a seed."
+    )
+    return [Heading("Other scales", "scales"), Table(columns, rows, note=note)]
+
+
+def _bench(c: Collection) -> list[Block]:
+    path = c.folder / "bench.json"
+    if not path.exists():
+        return []
+    try:
+        bench = json.loads(path.read_text(encoding="utf-8"))
+        phases = {n: bench[n] for n in ("phase1", "finetune", "isolation_pass", "recipe")}
+        rows = [
+            (
+                n.replace("_", " "),
+                f"{p['images_per_second']:,.0f}",
+                f"{p['conventional']:,.0f}",
+                Cell(f"{p['ratio']:.2f}", f"{p['lowest']:.2f} to {p['highest']:.2f}"),
+            )
+            for n, p in phases.items()
+        ]
+        facts, limits, growth = bench["environment"], bench["limits"], bench["growth"]
+        where = f"{hardware_line(facts)}, {facts['threads']} threads, {facts['started'][:10]}, {facts['commit']}"
+        best = phases["recipe"]
+        text = (
+            f"The whole quick recipe trains {best['ratio']:.1f} times as fast as a conventional pipeline of the same"
+            f" model: PIL transforms one image at a time, a DataLoader, fp32, a loss pass of batch 1. A step uses"
+            f" {100 * limits['share_of_product_ceiling']:.0f}% of what one large product of matrices reaches."
+        )
+        note = f"Two pipelines in turns in one process, medians of {bench['rounds']} rounds. {where}."
+        caption = "**Images per second of phase 1 as things grow**, all else as in the recipe. Medians of 3 rounds."
+        drawn = charts.svg(charts.growth(growth))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise Damaged(path, f"holds no benchmark ({type(error).__name__}: {error})") from None
+    return [
+        Heading("Speed beside a conventional pipeline", "speed"),
+        Text(text),
+        Table(("phase", "images/s", "conventional", "ratio"), rows, note=note),
+        Figure("growth", drawn, "Images per second by images, batch, width and runs side by side", caption),
+        Code("python -m benchmarks training --to reports/data"),
+    ]
+
+
+def _gpu(c: Collection) -> list[Block]:
+    speed = data.table(c.folder / "gpu-speed.csv")
+    if speed.empty:
+        return []
+    rows = [
+        (row["what"], f"{row['images_per_second']:,.0f}", Cell(code(row["measured_by"]), kind="text"))
+        for _, row in speed.iterrows()
+    ]
+    where = "; ".join(
+        f"{hardware}, {date}" for hardware, date in sorted(set(zip(speed["hardware"], speed["date"], strict=True)))
+    )
+    note = f"{where}. The best of three rounds of 100 steps; of processes at once the sum. Each was measured once."
+    return [
+        Heading("Speed on a GPU", "gpu"),
+        Table(("what", "images/s", "measured by"), rows, note=note),
+        Text(f"Numbers: {link('gpu-speed.csv', 'data/gpu-speed.csv')}.", "soft"),
+    ]

@@ -1,0 +1,154 @@
+"""ABL beside defences that need clean data, and the ceiling: the same poisoned sets, seed by seed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pandas as pd
+
+from ablkit.defenses import DEFENSES, METHODS
+from ablkit.metrics import paper, statistics
+from ablkit.metrics.summary import with_effectiveness
+from ablkit.report import charts, figures
+from ablkit.report.collect import Collection, Scale
+from ablkit.report.figures import TITLES
+from ablkit.report.page import Block, Cell, Figure, Heading, Page, Table, Text, code, listed
+from ablkit.report.pages import missing
+from ablkit.report.text import number, percent
+from ablkit.report.verdicts import GONE, INTERVAL, in_words, over_seeds
+
+_COLUMNS = ("method", "attack success, %", "paper", "clean accuracy, %", "other classes, %", "target class, %")
+_METRICS = ("clean_accuracy", "clean_accuracy_non_target", "target_class_accuracy")
+
+
+def page(c: Collection) -> Page:
+    """The repairs."""
+    names = ["abl", "exclude", *(n for n, d in DEFENSES.items() if d.needs == "clean data"), "oracle"]
+    text = (
+        "Hypothesis (paper, Table 1): ABL, which needs no clean data, leaves less of the backdoor than repairs with"
+        " 5% clean data, and costs less accuracy."
+    )
+    made = of_methods(c, "defenses.html", "Other defences beside ABL", "Defences", names, text, "defenses")
+    return replace(made, blocks=[*made.blocks, *curve(c)])
+
+
+def of_methods(c: Collection, name: str, title: str, short: str, methods: list[str], text: str, notebook: str) -> Page:
+    """A page of methods on the attacks of the main scale that more than ABL was tried on.
+
+    Args:
+        methods: beside the undefended training, in the order of the table.
+        notebook: whose command makes the runs.
+    """
+    blocks: list[Block] = [Text(text)]
+    run = f"ablkit run {notebook} -p attack_names badnets"
+    others = [m for m in methods if m not in ("abl", "oracle", "exclude")]
+    known = [] if c.main is None else [a for a in c.main.attacks("none") if any(len(c.main.of(m, a)) for m in others)]
+    if not known:
+        blocks += missing.not_run(c, f"{listed([METHODS[m] for m in others])} on any attack", [run])
+        return Page(name, title, "None of these methods was run yet.", blocks, short)
+    findings = []
+    for attack in known:
+        own = _compared(c.main, attack, methods)
+        findings.append(_finding(own, attack, others))
+        blocks += [Heading(TITLES[attack], attack), *_of_attack(own, attack, methods, f"{short.lower()}-{attack}")]
+    left = [TITLES[attack] for attack in c.main.attacks("none") if attack not in known]
+    if left:
+        commands = [f"ablkit run {notebook} -p attack_names {a}" for a in c.main.attacks("none") if a not in known][:3]
+        blocks += [Heading("Other attacks"), *missing.not_run(c, f"these methods on {listed(left)}", commands)]
+    blocks.append(Text(f"{c.main.title}. {INTERVAL} How often: n. Its notebook: {code(notebook + '.ipynb')}.", "soft"))
+    return Page(name, title, " ".join(findings), blocks, short)
+
+
+def _compared(scale: Scale, attack: str, methods: list[str]) -> pd.DataFrame:
+    """The runs of the methods and undefended ones, on the seeds that all of those methods have which were run."""
+    runs = scale.runs[(scale.runs["attack"] == attack) & scale.runs["method"].isin(["none", *methods])]
+    seeds = [set(own["seed"]) for _, own in runs.groupby("method")]
+    return with_effectiveness(runs[runs["seed"].isin(set.intersection(*seeds))])
+
+
+def _finding(own: pd.DataFrame, attack: str, others: list[str]) -> str:
+    means = own.groupby("method")["attack_success_rate"].mean()
+    run = [m for m in others if m in means.index]
+    best = min(run, key=lambda m: means[m])
+    gone = [METHODS[m] for m in run if means[m] <= GONE]
+    n = own["seed"].nunique()
+    text = (
+        f"On {TITLES[attack]} (n = {n}) {len(gone)} of {len(run)} remove the backdoor in the mean; best is"
+        f" {METHODS[best]}, which leaves {percent(means[best])}"
+    )
+    if "abl" in means.index:
+        accuracy = own.groupby("method")["clean_accuracy"].mean()
+        text += (
+            f" at {percent(accuracy[best])} clean accuracy. ABL leaves {percent(means['abl'])} at"
+            f" {percent(accuracy['abl'])}, undefended training {percent(means['none'])} at {percent(accuracy['none'])}"
+        )
+    return text + "."
+
+
+def _of_attack(own: pd.DataFrame, attack: str, methods: list[str], name: str) -> list[Block]:
+    rows = []
+    for method in ["none", *methods]:
+        runs = own[own["method"] == method]
+        if runs.empty:
+            rows.append((METHODS[method], Cell("not run", kind="soft"), *[Cell("", kind="soft")] * 6))
+            continue
+        published = paper.lookup("attack_success_rate", attack=attack, method=method)
+        missed = method not in ("none", "oracle") and runs["attack_success_rate"].mean() > GONE
+        stands = Cell("-" if published is None else str(published).replace("*", "\\*"), kind="soft")
+        cells = [over_seeds(runs["attack_success_rate"], bad=missed), stands, *(over_seeds(runs[m]) for m in _METRICS)]
+        rating = runs["defense_effectiveness"].dropna()
+        effect = number(float(rating.mean()) if len(rating) else None, "{:.2f}")
+        rows.append((METHODS[method], *cells, effect, str(len(runs))))
+    parts = [own[own["method"] == m].assign(name=METHODS[m], is_defended=m != "none") for m in ["none", *methods]]
+    drawn = pd.concat(parts)
+    order = [METHODS[m] for m in ["none", *methods] if m in set(own["method"])]
+    caption = f"**{_paired(own, methods)}** A dot a seed; filled: with the method, open: undefended."
+    chart = charts.svg(charts.before_and_after(drawn, order))
+    alt = f"Attack success, clean accuracy and target class by method, {TITLES[attack]}"
+    note = (
+        "DER: defence effectiveness, 1 is a backdoor gone at no cost, 0.5 no effect. The paper's numbers are of its"
+        " own scale."
+    )
+    return [Table((*_COLUMNS, "DER", "n"), rows, note=note), Figure(name, chart, alt, caption)]
+
+
+def _paired(own: pd.DataFrame, methods: list[str]) -> str:
+    """How far each of two methods that remove most lies from the model trained on clean data, seed by seed."""
+    against = "oracle" if "oracle" in set(own["method"]) else "none"
+    title = "a model trained on clean data" if against == "oracle" else "undefended training"
+    means = own[own["method"].isin(methods)].groupby("method")["attack_success_rate"].mean().sort_values()
+    best = [m for m in means.index if m != "oracle"][:2]
+    texts = []
+    for method in best:
+        gap = statistics.difference(own, "clean_accuracy", "method", method, against)
+        interval = f", {100 * gap.low:.1f} to {100 * gap.high:.1f}" if gap.low is not None else ""
+        texts.append(f"{METHODS[method]} {100 * gap.mean:+.1f}{interval}")
+    return (
+        f"Clean accuracy beside {title}, paired by seed (n = {own['seed'].nunique()}), in points: {'; '.join(texts)}."
+    )
+
+
+def curve(c: Collection) -> list[Block]:
+    """Mode connectivity repair along its curve, where runs kept it."""
+    parts = []
+    for _, run in (c.main.of("mcr") if c.main is not None else pd.DataFrame()).iterrows():
+        points = c.history(run)
+        points = points[points["stage"].astype(str).str.startswith("t=")]
+        if len(points):
+            t = points["stage"].str.removeprefix("t=").astype(float)
+            parts.append(points.assign(t=t, attack=run["attack"], seed=run["seed"]))
+    if not parts:
+        return []
+    rows = pd.concat(parts)
+    middle = rows[rows["t"].round(2) == 0.5]
+    first = rows[rows["t"].round(2) == 0.1]
+    text = (
+        f"**MCR at the paper's point of its curve, t = 0.1, leaves {in_words(first['attack_success_rate'])} attack"
+        f" success; in the middle, t = 0.5, {in_words(middle['attack_success_rate'])}, at"
+        f" {in_words(middle['clean_accuracy'])} clean accuracy.** A line a seed."
+    )
+    drawn = charts.svg(figures.connectivity(rows))
+    return [
+        Heading("Along the curve of MCR"),
+        Figure("mcr-curve", drawn, "Accuracy and attack success along the curve", text),
+    ]

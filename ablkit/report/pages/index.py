@@ -1,0 +1,240 @@
+"""The first page: what ABL does here, at what price, and where everything else is."""
+
+from __future__ import annotations
+
+import re
+
+import pandas as pd
+
+from ablkit.metrics import paper
+from ablkit.report import charts, costs
+from ablkit.report.collect import Collection, Scale
+from ablkit.report.figures import TITLES
+from ablkit.report.page import Block, Cell, Code, Facts, Figure, Heading, Page, Table, Text, code, link, listed, literal
+from ablkit.report.pages import attack as attack_pages
+from ablkit.report.pages import missing
+from ablkit.report.text import percent
+from ablkit.report.verdicts import GONE, INTERVAL, LOW, over_seeds
+
+NAME = "index.html"
+_METRICS = ("attack_success_rate", "clean_accuracy", "target_class_accuracy")
+_COLUMNS = ("attack", *("undefended", "ABL") * 3, "precision, %", "ASR / accuracy, %", "seeds")
+_GROUPS = (("", 1), ("attack success, %", 2), ("clean accuracy, %", 2), ("target class, %", 2))
+_GROUPS += (("isolation", 1), ("paper's ABL", 1), ("", 1))
+_QUESTIONS = (
+    ("Does it reproduce Table 1?", "table1.html"),
+    ("Which attack is handled worst?", "attacks.html"),
+    ("Figure 1, the loss gap, for all attacks at a glance", "loss-gap.html"),
+    ("Which settings matter?", "settings.html"),
+    ("What else could be done with the isolated images?", "unlearning.html"),
+    ("How do other defences do on the same runs?", "defenses.html"),
+    ("What happens at the paper's scale?", "paper-scale.html"),
+    ("What does a run cost, and what would the paper's scale cost?", "cost.html"),
+    ("How is every number defined, and what is not known?", "method.html"),
+)
+_NOTE = f"Worst attack first. Mean over seeds. {INTERVAL} \\* transcribed from memory, never judged."
+
+
+def page(c: Collection, pages: list[Page]) -> Page:
+    """The index of the site.
+
+    Args:
+        pages: all others, whose findings answer the questions.
+    """
+    scale = c.main
+    if scale is None or not scale.attacks("none", "abl"):
+        finding = "No attack has both an undefended and an ABL run yet, so there is nothing to compare."
+        return Page(NAME, "Anti-Backdoor Learning, re-run", finding, _rest(c, pages), "Index")
+    pairs = paired(scale)
+    blocks: list[Block] = [Text(_warning(c, scale), "notice"), Facts(_facts(pairs)), _table(c, scale, pairs)]
+    return Page(NAME, _headline(pairs), _scope(c, scale), [*blocks, _figure(pairs), *_rest(c, pages)], "Index")
+
+
+def paired(scale: Scale) -> pd.DataFrame:
+    """The ABL runs of a scale beside the undefended run of the same attack and seed, with `_undefended` behind."""
+    keys = ["attack", "seed"]
+    names = [*_METRICS, "clean_accuracy_non_target"]
+    both = scale.of("abl").merge(scale.of("none")[keys + names], on=keys, suffixes=("", "_undefended"))
+    return both.assign(
+        lost=both["clean_accuracy_undefended"] - both["clean_accuracy"],
+        lost_target=both["target_class_accuracy_undefended"] - both["target_class_accuracy"],
+    )
+
+
+def order(pairs: pd.DataFrame) -> list[str]:
+    """The attacks, the one that ABL handles worst first: by mean attack success rate, ties by the paper's order."""
+    means = pairs.groupby("attack", sort=False)["attack_success_rate"].mean()
+    return list(means.sort_values(ascending=False, kind="stable").index)
+
+
+def removed(pairs: pd.DataFrame) -> list[str]:
+    """The attacks whose mean attack success rate ABL brings to GONE or below."""
+    means = pairs.groupby("attack", sort=False)["attack_success_rate"].mean()
+    return [name for name, value in means.items() if value <= GONE]
+
+
+def price(pairs: pd.DataFrame, column: str = "lost") -> str:
+    """What ABL costs in points, lowest and highest mean over the attacks."""
+    means = 100 * pairs.groupby("attack")[column].mean()
+    low, high = f"{means.min():.0f}", f"{means.max():.0f}"
+    return low if low == high else f"{low} to {high}"
+
+
+def _headline(pairs: pd.DataFrame) -> str:
+    count, gone = pairs["attack"].nunique(), removed(pairs)
+    if count == 1:
+        name = TITLES[pairs["attack"].iloc[0]]
+        outcome = f"removes the {name} backdoor" if gone else f"leaves the {name} backdoor in"
+    else:
+        outcome = f"removes {len(gone)} of {count} backdoors"
+    return f"Anti-Backdoor Learning, re-run: it {outcome}, and costs {price(pairs)} points of accuracy"
+
+
+def _scope(c: Collection, scale: Scale) -> str:
+    own = scale.runs[scale.runs["method"].isin(["none", "abl"])]
+    counts = own[own["method"] == "abl"].groupby("attack")["seed"].nunique()
+    seeds = f"{counts.min()}" if counts.min() == counts.max() else f"{counts.min()} to {counts.max()}"
+    dates = sorted({literal(str(started)[:10]) for started in own["env_started"]})
+    measured = dates[0] if dates[0] == dates[-1] else f"{dates[0]} to {dates[-1]}"
+    commits = listed(sorted({literal(name) for name in own["env_commit"]}))
+    return (
+        f"{scale.title}, {literal(own['model'].iloc[0])}, {seeds} {'seed' if seeds == '1' else 'seeds'} an attack,"
+        f" {len(own)} runs. Measured {measured} at {commits}. {link('Every run with its command', 'runs.html')}."
+    )
+
+
+def _warning(c: Collection, scale: Scale) -> str:
+    if scale.is_full:
+        return "These runs have the paper's size: " + link("verdicts", "table1.html") + "."
+    hours = costs.cpu_hours(c)
+    cost = "" if hours is None else f" An ABL run of that size would take {hours:.1f} hours on one core here."
+    full = ""
+    for other in c.full:
+        names = listed([TITLES[name] for name in other.attacks("abl")])
+        there = link("see there", "paper-scale.html")
+        full = f" At the paper's size there are {len(other.runs)} runs on {names}: {there}."
+    share = scale.images / 50_000
+    small = f", at {percent(share, 0)} of the paper's images" if scale.dataset == "cifar10" and scale.images else ""
+    return f"**These runs confirm or refute nothing in Table 1**{small}.{cost}{full}"
+
+
+def _facts(pairs: pd.DataFrame) -> list[tuple[str, str]]:
+    gone, count = removed(pairs), pairs["attack"].nunique()
+    worst = [name for name in order(pairs) if name not in gone]
+    low = [name for name, own in pairs.groupby("attack", sort=False) if own["target_class_accuracy"].mean() < 0.3]
+    left = [f"{percent(pairs.loc[pairs['attack'] == name, 'attack_success_rate'].mean(), 0)}" for name in worst]
+    always = [n for n, own in pairs.groupby("attack", sort=False) if (own["attack_success_rate"] <= GONE).all()]
+    entries = [
+        (
+            f"{len(gone)} of {count}",
+            f"attacks at most {percent(GONE, 0)} successful after ABL, in the mean over"
+            f" seeds; {len(always)} of them on every seed",
+        )
+    ]
+    if worst:
+        entries.append((listed([TITLES[name] for name in worst]), f"missed: {listed(left)} success left"))
+    fallen = f"; below 30% for {listed([TITLES[name] for name in low])}" if low else ""
+    most = 100 * pairs.groupby("attack")["lost_target"].mean().max()
+    entries.append(
+        (
+            f"{price(pairs)} points",
+            f"of clean accuracy. The target class loses up to {most:.0f} points{fallen}",
+        )
+    )
+    good = pairs[pairs["isolation_precision"] >= LOW]
+    bad = pairs[pairs["isolation_precision"] < LOW]
+    done = [int((part["attack_success_rate"] <= GONE).sum()) for part in (good, bad)]
+    entries.append(
+        (
+            "isolation decides",
+            f"the backdoor is gone in {done[0]} of {len(good)} runs whose isolation is at"
+            f" least {percent(LOW, 0)} precise, and in {done[1]} of the {len(bad)} others:"
+            f" {link('settings', 'settings.html')}",
+        )
+    )
+    return entries
+
+
+def _table(c: Collection, scale: Scale, pairs: pd.DataFrame) -> Table:
+    rows = []
+    for name in order(pairs):
+        own = pairs[pairs["attack"] == name]
+        missed = own["attack_success_rate"].mean() > GONE
+        cells = []
+        for metric in _METRICS:
+            cells.append(over_seeds(own[f"{metric}_undefended"]))
+            cells.append(over_seeds(own[metric], bad=missed and metric == "attack_success_rate"))
+        published = [
+            paper.lookup(metric, attack=name, method="abl", dataset=scale.dataset)
+            for metric in ("attack_success_rate", "clean_accuracy_non_target")
+        ]
+        stands = " / ".join(str(value).replace("%", "").replace("*", "\\*") if value else "-" for value in published)
+        seeds = " ".join(link(str(run["seed"]), f"data/{run['key']}/metrics.json") for _, run in own.iterrows())
+        title = link(TITLES[name], attack_pages.name_of(name))
+        rows.append((title, *cells, over_seeds(own["isolation_precision"], digits=0), Cell(stands, kind="soft"), seeds))
+    return Table(_COLUMNS, rows, _GROUPS, f"{_NOTE} {link('All numbers as CSV', 'data/runs.csv')}.")
+
+
+def _figure(pairs: pd.DataFrame) -> Figure:
+    names = {name: TITLES[name] for name in order(pairs)}
+    columns = {f"{metric}_undefended": metric for metric in _METRICS}
+    before = pairs[["attack", *columns]].rename(columns=columns).assign(is_defended=False)
+    rows = pd.concat([before, pairs[["attack", *_METRICS]].assign(is_defended=True)])
+    drawn = charts.before_and_after(rows.assign(name=rows["attack"].map(names)), list(names.values()))
+    return Figure(
+        "overview",
+        charts.svg(drawn),
+        "Attack success, clean accuracy and target class, before and after ABL",
+        f"**{ways_to_pay(pairs)}** Open: undefended; filled: ABL; a dot is a seed.",
+    )
+
+
+def ways_to_pay(pairs: pd.DataFrame) -> str:
+    """Which attacks cost the target class more than the other classes, and which the other way round, with points."""
+    other = pairs["clean_accuracy_non_target_undefended"] - pairs["clean_accuracy_non_target"]
+    means = pairs.assign(other=other).groupby("attack", sort=False)[["lost_target", "other"]].mean()
+    halves = []
+    for part, what, least in (
+        (means[means["lost_target"] >= means["other"]], "The target class pays most", "lost_target"),
+        (means[means["lost_target"] < means["other"]], "The other classes pay most", "other"),
+    ):
+        if len(part):
+            points = sorted({f"{100 * value:.0f}" for value in (part[least].min(), part[least].max())}, key=float)
+            halves.append(f"{what} with {listed([TITLES[n] for n in part.index])} ({' to '.join(points)} points).")
+    return " ".join(halves)
+
+
+def _rest(c: Collection, pages: list[Page]) -> list[Block]:
+    """The questions that the other pages answer, each with the first sentence of the answer; and how to repeat it."""
+    found = {page.name: page for page in pages}
+    lines = []
+    for question, target in _QUESTIONS:
+        answer = re.split(r"(?<=[.]) (?=[A-Z])", found[target].finding)[0]
+        lines.append(f"- **{link(question, target)}** {answer}")
+    return [
+        Heading("Questions, and where they are answered"),
+        Text("\n".join(lines)),
+        *missing.blocks(c),
+        Heading("Make these pages again"),
+        Code("ablkit report --from reports/data --to reports"),
+        Text(
+            f"Every page is made of {link('these numbers', 'data/runs.csv')}, byte for byte, without a run;"
+            f" {code('--add KEY')} takes a finished run in."
+        ),
+    ]
+
+
+def lines(c: Collection) -> list[str]:
+    """What the main scale has measured, a line an attack, for a terminal."""
+    if c.main is None:
+        return ["no run is done yet"]
+    pairs = paired(c.main)
+    found = [c.main.title]
+    for name in order(pairs):
+        own = pairs[pairs["attack"] == name]
+        parts = [f"n = {len(own)}"]
+        for metric in _METRICS:
+            before, after = percent(own[f"{metric}_undefended"].mean()), percent(own[metric].mean())
+            parts.append(f"{metric.replace('_', ' ')} {before} -> {after}")
+        found.append(f"  {TITLES[name]:<9}{', '.join(parts)}")
+    return found

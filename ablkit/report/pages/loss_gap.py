@@ -1,0 +1,111 @@
+"""Figure 1 of the paper for every attack: are poisoned images learned faster than clean ones?"""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from ablkit.report import charts
+from ablkit.report.collect import Collection, Scale
+from ablkit.report.figures import TITLES
+from ablkit.report.page import Block, Cell, Figure, Heading, Page, Table, Text, listed
+from ablkit.report.text import number
+from ablkit.report.verdicts import over_seeds
+
+_TRAININGS = {"none": "plain training", "abl": "the first phase of ABL"}
+_COLUMNS = ["attack", "method", "seed", "epoch", "clean_loss", "poisoned_loss", "isolation_precision"]
+
+
+def page(c: Collection) -> Page:
+    """The loss gap of all runs of the main scale."""
+    blocks: list[Block] = [
+        Text(
+            "Hypothesis (paper, section 3, Figure 1): backdoored images are learned faster than clean ones, so their"
+            " loss is lower early in training. ABL's first phase holds the loss of the others up at gamma."
+        )
+    ]
+    gaps = pd.DataFrame() if c.main is None else first_phases(c, c.main)
+    if gaps.empty:
+        return Page("loss-gap.html", "Figure 1: the loss gap", "No run has kept its losses yet.", blocks, "Loss gap")
+    for method in ("none", "abl"):
+        own = gaps[gaps["method"] == method]
+        if own.empty:
+            continue
+        order = [name for name in TITLES if name in set(own["attack"])]
+        drawn = charts.loss_gaps(own, order)
+        caption = f"**{_gap_sentence(own, _TRAININGS[method])}** Solid: clean images; dashed: poisoned; a line a seed."
+        alt = f"Loss of clean and poisoned images by epoch, {_TRAININGS[method]}, a panel an attack"
+        blocks += [
+            Heading(_capital(_TRAININGS[method])),
+            Figure(f"loss-gap-{method}", charts.svg(drawn), alt, caption),
+        ]
+        blocks.append(_table(own))
+    blocks.append(
+        Text(
+            f"{c.main.title}. Numbers: the histories of {len(gaps.groupby(['attack', 'method', 'seed']))} runs"
+            " in data/KEY/history.csv.",
+            "soft",
+        )
+    )
+    return Page("loss-gap.html", "Figure 1: the loss gap", _finding(gaps), blocks, "Loss gap")
+
+
+def first_phases(c: Collection, scale: Scale) -> pd.DataFrame:
+    """The epochs of phase 1 of all undefended and ABL runs of a scale that kept them."""
+    parts = [pd.DataFrame(columns=_COLUMNS)]
+    for _, run in pd.concat([scale.of("none"), scale.of("abl")]).iterrows():
+        own = c.history(run).query("stage == 'isolate'")
+        if len(own):
+            parts.append(own.assign(attack=run["attack"], method=run["method"], seed=run["seed"])[_COLUMNS])
+    return pd.concat(parts[1:] or parts, ignore_index=True)
+
+
+def _finding(gaps: pd.DataFrame) -> str:
+    method = "none" if "none" in set(gaps["method"]) else "abl"
+    own = gaps[gaps["method"] == method]
+    return (
+        f"{_gap_sentence(own, _TRAININGS[method])} By the turning epoch that need not show in the ranking:"
+        f" {_precision_sentence(gaps)}"
+    )
+
+
+def _last(own: pd.DataFrame) -> pd.DataFrame:
+    return own.loc[own.groupby(["attack", "method", "seed"])["epoch"].idxmax()]
+
+
+def _gap_sentence(own: pd.DataFrame, title: str) -> str:
+    """In how many runs poisoned images have the lower mean loss at the last epoch of phase 1, and where not."""
+    last = _last(own)
+    lower = last["poisoned_loss"].astype(float) < last["clean_loss"].astype(float)
+    half = last["poisoned_loss"].astype(float) < last["clean_loss"].astype(float) / 2
+    exceptions = [TITLES[name] for name, part in last[~half].groupby("attack", sort=False)]
+    but = f"; less than half of it in {int(half.sum())}, not always with {listed(exceptions)}" if exceptions else ""
+    return f"After {title} poisoned images have the lower mean loss in {int(lower.sum())} of {len(last)} runs{but}."
+
+
+def _precision_sentence(gaps: pd.DataFrame) -> str:
+    last = _last(gaps[gaps["method"] == "abl"]) if "abl" in set(gaps["method"]) else _last(gaps)
+    low = last[last["isolation_precision"].astype(float) < 0.5]
+    names = [TITLES[name] for name in dict.fromkeys(low["attack"])]
+    where = f" ({listed(names)})" if names else ""
+    return f"in {len(low)} of {len(last)} runs less than half of the isolated images are poisoned{where}."
+
+
+def _table(own: pd.DataFrame) -> Table:
+    rows = []
+    for name, part in _last(own).groupby("attack", sort=False):
+        losses = [
+            Cell(number(float(part[m].mean()), "{:.2f}"), _range(part[m])) for m in ("clean_loss", "poisoned_loss")
+        ]
+        rows.append((TITLES[name], *losses, over_seeds(part["isolation_precision"], digits=0), str(len(part))))
+    columns = ("attack", "clean loss", "poisoned loss", "precision of isolating now, %", "n")
+    return Table(
+        columns, rows, note="Mean cross entropy at the last epoch of the figure; lowest and highest seed below."
+    )
+
+
+def _range(values: pd.Series) -> str:
+    return "" if len(values) == 1 else f"{float(values.min()):.2f} to {float(values.max()):.2f}"
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]

@@ -1,0 +1,188 @@
+"""The runs at the paper's scale: what ABL does there, and why where it fails."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from ablkit.defenses import METHODS
+from ablkit.report import charts, costs, data
+from ablkit.report.collect import Collection, Scale
+from ablkit.report.figures import TITLES
+from ablkit.report.page import Block, Cell, Figure, Heading, Page, Table, Text, code, link, listed
+from ablkit.report.pages import missing
+from ablkit.report.text import percent
+from ablkit.report.verdicts import GONE, INTERVAL, LOW, over_seeds
+
+_RAW, _AVERAGED = "loss (the paper)", "averaged weights"
+SCORES = {"": _RAW, "_fresh_statistics": "fresh statistics", "_averaged": _AVERAGED}
+"""Suffix of the metrics of an isolation score -> its name."""
+_METRICS = ("attack_success_rate", "clean_accuracy_non_target", "clean_accuracy", "target_class_accuracy")
+
+
+def page(c: Collection) -> Page:
+    """All runs at the paper's scale."""
+    title, name = "At the paper's scale", "paper-scale.html"
+    if not c.full:
+        blocks = missing.not_run(c, "anything at the paper's scale", ["ablkit sweep notebooks/sweeps/paper_gpu.yaml"])
+        return Page(name, title, "No run has the paper's size yet.", blocks, "Paper's scale")
+    blocks: list[Block] = []
+    for scale in c.full:
+        epochs = _epochs(c, scale)
+        blocks += [Heading(scale.title), _table(scale), *_isolation(scale, epochs)]
+    blocks += [*_suspects(c), *_limits(c)]
+    findings = [_finding(scale, _epochs(c, scale)) for scale in c.full]
+    return Page(name, title, " ".join(findings), blocks, "Paper's scale")
+
+
+def _finding(scale: Scale, epochs: pd.DataFrame) -> str:
+    """What ABL does at this scale, and what its isolation does, each with its numbers."""
+    own = scale.of("abl")
+    parts = [(TITLES[name], part) for name, part in own.groupby("attack", sort=False)]
+    gone = [
+        f"{int((part['attack_success_rate'] <= GONE).sum())} of {len(part)} seeds with {name}" for name, part in parts
+    ]
+    left = [percent(part["clean_accuracy"].mean()) for _, part in parts]
+    undefended = scale.of("none")["clean_accuracy"].mean()
+    text = f"ABL brings the attack success to at most {percent(GONE, 0)} on {listed(gone)}. "
+    text += f"The clean accuracy that is left is {listed(left)}; undefended training has {percent(undefended)}."
+    later = epochs[epochs["epoch"] > 1] if len(epochs) else epochs
+    if later.empty:
+        return text
+    worst = max(dict.fromkeys(later["attack"]), key=lambda name: later.loc[later["attack"] == name, _RAW].std())
+    swings = later[later["attack"] == worst]
+    low = [int((swings[score] < LOW).sum()) for score in (_RAW, _AVERAGED)]
+    return (
+        f"{text} With {TITLES[worst]} less than {percent(LOW, 0)} of what would be isolated is poisoned after {low[0]}"
+        f" of {len(swings)} epochs, and after {low[1]} of them where averaged weights rank the images."
+    )
+
+
+def _table(scale: Scale) -> Table:
+    rows = []
+    for (attack, method), own in scale.runs.groupby(["attack", "method"], sort=False):
+        missed = method != "none" and own["attack_success_rate"].mean() > GONE
+        cells = [over_seeds(own[m], bad=missed and m == "attack_success_rate") for m in _METRICS]
+        precision = own["isolation_precision"] if method == "abl" else []
+        minutes = costs.minutes(own)
+        rows.append(
+            (
+                f"{TITLES[attack]}, {METHODS[method]}",
+                *cells,
+                over_seeds(precision, digits=0),
+                f"{minutes.median():.1f}",
+                str(len(own)),
+            )
+        )
+    columns = (
+        "run",
+        "attack success, %",
+        "other classes, %",
+        "clean accuracy, %",
+        "target class, %",
+        "isolation precision, %",
+        "minutes",
+        "n",
+    )
+    alone = " A row with n = 1 is a demonstration, not a measurement." if any(row[-1] == "1" for row in rows) else ""
+    note = (
+        f"{INTERVAL}{alone} Minutes of a run's process, beside all others. Verdicts: {link('Table 1', 'table1.html')}."
+    )
+    if "exclude" in set(scale.runs["method"]):
+        note += (
+            f" {code('exclude')} is a method of this kit's own: it leaves out the images that phase 1 shows to be"
+            " poisoned and trains again on the rest."
+        )
+    return Table(columns, rows, note=note)
+
+
+def _epochs(c: Collection, scale: Scale) -> pd.DataFrame:
+    """Isolation precision after each epoch of phase 1: attack, seed, epoch, and a column for each score."""
+    parts = [pd.DataFrame()]
+    for _, run in scale.of("abl").iterrows():
+        first = c.history(run).query("stage == 'isolate'")
+        if all(f"isolation_precision{suffix}" in first for suffix in SCORES):
+            found = {name: first[f"isolation_precision{suffix}"] for suffix, name in SCORES.items()}
+            parts.append(first[["epoch"]].assign(attack=run["attack"], seed=run["seed"], **found))
+    return pd.concat(parts[1:] or parts, ignore_index=True)
+
+
+def _isolation(scale: Scale, epochs: pd.DataFrame) -> list[Block]:
+    """Isolation precision by epoch for each score, where the runs kept them."""
+    if epochs.empty:
+        return []
+    rows = []
+    later, last = epochs[epochs["epoch"] > 1], epochs[epochs["epoch"] == epochs["epoch"].max()]
+    for attack in dict.fromkeys(epochs["attack"]):
+        for name in SCORES.values():
+            values = later.loc[later["attack"] == attack, name]
+            cells = (over_seeds(last.loc[last["attack"] == attack, name]), Cell(f"{100 * values.mean():.1f}"))
+            low = f"{int((values < LOW).sum())} of {len(values)}"
+            rows.append((f"{TITLES[attack]}, {name}", *cells, f"{100 * values.min():.1f}", low))
+    columns = ("attack, score", "at the turning epoch, %", "mean from epoch 2 on, %", "lowest, %", "epochs below 50%")
+    caption = (
+        "**The same trainings, ranked three ways.** Share of poisoned images among the 1% that would be isolated"
+        " after each epoch of phase 1; a line a seed. Above: the loss under the last weights, as in the paper. Middle:"
+        " the same weights with batch norm statistics computed afresh. Below: averaged weights, statistics afresh."
+    )
+    drawn = charts.svg(charts.isolation_scores(epochs, list(SCORES.values())))
+    alt = "Isolation precision after each epoch, for three scores, by attack"
+    name = f"isolation-scores-{scale.preset}"
+    return [
+        Heading("Why ABL succeeds or fails: what it isolates"),
+        Figure(name, drawn, alt, caption),
+        Table(columns, rows),
+    ]
+
+
+def _suspects(c: Collection) -> list[Block]:
+    """For each attack and score: after how many epochs a class is suspected, which, and how much of the poison."""
+    table = data.table(c.folder / "suspects.csv", classes=str)
+    rows = []
+    for (attack, score), own in table.groupby(["attack", "score"], sort=False) if len(table) else ():
+        judged = own[own["classes"].fillna("") != ""]
+        wrong = judged[judged["classes"] != judged["target"].astype(str)]
+        ended = judged[judged["epoch"] == own["epoch"].max()]
+        shares = [over_seeds(judged[name].astype(float)) for name in ("isolation_precision", "isolation_recall")]
+        rows.append(
+            (
+                f"{TITLES[attack]}, {SCORES['_' + score]}",
+                f"{len(judged)} of {len(own)}",
+                f"{len(ended)} of {own['seed'].nunique()}",
+                str(len(wrong)),
+                *shares,
+            )
+        )
+    if not rows:
+        return []
+    columns = (
+        "attack, score",
+        "epochs with a verdict",
+        "seeds with one at the turning epoch",
+        "verdicts on a clean class",
+        "of the excluded, poisoned, %",
+        "of the poison, excluded, %",
+    )
+    note = (
+        f"Its rule on the scores that the ABL runs kept after each epoch; nothing was trained for this table. Without a"
+        f" verdict {code('exclude')} trains on everything. Numbers: {link('suspects.csv', 'data/suspects.csv')}, made"
+        f" by {code('python benchmarks/gpu/suspects.py')}."
+    )
+    return [Heading(f"What {code('exclude')} would have left out"), Table(columns, sorted(rows), note=note)]
+
+
+def _limits(c: Collection) -> list[Block]:
+    lines = []
+    for scale in c.full:
+        known = scale.attacks("abl")
+        left = [TITLES[name] for name in TITLES if name not in known]
+        if left:
+            lines.append(f"{len(known)} of {len(TITLES)} attacks; not run: {listed(left)}.")
+        weak = scale.of("abl")
+        if "attack_success_rate_finetuned" in weak:
+            means = weak.groupby("attack", sort=False)["attack_success_rate_finetuned"].mean()
+            lines += [
+                f"With {TITLES[name]} the attack is weak here: {percent(value)} success before unlearning."
+                for name, value in means.items()
+                if value < 0.5
+            ]
+    return [Heading("Limits"), Text("\n".join(f"- {line}" for line in lines))] if lines else []

@@ -1,0 +1,86 @@
+"""Every committed run: its numbers, minutes, commit and the command that makes it again."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from ablkit.defenses import METHODS
+from ablkit.report import costs
+from ablkit.report.collect import Collection, dataset_title
+from ablkit.report.figures import TITLES
+from ablkit.report.page import Block, Cell, Heading, Page, Table, Text, code, link, listed, literal
+from ablkit.report.repeat import command
+from ablkit.report.text import number
+from ablkit.report.verdicts import percent_number
+from ablkit.runs.parameters import defaults
+
+_METRICS = {
+    "attack_success_rate": "attack success, %",
+    "clean_accuracy": "clean, %",
+    "target_class_accuracy": "target class, %",
+    "isolation_precision": "isolation, %",
+}
+
+
+def page(c: Collection) -> Page:
+    """The list of all runs."""
+    blocks: list[Block] = []
+    if len(c.runs):
+        for (dataset, place), own in c.runs.groupby(["dataset", "place"], sort=False):
+            blocks += [Heading(f"{dataset_title(dataset)}, {place}"), _table(own)]
+        blocks += _repeated(c)
+    title = f"All {len(c.runs)} runs"
+    return Page("runs.html", title, _finding(c), blocks, f"Runs ({len(c.runs)})")
+
+
+def _finding(c: Collection) -> str:
+    if not len(c.runs):
+        return "No run has been taken in yet."
+    repeated = [run["repeats"] for _, run in c.runs.iterrows() if len(run["repeats"]) > 1]
+    same = sum(not any(other["differs"] for other in repeats) for repeats in repeated)
+    made = sum(len(repeats) for repeats in c.runs["repeats"])
+    told = (
+        f" {len(repeated)} of them were made more than once: {same} are identical apart from times." if repeated else ""
+    )
+    return f"{len(c.runs)} different runs, made {made} times, are committed with their numbers and commands.{told}"
+
+
+def _table(own: pd.DataFrame) -> Table:
+    minutes = costs.minutes(own)
+    rows = []
+    for index, run in own.iterrows():
+        settings = listed([t for t in (run["attack_settings"], run["method_settings"]) if t])
+        what = f"{TITLES[run['attack']]}, {METHODS[run['method']]}, seed {run['seed']}"
+        values = {name: run[name] for name in defaults("run")}
+        links = link(run["key"], f"data/{run['key']}/params.json")
+        if (run["folder"] / "history.csv").exists():
+            links += " " + link("epochs", f"data/{run['key']}/history.csv")
+        cells = [percent_number(run.get(name)) for name in _METRICS]
+        rows.append(
+            (
+                what + (f" ({literal(settings)})" if settings else ""),
+                Cell(links, kind="text"),
+                *cells,
+                number(minutes[index], "{:.1f}"),
+                Cell(literal(run.get("env_commit")), kind="text"),
+                Cell(code(command("run", values)), kind="text"),
+            )
+        )
+    return Table(("run", "numbers", *_METRICS.values(), "minutes", "commit", "command"), rows)
+
+
+def _repeated(c: Collection) -> list[Block]:
+    lines = []
+    for _, run in c.runs.iterrows():
+        others = run["repeats"]
+        if len(others) < 2:
+            continue
+        commits = list(dict.fromkeys(str(other["commit"]) for other in others))
+        differing = sorted({name for other in others for name in other["differs"]})
+        outcome = f"differs in {listed(differing)}" if differing else "identical apart from times"
+        keys = listed([link(other["key"], f"data/{other['key']}/metrics.json") for other in others])
+        what = f"{TITLES[run['attack']]}, {METHODS[run['method']]}, seed {run['seed']}"
+        lines.append(
+            f"- {what}: repeated {len(others)} times at {len(commits)} commits ({listed(commits)}): {outcome} ({keys})"
+        )
+    return [Heading("Runs that were made more than once", "repeated"), Text("\n".join(lines))] if lines else []
