@@ -6,7 +6,6 @@ from pathlib import Path
 
 from ablkit.errors import UserError
 from ablkit.report import data, site
-from ablkit.report.collect import collect
 from ablkit.report.pages.index import lines
 from ablkit.report.plan import jobs, run_missing, runs_of
 from ablkit.runs import arguments, listing, records
@@ -67,10 +66,9 @@ def _way_out(folder: Path) -> str:
 def _write(folder: Path, to: Path, wanted: tuple[tuple[Job, str], ...] = ()) -> None:
     if any(folder.glob("*/metrics.json")):
         data.write_table(folder)
-    index = site.build(folder, to, wanted)
-    for line in lines(collect(folder)):
+    for line in lines(site.build(folder, to, wanted)):
         print(line)
-    print(index)
+    print(to / "index.html")
 
 
 def _taken(job: Job, folder: Path) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import pandas as pd
@@ -61,8 +62,13 @@ class Scale:
 
     def of(self, method: str, attack: str | None = None) -> pd.DataFrame:
         """Its runs of a method, on one attack or on all, by seed."""
-        own = self.runs[self.runs["method"] == method]
-        return own if attack is None else own[own["attack"] == attack]
+        return self._parts.get((method, attack), self.runs.iloc[:0])
+
+    @cached_property
+    def _parts(self) -> dict[tuple[str, str | None], pd.DataFrame]:
+        """The runs of each method, and of each method and attack."""
+        whole = {(name, None): own for name, own in self.runs.groupby("method", sort=False)}
+        return whole | dict(iter(self.runs.groupby(["method", "attack"], sort=False)))
 
     def attacks(self, *methods: str) -> list[str]:
         """The attacks that each of these methods has runs of, in the order of the paper's table."""

@@ -37,8 +37,8 @@ def pages(c: Collection) -> list[Page]:
     return [index.page(c, others), *others, *attack.pages(c)]
 
 
-def build(folder: Path, to: Path, wanted: tuple[tuple[Job, str], ...] = ()) -> Path:
-    """Write all pages of a folder of numbers; return the index's path.
+def build(folder: Path, to: Path, wanted: tuple[tuple[Job, str], ...] = ()) -> Collection:
+    """Write all pages of a folder of numbers, `index.html` first of all; return what they are made of.
 
     Args:
         wanted: runs that are not there, each with the reason.
@@ -68,4 +68,4 @@ def build(folder: Path, to: Path, wanted: tuple[tuple[Job, str], ...] = ()) -> P
     data.copied(folder, to)
     for name, content in files.items():
         write_bytes(to / name, content)
-    return to / "index.html"
+    return c

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import pandas as pd
 
 from ablkit.metrics import statistics
@@ -45,7 +46,7 @@ def verdict(metric: str, values: Sequence[float], published: PaperValue | None) 
     return Cell("close") if distance <= CLOSE[metric] else Cell("missed", kind="bad")
 
 
-def over_seeds(values: Sequence[float | None] | pd.Series, *, bad: bool = False, digits: int = 1) -> Cell:
+def over_seeds(values: Sequence[float | None] | pd.Series, *, bad: bool | np.bool = False, digits: int = 1) -> Cell:
     """A mean in percent, below it its interval or range; a dash where nothing was measured.
 
     Args:
