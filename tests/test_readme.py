@@ -409,7 +409,7 @@ def clone(tmp_path, data_root) -> Path:
 def run(clone: Path, *words: str) -> subprocess.CompletedProcess:
     """The command of a copy, in it."""
     own = {name: value for name, value in os.environ.items() if not name.startswith("ABLKIT_")}
-    asked = {**own, "PYTHONPATH": str(clone), "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1"}
+    asked = {**own, "PYTHONPATH": str(clone), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-P", "-m", "ablkit.cli", *words]
     return subprocess.run(command, cwd=clone, env=asked, capture_output=True, text=True)
 
