@@ -240,8 +240,8 @@ def test_a_method_that_cannot_be_had_is_left_out_with_its_reason(monkeypatch):
 
 
 def test_the_defence_of_the_readme_becomes_a_method(train, monkeypatch, tmp_path):
-    blocks = re.findall(r"```python\n(.*?)```", (Path(__file__).parents[1] / "README.md").read_text(), re.DOTALL)
-    source = next(block for block in blocks if "DEFENSE = Defense(" in block)
+    page = Path(defenses.__file__).with_name("README.md").read_text(encoding="utf-8")
+    (source,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     assert len([line for line in source.splitlines() if line]) <= 20
     (tmp_path / "shrink.py").write_text(source)
     monkeypatch.syspath_prepend(tmp_path)

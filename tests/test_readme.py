@@ -1,21 +1,358 @@
-"""The README's code runs as it is printed."""
+"""The READMEs: short, without results of their own; links lead somewhere, commands and code run as printed."""
 
 from __future__ import annotations
 
+import os
 import re
+import shlex
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
 from pathlib import Path
 
+import click
 import numpy as np
+import papermill.cli
+import pytest
 from conftest import toy
 
-from ablkit import training
+from ablkit import cli, data, training
+from ablkit.attacks import ATTACKS
+from ablkit.attacks.attack import FEWEST
+from ablkit.cli import main
 from ablkit.data import Images, prepared
+from ablkit.defenses import DEFENSES, METHODS
+from ablkit.errors import UserError
+from ablkit.report.plan import COMPARISONS
+from ablkit.runs.parameters import changed, check, defaults
+from ablkit.runs.parameters.presets import PRESETS
+from ablkit.runs.parameters.yaml_file import read as read_yaml
+from ablkit.sweep import definition
+from benchmarks.__main__ import parser as benchmarks_parser
 
-README = (Path(__file__).parents[1] / "README.md").read_text()
+ROOT = Path(__file__).parents[1]
+PARTS = ("ablkit", "benchmarks", "notebooks", "tests")
+TEXTS = {
+    str(path.relative_to(ROOT)): path.read_text(encoding="utf-8")
+    for path in (ROOT / "README.md", *sorted(path for part in PARTS for path in (ROOT / part).rglob("README.md")))
+}
+"""Every README but those of the reports, which are made of numbers."""
+README = TEXTS["README.md"]
+BEGIN, END = "<!-- results: lines of reports/README.md -->", "<!-- end of results -->"
+MADE = {"reports/index.html", "reports/cost.html", "reports/README.md", "reports/figures/overview.svg"}
+"""Pages of the reports that READMEs may lead to; `ablkit report --from` makes them."""
 
 
-def blocks() -> list[str]:
-    return re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+"""A block and its language, which a command line has none of."""
+
+
+def blocks(page: str, language: str = "python") -> list[str]:
+    return [code for found, code in FENCED.findall(TEXTS[page]) if found == language]
+
+
+# The page itself
+
+
+def too_long(text: str, most: int = 1200) -> bool:
+    return len(text.split()) > most
+
+
+def test_the_first_page_has_at_most_1200_words():
+    assert not too_long(README)
+    assert too_long(README + " word" * 1200)
+
+
+MEASURED = re.compile(r"\d\s*(?:%|per ?cent\b|(?:percentage )?points?\b|s\b|seconds?\b|images/s)")
+
+
+def results(text: str) -> list[str]:
+    """What looks like a measured result outside the block of generated lines."""
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    assert begin and end and BEGIN not in rest and END not in after
+    return MEASURED.findall(before + after)
+
+
+def test_the_first_page_has_no_result_but_those_that_are_generated():
+    assert results(README) == []
+    assert results(README.replace(BEGIN, f"{BEGIN}\nABL leaves 2.7% of it, 3 points less.\n")) == []
+    for told in ("2.7%", "2.7 %", "11 points", "1 point", "51 s", "5.5 seconds", "3 percent", "856 images/s"):
+        assert len(results(README.replace(END, f"{END}\nABL takes {told}."))) == 1
+    with pytest.raises(AssertionError):
+        results(README.replace(END, ""))
+
+
+def test_the_figure_stands_above_the_results():
+    figure = README.index("](reports/figures/overview.svg)")
+    assert figure < README.index(BEGIN) < README.index(END) < README.index("## ")
+
+
+# Links and names of files
+
+
+def anchors(text: str) -> set[str]:
+    """The anchors of its headings, as GitHub makes them."""
+    titles = re.findall(r"^#+ (.*)$", FENCED.sub("", text), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+def dead_links(page: str, text: str) -> list[str]:
+    dead = []
+    for link in re.findall(r"\]\(([^)\s]+)\)", text):
+        if re.match(r"https?://", link):
+            continue
+        path, _, anchor = link.partition("#")
+        target = os.path.normpath((ROOT / page).parent / path) if path else str(ROOT / page)
+        inside = os.path.relpath(target, ROOT).replace(os.sep, "/")
+        if inside.split("/")[0] == "reports":
+            good = inside in MADE and os.path.exists(target) and not anchor
+        else:
+            good = os.path.exists(target) and not inside.startswith("..")
+            good = good and (not anchor or anchor in anchors(text if not path else TEXTS.get(inside, "")))
+        dead += [] if good else [link]
+    return dead
+
+
+@pytest.mark.parametrize("page", TEXTS)
+def test_every_link_leads_somewhere(page):
+    assert dead_links(page, TEXTS[page]) == []
+
+
+def test_a_dead_link_is_found():
+    wrong = ["nope.md", "#nope", "notebooks/README.md#nope", "reports/paper-scale.html", "../README.md"]
+    right = ["LICENSE", "ablkit", "https://pytorch.org", "#citing", "notebooks/README.md#sweeps", "reports/index.html"]
+    assert dead_links("README.md", " ".join(f"[it]({link})" for link in wrong + right) + "\n\n## Citing\n") == wrong
+    assert dead_links("notebooks/README.md", "[it](README.md) [it](../README.md) [it](LICENSE)") == ["LICENSE"]
+
+
+ADDED = {
+    "ablkit/attacks/README.md": "ablkit/attacks/stripe.py",
+    "ablkit/defenses/README.md": "ablkit/defenses/shrink.py",
+}
+"""Page that says how to add something -> the file of its example."""
+WRITTEN = {"notebook.ipynb", "results.csv", "reports/data/gpu-speed.csv"}
+"""What a run, an export and a report leave."""
+FILES = [str(path.relative_to(ROOT)) for part in PARTS for path in (ROOT / part).rglob("*.*") if path.is_file()]
+
+
+def unknown_files(text: str) -> list[str]:
+    """Names of files of the repository in code of the text that no file has."""
+    named = re.findall(r"`([a-z][\w/.-]*\.(?:py|ipynb|sh|yaml|csv))`", text)
+    known = {*FILES, *ADDED.values(), *WRITTEN}
+    return [name for name in named if not any(f"/{path}".endswith(f"/{name}") for path in known)]
+
+
+@pytest.mark.parametrize("page", TEXTS)
+def test_every_file_that_is_named_exists(page):
+    assert unknown_files(re.sub(r"/[A-Z]+\.py", "/digits.py", TEXTS[page])) == []
+
+
+def test_a_file_that_does_not_exist_is_found():
+    assert unknown_files("`nope.py` `attack.py` `attacks/attack.py` `data/attack.py`") == ["nope.py", "data/attack.py"]
+
+
+# Tables of what is registered
+
+
+def rows(page: str) -> dict[str, list[str]]:
+    """First cell -> the others, of the rows whose first cell is code."""
+    lines = re.findall(r"^\| `(\w+)` \| (.*) \|$", TEXTS[page], re.MULTILINE)
+    return {name: [cell.strip() for cell in cells.split("|")] for name, cells in lines}
+
+
+def test_the_table_of_attacks_is_that_of_the_registry():
+    found = rows("ablkit/attacks/README.md")
+    assert list(found) == list(ATTACKS)
+    for name, attack in ATTACKS.items():
+        assert found[name][:4] == [attack.title, attack.kind, attack.changes, attack.paper]
+        assert (found[name][4] == "nothing") == (attack.fewest < FEWEST)
+    assert {kind for _, kind, *_ in found.values()} == {"dirty label", "clean label"}  # rows were found
+
+
+def test_the_table_of_methods_is_that_of_the_registry():
+    found = rows("ablkit/defenses/README.md")
+    assert list(found) == list(METHODS)
+    for name, title in METHODS.items():
+        defense = DEFENSES.get(name)
+        assert found[name][:2] == [title, defense.needs if defense else ""]
+        assert defense is None or found[name][2].split(",")[0] == defense.paper.split(";")[0].split(",")[0]
+
+
+# Commands
+
+PROGRAMS = ("ablkit", "papermill", "python", "make", "pytest", "bash", "export", "pip")
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command as a README prints it."""
+
+    page: str
+    text: str
+
+    @property
+    def words(self) -> list[str]:
+        """Its words, without variables before it, a comment, and where its output goes."""
+        words = shlex.split(self.text, comments=True)
+        while words and re.match(r"[A-Z_]+=", words[0]):
+            words = words[1:]
+        words = words[: words.index(">")] if ">" in words else words
+        return [words[0].rpartition("/bin/")[2], *words[1:]] if words else []
+
+    def __str__(self) -> str:
+        return f"{self.page}: {' '.join(self.words)}"
+
+
+def commands(page: str, text: str) -> list[Command]:
+    """The commands of its blocks and in its lines; every line of a block without a language is one."""
+    lines = [line for language, block in FENCED.findall(text) if not language for line in block.splitlines() if line]
+    rest = FENCED.sub("", text)
+    maybe = [" ".join(code.split()) for code in re.findall(r"`([^`]+)`", rest)]
+    maybe += re.findall(r"^ {4}(\S.*)$", rest, re.MULTILINE)
+    found = [Command(page, line) for line in maybe if re.match(rf"({'|'.join(PROGRAMS)}) \S", line)]
+    return [command for command in (*(Command(page, line) for line in lines), *found) if command.words]
+
+
+COMMANDS = [command for page, text in TEXTS.items() for command in commands(page, text)]
+ABLKIT = [command for command in COMMANDS if command.words[0] == "ablkit"]
+NEW = {"stripe", "shrink"}
+"""What the examples add; their commands are run below."""
+
+
+def understand(command: Command) -> None:
+    """Raise where a program does not understand the command, or a file or a name in it does not exist."""
+    program, *words = command.words
+    assert program in PROGRAMS, f"{program} is no program of the READMEs"
+    for word in words:
+        if re.match(rf"({'|'.join(PARTS)})/", word):
+            assert (ROOT / word).exists(), f"{word} does not exist"
+    if program == "ablkit":
+        understand_ablkit(words)
+    elif program == "papermill":
+        given = papermill.cli.papermill.make_context("papermill", list(words)).params
+        notebook = Path(given["notebook_path"]).stem
+        check(notebook, changed(notebook, "quick", dict(given["parameters"])), strict=False)
+    elif program == "python" and words[:2] == ["-m", "benchmarks"]:
+        benchmarks_parser().parse_args(words[2:])
+    elif program == "make":
+        makefile = (ROOT / "Makefile").read_text()
+        targets = {*re.findall(r"^(\w+):", makefile, re.MULTILINE), ".node/.installed"}
+        for word in words:
+            name, is_setting, _ = word.partition("=")
+            known = re.search(rf"^{name} \?= ", makefile, re.MULTILINE) if is_setting else name in targets
+            assert known, f"make knows no {name}"
+
+
+def understand_ablkit(words: list[str]) -> None:
+    try:
+        options = cli._parser().parse_args(cli._joined(words))
+    except UserError:
+        if any(word.startswith("-") for word in words):
+            raise
+        with pytest.raises(SystemExit):  # a command's name alone, in a sentence
+            cli._parser().parse_args(cli._joined([*words, "--help"]))
+        return
+    given = vars(options)
+    if "preset" in given:
+        assert given["preset"] in {*PRESETS, None}
+    if words[0] == "run" and not NEW & {*words}:
+        check(options.notebook, changed(options.notebook, options.preset, dict(options.p)), strict=False)
+    elif words[0] == "parameters":
+        defaults(options.notebook, options.preset)
+    elif words[0] == "sweep":
+        definition.read(ROOT / options.file, options.preset)
+    elif words[0] == "report":
+        assert {*options.attacks} <= {*ATTACKS, "all"} and {*given["with"]} <= {*COMPARISONS}
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=str)
+def test_every_command_is_understood(command):
+    understand(command)
+
+
+def test_commands_of_every_program_are_found():
+    assert {command.words[0] for command in COMMANDS} == {*PROGRAMS}
+    kinds = {command.words[1] for command in ABLKIT}
+    assert kinds == {"data", "parameters", "run", "report", "sweep", "runs", "export", "attacks", "methods"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ablkit sweeps",
+        "ablkit runs bundel --to FILE --yes",
+        "ablkit run runn",
+        "ablkit run run -p atack badnets",
+        "ablkit run run -p attack badnet",
+        "ablkit run run --preset fast",
+        "ablkit run defenses -p changes nope=1",
+        "ablkit report --with twinss",
+        "ablkit report --attacks badnet",
+        "ablkit sweep notebooks/sweeps/nope.yaml",
+        "ablkit sweep notebooks/sweeps/quick.yaml --worker 2",
+        ".venv/bin/ablkit parameters --preset quick",
+        "ablkit parameters runn",
+        "papermill notebooks/runn.ipynb out.ipynb",
+        "papermill notebooks/run.ipynb out.ipynb -p atack badnets",
+        "papermill notebooks/run.ipynb out.ipynb --nope",
+        "python -m benchmarks trainings",
+        "python benchmarks/gpu/speeds.py FILE",
+        "pytest tests/test_nope.py",
+        "make reports",
+        "make report SEED=1",
+        "conda install ablkit",
+    ],
+)
+def test_a_command_that_nothing_understands_is_found(text):
+    with pytest.raises((UserError, AssertionError, click.ClickException)):
+        understand(Command("", text))
+
+
+def test_a_sentence_may_name_a_command_without_what_it_needs():
+    for name in ("ablkit sweep", ".venv/bin/ablkit runs bundle"):
+        understand(Command("", name))
+
+
+QUICK = ("attacks", "methods", "parameters", "runs", "export", "sweep")
+NAMES = (["sweep"], ["runs", "bundle"], ["runs", "add"])
+"""Commands that sentences name alone, without what they need."""
+
+
+def test_the_quick_commands_do_what_they_say(made, tmp_path, monkeypatch, capsys):
+    """In the order of the pages, where one run is done; a sweep only lists its runs."""
+    key = made(0, precision="auto", method="none").folder.name
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    Path("notebooks").symlink_to(ROOT / "notebooks")
+    done = []
+    for command in ABLKIT:
+        words = [key if word == "KEY" else word for word in command.words[1:]]
+        if words[0] not in QUICK or words in NAMES or "OUT/" in command.text:  # a folder of the GPU's script
+            continue
+        words += ["--dry-run"] if words[0] == "sweep" and "--dry-run" not in words else []
+        if words in done:
+            continue
+        assert main(words) == 0, command
+        told = capsys.readouterr().out
+        if command.text.partition("#")[0].strip().endswith("> released.yaml"):
+            Path("released.yaml").write_text(told)
+        done.append(words)
+    begun = {" ".join(words[:2]) for words in done}
+    assert {"attacks", "methods", "parameters run", "runs bundle", "runs add", f"runs {key}", "export run"} <= begun
+    assert read_yaml(Path("released.yaml"))["released"] is True
+    assert {path.name for path in Path().iterdir()} == {
+        "notebooks",
+        "released.yaml",
+        "results.csv",
+        "results.parquet",
+        "runs.tar.gz",
+    }
+    assert main(["runs", "nope"]) == 2  # the twin
+
+
+# Code
 
 
 def set_up(root: Path, number: int) -> None:
@@ -27,7 +364,7 @@ def set_up(root: Path, number: int) -> None:
 
 def test_the_code_for_the_library_runs_as_printed(tmp_path, monkeypatch, capsys):
     """Only smaller: 300 images for 10,000, and the recipe of the smoke preset for the quick one."""
-    (code,) = (block for block in blocks() if "training.train(" in block)
+    (code,) = blocks("README.md")
     assert code.count("10_000") == 1
     set_up(tmp_path, 400)
     monkeypatch.setenv("ABLKIT_DATA", str(tmp_path))
@@ -41,5 +378,80 @@ def test_the_code_for_the_library_runs_as_printed(tmp_path, monkeypatch, capsys)
 
 
 def test_each_block_of_code_is_run_by_a_test():
-    """Twin: the other one is the defence, run in test_methods.py."""
-    assert ["training.train(" in block or "DEFENSE = Defense(" in block for block in blocks()] == [True, True]
+    """Those of the library, of an attack, of a defence and of a data set of one's own."""
+    assert {page: len(blocks(page)) for page in TEXTS if blocks(page)} == {
+        "README.md": 1,
+        "ablkit/README.md": 1,
+        **dict.fromkeys(ADDED, 1),
+    }
+    assert [page for page in TEXTS if blocks(page, "diff")] == list(ADDED)
+    languages = {language for text in TEXTS.values() for language, _ in FENCED.findall(text)}
+    assert languages == {"", "python", "diff", "text"}
+
+
+def patched(source: str, diff: str) -> str:
+    """The source with a change as a README prints it; its old lines must be there once."""
+    old, new = ("".join(f"{line[1:]}\n" for line in diff.splitlines() if line[0] in signs) for signs in (" -", " +"))
+    assert source.count(old) == 1 and old != new
+    return source.replace(old, new)
+
+
+def test_a_change_that_does_not_fit_the_source_is_found():
+    assert patched("a = 1\nb = 2\n", " a = 1\n+c = 3\n") == "a = 1\nc = 3\nb = 2\n"
+    assert patched("a = 1\nb = 2\n", "-a = 1\n+a = 3\n") == "a = 3\nb = 2\n"
+    for wrong in ("-a = 2\n+a = 3\n", " a = 1\n"):
+        with pytest.raises(AssertionError):
+            patched("a = 1\nb = 2\n", wrong)
+
+
+@pytest.fixture
+def clone(tmp_path, data_root) -> Path:
+    """A copy of the package and the notebooks, with the data."""
+    ignored = shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints")
+    for name in ("ablkit", "notebooks"):
+        shutil.copytree(ROOT / name, tmp_path / "clone" / name, ignore=ignored)
+    shutil.copy(ROOT / "pyproject.toml", tmp_path / "clone")
+    shutil.copytree(data_root, tmp_path / "clone" / "data")
+    return tmp_path / "clone"
+
+
+def run(clone: Path, *words: str) -> subprocess.CompletedProcess:
+    """The command of a copy, in it."""
+    own = {name: value for name, value in os.environ.items() if not name.startswith("ABLKIT_")}
+    asked = {**own, "PYTHONPATH": str(clone), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-P", "-m", "ablkit.cli", *words]
+    return subprocess.run(command, cwd=clone, env=asked, capture_output=True, text=True)
+
+
+def smoke_of(page: str) -> list[str]:
+    """The words of the one command of a page that runs something of the smoke preset."""
+    (command,) = (one for one in ABLKIT if one.page == page and one.words[1] == "run" and "smoke" in one.words)
+    return command.words[1:]
+
+
+@pytest.mark.parametrize("page", ADDED)
+def test_what_is_added_as_printed_runs_as_printed(clone, page, capsys):
+    words, file = smoke_of(page), ADDED[page]
+    assert main(words) == 2 and f"'{Path(file).stem}' is no" in capsys.readouterr().err  # the twin: it is not added
+    registry = (clone / file).with_name("__init__.py")
+    (code,), (diff,) = blocks(page), blocks(page, "diff")
+    assert f"`{file}`" in TEXTS[page] and f"`{registry.relative_to(clone)}`" in TEXTS[page]
+    (clone / file).write_text(code)
+    registry.write_text(patched(registry.read_text(), diff))
+    done = run(clone, *words)
+    assert done.returncode == 0, done.stderr
+    assert "attack_success_rate" in done.stdout
+
+
+def test_data_of_ones_own_run_as_printed(clone, monkeypatch, capsys):
+    (code,) = blocks("ablkit/README.md")
+    words = smoke_of("ablkit/README.md")
+    monkeypatch.setenv("ABLKIT_DATA", str(clone / "data"))
+    monkeypatch.setenv("ABLKIT_RUNS", str(clone / "runs"))
+    assert main(words) == 2 and "mine" in capsys.readouterr().err  # the twin: they are not written
+    monkeypatch.chdir(clone)
+    exec(code, {})
+    train, test = data.load("mine")
+    assert (len(train), len(test), train.classes) == (400, 100, ("cat", "dog"))
+    done = run(clone, *words)
+    assert done.returncode == 0, done.stderr
