@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -111,8 +111,7 @@ def chromium(folder: Path) -> Iterator[Browser]:
                 assert process.poll() is None, "the browser ended before it could be asked"
                 time.sleep(0.05)
             port, path = note.read_text().splitlines()
-            socket = websocket.create_connection(f"ws://127.0.0.1:{port}{path}", timeout=120)
-            yield Browser(socket)
-            socket.close()
+            with closing(websocket.create_connection(f"ws://127.0.0.1:{port}{path}", timeout=120)) as socket:
+                yield Browser(socket)
         finally:
             process.kill()

@@ -34,6 +34,11 @@ def svg(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
+def later(draw: Callable[..., Figure], *arguments: object) -> Callable[[], bytes]:
+    """A figure that is drawn once all pages are known to be whole: drawing takes most of the time of a site."""
+    return lambda: svg(draw(*arguments))
+
+
 def before_and_after(rows: pd.DataFrame, order: list[str]) -> Figure:
     """Three panels, a line a name: an open dot for each seed undefended, a filled one for each defended.
 

@@ -26,6 +26,9 @@ _SUBJECT = ("attack", "attack_settings", "poison_rate", "method", "method_settin
 """Parameters that say which of a preset's runs one is."""
 _ASIDE = ("device", "precision", "threads", "monitor_images", "trajectories", "dataset", "train_size")
 """Parameters that make no other recipe: where it ran, what was watched, and on how many images."""
+MEASURED = ("attack_success_rate", "clean_accuracy", "clean_accuracy_non_target", "target_class_accuracy")
+MEASURED += ("isolation_precision", "seconds", "images_per_second", "training_images")
+"""What pages show of runs; a run that lacks one has a dash there."""
 _COSTS = ("seconds", "images_per_second")
 _LONGEST_NAME = 60
 
@@ -115,6 +118,8 @@ def collect(folder: Path, wanted: tuple[tuple[Job, str], ...] = ()) -> Collectio
     for name, value in defaults("run").items():
         # What a run of older code does not say had the value that is the default of a parameter since there is one.
         runs[name] = runs[name].where(runs[name].notna(), value) if name in runs else value
+    for name in MEASURED:
+        runs[name] = runs[name].astype(float) if name in runs else float("nan")
     described = runs.apply(_describe, axis=1, result_type="expand")
     runs = _without_repeats(pd.concat([runs, described], axis=1))
     ranks = {name: place for names in (ATTACKS, METHODS) for place, name in enumerate(names)}

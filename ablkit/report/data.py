@@ -20,6 +20,9 @@ PICTURES = ("isolated-images.png", "poisoned-images-strip.png")
 """The pictures of a run that join its numbers: strips of images at native size."""
 ARRAYS = ("trajectories.npz", "poisoned.npy", "isolated.npy")
 """The losses of every training image after every epoch of phase 1, and which of them are poisoned and isolated."""
+EPOCH = ("clean_accuracy", "target_class_accuracy", "attack_success_rate", "isolation_precision")
+EPOCH += ("clean_loss", "poisoned_loss")
+"""What pages show of an epoch."""
 LARGEST = 200_000
 """Bytes of an array or picture that is taken in: a run at the paper's scale has trajectories ten times as large."""
 _PNG = b"\x89PNG\r\n\x1a\n"
@@ -87,14 +90,17 @@ def load(data: Path) -> pd.DataFrame:
 
 
 def history(folder: Path) -> pd.DataFrame:
-    """The epochs of a committed run; an empty frame where they were not kept. Raises Damaged."""
+    """The epochs of a committed run; an empty frame where they were not kept. Raises Damaged.
+
+    What was not measured is nan: each of EPOCH is a column.
+    """
     path = folder / "history.csv"
-    if not path.exists():
-        return pd.DataFrame({"stage": pd.Series(dtype=str), "epoch": pd.Series(dtype=int)})
-    frame = table(path)
+    frame = (
+        table(path) if path.exists() else pd.DataFrame({"stage": pd.Series(dtype=str), "epoch": pd.Series(dtype=int)})
+    )
     if not {"stage", "epoch"} <= set(frame):
         raise Damaged(path, "has no column stage or epoch")
-    return frame
+    return frame.assign(**{name: float("nan") for name in EPOCH if name not in frame})
 
 
 def table(path: Path, **types: type) -> pd.DataFrame:

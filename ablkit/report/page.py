@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 
-_PUNCTUATION = re.compile(r"([\\`*_{}\[\]()#+.!<>|&~$-])")
+from ablkit.report.text import without_folders
+
+_PUNCTUATION = re.compile(r"([\\`*_{}\[\]()!<>|&~$]|^[#+=-]|(?<=^\d)\.)")
 
 
 @dataclass(frozen=True)
@@ -65,11 +69,17 @@ class Figure:
 
     name: str
     """Its file is `figures/NAME.svg`."""
-    svg: bytes
+    draw: Callable[[], bytes]
+    """Makes the file."""
     alt: str
     caption: str
     """First the finding, then how to read it."""
     block = "figure"
+
+    @cached_property
+    def svg(self) -> bytes:
+        """The file."""
+        return self.draw()
 
     @property
     def path(self) -> str:
@@ -123,7 +133,7 @@ class Page:
 
 def literal(text: object) -> str:
     """A text from data for a place where Markdown is read: none of its signs mean anything there."""
-    return _PUNCTUATION.sub(r"\\\1", " ".join(str(text).split()))
+    return _PUNCTUATION.sub(r"\\\1", without_folders(" ".join(str(text).split())))
 
 
 def link(markdown: str, target: str) -> str:
@@ -133,7 +143,7 @@ def link(markdown: str, target: str) -> str:
 
 def code(text: object) -> str:
     """A command or a name in a line of text; a fence of as many signs as it takes."""
-    plain = " ".join(str(text).split())
+    plain = without_folders(" ".join(str(text).split()))
     fence = "`" * (1 + max((len(run) for run in re.findall("`+", plain)), default=0))
     room = " " if plain.startswith("`") or plain.endswith("`") else ""
     return f"{fence}{room}{plain}{room}{fence}"

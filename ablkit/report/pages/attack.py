@@ -121,7 +121,7 @@ def _epochs(c: Collection, scale: Scale, name: str) -> list[Block]:
     if not parts:
         return []
     rows = pd.concat(parts)
-    drawn = charts.epochs(rows, list(dict.fromkeys(rows["name"])))
+    drawn = charts.later(charts.epochs, rows, list(dict.fromkeys(rows["name"])))
     peak = rows.loc[rows["stage"] == "isolate"].groupby("name")["isolation_precision"].agg(["min", "max"])
     spread = (peak["max"] - peak["min"]).max()
     caption = (
@@ -129,4 +129,4 @@ def _epochs(c: Collection, scale: Scale, name: str) -> list[Block]:
         " training.** Every epoch of every seed; vertical lines: fine-tuning and unlearning begin."
     )
     file = f"epochs-{name}-{scale.preset}-{'cpu' if scale.place.startswith('CPU') else 'gpu'}-{scale.place.split()[-1]}"
-    return [Figure(file, charts.svg(drawn), f"Accuracy and attack success by epoch, {TITLES[name]}", caption)]
+    return [Figure(file, drawn, f"Accuracy and attack success by epoch, {TITLES[name]}", caption)]

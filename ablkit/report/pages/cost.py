@@ -158,7 +158,7 @@ def _bench(c: Collection) -> list[Block]:
         )
         note = f"Two pipelines in turns in one process, medians of {bench['rounds']} rounds. {where}."
         caption = "**Images per second of phase 1 as things grow**, all else as in the recipe. Medians of 3 rounds."
-        drawn = charts.svg(charts.growth(growth))
+        drawn = charts.later(charts.growth, growth)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise Damaged(path, f"holds no benchmark ({type(error).__name__}: {error})") from None
     return [

@@ -103,7 +103,7 @@ def _of_attack(own: pd.DataFrame, attack: str, methods: list[str], name: str) ->
     drawn = pd.concat(parts)
     order = [METHODS[m] for m in ["none", *methods] if m in set(own["method"])]
     caption = f"**{_paired(own, methods)}** A dot a seed; filled: with the method, open: undefended."
-    chart = charts.svg(charts.before_and_after(drawn, order))
+    chart = charts.later(charts.before_and_after, drawn, order)
     alt = f"Attack success, clean accuracy and target class by method, {TITLES[attack]}"
     note = (
         "DER: defence effectiveness, 1 is a backdoor gone at no cost, 0.5 no effect. The paper's numbers are of its"
@@ -147,7 +147,7 @@ def curve(c: Collection) -> list[Block]:
         f" success; in the middle, t = 0.5, {in_words(middle['attack_success_rate'])}, at"
         f" {in_words(middle['clean_accuracy'])} clean accuracy.** A line a seed."
     )
-    drawn = charts.svg(figures.connectivity(rows))
+    drawn = charts.later(figures.connectivity, rows)
     return [
         Heading("Along the curve of MCR"),
         Figure("mcr-curve", drawn, "Accuracy and attack success along the curve", text),

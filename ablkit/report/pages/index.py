@@ -114,7 +114,7 @@ def _warning(c: Collection, scale: Scale) -> str:
         there = link("see there", "paper-scale.html")
         full = f" At the paper's size there are {len(other.runs)} runs on {names}: {there}."
     share = scale.images / 50_000
-    small = f", at {percent(share, 0)} of the paper's images" if scale.dataset == "cifar10" and scale.images else ""
+    small = f": they have {percent(share, 0)} of the paper's images" if scale.dataset == "cifar10" else ""
     return f"**These runs confirm or refute nothing in Table 1**{small}.{cost}{full}"
 
 
@@ -180,10 +180,10 @@ def _figure(pairs: pd.DataFrame) -> Figure:
     columns = {f"{metric}_undefended": metric for metric in _METRICS}
     before = pairs[["attack", *columns]].rename(columns=columns).assign(is_defended=False)
     rows = pd.concat([before, pairs[["attack", *_METRICS]].assign(is_defended=True)])
-    drawn = charts.before_and_after(rows.assign(name=rows["attack"].map(names)), list(names.values()))
+    drawn = charts.later(charts.before_and_after, rows.assign(name=rows["attack"].map(names)), list(names.values()))
     return Figure(
         "overview",
-        charts.svg(drawn),
+        drawn,
         "Attack success, clean accuracy and target class, before and after ABL",
         f"**{ways_to_pay(pairs)}** Open: undefended; filled: ABL; a dot is a seed.",
     )

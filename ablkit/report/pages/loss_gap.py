@@ -31,12 +31,12 @@ def page(c: Collection) -> Page:
         if own.empty:
             continue
         order = [name for name in TITLES if name in set(own["attack"])]
-        drawn = charts.loss_gaps(own, order)
+        drawn = charts.later(charts.loss_gaps, own, order)
         caption = f"**{_gap_sentence(own, _TRAININGS[method])}** Solid: clean images; dashed: poisoned; a line a seed."
         alt = f"Loss of clean and poisoned images by epoch, {_TRAININGS[method]}, a panel an attack"
         blocks += [
             Heading(_capital(_TRAININGS[method])),
-            Figure(f"loss-gap-{method}", charts.svg(drawn), alt, caption),
+            Figure(f"loss-gap-{method}", drawn, alt, caption),
         ]
         blocks.append(_table(own))
     blocks.append(

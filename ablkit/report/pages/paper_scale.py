@@ -124,7 +124,7 @@ def _isolation(scale: Scale, epochs: pd.DataFrame) -> list[Block]:
         " after each epoch of phase 1; a line a seed. Above: the loss under the last weights, as in the paper. Middle:"
         " the same weights with batch norm statistics computed afresh. Below: averaged weights, statistics afresh."
     )
-    drawn = charts.svg(charts.isolation_scores(epochs, list(SCORES.values())))
+    drawn = charts.later(charts.isolation_scores, epochs, list(SCORES.values()))
     alt = "Isolation precision after each epoch, for three scores, by attack"
     name = f"isolation-scores-{scale.preset}"
     return [

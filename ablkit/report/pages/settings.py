@@ -36,7 +36,7 @@ def page(c: Collection) -> Page:
         f"**{_outcome_sentence(runs)}** A dot a run; dotted: {percent(LOW, 0)} precision, {percent(GONE, 0)} success."
     )
     alt = "Attack success rate after ABL against isolation precision"
-    blocks.append(Figure("precision-outcome", charts.svg(charts.precision_and_outcome(runs)), alt, caption))
+    blocks.append(Figure("precision-outcome", charts.later(charts.precision_and_outcome, runs), alt, caption))
     blocks += by_rate(c)
     for name, (what, values) in _VARIED.items():
         blocks += [Heading(what[:1].upper() + what[1:]), *_varied(c, scale, name, what, values)]
@@ -81,9 +81,9 @@ def _turning(scale: Scale, precision: pd.DataFrame) -> list[Block]:
         f" happened after that epoch of the same training; framed: epoch {used}, which was used. At the right the"
         " attack success rate that ABL ended with."
     )
-    drawn = charts.turning_epochs(named, runs, used)
+    drawn = charts.later(charts.turning_epochs, named, runs, used)
     alt = "Isolation precision by epoch and run"
-    return [Figure("turning-epoch", charts.svg(drawn), alt, caption)]
+    return [Figure("turning-epoch", drawn, alt, caption)]
 
 
 def _swing_sentence(precision: pd.DataFrame) -> str:

@@ -1,0 +1,203 @@
+"""Runs are taken into the committed numbers whole or not at all, and spoilt numbers make no page."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ablkit.cli import main
+from ablkit.errors import UserError
+from ablkit.report import data
+from ablkit.report.collect import collect
+from ablkit.runs import seals
+from ablkit.runs.records import Damaged
+
+DATA = Path(__file__).parents[1] / "reports" / "data"
+RUN = "ddbcd978d0f5"
+"""A committed run at the paper's scale."""
+DOT = b"\x89PNG\r\n\x1a\n" + bytes(40)
+
+
+@pytest.fixture
+def few(tmp_path) -> Path:
+    """A copy of a few committed runs and of the tables beside them."""
+    to = tmp_path / "site" / "data"
+    for folder in sorted(path.parent for path in DATA.glob("*/metrics.json")):
+        parameters = json.loads((folder / "params.json").read_text())["parameters"]
+        if parameters["attack"] == "badnets" and parameters["seed"] == 0:
+            shutil.copytree(folder, to / folder.name)
+    shutil.copytree(DATA / RUN, to / RUN, dirs_exist_ok=True)
+    for table in ("bench.json", "gpu-speed.csv", "suspects.csv", "discarded.csv"):
+        shutil.copy(DATA / table, to)
+    return to
+
+
+def told(capsys, *arguments: object) -> str:
+    assert main(["report", *map(str, arguments)]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and len(said) < 700
+    return said
+
+
+# Taking runs in
+
+
+def test_a_finished_run_is_taken_in_without_weights(made, few):
+    one = made(0)
+    count = len(data.load(few))
+    assert main(["report", "--from", str(few), "--add", one.folder.name]) == 0
+    folder = few / one.folder.name
+    kept = sorted(path.name for path in folder.iterdir())
+    assert kept == ["env.json", "history.csv", "isolated.npy", "metrics.json", "params.json", "trajectories.npz"]
+    assert data.history(folder)[["stage", "epoch"]].to_dict("records") == [{"stage": "isolate", "epoch": 1}]
+    assert (
+        json.loads((folder / "env.json").read_text())["folder_bytes"]
+        > (one.folder / "model.safetensors").stat().st_size
+    )
+    assert one.folder.name in (few / "runs.csv").read_text()
+    assert len(data.load(few)) == count + 1
+    assert one.folder.name in (few.parent / "runs.html").read_text()
+
+
+def test_what_is_too_large_is_left_out_and_said(made, few, capsys):
+    one = made(0)
+    np.save(one.folder / "isolated.npy", np.arange(data.LARGEST))
+    seals.seal(one.folder, one.folder / "metrics.json")
+    assert main(["report", "--from", str(few), "--add", one.folder.name]) == 0
+    assert "without isolated.npy: larger than 200,000 bytes" in capsys.readouterr().out
+    assert not (few / one.folder.name / "isolated.npy").exists()
+
+
+def test_pictures_come_along_when_they_are_pictures(made, tmp_path):
+    one = made(0)
+    (one.folder / "figures" / data.PICTURES[0]).write_bytes(DOT)
+    folder, _ = data.add(one.folder, tmp_path / "data")
+    assert (folder / data.PICTURES[0]).read_bytes() == DOT
+    (one.folder / "figures" / data.PICTURES[0]).write_bytes(b"<svg onload=alert(1)>")
+    with pytest.raises(Damaged, match="is no PNG"):
+        data.add(one.folder, tmp_path / "other")
+    assert not (tmp_path / "other").exists()
+
+
+def test_no_link_leads_out_of_a_run(made, tmp_path):
+    one = made(0)
+    (tmp_path / "secret.png").write_bytes(DOT)
+    os.symlink(tmp_path / "secret.png", one.folder / "figures" / data.PICTURES[0])
+    folder, _ = data.add(one.folder, tmp_path / "data")
+    assert not (folder / data.PICTURES[0]).exists()
+
+
+def test_a_damaged_run_is_not_taken_in(made, few):
+    one = made(0)
+    (one.folder / "history.jsonl").write_text('{"stage": "isolate", "epoch": 2}\n')
+    with pytest.raises(Damaged, match="is not what the run wrote"):
+        data.add(one.folder, few)
+    assert not (few / one.folder.name).exists()
+
+
+# Repeats and scales
+
+
+def test_the_same_run_at_several_commits_is_one_run(few):
+    whole = data.load(few)
+    same = whole[(whole["method"] == "abl") & (whole["train_size"] > 0)]
+    assert len(same) >= 2 and same["env_commit"].nunique() == len(same)
+    runs = collect(few).runs
+    (one,) = [run for _, run in runs.iterrows() if run["method"] == "abl" and run["train_size"] > 0]
+    assert [other["key"] for other in one["repeats"]] and len(one["repeats"]) == len(same)
+    assert not any(other["differs"] for other in one["repeats"])
+
+
+def test_a_repeat_with_another_result_is_told(few):
+    whole = data.load(few)
+    last = whole[(whole["method"] == "abl") & (whole["train_size"] > 0)]["folder"].iloc[-1]
+    metrics = json.loads((last / "metrics.json").read_text())
+    (last / "metrics.json").write_text(json.dumps(metrics | {"clean_accuracy": 0.123, "seconds": 1}))
+    runs = collect(few).runs
+    (one,) = [run for _, run in runs.iterrows() if run["method"] == "abl" and run["train_size"] > 0]
+    assert {name for other in one["repeats"] for name in other["differs"]} == {"clean_accuracy"}
+
+
+def test_runs_of_another_recipe_are_in_no_scale(few):
+    before = sum(len(scale.runs) for scale in collect(few).scales)
+    changed = few / RUN / "params.json"
+    record = json.loads(changed.read_text())
+    record["parameters"]["gamma"] = 0.25
+    changed.write_text(json.dumps(record))
+    found = collect(few)
+    assert sum(len(scale.runs) for scale in found.scales) == before - 1
+    assert list(found.runs[found.runs["key"] == RUN]["preset"]) == [""]
+
+
+def test_hardware_of_another_kind_is_a_scale_of_its_own(few):
+    before = len(collect(few).scales)
+    other = few / "0123456789ab"
+    shutil.copytree(next(f.parent for f in few.glob("*/params.json") if '"train_size": 10000' in f.read_text()), other)
+    record = json.loads((other / "env.json").read_text())
+    (other / "env.json").write_text(json.dumps(record | {"precision": "fp32"}))
+    assert len(collect(few).scales) == before + 1
+
+
+# Spoilt numbers
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        (f"{RUN}/metrics.json", '{"clean_accuracy": 7}', "is damaged"),
+        (f"{RUN}/history.csv", "a,b\n1,2\n", "has no column stage or epoch"),
+        (f"{RUN}/history.csv", "\x00", "has no column stage or epoch"),
+        (f"{RUN}/params.json", "[", "is damaged"),
+        ("gpu-speed.csv", "", "cannot be read"),
+        ("gpu-speed.csv", "what,images_per_second,measured_by\na,b,c\n", "make no page"),
+        ("suspects.csv", "key,attack\na,b\n", "make no page"),
+        ("bench.json", "{}", "holds no benchmark"),
+    ],
+)
+def test_spoilt_numbers_make_no_page_and_are_told_in_one_line(few, tmp_path, capsys, name, content, message):
+    (few / name).write_text(content)
+    assert message in told(capsys, "--from", few, "--to", tmp_path / "pages")
+    assert not (tmp_path / "pages").exists()
+
+
+def test_what_cannot_be_made_is_told_in_one_line(few, tmp_path, capsys, folders):
+    (tmp_path / "empty").mkdir()
+    assert "holds no numbers of runs" in told(capsys, "--from", tmp_path / "empty")
+    assert "is no folder" in told(capsys, "--from", tmp_path / "nowhere")
+    assert "needs --from" in told(capsys, "--add", "abc")
+    assert "begins 0 runs" in told(capsys, "--from", few, "--add", "abc")
+    assert "lies within" in told(capsys, "--from", few, "--to", few / "pages")
+    assert not (few / "pages").exists()
+
+
+def test_a_run_that_lacks_numbers_has_dashes_in_their_place(few, tmp_path):
+    (few / RUN / "metrics.json").write_text("{}")
+    assert main(["report", "--from", str(few), "--to", str(tmp_path)]) == 0
+    text = (tmp_path / "runs.html").read_text()
+    row = re.search(f"<tr><th>[^<]*</th>[^<]*<td[^>]*><a href=.data/{RUN}/params.json.*?</tr>", text)[0]
+    assert row.count("<td>-</td>") >= 4 and "nan" not in text
+
+
+@pytest.mark.parametrize("more", ["--as-is", "--dataset digits", "--seeds 1 2", "--preset paper", "--attacks all"])
+def test_what_has_no_effect_is_refused(few, capsys, more):
+    assert "leave" in told(capsys, "--from", few, *more.split())
+
+
+def test_pages_beside_the_numbers_or_elsewhere_are_the_same(few, tmp_path):
+    for to in (few.parent, tmp_path / "elsewhere"):
+        assert main(["report", "--from", str(few), "--to", str(to)]) == 0
+    here, there = (sorted(p.relative_to(r) for p in r.rglob("*")) for r in (few.parent, tmp_path / "elsewhere"))
+    assert here == there
+
+
+def test_an_unfinished_folder_of_numbers_is_an_error_only_where_it_is_used(few):
+    (few / "0123456789ab").mkdir()
+    assert len(data.load(few)) == len(list(few.glob("*/metrics.json")))
+    with pytest.raises(UserError):
+        data.table(few / RUN)

@@ -1,0 +1,103 @@
+"""The committed runs hold what the choice of settings claims of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from ablkit.defenses import DEFENSES, METHODS
+from ablkit.report.collect import Scale, collect
+
+DATA = Path(__file__).parents[1] / "reports" / "data"
+FRESH = [1, 2, 3, 4, 5]
+"""Seeds of BadNets that had no part in the choice of settings."""
+
+
+@pytest.fixture(scope="module")
+def quick() -> Scale:
+    """The committed runs of the quick preset on the hardware that its settings were chosen on."""
+    found = collect(DATA)
+    return next(scale for scale in found.scales if scale.preset == "quick" and scale.place == "CPU, bf16")
+
+
+def test_seed_0_meets_the_targets_of_the_quick_preset(quick):
+    (undefended,) = quick.of("none", "badnets").query("seed == 0").to_dict("records")
+    (defended,) = quick.of("abl", "badnets").query("seed == 0").to_dict("records")
+    assert undefended["attack_success_rate"] >= 0.95
+    assert defended["isolation_precision"] >= 0.90
+    assert defended["attack_success_rate"] <= 0.05
+    assert defended["clean_accuracy_non_target"] >= 0.68
+
+
+@pytest.mark.parametrize("seed", FRESH)
+def test_on_every_fresh_seed_the_defence_makes_the_difference(quick, seed):
+    (undefended,) = quick.of("none", "badnets").query(f"seed == {seed}").to_dict("records")
+    (defended,) = quick.of("abl", "badnets").query(f"seed == {seed}").to_dict("records")
+    assert undefended["attack_success_rate"] >= 0.95
+    assert defended["attack_success_rate"] < defended["attack_success_rate_finetuned"] / 2
+    # What it costs: the target class.
+    assert defended["target_class_accuracy"] < undefended["target_class_accuracy"]
+
+
+@pytest.mark.parametrize(
+    ("attack", "least"),
+    [
+        ("badnets", 0.9),
+        ("trojan", 0.9),
+        ("blend", 0.9),
+        ("dynamic", 0.8),
+        ("sig", 0.7),
+        ("cl", 0.9),
+        ("fc", 0.6),
+        ("dfst", 0.85),
+        ("lba", 0.85),
+        ("cba", 0.75),
+    ],
+)
+def test_each_attack_succeeds_on_undefended_models(quick, attack, least):
+    own = quick.of("none", attack)
+    assert set(own["seed"]) >= {0, 1, 2}
+    assert own["attack_success_rate"].mean() >= least
+
+
+def test_the_dynamic_trigger_of_another_image_fails_more_often_than_its_own(quick):
+    own = quick.of("none", "dynamic")
+    assert (own["cross_trigger_accuracy"] > 1 - own["attack_success_rate"]).all()
+
+
+@pytest.fixture(scope="module")
+def twins() -> pd.DataFrame:
+    """Attack success of the undefended runs with an attack's idea off, and of the same attack as it is, by seed."""
+    runs = collect(DATA).runs.query("method == 'none' and preset == 'quick' and place == 'CPU, bf16'")
+    off = runs[runs["attack_settings"] != ""]
+    both = off.merge(runs[runs["attack_settings"] == ""], on=["attack", "seed", "poison_rate"], suffixes=("_off", ""))
+    assert len(both) == len(off) == 12
+    return both.set_index("attack")
+
+
+@pytest.mark.parametrize(("attack", "margin"), [("fc", 0.1), ("lba", 0.5), ("cba", 0.25)])
+def test_without_its_idea_an_attack_succeeds_less_often_on_every_seed(twins, attack, margin):
+    own = twins.loc[attack]
+    assert (own["attack_success_rate"] - own["attack_success_rate_off"] >= margin).all()
+
+
+def test_detoxification_adds_no_success_and_takes_colours_from_the_attackers_model(twins, quick):
+    own = twins.loc["dfst"]
+    assert own["attack_success_rate"].mean() <= own["attack_success_rate_off"].mean()
+    for _, run in quick.of("none", "dfst").iterrows():
+        # The model before the rounds is that of the attack without them.
+        assert run["poisoning_compromised_neurons_left"] < run["poisoning_compromised_neurons_round_1"]
+        before = run["poisoning_surrogate_colour_success_rate_before"]
+        assert run["poisoning_surrogate_colour_success_rate"] <= before / 1.5
+
+
+def test_what_repairs_and_ways_leave_of_badnets(quick):
+    left = {name: quick.of(name, "badnets").query("seed < 3")["attack_success_rate"].mean() for name in METHODS}
+    assert left["none"] >= 0.99 and left["oracle"] <= 0.03
+    assert left["abl"] <= 0.05 and left["gradient_ascent"] <= 0.05
+    assert left["nad"] <= 0.5 < left["fine_pruning"] and left["mcr"] >= 0.99
+    ways = [name for name, defense in DEFENSES.items() if defense.needs == "isolated data" and left[name] == left[name]]
+    assert len(ways) == 10  # all but fine-tuning an ImageNet model, whose weights could not be had
+    assert min(ways, key=left.get) == "gradient_ascent"
