@@ -14,7 +14,7 @@ from ablkit.sweep.slots import cores, make
 COMPARISONS = {
     "defenses": "ABL beside repairs",
     "unlearning": "ways to use the isolated examples",
-    "twins": "attacks without their essential part",
+    "twins": "attacks with their idea off",
 }
 """Notebooks that compare runs -> what they compare."""
 
