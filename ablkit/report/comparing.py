@@ -59,7 +59,7 @@ class _Left:
     @property
     def word(self) -> str:
         # Gone everywhere, and perhaps never there.
-        return removed(self.gone, self.costs) if self.pairs or not all(self.gone) else UNKNOWN
+        return removed(self.gone, *self.costs) if self.pairs or not all(self.gone) else UNKNOWN
 
     def is_as_good_as(self, other: _Left) -> bool:
         """Whether it removes the backdoor on every run at a price that is no higher."""
@@ -96,7 +96,7 @@ def of_methods(frame: pd.DataFrame, claimed: str | None = None) -> str:
     others = [left for left in found if left is not one]
     told = _told(one, others) if one else _of_all(found)
     seeds = over(max(left.runs["seed"].nunique() if len(left.runs) else 0 for left in found) or frame["seed"].nunique())
-    lines = [f"- {_sentence(left, ':')}." for left in others]
+    lines = [f"- {_sentence(left, whole=False)}." for left in others]
     if others and "oracle" in set(frame["method"]):
         lines.append(f"- {_ceiling(_left(frame, 'oracle'))}")
     return "\n".join([f"{told} {seeds}", *([""] if lines else []), *lines])
@@ -126,11 +126,11 @@ def _of_all(found: list[_Left]) -> str:
     return f"{word} Of {count(len(found), 'method')}, each of these {removes}: {', '.join(every)}."
 
 
-def _sentence(left: _Left, verb: str = " brings") -> str:
+def _sentence(left: _Left, *, whole: bool = True) -> str:
     """A method, what it leaves, the worst run, and the price, without a full stop.
 
     Args:
-        verb: stands behind the method; a colon in a list.
+        whole: a whole sentence, else the entry of a list.
     """
     title, rates = name_of(left.method), left.runs["attack_success_rate"]
     passed = f"the attack does not work undefended on {count(left.passed_over, 'run')}" if left.passed_over else ""
@@ -144,8 +144,8 @@ def _sentence(left: _Left, verb: str = " brings") -> str:
     spread = f"mean {percent(rates.mean())}, at worst {percent(rates.max())} {where}"
     spread = percent(rates.max()) if len(rates) == 1 else spread
     named = ATTACKS[attacks[0]].title if len(attacks) == 1 else f"{len(attacks)} attacks"
-    told = f"{title}{verb} {named} to at most {limit(GONE)} attack success on {sum(left.gone)} of"
-    told = f"{told} {count(len(rates), unit)} ({spread})"
+    told = f"{title} brings {named} to" if whole else f"{title}:"
+    told = f"{told} at most {limit(GONE)} attack success on {sum(left.gone)} of {count(len(rates), unit)} ({spread})"
     if not left.pairs:
         return f"{told}; without an undefended run of the same seed the price was {UNMEASURED}"
     both = left.runs.dropna(subset=["target_class_accuracy", "target_class_accuracy_undefended"])

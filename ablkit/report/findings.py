@@ -12,6 +12,7 @@ from ablkit.defenses import METHODS
 from ablkit.report.comparing import of_methods
 from ablkit.report.verdict import (
     CHEAP,
+    DEAR,
     FAILS,
     FASTER,
     GONE,
@@ -35,6 +36,7 @@ from ablkit.report.verdict import (
 
 __all__ = [
     "CHEAP",
+    "DEAR",
     "FASTER",
     "GONE",
     "MATTERS",
@@ -85,9 +87,9 @@ def of_run(metrics: dict, method: str) -> str:
     if suffix == "_before":  # a model after a few epochs: its accuracy is nothing to be held against
         costs = [None, None]
         paid = f"{have} What that costs only an undefended run of the same seed can say."
-        return f"{removed([success <= GONE], costs)} {told}. {paid} {over(1)}"
+        return f"{removed([success <= GONE], *costs)} {told}. {paid} {over(1)}"
     costs = [None if None in pair else pair[0] - pair[1] for pair in zip(base, (accuracy, target), strict=True)]
-    return f"{removed([success <= GONE], costs)} {told}; {price(costs[0], base[1], target)}. {over(1)}"
+    return f"{removed([success <= GONE], *costs)} {told}; {price(costs[0], base[1], target)}. {over(1)}"
 
 
 def of_gap(frame: pd.DataFrame) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import pandas as pd
 
@@ -14,6 +14,8 @@ PRESENT = 0.5
 """Attack success rate from which an undefended model counts as having the backdoor."""
 CHEAP = 0.05
 """Accuracy, over all classes and in the target class, that a method may cost and still count as nearly free."""
+DEAR = 0.3
+"""Clean accuracy from which on a method has paid too much: what is left of the model is no success of anything."""
 FASTER = 0.5
 """Poisoned images count as learned faster where their mean loss is at most this fraction of the clean images' loss."""
 PRECISE = 0.5
@@ -25,18 +27,19 @@ HOLDS, IN_PART, FAILS, UNKNOWN = "**Holds.**", "**Holds in part.**", "**Fails.**
 UNMEASURED = "not measured"
 
 
-def removed(gone: Sequence[bool], costs: Iterable[float | None]) -> str:
+def removed(gone: Sequence[bool], overall: float | None, target: float | None) -> str:
     """The word for a method that should remove a backdoor at nearly no price.
 
     Args:
         gone: of each run, whether the backdoor is gone.
-        costs: accuracy lost over all classes and in the target class; one that was not measured cannot be called low.
+        overall: accuracy lost over all classes; what was not measured cannot be called low.
+        target: the same in the target class.
     """
     if not len(gone):
         return UNKNOWN
-    if not any(gone):
+    if not any(gone) or (known(overall) is not None and overall >= DEAR):
         return FAILS
-    cheap = all(known(cost) is not None and cost <= CHEAP for cost in costs)
+    cheap = all(known(cost) is not None and cost <= CHEAP for cost in (overall, target))
     return HOLDS if all(gone) and cheap else IN_PART
 
 
