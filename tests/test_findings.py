@@ -62,6 +62,8 @@ def test_a_run_says_what_is_left_and_what_it_costs():
 def test_a_run_without_a_backdoor_before_says_why_it_is_not_judged():
     found = findings.of_run(metrics(attack_success_rate_finetuned=0.37), "abl")
     assert "Before ABL's unlearning the attack success rate was 37 %, below the 50 % from which" in found
+    assert "was 0.0 %, below the 50 %" in findings.of_run(metrics(attack_success_rate_finetuned=0.0), "abl")
+    assert "was not measured; after it, 2.0 %" in findings.of_run(metrics(attack_success_rate_finetuned=None), "abl")
     assert "clean accuracy is 77 %, in the target class 76 %" in found.lower()
 
 

@@ -238,7 +238,7 @@ def training_curves(history: pd.DataFrame) -> Figure:
     axes.set(xlabel="epoch", ylabel=_COUNTED, ylim=(-0.02, 1.1), xlim=(0.5, len(history) + 0.5))
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=4, fontsize=8)
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=2, fontsize=8)
     return figure
 
 

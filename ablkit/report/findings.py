@@ -78,10 +78,8 @@ def of_run(metrics: dict, method: str) -> str:
     before, *base = (known(metrics.get(name + suffix)) for name in ("attack_success_rate", *_PRICED))
     step = "ABL's unlearning" if method == "abl" and suffix == "_finetuned" else title
     if before is None or before < PRESENT:
-        why = (
-            f"below the {limit(PRESENT)} from which a backdoor counts as present" if before else "which decides nothing"
-        )
-        told = f"Before {step} the attack success rate was {percent(before)}, {why}; after it, {percent(success)}."
+        below = "" if before is None else f", below the {limit(PRESENT)} from which a backdoor counts as present"
+        told = f"Before {step} the attack success rate was {percent(before)}{below}; after it, {percent(success)}."
         return f"{UNKNOWN} {told} {have} {over(1)}"
     told = f"{upper(step)} takes the attack success rate from {percent(before)} to {percent(success)}"
     if suffix == "_before":  # a model after a few epochs: its accuracy is nothing to be held against
