@@ -10,7 +10,8 @@ from trivial import job
 
 from ablkit import models
 from ablkit.cli import main
-from ablkit.files import write_json, write_text
+from ablkit.files import write_bytes, write_json, write_text
+from ablkit.report import pictures
 from ablkit.runs import seals
 from ablkit.runs.job import Job
 from ablkit.training import checkpoint
@@ -25,6 +26,7 @@ def finish(seed: int, **changes: object) -> Job:
     checkpoint.write_history(folder, [{"stage": "isolate", "epoch": 1}])
     checkpoint.write(folder / "model.safetensors", models.build("wrn-10-1", 10, seed=seed).state_dict(), {})
     np.save(folder / "isolated.npy", np.array([3, 1, 2]))
+    np.save(folder / "poisoned.npy", np.array([1, 3, 8]))
     np.save(folder / "losses.npy", np.linspace(0, 1, 20, dtype=np.float32))
     np.savez(folder / "trajectories.npz", first=np.zeros(3), second=np.arange(4))
     write_json(folder / "notebook.ipynb", {"cells": [], "metadata": {}})
@@ -33,11 +35,18 @@ def finish(seed: int, **changes: object) -> Job:
     write_text(
         folder / "figures" / "loss-gap.svg", f'<svg xmlns="http://www.w3.org/2000/svg"><desc>{seed}</desc></svg>'
     )
+    write_bytes(folder / "figures" / "isolated-images.png", pictures.isolated(*images(seed)))
     write_text(folder / "log.txt", "what it printed")
     write_json(folder / "metrics.json", {"clean_accuracy": 0.5, "seed_seen": seed})
     seals.seal(folder, folder / "metrics.json")
     assert one.is_done()
     return one
+
+
+def images(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Twenty images, those of them that were isolated, and which are poisoned."""
+    pixels = np.random.default_rng(seed).integers(0, 256, (20, 8, 8, 3), dtype=np.uint8)
+    return pixels, np.array([3, 1, 2]), np.isin(np.arange(20), [1, 3, 8])
 
 
 def packed(tmp_path: Path, *options: str) -> Path:

@@ -26,6 +26,7 @@ def test_an_added_run_counts_as_done_and_is_read_like_any_other(made, tmp_path, 
     assert [record["epoch"] for record in runs.history(one.folder)] == [1]
     own = content(one.folder)
     assert set(before) - set(own) == {"model.safetensors", "log.txt", "figures/loss-gap.png"}
+    assert "figures/isolated-images.png" in own and "poisoned.npy" in own
     assert all(before[name] == own[name] for name in set(own) - {"left_out.json"})
     assert main(["runs", other.folder.name]) == 0
     text = capsys.readouterr().out
@@ -71,7 +72,7 @@ def test_an_unfinished_run_is_replaced_by_the_finished_one_unless_a_process_has_
     assert not (one.folder / "figures" / "linked.csv").is_symlink() and archive.is_file()
 
 
-@pytest.mark.parametrize("writes", range(1, 12, 2))
+@pytest.mark.parametrize("writes", range(1, 14, 2))
 def test_adding_that_is_killed_leaves_no_run_and_the_next_one_completes_it(
     made, tmp_path, elsewhere, capsys, monkeypatch, writes
 ):
@@ -89,7 +90,7 @@ def test_adding_that_is_killed_leaves_no_run_and_the_next_one_completes_it(
     monkeypatch.setattr(adding, "write_bytes", dies)
     assert main(["runs", "add", str(archive)]) == 130
     assert records.folders(None, "metrics.json") == []
-    assert records.folders() == ([one.folder] if writes == 11 else [])  # for a moment unfinished, as any killed run
+    assert records.folders() == ([one.folder] if writes == 13 else [])  # for a moment unfinished, as any killed run
     monkeypatch.setattr(adding, "write_bytes", write)
     assert main(["runs", "add", str(archive)]) == 0
     assert one.is_done()

@@ -19,8 +19,8 @@ from ablkit.training import checkpoint
 def test_an_archive_holds_what_pages_and_tables_need_and_no_weights(made, tmp_path):
     one = made(0)
     found = {name.split("/", 2)[2] for name in names(packed(tmp_path))}
-    figures = {"figures/loss-gap.csv", "figures/loss-gap.svg"}
-    arrays = {"isolated.npy", "losses.npy", "trajectories.npz"}
+    figures = {"figures/loss-gap.csv", "figures/loss-gap.svg", "figures/isolated-images.png"}
+    arrays = {"isolated.npy", "losses.npy", "poisoned.npy", "trajectories.npz"}
     kept = {"params.json", "env.json", "metrics.json", "history.jsonl", "files.json", "left_out.json", "notebook.ipynb"}
     assert found == kept | arrays | figures
     size = (one.folder / "model.safetensors").stat().st_size
@@ -113,6 +113,18 @@ def test_what_was_excluded_travels(made, tmp_path, elsewhere):
     assert arrays.excluded(there / "run" / one.folder.name, 20).tolist() == [4, 2]
 
 
+def test_which_images_are_poisoned_and_their_picture_travel(made, tmp_path, elsewhere):
+    one = made(0)
+    picture = (one.folder / "figures" / "isolated-images.png").read_bytes()
+    archive = packed(tmp_path)
+    there = elsewhere() / "run" / one.folder.name
+    assert main(["runs", "add", str(archive)]) == 0
+    assert arrays.poisoned(there, 20).tolist() == [1, 3, 8]
+    assert (there / "figures" / "isolated-images.png").read_bytes() == picture
+    (there / "poisoned.npy").unlink()
+    assert arrays.poisoned(there, 20) is None  # a run of before kept none
+
+
 def test_of_several_named_runs_a_damaged_one_is_left_out_and_named(made, tmp_path, capsys):
     good, bad = made(0), made(1)
     (bad.folder / "trajectories.npz").write_bytes(b"cut")
@@ -122,9 +134,14 @@ def test_of_several_named_runs_a_damaged_one_is_left_out_and_named(made, tmp_pat
     assert {name.split("/")[1] for name in names(tmp_path / "runs.tar.gz")} == {good.folder.name}
 
 
-@pytest.mark.parametrize("change", ["script", "no drawing"])
+@pytest.mark.parametrize("change", ["script", "no drawing", "no picture"])
 def test_a_figure_that_pages_could_not_show_is_damage(made, tmp_path, capsys, change):
     one = made(0)
+    if change == "no picture":
+        write_text(one.folder / "figures" / "isolated-images.png", "<script>")
+        assert main(["runs", "bundle", "--to", str(tmp_path / "runs.tar.gz")]) != 0
+        assert "isolated-images.png is no PNG" in capsys.readouterr().err
+        return
     if change == "script":
         write_text(one.folder / "figures" / "loss-gap.svg", '<svg xmlns="http://www.w3.org/2000/svg"><script/></svg>')
     else:

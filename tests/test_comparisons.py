@@ -12,7 +12,7 @@ from ablkit import settings
 from ablkit.attacks import ATTACKS
 from ablkit.cli import main
 from ablkit.errors import UserError
-from ablkit.report import tables
+from ablkit.report import findings, tables
 from ablkit.runs import execute
 from ablkit.runs.job import Job
 from ablkit.runs.parameters import changed, check, defaults
@@ -45,6 +45,8 @@ def test_a_comparison_runs_what_it_needs_and_shows_each_method(smoke, name, meth
     assert metrics["defense_effectiveness_badnets_none"] is None
     shown = str(nbformat.read(folder / "notebook.ipynb", as_version=4))
     assert "paper, ASR" in shown and "defense effectiveness" in shown
+    verdict = nbformat.read(folder / "notebook.ipynb", as_version=4).cells[-1].outputs[0]["data"]["text/markdown"]
+    assert verdict == findings.of_methods(numbers, methods.split()[-1])
     assert (folder / "figures" / "connectivity.png").exists() == (name == "defenses")
 
 
@@ -60,7 +62,9 @@ def test_an_attack_stands_beside_its_twin(smoke, smoke_runs):
     metrics = json.loads((folder / "metrics.json").read_text())
     assert metrics.keys() >= {"attack_success_rate_cba", "attack_success_rate_cba_twin", "false_trigger_rate_cba_twin"}
     shown = str(nbformat.read(folder / "notebook.ipynb", as_version=4))
-    assert "without a mixing partner (partner=false)" in shown
+    assert "idea off: without a mixing partner (partner=false)" in shown
+    verdict = nbformat.read(folder / "notebook.ipynb", as_version=4).cells[-1].outputs[0]["data"]["text/markdown"]
+    assert verdict == findings.of_twins(numbers)
 
 
 def test_the_making_of_an_attack_and_of_its_twin_are_told_where_they_differ():

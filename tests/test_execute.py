@@ -15,9 +15,12 @@ import numpy as np
 import psutil
 import pytest
 from conftest import COSTS
+from PIL import Image
 
+from ablkit import data
 from ablkit.errors import UserError
-from ablkit.runs import arrays, durations, execute, notebooks
+from ablkit.report import findings, pictures
+from ablkit.runs import arrays, drawings, durations, execute, notebooks
 from ablkit.runs.execute import RunFailed
 from ablkit.runs.folder import FOLDER_VARIABLE
 from ablkit.runs.parameters import check, defaults
@@ -203,6 +206,18 @@ def test_run_all_in_jupyter_needs_no_papermill(folders, tmp_path):
     (folder,) = (folders / "run").iterdir()
     assert (folder / "figures" / "training-curves.svg").exists()
     assert result(folder)["poisoned_images"] == 30
+    poisoned = arrays.poisoned(folder, 300)
+    assert poisoned.dtype == np.int64 and len(poisoned) == 30
+    strips = [folder / "figures" / f"{name}.png" for name in ("isolated-images", "poisoned-images-strip")]
+    for strip in strips:
+        drawings.check_picture(strip.read_bytes())
+    isolated = arrays.isolated(folder, 300)[:20]
+    with Image.open(strips[0]) as picture:
+        side = data.load("digits", train_size=300)[0].images.shape[1] + 2 * pictures.BORDER
+        frames = np.asarray(picture)[0::side, 0::side, 3].ravel()[: len(isolated)] == 255
+    assert frames.tolist() == np.isin(isolated, poisoned).tolist()
+    shown = made.cells[-1].outputs[-1]["data"]["text/markdown"]
+    assert shown == findings.of_run(json.loads((folder / "metrics.json").read_text()), "abl")
 
 
 def test_the_same_command_twice_gives_the_same_metrics_but_for_times(folders):

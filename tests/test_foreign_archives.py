@@ -6,17 +6,20 @@ import gzip
 import io
 import json
 import pickle
+import struct
 import tarfile
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 from damages import DAMAGES, NO_FILE
-from finished import packed, refusal
+from finished import images, packed, refusal
 
 from ablkit.cli import main
-from ablkit.runs import adding, bundle, seals
+from ablkit.report import pictures
+from ablkit.runs import adding, bundle, drawings, seals
 
 
 def entry(name: str, value: bytes = b"{}", **facts: object) -> tuple[tarfile.TarInfo, bytes]:
@@ -58,6 +61,10 @@ FOREIGN = {
     "a pipe": (archived(entry(f"{KEY}/env.json", b"", type=tarfile.FIFOTYPE)), "is no file of a run"),
     "a folder": (archived(entry(f"{KEY}/figures", b"", type=tarfile.DIRTYPE)), "is no file of a run"),
     "a control character": (archived(entry("run/\x1b[31m\n")), "is no file of a run"),
+    "a drawing and a picture of one name": (
+        archived(entry(f"{KEY}/figures/a.png"), entry(f"{KEY}/figures/a.svg")),
+        "a drawing and a picture of one name",
+    ),
     "a file twice": (archived(entry(f"{KEY}/env.json"), entry(f"{KEY}/env.json")), "was not made by this command"),
     "an owner": (archived(entry(f"{KEY}/env.json", uname="me")), "was not made by this command"),
     "a hidden header": (
@@ -113,6 +120,36 @@ def npz(**arrays: object) -> bytes:
     return stream.getvalue()
 
 
+PICTURE = "figures/isolated-images.png"
+
+
+def npy(array: np.ndarray) -> bytes:
+    stream = io.BytesIO()
+    np.save(stream, array)
+    return stream.getvalue()
+
+
+def chunk(name: bytes, value: bytes) -> bytes:
+    """A part of a PNG."""
+    return struct.pack(">I", len(value)) + name + value + struct.pack(">I", zlib.crc32(name + value))
+
+
+def with_chunk(png: bytes, name: bytes, value: bytes) -> bytes:
+    """A PNG with one more part before its end."""
+    return png[:-12] + chunk(name, value) + png[-12:]
+
+
+def resized(png: bytes, height: int, kind: bytes = b"\x08\x06\0\0\0") -> bytes:
+    """A PNG that claims another height, or another kind."""
+    return png[:8] + chunk(b"IHDR", png[16:20] + struct.pack(">I", height) + kind) + png[33:]
+
+
+def repacked(png: bytes, behind: bytes = b"", inside: bytes = b"") -> bytes:
+    """A PNG whose pixels are packed again, with more behind or inside of them."""
+    pixels = zlib.decompress(png[41:-16])
+    return png[:33] + chunk(b"IDAT", zlib.compress(pixels + inside) + behind) + png[-12:]
+
+
 def deflated(size: int) -> bytes:
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -130,6 +167,21 @@ CRAFTED = {
     "an environment with NaN": ("env.json", lambda v: b'{"a": NaN}', "NaN is no number"),
     "a history of texts": ("history.jsonl", lambda v: b'"x"\n', "holds no object"),
     "a pickled array": ("isolated.npy", lambda v: pickle.dumps([1]), "damaged"),
+    "poisoned images that are texts": ("poisoned.npy", lambda v: npy(np.array(["a"])), "holds no indices"),
+    "poisoned images that repeat": ("poisoned.npy", lambda v: npy(np.array([1, 1])), "holds no indices"),
+    "poisoned images before the first": ("poisoned.npy", lambda v: npy(np.array([-1])), "holds no indices"),
+    "a cut array of poisoned images": ("poisoned.npy", lambda v: v[:-4], "damaged"),
+    "a picture that is none": (PICTURE, lambda v: b"<svg/>", "is no PNG"),
+    "a picture that is cut": (PICTURE, lambda v: v[:-20], "is a damaged PNG"),
+    "a picture with a flipped bit": (PICTURE, lambda v: v[:60] + bytes([v[60] ^ 1]) + v[61:], "is a damaged PNG"),
+    "a picture with something behind it": (PICTURE, lambda v: v + b"<script>", "is a damaged PNG"),
+    "a picture with a text": (PICTURE, lambda v: with_chunk(v, b"tEXt", b"a\0<script>"), "holds more than pixels"),
+    "a picture twice": (PICTURE, lambda v: v + v[8:], "is a damaged PNG"),
+    "a picture of too many pixels": (PICTURE, lambda v: resized(v, 1 << 30), "million pixels"),
+    "a picture of more pixels than it has": (PICTURE, lambda v: resized(v, 500), "is a damaged PNG"),
+    "a picture with data behind its pixels": (PICTURE, lambda v: repacked(v, b"more"), "is a damaged PNG"),
+    "a picture that unpacks to more": (PICTURE, lambda v: repacked(v, inside=bytes(1 << 26)), "is a damaged PNG"),
+    "a picture of another kind": (PICTURE, lambda v: resized(v, 12, b"\x10\x06\0\0\0"), "of another kind"),
     "losses of two axes": ("losses.npy", lambda v: v.replace(b"(20,)", b"(4,5)"), "holds no losses"),
     "pickled trajectories": ("trajectories.npz", lambda v: npz(a=np.array([{}], dtype=object)), "damaged"),
     "endless trajectories": ("trajectories.npz", lambda v: deflated(129 << 20), "damaged"),
@@ -138,6 +190,13 @@ CRAFTED = {
     "an array that stays": ("left_out.json", lambda v: b'{"history.jsonl": 1}', "damaged"),
     "a changed table": ("metrics.json", lambda v: v.replace(b"0.5", b"0.6"), "is not what the run wrote"),
 }
+
+
+def test_a_picture_that_is_packed_otherwise_is_one():
+    png = pictures.isolated(*images(0))
+    drawings.check_picture(repacked(png))
+    drawings.check_picture(resized(png, 12))
+    assert repacked(png) != png
 
 
 @pytest.mark.parametrize("kind", CRAFTED)

@@ -12,6 +12,7 @@ import papermill
 import pytest
 
 from ablkit.errors import UserError
+from ablkit.report import findings
 from ablkit.runs import notebooks
 from ablkit.runs.parameters import NOTEBOOKS, PRESETS, check, defaults
 
@@ -55,6 +56,62 @@ def test_a_dirty_notebook_is_found():
     cell |= {"execution_count": 1, "source": ["def f():\n", *["    x = 1\n"] * 12], "id": "A B"}
     notebook["metadata"]["kernelspec"]["name"] = "mine"
     assert len(problems(notebook)) >= 4
+
+
+FINDINGS = {
+    "run": "of_run",
+    "loss_gap": "of_gap",
+    "attacks": "of_attacks",
+    "defenses": "of_methods",
+    "unlearning": "of_methods",
+    "twins": "of_twins",
+}
+"""Notebook that judges a hypothesis -> the finding with which it ends."""
+
+
+def claims(notebook: dict, finding: str) -> list[str]:
+    """Where a notebook claims something instead of asking, and computing what the data say."""
+    found = []
+    title, _, first = "".join(notebook["cells"][0]["source"]).partition("\n\n")
+    if not re.fullmatch(r"# [A-Z].*\?", title):
+        found.append("the title asks nothing")
+    if not re.match(r"\*\*Hypothesis\*\* \([^)]*paper|\*\*Hypothesis\*\* \(Li et al\.", first):
+        found.append("no hypothesis with its source")
+    last = notebook["cells"][-1]
+    if last["cell_type"] != "code" or f"cells.say(findings.{finding}(" not in "".join(last["source"]):
+        found.append("the last cell computes no verdict")
+    if "Claim" in "".join("".join(cell["source"]) for cell in notebook["cells"]):
+        found.append("a claim")
+    return found
+
+
+@pytest.mark.parametrize("name", FINDINGS)
+def test_a_notebook_asks_and_ends_with_what_the_data_say(name):
+    notebook = json.loads((FOLDER / f"{name}.ipynb").read_text())
+    assert claims(notebook, FINDINGS[name]) == []
+    # The twin: as they were.
+    notebook["cells"][0]["source"] = ["# Poisoned examples are learned faster\n", "\n", "**Claim.** They are."]
+    notebook["cells"] += notebook["cells"][-2:-1]
+    assert len(claims(notebook, FINDINGS[name])) == 4
+
+
+@pytest.mark.parametrize(
+    ("name", "limits"),
+    [
+        ("run", (findings.GONE, findings.PRESENT, findings.CHEAP, findings.DEAR)),
+        ("loss_gap", (findings.FASTER, findings.PRECISE)),
+        ("attacks", (findings.PRESENT,)),
+        ("defenses", (findings.GONE, findings.PRESENT, findings.CHEAP, findings.DEAR)),
+        ("unlearning", (findings.GONE, findings.PRESENT, findings.CHEAP, findings.DEAR)),
+        ("twins", (findings.MATTERS,)),
+    ],
+)
+def test_a_notebook_says_by_which_limits_it_judges(name, limits):
+    (cell,) = (cell for cell in notebooks.cells(FOLDER / f"{name}.ipynb") if cell["id"] == "reading")
+    text = "".join(cell["source"])
+    for limit in limits:
+        assert re.search(rf"\b{100 * limit:.0f} (%|points)", text), limit
+    assert not re.search(rf"\b{100 * limits[0] + 1:.0f} (%|points)", text)
 
 
 def declared(path: Path) -> dict[str, object]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -14,7 +15,7 @@ from crafted import DOT, NAMES, hostile_set
 
 from ablkit import paths
 from ablkit.report import figures, tables, text
-from ablkit.runs import drawings
+from ablkit.runs import drawings, environment
 
 
 def test_every_table_escapes():
@@ -117,3 +118,20 @@ def test_folders_of_this_machine_become_names(monkeypatch, tmp_path):
     for same in ("images/s", "https://arxiv.org/abs/2110.11571", "1/2", "</b><i>", f"<img src='{DOT}'>", "runs/run/a"):
         assert text.without_folders(same) == same
     assert text.without_folders("data:image/jpeg;base64,/9j/4AAQ/SkZ") == "data:image/jpeg;base64,/9j/4AAQ/SkZ"
+
+
+def test_times_of_the_attacker_s_models_are_one_crafting_time():
+    _, poisoned = hostile_set()
+    record = {"surrogate_accuracy": 0.5, "surrogate_seconds": 4.04, "perturbed_seconds": 80.05}
+    (fact,) = tables.making({"badnets": replace(poisoned, record=record)}).data["attacker's own model"]
+    assert fact == "surrogate accuracy 50.0%, crafting time 84 s"
+    (nothing,) = tables.making({"badnets": poisoned}).data["attacker's own model"]
+    assert nothing == ""
+
+
+@pytest.mark.parametrize(
+    ("cores", "line"), [(1, "a, 1 core, torch 2, "), (2, "a, 2 cores, "), ("unknown", "unknown cores")]
+)
+def test_one_core_is_no_plural(cores, line):
+    facts = {"processor": "a", "gpu": "none", "cores": cores, "torch": "2", "python": "3"}
+    assert line in environment.hardware_line(facts)

@@ -130,7 +130,7 @@ class Crafted:
 
 @dataclass(frozen=True)
 class Twin:
-    """An attack with its essential part off; what that part does is the difference."""
+    """An attack with its idea off: the difference between the two is what the idea does."""
 
     without: str
     """What is left out, in a few words."""

@@ -1,4 +1,4 @@
-"""Every plot of the notebooks and reports: one colour for each quantity, fractions shown as percent."""
+"""Every plot of the notebooks and reports: one look for each quantity (see `style`), fractions shown as percent."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ from ablkit.attacks.attack import Poisoned
 from ablkit.data.images import Images
 from ablkit.defenses import METHODS
 from ablkit.metrics.summary import OF_SOME_ATTACKS
+from ablkit.report import bars
+from ablkit.report.style import COLOURS, DASHES, MARKERS
 from ablkit.report.text import label
 
 # First matplotlib's own settings: a matplotlibrc of the user's would set sizes of its own, or text in LaTeX.
@@ -32,17 +34,19 @@ DATASET_TITLES = {"cifar10": "CIFAR-10", "digits": "digits"}
 """Data set -> its name in captions."""
 METHOD_TITLES = {"none": "plain training", "abl": "first phase of ABL"}
 """Method -> what its first phase is called in figures."""
-SERIES = {
-    "clean_accuracy": ("clean accuracy", "#1b6ca8"),
-    "target_class_accuracy": ("target class accuracy", "#2a9d4a"),
-    "attack_success_rate": ("attack success rate", "#c8412b"),
-    "isolation_precision": ("isolation precision", "#7a4fa3"),
-    "clean_loss": ("clean examples", "#1b6ca8"),
-    "poisoned_loss": ("poisoned examples", "#c8412b"),
+NAMES = {
+    "clean_accuracy": "clean accuracy",
+    "target_class_accuracy": "target class accuracy",
+    "attack_success_rate": "attack success rate",
+    "isolation_precision": "isolation precision (of isolated images)",
+    "clean_loss": "clean images",
+    "poisoned_loss": "poisoned images",
+    "attack": "attack",
+    "idea_off": "idea off",
 }
-"""Quantity -> its name and colour, the same in every figure."""
-_DOTS = {"marker": ".", "markersize": 7, "markeredgecolor": "white", "markeredgewidth": 0.75}
-_TWINS = ["#c8412b", "#8c8c8c"]
+"""Quantity, or kind of run -> its name in legends."""
+_COUNTED = "fraction of test images"
+"""What accuracies and attack success rates count."""
 _PICTURES_A_ROW = 5
 _CLASS, _CAPTION, _STAGE = 12, 80, 24
 """Letters of a name that fit above a picture, in its caption, and beside the line where a stage begins."""
@@ -121,42 +125,36 @@ def making(sets: dict[str, Poisoned]) -> Figure | None:
     return figure
 
 
+def _look(quantity: str, name: str | None = None) -> dict:
+    """How the line of a quantity is drawn."""
+    dots = {"marker": MARKERS[quantity], "markersize": 4.5, "markeredgecolor": "white", "markeredgewidth": 0.5}
+    return {"color": COLOURS[quantity], "linestyle": DASHES[quantity], "label": name or NAMES[quantity], **dots}
+
+
 def attack_results(frame: pd.DataFrame) -> Figure:
-    """Attack success rate and clean accuracy of undefended models: bars are means over seeds, dots the seeds.
+    """Attack success rate and clean accuracy of undefended models: bars are means over seeds, markers the seeds.
 
     Args:
         frame: columns `attack`, `seed`, `attack_success_rate`, `clean_accuracy`.
     """
-    import seaborn as sns  # two seconds, which a single run does without
-
-    metrics = ["attack_success_rate", "clean_accuracy"]
-    long = frame.assign(attack=frame["attack"].map(TITLES)).melt(["attack", "seed"], metrics)
-    colours = {metric: SERIES[metric][1] for metric in metrics}
+    metrics, order = ("attack_success_rate", "clean_accuracy"), list(dict.fromkeys(frame["attack"].map(TITLES)))
+    grouped = frame.groupby(frame["attack"].map(TITLES))
     figure, axes = plt.subplots(figsize=(7.2, 3.0))
-    shared = {"data": long, "x": "attack", "y": "value", "hue": "variable", "palette": colours, "ax": axes}
-    sns.barplot(**shared, errorbar=None, alpha=0.55)
-    sns.stripplot(**shared, dodge=True, jitter=False, size=4, legend=False)
-    axes.set(xlabel="", ylabel="share", ylim=(0, 1.05))
+    bars.draw(axes, {metric: dict(list(grouped[metric])) for metric in metrics}, order, NAMES)
+    axes.set(ylabel=_COUNTED, ylim=(0, 1.05))
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
-    handles, names = axes.get_legend_handles_labels()
-    axes.legend(handles, [SERIES[name][0] for name in names], loc="upper center", bbox_to_anchor=(0.5, -0.1), ncols=2)
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.1), ncols=2)
     return figure
 
 
 def twins(frame: pd.DataFrame) -> Figure:
-    """Undefended models by attack, as it is and as its twin: a panel for each metric, bars are means, dots the seeds.
+    """Undefended models by attack, and with the attack's idea off: a panel a metric, bars are means, markers the seeds.
 
     Args:
-        frame: columns `attack`, `attack_settings` (empty for the attack as it is), `seed`, `attack_success_rate` and
+        frame: columns `attack`, `attack_settings` (empty for the attack itself), `seed`, `attack_success_rate` and
             those of `summary.OF_SOME_ATTACKS` that any of the attacks has.
     """
-    import seaborn as sns  # two seconds, which a single run does without
-
     titles = {"attack_success_rate": "attack success rate"} | OF_SOME_ATTACKS
-    frame = frame.assign(
-        attack=frame["attack"].map(TITLES),
-        variant=np.where(frame["attack_settings"] == "", "as it is", "without its essential part"),
-    )
     parts = {metric: frame.dropna(subset=metric) for metric in titles if metric in frame}
     parts = {metric: part for metric, part in parts.items() if len(part)}
     widths = [1 + part["attack"].nunique() for part in parts.values()]
@@ -164,42 +162,39 @@ def twins(frame: pd.DataFrame) -> Figure:
         1, len(parts), figsize=(1.2 + 0.62 * sum(widths), 2.9), width_ratios=widths, sharey=True, squeeze=False
     )
     for place, (metric, part) in zip(axes[0], parts.items(), strict=True):
-        shared = {"data": part, "x": "attack", "y": metric, "hue": "variant", "palette": _TWINS, "ax": place}
-        sns.barplot(**shared, errorbar=None, alpha=0.55, legend=place is axes[0, 0])
-        sns.stripplot(**shared, dodge=True, jitter=False, size=4, legend=False)
-        place.set(xlabel="", ylabel="share", ylim=(0, 1.05))
+        part = part.assign(attack=part["attack"].map(TITLES))
+        is_twin = part["attack_settings"] != ""
+        values = {
+            kind: dict(list(part[rows].groupby("attack")[metric]))
+            for kind, rows in (("attack", ~is_twin), ("idea_off", is_twin))
+        }
+        bars.draw(place, values, list(dict.fromkeys(part["attack"])), NAMES)
+        place.set(ylim=(0, 1.05))
         place.set_title(textwrap.fill(titles[metric], 20), fontsize=9)
         place.yaxis.set_major_formatter(PercentFormatter(1.0))
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    axes[0, 0].get_legend().remove()
-    figure.legend(handles, labels, loc="outside lower center", ncols=2)
+    axes[0, 0].set_ylabel(_COUNTED)
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return figure
 
 
 def methods(frame: pd.DataFrame) -> Figure:
-    """Clean accuracy and attack success rate by method, a panel for each attack: bars are means, dots the seeds.
+    """Clean accuracy and attack success rate by method, a panel for each attack: bars are means, markers the seeds.
 
     Args:
         frame: columns `attack`, `method`, `seed`, `attack_success_rate`, `clean_accuracy`.
     """
-    import seaborn as sns  # two seconds, which a single run does without
-
-    metrics = ["clean_accuracy", "attack_success_rate"]
+    metrics = ("clean_accuracy", "attack_success_rate")
     names, order = list(dict.fromkeys(frame["attack"])), [METHODS[name] for name in dict.fromkeys(frame["method"])]
     size = (1.5 + 3.0 * len(names), 0.8 + 0.34 * len(order))
-    figure, axes = plt.subplots(1, len(names), figsize=size, sharey=True, squeeze=False)
+    figure, axes = plt.subplots(1, len(names), figsize=size, sharex=True, sharey=True, squeeze=False)
     for place, name in zip(axes[0], names, strict=True):
         rows = frame[frame["attack"] == name]
-        long = rows.assign(method=rows["method"].map(METHODS)).melt(["method", "seed"], metrics)
-        colours = {metric: SERIES[metric][1] for metric in metrics}
-        shared = {"data": long, "y": "method", "x": "value", "hue": "variable", "order": order, "palette": colours}
-        sns.barplot(**shared, ax=place, errorbar=None, alpha=0.55, legend=place is axes[0, 0])
-        sns.stripplot(**shared, ax=place, dodge=True, jitter=False, size=3, legend=False)
-        place.set(xlabel=TITLES[name], ylabel="", xlim=(0, 1.02))
+        grouped = rows.groupby(rows["method"].map(METHODS))
+        bars.draw(place, {metric: dict(list(grouped[metric])) for metric in metrics}, order, NAMES, lying=True)
+        place.set(xlabel=_COUNTED, xlim=(0, 1.02))
+        place.set_title(TITLES[name], fontsize=9)
         place.xaxis.set_major_formatter(PercentFormatter(1.0))
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    axes[0, 0].get_legend().remove()
-    figure.legend(handles, [SERIES[name][0] for name in labels], loc="outside upper center", ncols=2)
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
     return figure
 
 
@@ -207,18 +202,19 @@ def connectivity(curves: pd.DataFrame) -> Figure:
     """Clean accuracy and attack success rate along the curve of mode connectivity repair, a panel for each attack.
 
     Args:
-        curves: columns `attack`, `seed`, `t`, `clean_accuracy`, `attack_success_rate`; thin lines are seeds.
+        curves: columns `attack`, `seed`, `t`, `clean_accuracy`, `attack_success_rate`; each line is a seed.
     """
     names = list(dict.fromkeys(curves["attack"]))
     figure, axes = plt.subplots(1, len(names), figsize=(1.2 + 3.0 * len(names), 2.8), sharey=True, squeeze=False)
     for place, name in zip(axes[0], names, strict=True):
         for metric in ("clean_accuracy", "attack_success_rate"):
-            title, colour = SERIES[metric]
             for index, (_, rows) in enumerate(curves[curves["attack"] == name].groupby("seed")):
                 rows = rows.sort_values("t")
-                place.plot(rows["t"], rows[metric], color=colour, marker=".", label=title if index == 0 else None)
-        place.set(xlabel=f"t ({TITLES[name]})", xlim=(0, 1), ylim=(-0.02, 1.05))
+                place.plot(rows["t"], rows[metric], **_look(metric, None if index == 0 else f"_{index}"))
+        place.set(xlabel="t, place on the curve", xlim=(0, 1), ylim=(-0.02, 1.05))
+        place.set_title(TITLES[name], fontsize=9)
         place.yaxis.set_major_formatter(PercentFormatter(1.0))
+    axes[0, 0].set_ylabel(_COUNTED)
     axes[0, 0].legend(fontsize=8)
     return figure
 
@@ -233,22 +229,21 @@ def training_curves(history: pd.DataFrame) -> Figure:
     epochs = np.arange(1, len(history) + 1)
     for metric in ("clean_accuracy", "target_class_accuracy", "attack_success_rate", "isolation_precision"):
         if metric in history and history[metric].notna().any():
-            name, colour = SERIES[metric]
-            axes.plot(epochs, history[metric].astype(float), color=colour, label=name, **_DOTS)
+            axes.plot(epochs, history[metric].astype(float), **_look(metric))
     begins = np.flatnonzero(history["stage"] != history["stage"].shift())
     for begin in begins:
         axes.axvline(begin + 0.5, color="#999999", linewidth=0.8)
         stage = label(history["stage"].iloc[begin], _STAGE)
         axes.text(begin + 0.65, 1.03, stage, fontsize=8, color="#555555")
-    axes.set(xlabel="epoch", ylabel="share", ylim=(-0.02, 1.1), xlim=(0.5, len(history) + 0.5))
+    axes.set(xlabel="epoch", ylabel=_COUNTED, ylim=(-0.02, 1.1), xlim=(0.5, len(history) + 0.5))
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=4, fontsize=8)
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=2, fontsize=8)
     return figure
 
 
 def loss_gap(frame: pd.DataFrame) -> Figure:
-    """Mean loss of clean and poisoned examples by epoch, and below it the isolation precision; a column a method.
+    """Mean loss of clean and poisoned images by epoch, and below it the isolation precision; a column a method.
 
     Args:
         frame: columns `method`, `epoch`, `clean_loss`, `poisoned_loss`, `isolation_precision`.
@@ -260,15 +255,14 @@ def loss_gap(frame: pd.DataFrame) -> Figure:
     for column, name in enumerate(names):
         rows = frame[frame["method"] == name]
         for metric in ("clean_loss", "poisoned_loss", "isolation_precision"):
-            title, colour = SERIES[metric]
             place = axes[int(metric == "isolation_precision"), column]
-            place.plot(rows["epoch"], rows[metric].astype(float), color=colour, label=title, **_DOTS)
+            place.plot(rows["epoch"], rows[metric].astype(float), **_look(metric))
         axes[0, column].set_title(METHOD_TITLES[name], fontsize=9)
         axes[1, column].set_xlabel("epoch")
         axes[1, column].xaxis.set_major_locator(MaxNLocator(integer=True))
     axes[0, 0].set_ylabel("mean cross entropy")
     axes[0, 0].set_ylim(bottom=0)
     axes[0, 0].legend(fontsize=8)
-    axes[1, 0].set(ylabel="isolation precision", ylim=(-0.03, 1.05))
+    axes[1, 0].set(ylabel="poisoned, fraction\nof isolated images", ylim=(-0.03, 1.05))
     axes[1, 0].yaxis.set_major_formatter(PercentFormatter(1.0))
     return figure

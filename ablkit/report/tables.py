@@ -70,7 +70,7 @@ def making(sets: dict[str, Poisoned]) -> Styler:
                 "decoys": int(poisoned.is_decoy.sum()),
                 "share": f"{len(truth) / _whole(poisoned, attack.kind):.0%} of the {attack.rate_of}",
                 "of classes": ", ".join(classes) if len(classes) < 3 else f"{len(classes)} of {len(names)}",
-                "measured while making": ", ".join(_fact(*fact) for fact in sorted(poisoned.record.items())),
+                "attacker's own model": _facts(poisoned.record),
             }
         )
     return _styled(pd.DataFrame(rows))
@@ -78,6 +78,13 @@ def making(sets: dict[str, Poisoned]) -> Styler:
 
 def _whole(poisoned: Poisoned, kind: str) -> int:
     return len(poisoned) if kind == "dirty label" else int((poisoned.true_labels == poisoned.target).sum())
+
+
+def _facts(record: dict[str, float]) -> str:
+    """What an attacker measured of its own models, and how long all of them took."""
+    facts = [_fact(name, value) for name, value in sorted(record.items()) if not name.endswith("_seconds")]
+    seconds = [value for name, value in record.items() if name.endswith("_seconds")]
+    return ", ".join([*facts, f"crafting time {sum(seconds):.0f} s"] if seconds else facts)
 
 
 def _fact(name: str, value: float) -> str:
@@ -97,7 +104,7 @@ def attack_results(frame: pd.DataFrame) -> Styler:
 
 
 def twins(frame: pd.DataFrame) -> Styler:
-    """The same, one row for each attack as it is and one for its twin.
+    """The same, one row for each attack and one for the attack with its idea off.
 
     Args:
         frame: undefended runs, see `Twins.runs`.
@@ -106,14 +113,14 @@ def twins(frame: pd.DataFrame) -> Styler:
     rows = []
     for (name, settings), _ in grouped:
         attack = ATTACKS[name]
-        variant = f"without {attack.twin.without} ({settings})" if settings else "as it is"
+        variant = f"idea off: without {attack.twin.without} ({settings})" if settings else "attack"
         rows.append({"attack": attack.title, "": variant})
     table = pd.DataFrame(rows).assign(rate=[f"{rate:.3g}" for rate in grouped["poison_rate"].first()])
     return _styled(table.assign(**_undefended(grouped, frame)))
 
 
 def twins_making(frame: pd.DataFrame) -> Styler:
-    """What attacks and their twins recorded while they were made and differ in: mean over seeds (lowest to highest).
+    """What the attacker's own models do, where the attack's idea changes it: mean over seeds (lowest to highest).
 
     Args:
         frame: undefended runs, see `Twins.runs`.
@@ -125,8 +132,8 @@ def twins_making(frame: pd.DataFrame) -> Styler:
             whole, part = (pd.to_numeric(own.loc[of, column]) for of in (~is_twin, is_twin))
             if whole.isna().any() or part.isna().any() or sorted(whole) == sorted(part):
                 continue
-            row = {"attack": attack.title, "measured": column.removeprefix("poisoning_").replace("_", " ")}
-            rows.append(row | {"as it is": _spread(whole, column), "without its part": _spread(part, column)})
+            row = {"attack": attack.title, "attacker's own model": column.removeprefix("poisoning_").replace("_", " ")}
+            rows.append(row | {"idea on": _spread(whole, column), "idea off": _spread(part, column)})
     return _styled(pd.DataFrame(rows))
 
 

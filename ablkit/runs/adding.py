@@ -67,6 +67,10 @@ def _runs(file: Path) -> dict[tuple[str, str], dict[str, bytes]]:
                 found.setdefault((notebook, key), {})[name] = archive.extractfile(entry).read()
     except (tarfile.TarError, ValueError, OverflowError, EOFError, KeyError, AttributeError):
         raise _refused(file, "it is no archive of runs") from None
+    for files in found.values():
+        figures = [name for name in files if bundle.FIGURE.fullmatch(name)]
+        if sorted(figures) != bundle.figures(figures):
+            raise _refused(file, "it holds a drawing and a picture of one name")
     # The same files always give the same bytes: whatever else a tar may hold, hide or repeat is seen by that.
     again = b"".join(bundle.content_of("/".join(name), found[name]) for name in sorted(found)) + bundle.END
     if again != content:

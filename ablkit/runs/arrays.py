@@ -30,6 +30,12 @@ def excluded(folder: Path, images: int) -> Int64[ndarray, " m"] | None:
     return _indices(path, images) if os.path.lexists(path) else None
 
 
+def poisoned(folder: Path, images: int) -> Int64[ndarray, " p"] | None:
+    """Indices of the poisoned ones of so many training images, None where the run kept none; raises Damaged."""
+    path = folder / "poisoned.npy"
+    return _indices(path, images) if os.path.lexists(path) else None
+
+
 def _indices(path: Path, images: int) -> Int64[ndarray, " k"]:
     indices = array(path)
     inside = indices.ndim == 1 and indices.dtype == np.int64 and ((indices >= 0) & (indices < images)).all()

@@ -8,6 +8,7 @@ import os
 import re
 import tarfile
 import zipfile
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -26,8 +27,8 @@ MOST_UNPACKED = 128 << 20
 MOST_OF_A_FILE = 8 << 20
 TRAJECTORIES = "trajectories.npz"
 NAMES = ("params.json", "env.json", "metrics.json", "files.json", "history.jsonl", "left_out.json")
-NAMES += ("isolated.npy", "losses.npy", "excluded.npy", TRAJECTORIES, "notebook.ipynb")
-FIGURE = re.compile(r"figures/[\w-][\w.-]{0,79}\.(csv|svg)", re.ASCII)
+NAMES += ("isolated.npy", "losses.npy", "excluded.npy", "poisoned.npy", TRAJECTORIES, "notebook.ipynb")
+FIGURE = re.compile(r"figures/[\w-][\w.-]{0,79}\.(csv|svg|png)", re.ASCII)
 END = bytes(1024)
 """What a tar ends with."""
 
@@ -62,8 +63,7 @@ def files_of(folder: Path) -> dict[str, bytes]:
     sealed = seals.sums(folder)
     away = seals.left_out(folder)
     found: dict[str, bytes] = {}
-    figures = sorted(f"figures/{path.name}" for path in (folder / "figures").glob("*"))
-    for name in (*NAMES, *filter(FIGURE.fullmatch, figures)):
+    for name in (*NAMES, *figures(f"figures/{path.name}" for path in (folder / "figures").glob("*"))):
         path = folder / name
         if name == seals.LEFT_OUT or not path.is_file() or path.is_symlink() or path.parent.is_symlink():
             continue
@@ -75,6 +75,16 @@ def files_of(folder: Path) -> dict[str, bytes]:
     if away:
         found[seals.LEFT_OUT] = (json.dumps(away, indent=1, sort_keys=True) + "\n").encode()
     return found
+
+
+def figures(names: Iterable[str]) -> list[str]:
+    """Those files that an archive holds of a run's figures: a PNG only where it is no copy of a drawing beside it."""
+    there = set(names)
+    return sorted(
+        name
+        for name in there
+        if FIGURE.fullmatch(name) and not (name.endswith(".png") and f"{name.removesuffix('.png')}.svg" in there)
+    )
 
 
 def content_of(name: str, files: dict[str, bytes]) -> bytes:
@@ -112,9 +122,11 @@ def check(folder: Path) -> None:
 
 
 def _check_figures(folder: Path) -> None:
-    for path in sorted((folder / "figures").glob("*.svg")):
+    drawn = sorted((folder / "figures").glob("*.svg"))
+    pictures = [path for path in sorted((folder / "figures").glob("*.png")) if path.with_suffix(".svg") not in drawn]
+    for path in (*drawn, *pictures):
         try:
-            drawings.check(path.read_bytes())
+            (drawings.check_picture if path in pictures else drawings.check)(path.read_bytes())
         except UserError as error:
             raise Damaged(path, str(error)) from None
     for path in sorted((folder / "figures").glob("*.csv")):
@@ -126,6 +138,7 @@ def _check_arrays(folder: Path) -> None:
     if os.path.lexists(folder / "isolated.npy"):
         arrays.isolated(folder, 1 << 40)
     arrays.excluded(folder, 1 << 40)
+    arrays.poisoned(folder, 1 << 40)
     path = folder / "losses.npy"
     if os.path.lexists(path):
         found = arrays.array(path)

@@ -1,8 +1,13 @@
-"""Drawings (SVG) that join the pages: opened on its own, one could run script, so only those that merely draw may."""
+"""Drawings (SVG) and pictures (PNG) that join the pages: opened alone, some could run script, or hide something.
+
+Only those that merely draw may join.
+"""
 
 from __future__ import annotations
 
 import re
+import struct
+import zlib
 from xml.etree import ElementTree
 
 from ablkit.errors import UserError
@@ -18,6 +23,11 @@ _AROUND = re.compile(r"<\?xml-stylesheet|<!(?:ENTITY|ATTLIST|ELEMENT|NOTATION)|e
 # In a style: an address, which may be spelt with escapes; `#` leads to a part of the same drawing.
 _FETCHES = re.compile(r"@import|url\(\s*['\"]?(?!#)|image\(|image-set\(|\\", re.IGNORECASE)
 _LINKED = re.compile(r"#|data:image/(?:png|jpeg);base64,")
+_PNG = b"\x89PNG\r\n\x1a\n"
+_CHUNKS = (b"IHDR", b"IDAT", b"IEND")
+_CHANNELS = {0: 1, 2: 3, 6: 4}
+"""Kind of a PNG -> channels: grey, RGB, RGBA."""
+_MOST_PIXELS = 1 << 25
 
 
 def check(content: bytes) -> None:
@@ -43,3 +53,49 @@ def _draws(name: str, value: str) -> bool:
     if name.lower() in ("href", "src"):
         return bool(_LINKED.match(value))
     return not name.lower().startswith("on") and not _FETCHES.search(value)
+
+
+def check_picture(content: bytes) -> None:
+    """Raise UserError for anything but the PNG of a picture: 8 bits a channel, and nothing in it beside its pixels."""
+    if not content.startswith(_PNG):
+        raise UserError("is no PNG")
+    chunks = _chunks(content)
+    names = [name for name, _ in chunks]
+    if any(name not in _CHUNKS for name in names):
+        raise UserError("is a PNG that holds more than pixels")
+    head = chunks[0][1]
+    if names != [b"IHDR", *[b"IDAT"] * (len(names) - 2), b"IEND"] or len(head) != 13 or chunks[-1][1]:
+        raise UserError("is a damaged PNG")
+    width, height, depth, kind, *rest = struct.unpack(">II5B", head)
+    if depth != 8 or kind not in _CHANNELS or any(rest):
+        raise UserError("is a PNG of another kind than grey, RGB or RGBA with 8 bits a channel")
+    # Before anything is unpacked: a small file may claim a picture that fills the memory.
+    if width * height > _MOST_PIXELS:
+        raise UserError(f"is a PNG of more than {_MOST_PIXELS >> 20} million pixels")
+    line = 1 + width * _CHANNELS[kind]
+    pixels = _unpacked(b"".join(value for name, value in chunks if name == b"IDAT"), height * line)
+    if not pixels or max(pixels[::line]) > 4:  # how each line is coded
+        raise UserError("is a damaged PNG")
+
+
+def _chunks(content: bytes) -> list[tuple[bytes, bytes]]:
+    """The parts of a PNG, name and content; raises UserError where one is cut or changed, or something is behind."""
+    found, at = [], len(_PNG)
+    while at < len(content):
+        length, name = struct.unpack_from(">I4s", content.ljust(at + 8, b"\0"), at)
+        end = at + 12 + length
+        if end > len(content) or zlib.crc32(content[at + 4 : end - 4]) != int.from_bytes(content[end - 4 : end]):
+            raise UserError("is a damaged PNG")
+        found.append((name, content[at + 8 : end - 4]))
+        at = end
+    return found or [(b"", b"")]
+
+
+def _unpacked(packed: bytes, size: int) -> bytes:
+    """What was packed, where it has exactly that size; else nothing."""
+    unpacking = zlib.decompressobj()
+    try:
+        unpacked = unpacking.decompress(packed, size + 1)
+    except zlib.error:
+        return b""
+    return unpacked if len(unpacked) == size and unpacking.eof and not unpacking.unused_data else b""

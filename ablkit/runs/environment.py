@@ -66,7 +66,8 @@ def hardware_line(environment: dict) -> str:
     """The environment in one line for tables and captions."""
     where = environment["gpu"] if environment.get("device") == "cuda" else environment["processor"]
     used = f"{environment['precision']}, " if "precision" in environment else ""
-    return f"{where}, {environment['cores']} cores, {used}torch {environment['torch']}, Python {environment['python']}"
+    cores = f"{environment['cores']} core{'' if environment['cores'] == 1 else 's'}"
+    return f"{where}, {cores}, {used}torch {environment['torch']}, Python {environment['python']}"
 
 
 def commit() -> str:

@@ -17,7 +17,7 @@ from ablkit import data, provenance
 from ablkit.errors import UserError, shown
 from ablkit.files import locked, read_json, write_bytes, write_json, write_text, write_whole
 from ablkit.paths import cache_root
-from ablkit.runs import durations, environment, records, seals
+from ablkit.runs import drawings, durations, environment, records, seals
 from ablkit.runs.key import facts_of, folder_of, modules_of
 from ablkit.runs.notebooks import Source, read
 from ablkit.runs.parameters import Parameters, check, given
@@ -60,6 +60,14 @@ class Run:
             )
         if numbers is not None:
             write_text(folder / f"{name}.csv", numbers.to_csv(index=False))
+
+    def picture(self, name: str, png: bytes) -> None:
+        """Save a picture of images as `figures/NAME.png`; raises UserError for any other content than its pixels."""
+        try:
+            drawings.check_picture(png)
+        except UserError as error:
+            raise UserError(f"figures/{name}.png {error}; give it as `ablkit.report.pictures` makes it") from None
+        write_bytes(self.folder / "figures" / f"{name}.png", png)
 
     def finish(
         self,

@@ -11,7 +11,8 @@ from ablkit.runs import records
 from ablkit.runs.records import Damaged
 
 SEALED = ("metrics.json", "env.json", "notebook.ipynb")
-SEALED += ("model.safetensors", "isolated.npy", "losses.npy", "excluded.npy", "trajectories.npz", "history.jsonl")
+SEALED += ("model.safetensors", "isolated.npy", "losses.npy", "excluded.npy", "poisoned.npy")
+SEALED += ("trajectories.npz", "history.jsonl")
 """The files of a finished run that other runs and the pages build on."""
 SEAL = "files.json"
 LEFT_OUT = "left_out.json"
