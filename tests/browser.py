@@ -102,7 +102,8 @@ def chromium(folder: Path) -> Iterator[Browser]:
         pytest.skip("no Chromium on the path: install it to test the pages (apt-get install chromium)")
     assert found, "continuous integration needs Chromium"
     flags = "--headless --no-sandbox --disable-gpu --no-first-run --disable-background-networking --disable-sync"
-    flags += " --disable-component-update --disable-default-apps --disable-extensions --hide-scrollbars --remote-debugging-port=0"
+    flags += " --disable-component-update --disable-default-apps --disable-extensions --hide-scrollbars"
+    flags += " --remote-debugging-port=0"
     command = [found, *flags.split(), "--remote-allow-origins=*", f"--user-data-dir={folder}", "about:blank"]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-import shutil
 from functools import partial
 from pathlib import Path
 
@@ -152,36 +150,6 @@ def own_temporary(tmp_path, monkeypatch):
         monkeypatch.setenv("TMPDIR", short)
         monkeypatch.setattr("tempfile.tempdir", None)
         yield Path(short)
-
-
-@pytest.fixture(scope="session")
-def hostile_root(tmp_path_factory: pytest.TempPathFactory, data_root: Path) -> Path:
-    """A folder with `data/evil`, whose classes have hostile names, and `runs`: the kit's and somebody else's."""
-    from crafted import NAMES, craft, foreign_cells, kit_cells
-
-    from ablkit.report.plan import jobs
-
-    root = tmp_path_factory.mktemp("hostile")
-    shutil.copytree(data_root / "digits", root / "data" / "evil")
-    meta = root / "data" / "evil" / "meta.json"
-    meta.write_text(json.dumps(json.loads(meta.read_text()) | {"classes": NAMES}))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ABLKIT_DATA", str(root / "data"))
-        patch.setenv("ABLKIT_RUNS", str(root / "runs"))
-        undefended, abl, _ = jobs("smoke", [0], {"dataset": "evil"})
-        craft(undefended, foreign_cells())
-        craft(abl, kit_cells())
-    return root
-
-
-@pytest.fixture
-def hostile_runs(folders: Path, hostile_root: Path, monkeypatch: pytest.MonkeyPatch) -> list:
-    """Three runs on the set with hostile names: two are done, the last is missing; the test may damage them."""
-    from ablkit.report.plan import jobs
-
-    monkeypatch.setenv("ABLKIT_DATA", str(hostile_root / "data"))
-    shutil.copytree(hostile_root / "runs", folders)
-    return jobs("smoke", [0], {"dataset": "evil"})
 
 
 @pytest.fixture

@@ -7,7 +7,8 @@ import pytest
 
 from ablkit.attacks import ATTACKS
 from ablkit.defenses import METHODS
-from ablkit.report import findings, verdict
+from ablkit.report import findings
+from ablkit.report.findings import words
 
 
 def word(finding: str) -> str:
@@ -260,4 +261,4 @@ def test_every_method_has_a_verdict(method):
     ],
 )
 def test_the_price_never_leaves_the_target_class_out(numbers, text):
-    assert verdict.price(*numbers) == text
+    assert words.price(*numbers) == text

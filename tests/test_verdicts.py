@@ -54,13 +54,13 @@ def test_what_was_not_measured_is_left_out_of_a_mean():
     assert verdicts.over_seeds([None, 0.5, float("nan")]).markdown == "50.0"
     assert verdicts.over_seeds([None]).markdown == "-"
     assert verdicts.over_seeds([0.5]).small == ""
-    assert verdicts.in_words([0.027, 0.01, 0.059]) == "3.2% (1.0 to 5.9)"
+    assert verdicts.in_words([0.027, 0.01, 0.059]) == "3.2 % (1.0 to 5.9)"
 
 
 def test_the_papers_numbers_come_with_their_mark():
     verified = lookup("attack_success_rate", attack="badnets", method="abl")
     recalled = lookup("attack_success_rate", attack="badnets", method="none")
-    assert (str(verified), str(recalled)) == ("3.0%", "100.0%*")
+    assert (str(verified), str(recalled)) == ("3.0 %", "100.0 %*")
     assert lookup("attack_success_rate", attack="badnets", method="abl", dataset="digits") is None
 
 

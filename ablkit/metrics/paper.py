@@ -29,7 +29,7 @@ class PaperValue:
     source: str
 
     def __str__(self) -> str:
-        return f"{self.value:.1%}{'' if self.mark == 'verified' else '*'}"
+        return f"{100 * self.value:.1f} %{'' if self.mark == 'verified' else '*'}"
 
 
 @cache

@@ -8,14 +8,16 @@ from collections.abc import Callable
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from ablkit.report.figures import TITLES
-from ablkit.report.style import COLOURS, DASHES
+from ablkit.report.findings import GONE
+from ablkit.report.style import COLOURS, DASHES, FRAME
 from ablkit.report.text import percent
-from ablkit.report.verdicts import GONE, LOW
+from ablkit.report.verdicts import LOW
 
 _FAINT = "#c9ced6"
 _PANELS = {
@@ -123,33 +125,26 @@ def turning_epochs(rows: pd.DataFrame, outcome: pd.Series, used: int) -> Figure:
         used: the turning epoch of these runs.
     """
     figure, place = plt.subplots(figsize=(1.9 + 0.75 * rows.shape[1], 0.9 + 0.2 * len(rows)))
-    values = rows.to_numpy(dtype=float)
-    place.imshow(values, aspect="auto", cmap="cividis", vmin=0, vmax=1)
-    for line, row in enumerate(values):
-        for column, value in enumerate(row):
-            if not np.isnan(value):
-                colour = "black" if value > 0.6 else "white"
-                place.text(column, line, f"{100 * value:.0f}", ha="center", va="center", fontsize=7, color=colour)
-    names = [f"{name}, seed {seed}" for name, seed in rows.index]
-    first = [line == 0 or rows.index[line][0] != rows.index[line - 1][0] for line in range(len(rows))]
-    place.set_yticks(
-        range(len(rows)),
-        [name if start else name.split(", ")[1] for name, start in zip(names, first, strict=True)],
-        fontsize=7,
-    )
-    for line, start in enumerate(first):
+    shown = {"annot": True, "fmt": ".0f", "annot_kws": {"fontsize": 7}, "cmap": "cividis", "cbar": False}
+    sns.heatmap(100 * rows, vmin=0, vmax=100, ax=place, **shown)
+    names, edge = list(rows.index), rows.shape[1]
+    starts = [line == 0 or names[line][0] != names[line - 1][0] for line in range(len(names))]
+    lines = zip(names, starts, strict=True)
+    labels = [f"{name}, seed {seed}" if start else f"seed {seed}" for (name, seed), start in lines]
+    place.set_yticks(np.arange(len(names)) + 0.5, labels, fontsize=7, rotation=0)
+    for line, (start, value) in enumerate(zip(starts, outcome, strict=True)):
         if start and line:
-            place.axhline(line - 0.5, color="white", linewidth=2)
-        value = outcome.iloc[line]
+            place.axhline(line, color="white", linewidth=2)
         weight = "bold" if value > GONE else "normal"
-        place.text(rows.shape[1] - 0.35, line, percent(value, 0), va="center", fontsize=7, fontweight=weight)
-    place.text(rows.shape[1] - 0.35, -1, "ASR after ABL", fontsize=7, va="center")
-    place.set_xticks(range(rows.shape[1]), list(rows.columns))
-    place.set_xlabel(f"epoch at which the images with the lowest loss are isolated (used: {used})", fontsize=8)
+        place.text(edge + 0.15, line + 0.5, percent(value, 0), va="center", fontsize=7, fontweight=weight)
+    place.text(edge + 0.15, -0.5, "ASR after ABL", fontsize=7, va="center")
+    label = f"epoch at which the images with the lowest loss are isolated (used: {used})"
+    place.set_xlabel(label, fontsize=8)
+    place.set_ylabel("")
     if used in rows.columns:
         column = list(rows.columns).index(used)
-        place.add_patch(plt.Rectangle((column - 0.5, -0.5), 1, len(rows), fill=False, edgecolor="#d55e00", linewidth=2))
-    place.grid(visible=False)
+        box = {"fill": False, "edgecolor": FRAME, "linewidth": 2, "clip_on": False}
+        place.add_patch(plt.Rectangle((column, 0), 1, len(rows), **box))
     return figure
 
 
@@ -192,7 +187,7 @@ def epochs(rows: pd.DataFrame, order: list[str]) -> Figure:
 
     figure = grid(order, draw, columns=3, height=2.0)
     handles, labels = figure.axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize=8)
+    figure.legend(handles, labels, loc="outside lower center", ncols=2, fontsize=8)
     figure.supylabel("fraction of test or isolated images", fontsize=8)
     return figure
 

@@ -46,7 +46,8 @@ def _reader() -> mistune.Markdown:
 
 @functools.lru_cache(maxsize=20_000)
 def _paragraphs(text: str) -> Markup:
-    return Markup(_reader()(harmless(without_folders(text))))
+    # A number stays beside its unit.
+    return Markup(re.sub(r"(?<=\d) (?=%)", "\u00a0", _reader()(harmless(without_folders(text)))))
 
 
 def _line(text: str) -> Markup:

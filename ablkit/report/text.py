@@ -50,7 +50,7 @@ def label(name: str, longest: int) -> str:
 
 def percent(share: float | int | None, digits: int = 1) -> str:
     """A fraction in percent, or a dash where there is none."""
-    return number(share, f"{{:.{digits}%}}")
+    return number(None if share is None else 100 * share, f"{{:.{digits}f}} %")
 
 
 def number(value: float | int | None, form: str) -> str:

@@ -9,19 +9,18 @@ import pandas as pd
 
 from ablkit.metrics import statistics
 from ablkit.metrics.paper import PaperValue
+from ablkit.report.findings import PRECISE
 from ablkit.report.page import Cell
 from ablkit.report.text import MISSING, number
 
-GONE = 0.05
-"""An attack success rate up to which a backdoor counts as removed."""
-LOW = 0.5
+LOW = PRECISE
 """An isolation precision below which isolation counts as failed: most of what is isolated is then clean."""
 FEWEST = 3
 """Seeds that a verdict needs."""
 REPRODUCED = {"clean_accuracy_non_target": 0.01, "attack_success_rate": 0.02}
 """How near to the paper's number the mean over seeds must be, where that number is not within their range."""
 CLOSE = {"clean_accuracy_non_target": 0.03, "attack_success_rate": 0.05}
-INTERVAL = f"Below a mean stands the lowest and highest seed, from {statistics.ENOUGH} seeds on the 95% BCa interval."
+INTERVAL = f"Below a mean stands the lowest and highest seed, from {statistics.ENOUGH} seeds on the 95 % BCa interval."
 
 
 def verdict(metric: str, values: Sequence[float], published: PaperValue | None) -> Cell:
@@ -64,11 +63,11 @@ def over_seeds(values: Sequence[float | None] | pd.Series, *, bad: bool | np.boo
 
 
 def in_words(values: Sequence[float | None] | pd.Series) -> str:
-    """`2.7% (1.0 to 5.9)`: a mean in percent and the lowest and highest of several values."""
+    """`2.7 % (1.0 to 5.9)`: a mean in percent and the lowest and highest of several values."""
     found = [100 * float(value) for value in values if value is not None and value == value]
     if not found:
         return MISSING
-    mean = f"{sum(found) / len(found):.1f}%"
+    mean = f"{sum(found) / len(found):.1f} %"
     return mean if len(found) == 1 else f"{mean} ({min(found):.1f} to {max(found):.1f})"
 
 

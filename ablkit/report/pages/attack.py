@@ -8,11 +8,13 @@ from ablkit.attacks import ATTACKS
 from ablkit.report import charts
 from ablkit.report.collect import Collection, Scale
 from ablkit.report.figures import TITLES
+from ablkit.report.findings import GONE, of_gap, of_methods
 from ablkit.report.page import Block, Cell, Figure, Heading, Page, Picture, Table, Text, link, listed
 from ablkit.report.pages import missing
+from ablkit.report.pages.loss_gap import first_phases
 from ablkit.report.repeat import command
 from ablkit.report.text import percent
-from ablkit.report.verdicts import GONE, LOW, in_words, percent_number
+from ablkit.report.verdicts import LOW, in_words, percent_number
 
 _ROWS = {
     "attack_success_rate": "attack success, %",
@@ -51,12 +53,21 @@ def _page(c: Collection, name: str) -> Page:
     attack = ATTACKS[name]
     how = (
         f"{attack.paper}. {attack.kind.capitalize()}, changes {attack.changes}; the small presets poison"
-        f" {attack.quick_rate:.0%} of the {attack.rate_of}."
+        f" {percent(attack.quick_rate, 0)} of the {attack.rate_of}."
     )
     blocks: list[Block] = [Text(f"{how} {link('All attacks', 'attacks.html')}.", "soft")]
     scales = [scale for scale in c.scales if name in scale.attacks("abl")]
     for scale in scales:
-        blocks += [Heading(scale.title), _seeds(scale, name), *_epochs(c, scale, name)]
+        gaps = first_phases(c, scale)
+        learned = of_gap(gaps[gaps["attack"] == name])
+        verdict = of_methods(pd.concat([scale.of(method, name) for method in ("none", "abl")]), "abl")
+        blocks += [
+            Heading(scale.title),
+            Text(f"Is the backdoor gone at a low price? {verdict}"),
+            _seeds(scale, name),
+            *_epochs(c, scale, name),
+            Text(f"Are its poisoned images learned faster than clean ones? {learned}"),
+        ]
     caption = "What ABL isolated, lowest loss first; poisoned images are framed"
     picture = strip(c, name, "isolated-images.png", caption)
     blocks.append(Heading("The images that ABL isolated", "isolated"))

@@ -7,20 +7,22 @@ import pandas as pd
 from ablkit.attacks import ATTACKS
 from ablkit.report.collect import Collection
 from ablkit.report.figures import TITLES
+from ablkit.report.findings import GONE, of_attacks, of_twins
 from ablkit.report.page import Block, Cell, Heading, Page, Table, Text, code, link, listed
 from ablkit.report.pages import attack as attack_pages
 from ablkit.report.pages import missing
 from ablkit.report.pages.index import order, paired
 from ablkit.report.text import percent
-from ablkit.report.verdicts import GONE, INTERVAL, over_seeds
+from ablkit.report.verdicts import INTERVAL, over_seeds
 
-_NAMES = {"attack_success_rate": "attack success", "false_trigger_rate": "false triggers"}
+_DOES_IT_WORK = "Hypothesis: every attack gives an undefended model its backdoor and hardly costs it accuracy."
 
 
 def page(c: Collection) -> Page:
     """All attacks at a glance."""
     pairs = pd.DataFrame() if c.main is None else paired(c.main)
-    blocks: list[Block] = [_made(c), *_gallery(c), *_ideas(c)]
+    undefended = [Text(_DOES_IT_WORK), Text(of_attacks(c.main.of("none")))] if len(pairs) else []
+    blocks: list[Block] = [*undefended, _made(c), *_gallery(c), *_ideas(c)]
     return Page("attacks.html", "The ten attacks", _finding(pairs), blocks, "Attacks")
 
 
@@ -42,7 +44,7 @@ def _finding(pairs: pd.DataFrame) -> str:
 def _made(c: Collection) -> Table:
     rows = []
     for name, attack in ATTACKS.items():
-        rate = f"{attack.quick_rate:.0%} of the {attack.rate_of}"
+        rate = f"{percent(attack.quick_rate, 0)} of the {attack.rate_of}"
         undefended = c.main.of("none", name) if c.main is not None else pd.DataFrame()
         cells = [over_seeds(undefended.get(m, [])) for m in ("attack_success_rate", "clean_accuracy")]
         texts = (Cell(attack.kind, kind="text"), Cell(attack.changes, kind="text"), Cell(attack.paper, kind="text"))
@@ -83,7 +85,7 @@ def _ideas(c: Collection) -> list[Block]:
     blocks.append(
         Text("Hypothesis: with its essential idea switched off an attack succeeds less often. Undefended models.")
     )
-    rows, drawn, left = [], [], []
+    rows, parts, left = [], [], []
     for name, attack in ATTACKS.items():
         if not attack.twin:
             continue
@@ -98,25 +100,15 @@ def _ideas(c: Collection) -> list[Block]:
         rows.append(
             (attack.title, Cell(attack.twin.without, kind="text"), *cells, f"{gap.mean():+.1f}", str(len(both)))
         )
-        drawn += [whole.assign(name=attack.title, is_defended=False), off.assign(name=attack.title, is_defended=True)]
+        parts += [whole, off]
     if rows:
-        note = "Without an entry in the second column the attack is a formula with nothing to leave out."
+        blocks.append(Text(of_twins(pd.concat(parts))))
         columns = ("attack", "idea off", "attack success, %", "idea off, %", "points by the idea", "n")
-        blocks.append(Table(columns, rows, note=f"{_idea_sentence(rows)} {INTERVAL}"))
-        del note
+        blocks.append(Table(columns, rows, note=INTERVAL))
     if left:
         commands = [f"ablkit run twins -p attack_names {name}" for name in left]
         blocks += missing.not_run(c, f"the twins of {listed([TITLES[name] for name in left])}", commands)
     return blocks
-
-
-def _idea_sentence(rows: list[tuple]) -> str:
-    most = max(rows, key=lambda row: float(row[4]))
-    none = [row[0] for row in rows if float(row[4]) <= 0]
-    text = f"**{most[0]} owes most to its idea: {float(most[4]):.0f} points.**"
-    return text + (
-        f" {listed(none)} {'succeeds' if len(none) == 1 else 'succeed'} as often without it." if none else ""
-    )
 
 
 def _twins(c: Collection, name: str) -> tuple[pd.DataFrame, pd.DataFrame] | None:

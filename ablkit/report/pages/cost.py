@@ -154,7 +154,7 @@ def _bench(c: Collection) -> list[Block]:
         text = (
             f"The whole quick recipe trains {best['ratio']:.1f} times as fast as a conventional pipeline of the same"
             f" model: PIL transforms one image at a time, a DataLoader, fp32, a loss pass of batch 1. A step uses"
-            f" {100 * limits['share_of_product_ceiling']:.0f}% of what one large product of matrices reaches."
+            f" {100 * limits['share_of_product_ceiling']:.0f} % of what one large product of matrices reaches."
         )
         note = f"Two pipelines in turns in one process, medians of {bench['rounds']} rounds. {where}."
         caption = "**Images per second of phase 1 as things grow**, all else as in the recipe. Medians of 3 rounds."

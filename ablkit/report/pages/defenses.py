@@ -12,10 +12,12 @@ from ablkit.metrics.summary import with_effectiveness
 from ablkit.report import charts, figures
 from ablkit.report.collect import Collection, Scale
 from ablkit.report.figures import TITLES
+from ablkit.report.findings import GONE
+from ablkit.report.findings import of_methods as of_methods_
 from ablkit.report.page import Block, Cell, Figure, Heading, Page, Table, Text, code, listed
 from ablkit.report.pages import missing
 from ablkit.report.text import number, percent
-from ablkit.report.verdicts import GONE, INTERVAL, in_words, over_seeds
+from ablkit.report.verdicts import INTERVAL, in_words, over_seeds
 
 _COLUMNS = ("method", "attack success, %", "paper", "clean accuracy, %", "other classes, %", "target class, %")
 _METRICS = ("clean_accuracy", "clean_accuracy_non_target", "target_class_accuracy")
@@ -26,18 +28,21 @@ def page(c: Collection) -> Page:
     names = ["abl", "exclude", *(n for n, d in DEFENSES.items() if d.needs == "clean data"), "oracle"]
     text = (
         "Hypothesis (paper, Table 1): ABL, which needs no clean data, leaves less of the backdoor than repairs with"
-        " 5% clean data, and costs less accuracy."
+        " 5 % clean data, and costs less accuracy."
     )
-    made = of_methods(c, "defenses.html", "Other defences beside ABL", "Defences", names, text, "defenses")
+    made = of_methods(c, "defenses.html", "Other defences beside ABL", "Defences", names, text, "defenses", "abl")
     return replace(made, blocks=[*made.blocks, *curve(c)])
 
 
-def of_methods(c: Collection, name: str, title: str, short: str, methods: list[str], text: str, notebook: str) -> Page:
+def of_methods(
+    c: Collection, name: str, title: str, short: str, methods: list[str], text: str, notebook: str, claimed: str
+) -> Page:
     """A page of methods on the attacks of the main scale that more than ABL was tried on.
 
     Args:
         methods: beside the undefended training, in the order of the table.
         notebook: whose command makes the runs.
+        claimed: the method that the hypothesis is about.
     """
     blocks: list[Block] = [Text(text)]
     run = f"ablkit run {notebook} -p attack_names badnets"
@@ -50,12 +55,17 @@ def of_methods(c: Collection, name: str, title: str, short: str, methods: list[s
     for attack in known:
         own = _compared(c.main, attack, methods)
         findings.append(_finding(own, attack, others))
-        blocks += [Heading(TITLES[attack], attack), *_of_attack(own, attack, methods, f"{short.lower()}-{attack}")]
+        verdict = of_methods_(own, claimed)
+        blocks += [
+            Heading(TITLES[attack], attack),
+            Text(verdict),
+            *_of_attack(own, attack, methods, f"{short.lower()}-{attack}"),
+        ]
     left = [TITLES[attack] for attack in c.main.attacks("none") if attack not in known]
     if left:
         commands = [f"ablkit run {notebook} -p attack_names {a}" for a in c.main.attacks("none") if a not in known][:3]
         blocks += [Heading("Other attacks"), *missing.not_run(c, f"these methods on {listed(left)}", commands)]
-    blocks.append(Text(f"{c.main.title}. {INTERVAL} How often: n. Its notebook: {code(notebook + '.ipynb')}.", "soft"))
+    blocks.append(Text(f"{c.main.title}. {INTERVAL} Its notebook: {code(notebook + '.ipynb')}.", "soft"))
     return Page(name, title, " ".join(findings), blocks, short)
 
 

@@ -10,11 +10,12 @@ from ablkit.metrics import paper
 from ablkit.report import charts, costs
 from ablkit.report.collect import Collection, Scale
 from ablkit.report.figures import TITLES
+from ablkit.report.findings import GONE
 from ablkit.report.page import Block, Cell, Code, Facts, Figure, Heading, Page, Table, Text, code, link, listed, literal
 from ablkit.report.pages import attack as attack_pages
 from ablkit.report.pages import missing
 from ablkit.report.text import percent
-from ablkit.report.verdicts import GONE, INTERVAL, LOW, over_seeds
+from ablkit.report.verdicts import INTERVAL, LOW, over_seeds
 
 NAME = "index.html"
 _METRICS = ("attack_success_rate", "clean_accuracy", "target_class_accuracy")
@@ -133,7 +134,7 @@ def _facts(pairs: pd.DataFrame) -> list[tuple[str, str]]:
     ]
     if worst:
         entries.append((listed([TITLES[name] for name in worst]), f"missed: {listed(left)} success left"))
-    fallen = f"; below 30% for {listed([TITLES[name] for name in low])}" if low else ""
+    fallen = f"; below 30 % for {listed([TITLES[name] for name in low])}" if low else ""
     most = 100 * pairs.groupby("attack")["lost_target"].mean().max()
     entries.append(
         (
@@ -168,7 +169,7 @@ def _table(c: Collection, scale: Scale, pairs: pd.DataFrame) -> Table:
             paper.lookup(metric, attack=name, method="abl", dataset=scale.dataset)
             for metric in ("attack_success_rate", "clean_accuracy_non_target")
         ]
-        stands = " / ".join(str(value).replace("%", "").replace("*", "\\*") if value else "-" for value in published)
+        stands = " / ".join(str(value).replace(" %", "").replace("*", "\\*") if value else "-" for value in published)
         seeds = " ".join(link(str(run["seed"]), f"data/{run['key']}/metrics.json") for _, run in own.iterrows())
         title = link(TITLES[name], attack_pages.name_of(name))
         rows.append((title, *cells, over_seeds(own["isolation_precision"], digits=0), Cell(stands, kind="soft"), seeds))

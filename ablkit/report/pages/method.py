@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from ablkit.metrics import statistics
 from ablkit.report.collect import Collection
+from ablkit.report.findings import GONE
 from ablkit.report.page import Block, Heading, Page, Text, code, literal
 from ablkit.report.text import percent
-from ablkit.report.verdicts import CLOSE, FEWEST, GONE, LOW, REPRODUCED
+from ablkit.report.verdicts import CLOSE, FEWEST, LOW, REPRODUCED
 
 _DEFINITIONS = {
     "clean accuracy": "fraction of clean test images classified correctly, all classes",
@@ -16,7 +17,7 @@ _DEFINITIONS = {
     "robust accuracy": "fraction of the same images still taken for their true class",
     "false triggers": "fraction taken for the target of images that only resemble triggered ones; only CBA and DFST"
     " have such images",
-    "isolation precision": "fraction of the isolated images that is poisoned; isolated is the 1% with the lowest loss"
+    "isolation precision": "fraction of the isolated images that is poisoned; isolated is the 1 % with the lowest loss"
     " unless another rate is given",
     "isolation recall": "fraction of the poisoned images that is isolated",
     "DER": "defence effectiveness, 0 to 1: 1 is a backdoor gone at no cost in clean accuracy, 0.5 no effect",
@@ -40,8 +41,8 @@ def page(c: Collection) -> Page:
         Text(_rules()),
         Heading("Means and intervals"),
         Text(
-            f"A mean over seeds has the lowest and highest seed below it. From n = {statistics.ENOUGH} on it is the 95%"
-            " BCa bootstrap interval (Efron 1987); fewer values do not carry one. One seed is a demonstration."
+            f"A mean over seeds has the lowest and highest seed below it. From n = {statistics.ENOUGH} on it is the"
+            " 95 % BCa bootstrap interval (Efron 1987); fewer values do not carry one. One seed is a demonstration."
             " Differences between methods are paired by seed."
         ),
         Heading("Limits", "limits"),

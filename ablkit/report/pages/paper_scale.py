@@ -8,10 +8,11 @@ from ablkit.defenses import METHODS
 from ablkit.report import charts, costs, data
 from ablkit.report.collect import Collection, Scale
 from ablkit.report.figures import TITLES
+from ablkit.report.findings import GONE
 from ablkit.report.page import Block, Cell, Figure, Heading, Page, Table, Text, code, link, listed
 from ablkit.report.pages import missing
 from ablkit.report.text import percent
-from ablkit.report.verdicts import GONE, INTERVAL, LOW, over_seeds
+from ablkit.report.verdicts import INTERVAL, LOW, over_seeds
 
 _RAW, _AVERAGED = "loss (the paper)", "averaged weights"
 SCORES = {"": _RAW, "_fresh_statistics": "fresh statistics", "_averaged": _AVERAGED}
@@ -118,9 +119,9 @@ def _isolation(scale: Scale, epochs: pd.DataFrame) -> list[Block]:
             cells = (over_seeds(last.loc[last["attack"] == attack, name]), Cell(f"{100 * values.mean():.1f}"))
             low = f"{int((values < LOW).sum())} of {len(values)}"
             rows.append((f"{TITLES[attack]}, {name}", *cells, f"{100 * values.min():.1f}", low))
-    columns = ("attack, score", "at the turning epoch, %", "mean from epoch 2 on, %", "lowest, %", "epochs below 50%")
+    columns = ("attack, score", "at the turning epoch, %", "mean from epoch 2 on, %", "lowest, %", "epochs below 50 %")
     caption = (
-        "**The same trainings, ranked three ways.** Share of poisoned images among the 1% that would be isolated"
+        "**The same trainings, ranked three ways.** Share of poisoned images among the 1 % that would be isolated"
         " after each epoch of phase 1; a line a seed. Above: the loss under the last weights, as in the paper. Middle:"
         " the same weights with batch norm statistics computed afresh. Below: averaged weights, statistics afresh."
     )

@@ -7,12 +7,13 @@ import pandas as pd
 from ablkit.report import charts
 from ablkit.report.collect import Collection, Scale, differences
 from ablkit.report.figures import TITLES
+from ablkit.report.findings import GONE
 from ablkit.report.page import Block, Cell, Figure, Heading, Page, Table, Text, listed
 from ablkit.report.pages import missing
 from ablkit.report.pages.loss_gap import first_phases
 from ablkit.report.rates import by_rate
 from ablkit.report.text import percent
-from ablkit.report.verdicts import GONE, LOW, over_seeds
+from ablkit.report.verdicts import LOW, over_seeds
 
 _VARIED = {
     "isolation_rate": ("isolation rate", (0.001, 0.005, 0.05, 0.1, 0.2)),
@@ -65,7 +66,7 @@ def _finding(precision: pd.DataFrame, runs: pd.DataFrame) -> str:
     ]
     text = (
         f"The turning epoch matters most: at epoch {used} isolation fails in {len(low)} of {len(precision)} runs,"
-        f" and in {len(elsewhere)} of these another epoch would have been at least 90% precise"
+        f" and in {len(elsewhere)} of these another epoch would have been at least 90 % precise"
     )
     return text + (f" ({listed(names)})" if names else "") + (f"; with {listed(never)} none would." if never else ".")
 

@@ -12,8 +12,8 @@ def page(c: Collection) -> Page:
     """The ways to use the isolated images, beside ABL's gradient ascent."""
     names = ["abl", *(name for name, defense in DEFENSES.items() if defense.needs == "isolated data"), "oracle"]
     text = (
-        "Hypothesis (paper, comparison of ways to unlearn): of all ways to use the isolated 1% gradient ascent removes"
-        " the backdoor best. Training again without them is the control: 1% is too little to leave out."
+        "Hypothesis (paper, comparison of ways to unlearn): of all ways to use the isolated 1 % gradient ascent removes"
+        " the backdoor best. Training again without them is the control: 1 % is too little to leave out."
     )
     title = "Unlearning: what to do with the isolated images"
-    return of_methods(c, "unlearning.html", title, "Unlearning", names, text, "unlearning")
+    return of_methods(c, "unlearning.html", title, "Unlearning", names, text, "unlearning", "gradient_ascent")

@@ -9,8 +9,8 @@ import pandas as pd
 
 from ablkit.attacks import ATTACKS
 from ablkit.defenses import METHODS
-from ablkit.report.comparing import of_methods
-from ablkit.report.verdict import (
+from ablkit.report.findings.methods import of_methods
+from ablkit.report.findings.words import (
     CHEAP,
     DEAR,
     FAILS,

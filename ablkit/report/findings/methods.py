@@ -8,7 +8,7 @@ import pandas as pd
 
 from ablkit.attacks import ATTACKS
 from ablkit.defenses import METHODS
-from ablkit.report.verdict import (
+from ablkit.report.findings.words import (
     FAILS,
     GONE,
     HOLDS,
