@@ -54,7 +54,7 @@ def test_a_finished_run_is_taken_in_without_weights(made, few):
     assert main(["report", "--from", str(few), "--add", one.folder.name]) == 0
     folder = few / one.folder.name
     kept = sorted(path.name for path in folder.iterdir())
-    assert kept == ["env.json", "history.csv", "isolated.npy", "metrics.json", "params.json", "trajectories.npz"]
+    assert kept == ["env.json", "history.csv", "metrics.json", "params.json", "trajectories.npz"]
     assert data.history(folder)[["stage", "epoch"]].to_dict("records") == [{"stage": "isolate", "epoch": 1}]
     assert (
         json.loads((folder / "env.json").read_text())["folder_bytes"]
@@ -67,11 +67,11 @@ def test_a_finished_run_is_taken_in_without_weights(made, few):
 
 def test_what_is_too_large_is_left_out_and_said(made, few, capsys):
     one = made(0)
-    np.save(one.folder / "isolated.npy", np.arange(data.LARGEST))
+    np.savez(one.folder / "trajectories.npz", loss=np.random.default_rng(0).random((4, data.LARGEST)))
     seals.seal(one.folder, one.folder / "metrics.json")
     assert main(["report", "--from", str(few), "--add", one.folder.name]) == 0
-    assert "without isolated.npy: larger than 200,000 bytes" in capsys.readouterr().out
-    assert not (few / one.folder.name / "isolated.npy").exists()
+    assert "without trajectories.npz: larger than 200,000 bytes" in capsys.readouterr().out
+    assert not (few / one.folder.name / "trajectories.npz").exists()
 
 
 def test_pictures_come_along_when_they_are_pictures(made, tmp_path):

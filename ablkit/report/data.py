@@ -18,8 +18,8 @@ TABLE = "runs.csv"
 """All runs of a folder: key, parameters, metrics and environment, one a row."""
 PICTURES = ("isolated-images.png", "poisoned-images-strip.png")
 """The pictures of a run that join its numbers: strips of images at native size."""
-ARRAYS = ("trajectories.npz", "poisoned.npy", "isolated.npy")
-"""The losses of every training image after every epoch of phase 1, and which of them are poisoned and isolated."""
+ARRAYS = ("trajectories.npz", "poisoned.npy")
+"""The losses of every training image after every epoch of phase 1, and which of them are poisoned."""
 EPOCH = ("clean_accuracy", "target_class_accuracy", "attack_success_rate", "isolation_precision")
 EPOCH += ("clean_loss", "poisoned_loss")
 """What pages show of an epoch."""

@@ -160,12 +160,13 @@ def of_attacks(frame: pd.DataFrame) -> str:
         low, high = ((ATTACKS[end].title, percent(accuracy[end])) for end in (accuracy.idxmin(), accuracy.idxmax()))
         kept = f"Mean clean accuracy is {low[1]} with {low[0]}"
         kept += f" to {high[1]} with {high[0]}." if len(accuracy) > 1 else "."
+    seeds = measured.groupby("attack")["seed"].nunique()
     missing = len(frame) - len(measured)
     unknown = f" Of {count(missing, 'run')} it was {UNMEASURED}." if missing else ""
     return (
         f"{word} Attack success is at least {limit(PRESENT)} on every seed for {int(every.sum())} of"
         f" {count(len(every), 'attack')}; the lowest is {percent(worst['attack_success_rate'])} ({where})."
-        f" {kept}{unknown} {over(measured['seed'].nunique())}"
+        f" {kept}{unknown} {over(seeds.min(), seeds.max())}"
     )
 
 

@@ -92,8 +92,10 @@ def count(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
-def over(seeds: int) -> str:
-    """The last sentence of a finding: over how many seeds it is."""
+def over(seeds: int, most: int | None = None) -> str:
+    """The last sentence of a finding: over how many seeds it is, or from how many to how many."""
+    if most is not None and most > seeds:
+        return f"n = {seeds} to {most} seeds."
     return "n = 1 seed: a demonstration, not a measurement." if seeds == 1 else f"n = {seeds} seeds."
 
 

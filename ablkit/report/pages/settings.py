@@ -65,7 +65,7 @@ def _finding(precision: pd.DataFrame, runs: pd.DataFrame) -> str:
         TITLES[name] for name in dict.fromkeys(n for n, _ in low.index) if name not in {m for m, _ in elsewhere.index}
     ]
     text = (
-        f"The turning epoch matters most: at epoch {used} isolation fails in {len(low)} of {len(precision)} runs,"
+        f"The turning epoch matters: at epoch {used} isolation fails in {len(low)} of {len(precision)} runs,"
         f" and in {len(elsewhere)} of these another epoch would have been at least 90 % precise"
     )
     return text + (f" ({listed(names)})" if names else "") + (f"; with {listed(never)} none would." if never else ".")
