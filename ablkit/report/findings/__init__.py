@@ -166,7 +166,7 @@ def of_attacks(frame: pd.DataFrame) -> str:
     return (
         f"{word} Attack success is at least {limit(PRESENT)} on every seed for {int(every.sum())} of"
         f" {count(len(every), 'attack')}; the lowest is {percent(worst['attack_success_rate'])} ({where})."
-        f" {kept}{unknown} {over(seeds.min(), seeds.max())}"
+        f" {kept}{unknown} {over(int(seeds.min()), int(seeds.max()))}"
     )
 
 
