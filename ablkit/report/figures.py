@@ -30,8 +30,6 @@ warnings.filterwarnings("ignore", message="Glyph .* missing from")
 
 TITLES = {name: attack.title for name, attack in ATTACKS.items()}
 """Attack -> its name in captions."""
-DATASET_TITLES = {"cifar10": "CIFAR-10", "digits": "digits"}
-"""Data set -> its name in captions."""
 METHOD_TITLES = {"none": "plain training", "abl": "first phase of ABL"}
 """Method -> what its first phase is called in figures."""
 NAMES = {

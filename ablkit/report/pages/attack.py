@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+
 import pandas as pd
 
 from ablkit.attacks import ATTACKS
@@ -9,6 +11,7 @@ from ablkit.report import charts
 from ablkit.report.collect import Collection, Scale
 from ablkit.report.figures import TITLES
 from ablkit.report.findings import GONE, of_gap, of_methods
+from ablkit.report.findings.words import upper
 from ablkit.report.page import Block, Cell, Figure, Heading, Page, Picture, Table, Text, link, listed
 from ablkit.report.pages import missing
 from ablkit.report.pages.loss_gap import first_phases
@@ -28,6 +31,12 @@ _ROWS = {
 def name_of(attack: str) -> str:
     """The file name of an attack's page."""
     return f"attack-{attack}.html"
+
+
+def how(attack: str) -> str:
+    """How an attack changes images, in one sentence: the first of its module."""
+    module = import_module(ATTACKS.module(attack)[0])
+    return (module.__doc__ or "").partition("\n")[0].partition("): ")[2]
 
 
 def pages(c: Collection) -> list[Page]:
@@ -51,11 +60,11 @@ def strip(c: Collection, attack: str, file: str, caption: str) -> Picture | None
 
 def _page(c: Collection, name: str) -> Page:
     attack = ATTACKS[name]
-    how = (
+    origin = (
         f"{attack.paper}. {attack.kind.capitalize()}, changes {attack.changes}; the small presets poison"
         f" {percent(attack.quick_rate, 0)} of the {attack.rate_of}."
     )
-    blocks: list[Block] = [Text(f"{how} {link('All attacks', 'attacks.html')}.", "soft")]
+    blocks: list[Block] = [Text(f"{upper(how(name))} {origin} {link('All attacks', 'attacks.html')}.", "soft")]
     scales = [scale for scale in c.scales if name in scale.attacks("abl")]
     for scale in scales:
         gaps = first_phases(c, scale)

@@ -47,12 +47,16 @@ def _made(c: Collection) -> Table:
         rate = f"{percent(attack.quick_rate, 0)} of the {attack.rate_of}"
         undefended = c.main.of("none", name) if c.main is not None else pd.DataFrame()
         cells = [over_seeds(undefended.get(m, [])) for m in ("attack_success_rate", "clean_accuracy")]
-        texts = (Cell(attack.kind, kind="text"), Cell(attack.changes, kind="text"), Cell(attack.paper, kind="text"))
+        texts = (
+            Cell(attack.kind, kind="text"),
+            Cell(attack_pages.how(name), kind="text"),
+            Cell(attack.paper, kind="text"),
+        )
         rows.append((link(attack.title, attack_pages.name_of(name)), *texts, rate, *cells, str(len(undefended))))
     columns = (
         "attack",
         "kind",
-        "changes",
+        "how it is made",
         "source",
         "poisoned",
         "attack success undefended, %",

@@ -108,7 +108,7 @@ def _warning(c: Collection, scale: Scale) -> str:
     if scale.is_full:
         return "These runs have the paper's size: " + link("verdicts", "table1.html") + "."
     hours = costs.cpu_hours(c)
-    cost = "" if hours is None else f" An ABL run of that size would take {hours:.1f} hours on one core here."
+    cost = "" if hours is None else f" An ABL run of that size would take {hours:.1f} hours on one such core."
     full = ""
     for other in c.full:
         names = listed([TITLES[name] for name in other.attacks("abl")])

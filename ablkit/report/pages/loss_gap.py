@@ -7,6 +7,7 @@ import pandas as pd
 from ablkit.report import charts
 from ablkit.report.collect import Collection, Scale
 from ablkit.report.figures import TITLES
+from ablkit.report.findings.words import upper
 from ablkit.report.page import Block, Cell, Figure, Heading, Page, Table, Text, listed
 from ablkit.report.text import number
 from ablkit.report.verdicts import over_seeds
@@ -35,10 +36,11 @@ def page(c: Collection) -> Page:
         caption = f"**{_gap_sentence(own, _TRAININGS[method])}** Solid: clean images; dashed: poisoned; a line a seed."
         alt = f"Loss of clean and poisoned images by epoch, {_TRAININGS[method]}, a panel an attack"
         blocks += [
-            Heading(_capital(_TRAININGS[method])),
+            Heading(upper(_TRAININGS[method])),
             Figure(f"loss-gap-{method}", drawn, alt, caption),
         ]
         blocks.append(_table(own))
+    blocks += _sameness(gaps)
     blocks.append(
         Text(
             f"{c.main.title}. Numbers: the histories of {len(gaps.groupby(['attack', 'method', 'seed']))} runs"
@@ -57,6 +59,20 @@ def first_phases(c: Collection, scale: Scale) -> pd.DataFrame:
         if len(own):
             parts.append(own.assign(attack=run["attack"], method=run["method"], seed=run["seed"])[_COLUMNS])
     return pd.concat(parts[1:] or parts, ignore_index=True)
+
+
+def _sameness(gaps: pd.DataFrame) -> list[Block]:
+    """In how many trainings the first phase of ABL is plain training, epoch by epoch."""
+    losses = gaps.astype({"clean_loss": float}).pivot_table("clean_loss", ["attack", "seed", "epoch"], "method")
+    if not {"none", "abl"} <= set(losses):
+        return []
+    both = losses.dropna()
+    same = ((both["abl"] - both["none"]).abs() < 1e-9).groupby(level=["attack", "seed"]).all()
+    text = (
+        f"In {int(same.sum())} of {len(same)} trainings both first phases are the same in every epoch: local gradient"
+        " ascent acts only on batches whose mean loss is below gamma."
+    )
+    return [Heading("What local gradient ascent changes"), Text(text)]
 
 
 def _finding(gaps: pd.DataFrame) -> str:
@@ -105,7 +121,3 @@ def _table(own: pd.DataFrame) -> Table:
 
 def _range(values: pd.Series) -> str:
     return "" if len(values) == 1 else f"{float(values.min()):.2f} to {float(values.max()):.2f}"
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
