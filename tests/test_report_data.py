@@ -9,12 +9,14 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from ablkit.cli import main
 from ablkit.errors import UserError
-from ablkit.report import data
-from ablkit.report.collect import collect
+from ablkit.report import data, site
+from ablkit.report.collect import Collection, collect
+from ablkit.report.render import markdown
 from ablkit.runs import seals
 from ablkit.runs.records import Damaged
 
@@ -182,6 +184,64 @@ def test_a_run_that_lacks_numbers_has_dashes_in_their_place(few, tmp_path):
     text = (tmp_path / "runs.html").read_text()
     row = re.search(f"<tr><th>[^<]*</th>[^<]*<td[^>]*><a href=.data/{RUN}/params.json.*?</tr>", text)[0]
     assert row.count("<td>-</td>") >= 4 and "nan" not in text
+
+
+@pytest.fixture(scope="module")
+def whole() -> Collection:
+    return collect(DATA)
+
+
+PARTS = {
+    "undefended": "method == 'none' and seed == 0 and preset == 'quick'",
+    "ABL alone": "method == 'abl' and seed == 0 and preset == 'quick'",
+    "one run": f"key == '{RUN}'",
+    "the paper's size": "preset == 'paper'",
+    "other seeds": "attack == 'blend' and preset == 'quick' and (method == 'none' and seed == 1 or method == 'abl' and seed == 0)",
+    "one attack": "attack == 'sig' and preset == 'quick'",
+    "no ABL at the paper's size": "attack == 'badnets' and (preset == 'quick' or method == 'none')",
+}
+NONSENSE = r"\bnan\b|(?<=at )None|\b1 (?:runs|seeds|times|epochs)\b|\bof 0\b|-\s?\d+ points of accuracy|\bon \.|\bis ;"
+
+
+def sentences(runs: pd.DataFrame, folder: Path) -> str:
+    """All that the pages of some runs say."""
+    for run in runs["folder"]:
+        shutil.copytree(run, folder / run.name)
+    return "\n".join(markdown(page) for page in site.pages(collect(folder)))
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_whatever_runs_there_are_no_page_says_nonsense(whole, part, tmp_path):
+    runs = whole.runs.query(PARTS[part])
+    assert len(runs)
+    assert re.findall(f".*(?:{NONSENSE}).*", sentences(runs, tmp_path)) == []
+
+
+def test_nonsense_is_found():
+    for text in ("costs nan points", "Measured 2026 at None", "in 1 runs", "in 0 of 0 runs", "at most 5 % on . The"):
+        assert re.search(NONSENSE, text)
+
+
+def test_what_was_not_measured_counts_neither_as_removed_nor_as_missed(whole, tmp_path):
+    sentences(whole.runs.query("attack == 'sig' and preset == 'quick' and place == 'CPU, bf16'"), tmp_path)
+    for path in tmp_path.glob("*/metrics.json"):
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"attack_success_rate": None}))
+    text = "\n".join(markdown(page) for page in site.pages(collect(tmp_path)))
+    assert "nothing to compare" in text
+    assert "removes the SIG" not in text and "leaves the SIG" not in text
+
+
+def test_an_unknown_attack_is_told(few, tmp_path, capsys):
+    record = json.loads((few / RUN / "params.json").read_text())
+    record["parameters"]["attack"] = "nonesuch"
+    (few / RUN / "params.json").write_text(json.dumps(record))
+    assert "names the attack 'nonesuch'" in told(capsys, "--from", few, "--to", tmp_path / "pages")
+
+
+def test_a_link_among_the_numbers_is_refused_and_nothing_is_copied(few, tmp_path, capsys):
+    os.symlink("/etc/hostname", few / "leak.txt")
+    assert "leak.txt is a link" in told(capsys, "--from", few, "--to", tmp_path / "pages")
+    assert not (tmp_path / "pages").exists()
 
 
 @pytest.mark.parametrize("more", ["--as-is", "--dataset digits", "--seeds 1 2", "--preset paper", "--attacks all"])

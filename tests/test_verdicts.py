@@ -12,12 +12,14 @@ from ablkit.report import verdicts
     ("values", "mark", "verdict"),
     [
         ([0.04, 0.05, 0.06], "verified", "reproduced"),
-        ([0.02, 0.05, 0.30], "verified", "reproduced"),  # within the range of the seeds
+        ([0.02, 0.09, 0.12], "verified", "reproduced"),  # within the range of the seeds
+        ([0.00, 0.05, 1.00], "verified", "missed"),  # which holds any number where it is wide
+        ([0.00, 0.05, 1.00], "recalled", "differs"),
         ([0.07, 0.08, 0.08], "verified", "close"),
         ([0.5, 0.5, 0.5], "verified", "missed"),
         ([0.04], "verified", "1 of 3 seeds"),
         ([0.04, 0.05, 0.06], "recalled", "agrees"),
-        ([0.04], "recalled", "agrees"),
+        ([0.04], "recalled", "1 of 3 seeds"),
         ([0.5, 0.5, 0.5], "recalled", "differs"),
         ([], "verified", "not run"),
     ],
@@ -54,7 +56,7 @@ def test_what_was_not_measured_is_left_out_of_a_mean():
     assert verdicts.over_seeds([None, 0.5, float("nan")]).markdown == "50.0"
     assert verdicts.over_seeds([None]).markdown == "-"
     assert verdicts.over_seeds([0.5]).small == ""
-    assert verdicts.in_words([0.027, 0.01, 0.059]) == "3.2 % (1.0 to 5.9)"
+    assert verdicts.in_words([0.027, 0.01, 0.059]) == "3.2 % (seeds 1.0 to 5.9)"
 
 
 def test_the_papers_numbers_come_with_their_mark():

@@ -48,7 +48,8 @@ def from_data(folder: Path, keys: list[str], to: Path) -> int:
     """
     arguments.check_folder("--to", to)
     if not folder.is_dir() and not keys:
-        raise UserError(f"--from {folder} is no folder; {_way_out(folder)}")
+        way = "name the folder that holds the numbers" if folder.exists() else _way_out(folder)
+        raise UserError(f"--from {folder} is no folder; {way}")
     found = [listing.find(key) for key in keys]
     for run in found:
         kept, left_out = data.add(run, folder)
@@ -64,8 +65,6 @@ def _way_out(folder: Path) -> str:
 
 
 def _write(folder: Path, to: Path, wanted: tuple[tuple[Job, str], ...] = ()) -> None:
-    if any(folder.glob("*/metrics.json")):
-        data.write_table(folder)
     for line in lines(site.build(folder, to, wanted)):
         print(line)
     print(to / "index.html")

@@ -191,6 +191,7 @@ def epochs(rows: pd.DataFrame, order: list[str]) -> Figure:
     handles, labels = figure.axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=2, fontsize=8)
     figure.supylabel("fraction of test or isolated images", fontsize=8)
+    figure.supxlabel("epoch", fontsize=8)
     return figure
 
 

@@ -12,11 +12,13 @@ import pandas as pd
 
 from ablkit.attacks import ATTACKS
 from ablkit.defenses import METHODS
+from ablkit.errors import shown
 from ablkit.report import data
 from ablkit.report.page import literal
 from ablkit.report.text import label
 from ablkit.runs.job import Job
 from ablkit.runs.parameters import PRESETS, defaults
+from ablkit.runs.records import Damaged
 
 DATASETS = {"cifar10": "CIFAR-10", "digits": "digits"}
 """Data set -> its name on pages."""
@@ -120,6 +122,9 @@ def collect(folder: Path, wanted: tuple[tuple[Job, str], ...] = ()) -> Collectio
         runs[name] = runs[name].where(runs[name].notna(), value) if name in runs else value
     for name in MEASURED:
         runs[name] = runs[name].astype(float) if name in runs else float("nan")
+    for name in ("env_commit", "env_started"):
+        runs[name] = runs[name].fillna("unknown") if name in runs else "unknown"
+    _check_names(runs)
     described = runs.apply(_describe, axis=1, result_type="expand")
     runs = _without_repeats(pd.concat([runs, described], axis=1))
     ranks = {name: place for names in (ATTACKS, METHODS) for place, name in enumerate(names)}
@@ -130,6 +135,16 @@ def collect(folder: Path, wanted: tuple[tuple[Job, str], ...] = ()) -> Collectio
     scales = [Scale(*key, own) for key, own in groups]
     scales.sort(key=lambda s: (-s.runs["attack"].nunique(), -len(s.runs), s.preset, s.place))
     return Collection(folder, runs, scales, wanted)
+
+
+def _check_names(runs: pd.DataFrame) -> None:
+    """Raise UserError for an attack or a method that this version does not have."""
+    for column, known in (("attack", ATTACKS), ("method", METHODS)):
+        for name, folder in zip(runs[column], runs["folder"], strict=True):
+            if name not in known:
+                raise Damaged(
+                    folder / "params.json", f"names the {column} {shown(name)}, which this version does not have"
+                )
 
 
 def dataset_title(name: str) -> str:

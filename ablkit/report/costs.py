@@ -12,10 +12,29 @@ _TRAINING_IMAGES = 50_000
 
 
 def minutes(runs: pd.DataFrame) -> pd.Series:
-    """Minutes of each run: of its process where that was recorded, else of its training and of making its attack."""
+    """Minutes of each run: on a CPU of its training and of making its attack, on a GPU of its whole process."""
     none = pd.Series(float("nan"), runs.index)
     trained = runs.get("seconds", none).astype(float) + runs.get("poisoning_seconds", none).astype(float).fillna(0)
-    return runs.get("env_wall_seconds", none).astype(float).fillna(trained) / 60
+    on_gpu = runs.get("env_device", none) == "cuda"
+    return trained.where(~on_gpu, runs.get("env_wall_seconds", none).astype(float).fillna(trained)) / 60
+
+
+def gpu_minutes(collection: Collection) -> str:
+    """What an ABL run at the paper's scale took on a GPU, in a sentence; empty without any."""
+    for scale in collection.full:
+        known = minutes(scale.of("abl")).dropna()
+        if len(known) and not scale.place.startswith("CPU"):
+            others = at_once(scale.runs) - 1
+            beside = f", with {others} others at the same time" if others else ""
+            return f"On a GPU such a run took {known.median():.1f} minutes{beside}."
+    return ""
+
+
+def at_once(runs: pd.DataFrame) -> int:
+    """The most runs that were made at the same time, by when they started and how long they took."""
+    starts = pd.to_datetime(runs["env_started"], errors="coerce", utc=True)
+    ends = starts + pd.to_timedelta(runs.get("env_wall_seconds", pd.Series(dtype=float)), unit="s")
+    return max(int(((starts <= start) & (ends > start)).sum()) for start in starts) if len(runs) else 0
 
 
 def images_of(preset: str, method: str = "abl") -> int:
@@ -33,7 +52,10 @@ def images_per_second(scale: Scale) -> float | None:
 
 
 def cpu_hours(collection: Collection, preset: str = "paper") -> float | None:
-    """Hours that an ABL run of a preset would take on one core, at the speed of the CPU runs; None without any."""
-    rates = [images_per_second(scale) for scale in collection.scales if scale.place.startswith("CPU")]
+    """Hours of training of an ABL run of a preset on one core, at the speed of the quick runs; None without any."""
+    known = [
+        s for s in collection.scales if s.place.startswith("CPU") and s.dataset == "cifar10" and s.preset == "quick"
+    ]
+    rates = [images_per_second(scale) for scale in known]
     rates = [rate for rate in rates if rate]
     return images_of(preset) / rates[0] / 3600 if rates else None

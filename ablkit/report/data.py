@@ -34,7 +34,7 @@ def add(run: Path, data: Path) -> tuple[Path, list[str]]:
     """Take a finished run into a folder of committed numbers; return its folder there, and what is too large for it.
 
     `KEY/{params,env,metrics}.json` are the run's own, `KEY/history.csv` has a line for each epoch. Arrays and pictures
-    come along up to LARGEST bytes; weights never do. Call `write_table` after the last one. Raises Damaged for a run
+    come along up to LARGEST bytes; weights never do. Raises Damaged for a run
     that is not whole.
     """
     seals.check_sealed(run)
@@ -64,8 +64,10 @@ def add(run: Path, data: Path) -> tuple[Path, list[str]]:
 
 
 def write_table(data: Path) -> None:
-    """Write the table of all runs of a folder, from their own files."""
+    """Write the table of all runs of a folder, from their own files; nothing without any."""
     table = load(data).drop(columns="folder")
+    if table.empty:
+        return
     write_text(data / TABLE, table.to_csv(index=False, float_format=_DIGITS))
 
 
@@ -113,16 +115,22 @@ def table(path: Path, **types: type) -> pd.DataFrame:
         raise Damaged(path, f"cannot be read ({' '.join(str(error).split())[:100]})") from None
 
 
-def copied(data: Path, to: Path) -> Path:
-    """The folder of numbers beside the pages, which link to it: `data` itself, or a fresh copy in `to`.
+def check(data: Path, to: Path) -> None:
+    """Raise UserError where a folder of numbers holds links, or where its copy in `to` would lie within it.
 
-    Raises UserError where the copy would lie within the original.
+    Through a link any file of this machine would join the pages.
     """
-    own = to / "data"
-    if os.path.realpath(own) == os.path.realpath(data):
-        return own
-    if os.path.realpath(own).startswith(os.path.realpath(data) + os.sep):
+    linked = next((path for path in sorted(data.rglob("*")) if path.is_symlink()), None)
+    if linked is not None:
+        raise UserError(f"{linked} is a link; put the file itself there, or remove the link")
+    if os.path.realpath(to / "data").startswith(os.path.realpath(data) + os.sep):
         raise UserError(f"--to {to} lies within {data}; give a folder outside of the numbers")
-    shutil.rmtree(own, ignore_errors=True)
-    shutil.copytree(data, own)
+
+
+def copy(data: Path, to: Path) -> Path:
+    """The folder of numbers beside the pages, which link to it: `data` itself, or a fresh copy in `to`."""
+    own = to / "data"
+    if os.path.realpath(own) != os.path.realpath(data):
+        shutil.rmtree(own, ignore_errors=True)
+        shutil.copytree(data, own)
     return own

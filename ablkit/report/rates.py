@@ -29,7 +29,7 @@ def by_rate(c: Collection) -> list[Block]:
             chosen = is_poisoned[isolate(losses, rate)]
             recall = chosen.sum() / max(1, is_poisoned.sum())
             cells.append(Cell(percent_number(float(chosen.mean()), 0), percent_number(float(recall), 0)))
-        rows.append((f"{TITLES[run['attack']]}, seed {run['seed']}", *cells))
+        rows.append((f"{TITLES[run['attack']]}, seed {run['seed']}, {run['place']}", *cells))
     if not rows:
         return []
     note = (

@@ -45,6 +45,7 @@ def build(folder: Path, to: Path, wanted: tuple[tuple[Job, str], ...] = ()) -> C
 
     Raises UserError for numbers that make no page; nothing is written then.
     """
+    data.check(folder, to)
     try:
         c = collect(folder, wanted)
         made = pages(c)
@@ -65,7 +66,7 @@ def build(folder: Path, to: Path, wanted: tuple[tuple[Job, str], ...] = ()) -> C
         raise UserError(
             f"{folder} holds numbers that make no page ({reason}); take it from the repository again"
         ) from error
-    data.copied(folder, to)
+    data.write_table(data.copy(folder, to))
     for name, content in files.items():
         write_bytes(to / name, content)
     return c

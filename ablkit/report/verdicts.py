@@ -19,6 +19,8 @@ FEWEST = 3
 """Seeds that a verdict needs."""
 REPRODUCED = {"clean_accuracy_non_target": 0.01, "attack_success_rate": 0.02}
 """How near to the paper's number the mean over seeds must be, where that number is not within their range."""
+WIDEST = 0.1
+"""A range over seeds that is wider says nothing by holding the paper's number: any number would do."""
 CLOSE = {"clean_accuracy_non_target": 0.03, "attack_success_rate": 0.05}
 INTERVAL = f"Below a mean stands the lowest and highest seed, from {statistics.ENOUGH} seeds on the 95 % BCa interval."
 
@@ -35,11 +37,11 @@ def verdict(metric: str, values: Sequence[float], published: PaperValue | None) 
         return Cell("no number known", kind="soft")
     mean = sum(values) / len(values)
     distance = abs(mean - published.value)
-    inside = min(values) <= published.value <= max(values)
-    if published.mark != "verified":
-        return Cell("agrees" if inside or distance <= CLOSE[metric] else "differs", kind="soft")
     if len(values) < FEWEST:
         return Cell(f"{len(values)} of {FEWEST} seeds", kind="soft")
+    inside = min(values) <= published.value <= max(values) <= min(values) + WIDEST
+    if published.mark != "verified":
+        return Cell("agrees" if inside or distance <= CLOSE[metric] else "differs", kind="soft")
     if inside or distance <= REPRODUCED[metric]:
         return Cell("reproduced")
     return Cell("close") if distance <= CLOSE[metric] else Cell("missed", kind="bad")
@@ -63,12 +65,12 @@ def over_seeds(values: Sequence[float | None] | pd.Series, *, bad: bool | np.boo
 
 
 def in_words(values: Sequence[float | None] | pd.Series) -> str:
-    """`2.7 % (1.0 to 5.9)`: a mean in percent and the lowest and highest of several values."""
+    """`2.7 % (seeds 1.0 to 5.9)`: a mean in percent and the lowest and highest of several values."""
     found = [100 * float(value) for value in values if value is not None and value == value]
     if not found:
         return MISSING
     mean = f"{sum(found) / len(found):.1f} %"
-    return mean if len(found) == 1 else f"{mean} ({min(found):.1f} to {max(found):.1f})"
+    return mean if len(found) == 1 else f"{mean} (seeds {min(found):.1f} to {max(found):.1f})"
 
 
 def percent_number(value: float | None, digits: int = 1) -> str:

@@ -130,9 +130,11 @@ def _ascent(frame: pd.DataFrame) -> str:
         return ""
     if (both["abl"] - both["none"]).abs().max() < 1e-9:
         return "Local gradient ascent changes nothing here: both first phases are the same."
-    last = both.iloc[-1]
-    ends = f"{_loss(last['abl'])} with local gradient ascent, {_loss(last['none'])} without"
-    return f"Clean images end at a loss of {ends}."
+    last = both.dropna(subset=["none", "abl"]).groupby(level="seed").tail(1)
+    if last.empty:
+        return ""
+    ends = f"{_loss(last['abl'].mean())} with local gradient ascent, {_loss(last['none'].mean())} without"
+    return f"Clean images end at a mean loss of {ends}."
 
 
 def _loss(value: float) -> str:

@@ -113,7 +113,8 @@ def _told(one: _Left, others: list[_Left]) -> str:
         return f"{IN_PART} {text} Removed on every run, at no higher price: {', '.join(rivals)}."
     if every:
         return f"{word} {text} Others that remove it on every run: {', '.join(name_of(left.method) for left in every)}."
-    return f"{word} {text} No other method here removes it on every run."
+    none = "No other method here removes" if all(one.gone) else "No method here removes"
+    return f"{word} {text} {none} it on every run."
 
 
 def _of_all(found: list[_Left]) -> str:

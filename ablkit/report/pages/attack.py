@@ -11,7 +11,7 @@ from ablkit.report import charts
 from ablkit.report.collect import Collection, Scale
 from ablkit.report.figures import TITLES
 from ablkit.report.findings import GONE, of_gap, of_methods
-from ablkit.report.findings.words import upper
+from ablkit.report.findings.words import count, upper
 from ablkit.report.page import Block, Cell, Figure, Heading, Page, Picture, Table, Text, link, listed
 from ablkit.report.pages import missing
 from ablkit.report.pages.loss_gap import first_phases
@@ -54,6 +54,9 @@ def strip(c: Collection, attack: str, file: str, caption: str) -> Picture | None
             with Image.open(path) as image:
                 width = image.width
             what = f"{TITLES[attack]}, seed {run['seed']}, {run['place']}"
+            share, isolated = run["isolation_precision"], run.get("isolated_images")
+            if file.startswith("isolated") and isolated == isolated:
+                caption += f": lowest loss first, of {isolated:.0f} that are isolated {percent(share, 0)} are poisoned"
             return Picture(f"data/{run['key']}/{file}", f"{caption}: {what}", f"**{what}.** {caption}.", width)
     return None
 
@@ -77,8 +80,9 @@ def _page(c: Collection, name: str) -> Page:
             *_epochs(c, scale, name),
             Text(f"Are its poisoned images learned faster than clean ones? {learned}"),
         ]
-    caption = "What ABL isolated, lowest loss first; poisoned images are framed"
-    picture = strip(c, name, "isolated-images.png", caption)
+    picture = strip(
+        c, name, "isolated-images.png", "The first of the images that ABL isolated; poisoned ones are framed"
+    )
     blocks.append(Heading("The images that ABL isolated", "isolated"))
     blocks.append(picture or Text("No committed run of this attack has kept pictures of what it isolated.", "soft"))
     shown = strip(c, name, "poisoned-images-strip.png", "Clean images, the same poisoned, five times their difference")
@@ -86,7 +90,7 @@ def _page(c: Collection, name: str) -> Page:
         blocks += [Heading("The poisoned images"), shown]
     if not scales:
         blocks += missing.not_run(c, f"ABL on {attack.title}", [_command(name, m) for m in ("none", "abl")])
-    return Page(name_of(name), f"{attack.title}: every seed", _finding(name, scales), blocks)
+    return Page(name_of(name), f"{attack.title}: every seed", _finding(c, name, scales), blocks)
 
 
 def _command(name: str, method: str) -> str:
@@ -94,24 +98,22 @@ def _command(name: str, method: str) -> str:
     return command("run", {"preset": "quick", "attack": name, "method": method, "poison_rate": rate})
 
 
-def _finding(name: str, scales: list[Scale]) -> str:
+def _finding(c: Collection, name: str, scales: list[Scale]) -> str:
     if not scales:
-        return f"ABL was not run on {TITLES[name]} yet."
+        others = int((c.runs["attack"] == name).sum()) if len(c.runs) else 0
+        more = f"; {count(others, 'other run')} of it: {link('all runs', 'runs.html')}" if others else ""
+        return f"No ABL run on {TITLES[name]} has the settings of a preset yet{more}."
     parts = []
     for scale in scales:
-        own, before = scale.of("abl", name), scale.of("none", name)
+        own = scale.of("abl", name).dropna(subset="attack_success_rate")
+        before = scale.of("none", name)["attack_success_rate"].dropna()
         gone = int((own["attack_success_rate"] <= GONE).sum())
-        was = f", from {in_words(before['attack_success_rate'])}" if len(before) else ""
-        low = own[own["isolation_precision"] < LOW]
-        why = (
-            f" On {'seed' if len(low) == 1 else 'seeds'} {listed([str(s) for s in low['seed']])} less than half of what"
-            " is isolated is poisoned."
-            if len(low)
-            else ""
-        )
+        was = f", from {in_words(before)}" if len(before) else ""
+        low = [str(seed) for seed in own.loc[own["isolation_precision"] < LOW, "seed"]]
+        why = f" On seed {listed(low)} less than half of what is isolated is poisoned." if low else ""
         parts.append(
-            f"ABL brings {TITLES[name]} to {in_words(own['attack_success_rate'])} attack success{was}; the backdoor"
-            f" is gone on {gone} of {len(own)} {'seed' if len(own) == 1 else 'seeds'} ({scale.title}).{why}"
+            f"ABL brings {TITLES[name]} to {in_words(own['attack_success_rate'])} attack success{was}; the backdoor is"
+            f" gone on {gone} of {count(len(own), 'seed')} ({scale.title}).{why}"
         )
     return " ".join(parts)
 

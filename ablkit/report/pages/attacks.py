@@ -8,10 +8,11 @@ from ablkit.attacks import ATTACKS
 from ablkit.report.collect import Collection
 from ablkit.report.figures import TITLES
 from ablkit.report.findings import GONE, of_attacks, of_twins
+from ablkit.report.findings.words import count
 from ablkit.report.page import Block, Cell, Heading, Page, Table, Text, code, link, listed
 from ablkit.report.pages import attack as attack_pages
 from ablkit.report.pages import missing
-from ablkit.report.pages.index import order, paired
+from ablkit.report.pages.index import order
 from ablkit.report.text import percent
 from ablkit.report.verdicts import INTERVAL, over_seeds
 
@@ -20,25 +21,27 @@ _DOES_IT_WORK = "Hypothesis: every attack gives an undefended model its backdoor
 
 def page(c: Collection) -> Page:
     """All attacks at a glance."""
-    pairs = pd.DataFrame() if c.main is None else paired(c.main)
-    undefended = [Text(_DOES_IT_WORK), Text(of_attacks(c.main.of("none")))] if len(pairs) else []
-    blocks: list[Block] = [*undefended, _made(c), *_gallery(c), *_ideas(c)]
-    return Page("attacks.html", "The ten attacks", _finding(pairs), blocks, "Attacks")
+    runs, undefended = (pd.DataFrame() if c.main is None else c.main.of(method) for method in ("abl", "none"))
+    works = [Text(_DOES_IT_WORK), Text(of_attacks(undefended))] if len(undefended) else []
+    blocks: list[Block] = [*works, _made(c), *_gallery(c), *_ideas(c)]
+    return Page("attacks.html", "The ten attacks", _finding(runs, undefended), blocks, "Attacks")
 
 
-def _finding(pairs: pd.DataFrame) -> str:
-    if pairs.empty:
-        return "No attack has been run with and without ABL yet, so none is handled worst."
-    worst = order(pairs)[0]
-    own = pairs[pairs["attack"] == worst]
-    before, after = own["attack_success_rate_undefended"].mean(), own["attack_success_rate"].mean()
-    text = (
-        f"ABL handles {TITLES[worst]} worst: its attack success is {percent(after)} after ABL and {percent(before)}"
-        f" undefended (n = {len(own)})"
-    )
+def _finding(runs: pd.DataFrame, undefended: pd.DataFrame) -> str:
+    runs = runs.dropna(subset="attack_success_rate") if len(runs) else runs
+    if runs.empty:
+        return "ABL has not been run on any attack yet, so none is handled worst."
+    worst = order(runs)[0]
+    own, bare = (part[part["attack"] == worst] if len(part) else part for part in (runs, undefended))
+    after, n = own["attack_success_rate"].mean(), f"(n = {len(own)})"
+    before = bare["attack_success_rate"].dropna() if len(bare) else bare
+    was = f" and {percent(before.mean())} undefended" if len(before) else ""
+    text = f"ABL handles {TITLES[worst]} worst: its attack success is {percent(after)} after ABL{was} {n}."
     if after <= GONE:
-        text = f"ABL removes every backdoor in the mean; {TITLES[worst]} keeps most, {percent(after)} (n = {len(own)})"
-    return f"{text}. Of what it isolates there {percent(own['isolation_precision'].mean(), 0)} is poisoned."
+        every = count(runs["attack"].nunique(), "backdoor")
+        text = f"ABL removes all of {every} in the mean; most is left of {TITLES[worst]}, {percent(after)} {n}."
+    precision = own["isolation_precision"].dropna()
+    return text + (f" Of what it isolates there {percent(precision.mean(), 0)} is poisoned." if len(precision) else "")
 
 
 def _made(c: Collection) -> Table:
@@ -107,7 +110,7 @@ def _ideas(c: Collection) -> list[Block]:
         parts += [whole, off]
     if rows:
         blocks.append(Text(of_twins(pd.concat(parts))))
-        columns = ("attack", "idea off", "attack success, %", "idea off, %", "points by the idea", "n")
+        columns = ("attack", "idea off", "poisoned", "attack success, %", "idea off, %", "points by the idea", "n")
         blocks.append(Table(columns, rows, note=INTERVAL))
     if left:
         commands = [f"ablkit run twins -p attack_names {name}" for name in left]

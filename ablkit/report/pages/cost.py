@@ -15,6 +15,9 @@ from ablkit.report.text import number
 from ablkit.runs.environment import hardware_line
 from ablkit.runs.records import Damaged
 
+_TABLE = 50
+"""Runs of Table 1 a seed: ten attacks by five methods."""
+
 
 def page(c: Collection) -> Page:
     """Minutes, memory, disk and speed."""
@@ -30,17 +33,16 @@ def _finding(c: Collection) -> str:
         return "No ABL run has recorded its time yet."
     own = costs.minutes(c.main.of("abl")).dropna()
     known = costs.minutes(c.runs).dropna()
+    spread = f" ({own.min():.0f} to {own.max():.0f})" if len(own) > 1 else ""
     text = (
-        f"An ABL run takes {own.median():.0f} minutes ({own.min():.0f} to {own.max():.0f}) at the scale"
-        f" {c.main.title}; the {len(known)} of {len(c.runs)} committed runs that recorded it took"
-        f" {known.sum() / 60:.0f} hours."
+        f"Training an ABL run takes {own.median():.0f} minutes{spread} at the scale {c.main.title}; the {len(known)} of"
+        f" {len(c.runs)} committed runs that recorded it took {known.sum() / 60:.1f} hours."
     )
-    at_scale = costs.cpu_hours(c)
-    if at_scale is not None:
-        text += f" At the paper's scale a run would take {at_scale:.1f} hours on one such core"
-        gpu = [costs.minutes(scale.of("abl")).median() for scale in c.full if "CPU" not in scale.place]
-        text += f", and took {gpu[0]:.1f} minutes on a GPU, beside the other runs." if gpu else "."
-    return text
+    hours = costs.cpu_hours(c)
+    if hours is not None:
+        text += f" At the paper's scale one run would train for {hours:.1f} hours on one such core, the"
+        text += f" {_TABLE} runs of Table 1 for {_TABLE * hours:.0f} hours a seed."
+    return f"{text} {costs.gpu_minutes(c)}".strip()
 
 
 def _methods(scale: Scale) -> Table:
@@ -100,7 +102,7 @@ def _spent(c: Collection) -> list[Block]:
         minutes = replaced["seconds"].sum() / 60
         rows.append(("replaced by later code or settings", str(len(replaced)), f"{minutes:,.0f}", "0"))
     note = "Runs that were stopped, failed or never committed are not counted. Pages and histories need no run."
-    used = sum(path.stat().st_size for path in c.folder.rglob("*") if path.is_file())
+    used = sum(path.stat().st_size for path in c.folder.rglob("*") if path.is_file() and path.name != data.TABLE)
     disk = c.runs.get("env_folder_bytes", pd.Series(dtype=float)).dropna()
     told = (
         f" A run's own folder took {disk.median() / 2**20:.1f} MiB (n = {len(disk)})."
@@ -125,10 +127,7 @@ def _scales(c: Collection) -> list[Block]:
             cells.append(Cell(number(images / rate / 60 if rate else None, "{:,.1f}")))
         rows.append((code(preset), f"{images:,}", *cells))
     columns = ("preset", "images of an ABL run", *(f"minutes, {scale.place}" for scale in c.scales))
-    note = (
-        "Images by the median images/s of the runs of each place; measuring after each epoch is not in it. Table 1 at"
-        " the paper's scale is 50 such runs a seed."
-    )
+    note = "Images by the median images/s of the runs of each place; measuring after each epoch is not in it."
     return [Heading("Other scales", "scales"), Table(columns, rows, note=note)]
 
 

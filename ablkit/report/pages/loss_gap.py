@@ -7,10 +7,10 @@ import pandas as pd
 from ablkit.report import charts
 from ablkit.report.collect import Collection, Scale
 from ablkit.report.figures import TITLES
-from ablkit.report.findings.words import upper
+from ablkit.report.findings.words import count, upper
 from ablkit.report.page import Block, Cell, Figure, Heading, Page, Table, Text, listed
 from ablkit.report.text import number
-from ablkit.report.verdicts import over_seeds
+from ablkit.report.verdicts import LOW, over_seeds
 
 _TRAININGS = {"none": "plain training", "abl": "the first phase of ABL"}
 _COLUMNS = ["attack", "method", "seed", "epoch", "clean_loss", "poisoned_loss", "isolation_precision"]
@@ -33,7 +33,8 @@ def page(c: Collection) -> Page:
             continue
         order = [name for name in TITLES if name in set(own["attack"])]
         drawn = charts.later(charts.loss_gaps, own, order)
-        caption = f"**{_gap_sentence(own, _TRAININGS[method])}** Solid: clean images; dashed: poisoned; a line a seed."
+        how = "Solid: clean images; dotted: poisoned; a line a seed. Losses above 3 are cut off."
+        caption = f"**{_gap_sentence(own, _TRAININGS[method])}** {how}"
         alt = f"Loss of clean and poisoned images by epoch, {_TRAININGS[method]}, a panel an attack"
         blocks += [
             Heading(upper(_TRAININGS[method])),
@@ -43,7 +44,7 @@ def page(c: Collection) -> Page:
     blocks += _sameness(gaps)
     blocks.append(
         Text(
-            f"{c.main.title}. Numbers: the histories of {len(gaps.groupby(['attack', 'method', 'seed']))} runs"
+            f"{c.main.title}. Numbers: the histories of {count(len(gaps.groupby(['attack', 'method', 'seed'])), 'run')}"
             " in data/KEY/history.csv.",
             "soft",
         )
@@ -58,7 +59,9 @@ def first_phases(c: Collection, scale: Scale) -> pd.DataFrame:
         own = c.history(run).query("stage == 'isolate'")
         if len(own):
             parts.append(own.assign(attack=run["attack"], method=run["method"], seed=run["seed"])[_COLUMNS])
-    return pd.concat(parts[1:] or parts, ignore_index=True)
+    found = pd.concat(parts[1:] or parts, ignore_index=True)
+    numbers = ["clean_loss", "poisoned_loss", "isolation_precision"]
+    return found.astype(dict.fromkeys(numbers, float)).dropna(subset=["clean_loss", "poisoned_loss"])
 
 
 def _sameness(gaps: pd.DataFrame) -> list[Block]:
@@ -67,6 +70,8 @@ def _sameness(gaps: pd.DataFrame) -> list[Block]:
     if not {"none", "abl"} <= set(losses):
         return []
     both = losses.dropna()
+    if both.empty:
+        return []
     same = ((both["abl"] - both["none"]).abs() < 1e-9).groupby(level=["attack", "seed"]).all()
     text = (
         f"In {int(same.sum())} of {len(same)} trainings both first phases are the same in every epoch: local gradient"
@@ -78,10 +83,7 @@ def _sameness(gaps: pd.DataFrame) -> list[Block]:
 def _finding(gaps: pd.DataFrame) -> str:
     method = "none" if "none" in set(gaps["method"]) else "abl"
     own = gaps[gaps["method"] == method]
-    return (
-        f"{_gap_sentence(own, _TRAININGS[method])} By the turning epoch that need not show in the ranking:"
-        f" {_precision_sentence(gaps)}"
-    )
+    return f"{_gap_sentence(own, _TRAININGS[method])} {_precision_sentence(own)}"
 
 
 def _last(own: pd.DataFrame) -> pd.DataFrame:
@@ -91,19 +93,26 @@ def _last(own: pd.DataFrame) -> pd.DataFrame:
 def _gap_sentence(own: pd.DataFrame, title: str) -> str:
     """In how many runs poisoned images have the lower mean loss at the last epoch of phase 1, and where not."""
     last = _last(own)
-    lower = last["poisoned_loss"].astype(float) < last["clean_loss"].astype(float)
-    half = last["poisoned_loss"].astype(float) < last["clean_loss"].astype(float) / 2
+    lower = last["poisoned_loss"] < last["clean_loss"]
+    half = last["poisoned_loss"] < last["clean_loss"] / 2
     exceptions = [TITLES[name] for name, part in last[~half].groupby("attack", sort=False)]
-    but = f"; less than half of it in {int(half.sum())}, not always with {listed(exceptions)}" if exceptions else ""
-    return f"After {title} poisoned images have the lower mean loss in {int(lower.sum())} of {len(last)} runs{but}."
+    but = f" (not with {listed(exceptions)})" if exceptions else ""
+    return (
+        f"After epoch {int(last['epoch'].max())} of {title} the mean loss of poisoned images is lower than that of"
+        f" clean ones in {int(lower.sum())} of {count(len(last), 'run')}, and less than half of it in"
+        f" {int(half.sum())}{but}."
+    )
 
 
-def _precision_sentence(gaps: pd.DataFrame) -> str:
-    last = _last(gaps[gaps["method"] == "abl"]) if "abl" in set(gaps["method"]) else _last(gaps)
-    low = last[last["isolation_precision"].astype(float) < 0.5]
+def _precision_sentence(own: pd.DataFrame) -> str:
+    last = _last(own).dropna(subset="isolation_precision")
+    low = last[last["isolation_precision"] < LOW]
     names = [TITLES[name] for name in dict.fromkeys(low["attack"])]
     where = f" ({listed(names)})" if names else ""
-    return f"in {len(low)} of {len(last)} runs less than half of the isolated images are poisoned{where}."
+    return (
+        f"Still, of the images with the lowest loss less than half are poisoned in {len(low)} of"
+        f" {count(len(last), 'run')}{where}."
+    )
 
 
 def _table(own: pd.DataFrame) -> Table:

@@ -7,7 +7,7 @@ from ablkit.report.collect import Collection
 from ablkit.report.findings import GONE
 from ablkit.report.page import Block, Heading, Page, Text, code, literal
 from ablkit.report.text import percent
-from ablkit.report.verdicts import CLOSE, FEWEST, LOW, REPRODUCED
+from ablkit.report.verdicts import CLOSE, FEWEST, LOW, REPRODUCED, WIDEST
 
 _DEFINITIONS = {
     "clean accuracy": "fraction of clean test images classified correctly, all classes",
@@ -59,13 +59,15 @@ def page(c: Collection) -> Page:
 
 
 def _rules() -> str:
+    wide = f"{100 * WIDEST:.0f}"
     asr, accuracy = "attack_success_rate", "clean_accuracy_non_target"
 
     def points(rule: dict) -> str:
         return f"{100 * rule[accuracy]:.0f} points of accuracy or {100 * rule[asr]:.0f} of attack success"
 
     return (
-        f"- **reproduced**: the paper's number lies between our lowest and highest seed, or within {points(REPRODUCED)}"
+        f"- **reproduced**: the paper's number lies between our lowest and highest seed, which are at most {wide}"
+        f" points apart, or within {points(REPRODUCED)}"
         f" of our mean\n- **close**: within {points(CLOSE)}\n- **missed**: none of these\n- **agrees** or **differs**:"
         f" the same as close or better, and the rest, for a number that was transcribed from memory; grey, never"
         f" counted\n- **not run**: with the command and what it would cost\n\nWhere the authors published two numbers"
@@ -93,8 +95,18 @@ def _limits(c: Collection) -> list[str]:
         " one of the authors' code is the default.",
         "The attack's strength depends on augmentation: phase 1 has none, fine-tuning crops, flips and cuts out.",
     ]
+    changed = int(c.runs["env_commit"].astype(str).str.endswith("+changes").sum()) if len(c.runs) else 0
+    if changed:
+        texts.append(
+            f"{_were(changed)} made with code that was not committed yet (`+changes` behind the commit): `package`"
+            " in their params.json is the digest of that code."
+        )
     lacking = {str(text) for text in c.runs["env_missing"].dropna()} if "env_missing" in c.runs else set()
     for text in sorted(lacking):
         count = int((c.runs["env_missing"] == text).sum())
-        texts.append(f"{count} runs were taken over from pages of older code, which had not kept: {literal(text)}.")
+        texts.append(f"{_were(count)} taken over from pages of older code, which had not kept: {literal(text)}.")
     return texts
+
+
+def _were(number: int) -> str:
+    return "1 run was" if number == 1 else f"{number} runs were"

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from ablkit.report import costs
 from ablkit.report.collect import Collection
+from ablkit.report.findings.words import count
 from ablkit.report.page import Block, Cell, Heading, Table, Text, code, literal
 from ablkit.report.repeat import command
+from ablkit.runs.parameters import Comparison, changed, check
 
 
 def blocks(c: Collection) -> list[Block]:
@@ -26,8 +28,20 @@ def blocks(c: Collection) -> list[Block]:
 
 
 def not_run(c: Collection, what: str, commands: list[str]) -> list[Block]:
-    """A part of a page whose runs were never made: what it would show, the commands, and what one run costs."""
-    known = costs.minutes(c.main.of("abl")).dropna() if c.main is not None else []
-    cost = f" One run takes about {known.median():.0f} minutes ({c.main.place}, one thread)." if len(known) else ""
-    lines = "\n".join(f"- {code(line)}" for line in commands)
-    return [Text(f"**Not run:** {what}.{cost}\n\n{lines}", "notice")]
+    """A part of a page whose runs were never made: what it would show, and each command with what it would cost."""
+    lines = "\n".join(f"- {code(line)}{_cost(c, line)}" for line in commands)
+    return [Text(f"**Not run:** {what}.\n\n{lines}", "notice")]
+
+
+def _cost(c: Collection, line: str) -> str:
+    """How many runs a command makes, and how long one trains at the main scale; empty where that is not known."""
+    _, kind, notebook, *options = line.split()
+    if kind != "run" or c.main is None or c.main.preset != "quick":
+        return ""
+    given = dict(zip(options[1::3], options[2::3], strict=True))
+    parameters = check(notebook, changed(notebook, "quick", given), strict=False)
+    number = len(parameters.runs()) if isinstance(parameters, Comparison) else 1
+    attack = given.get("attack", given.get("attack_names", "badnets"))
+    known = costs.minutes(c.main.of("abl", attack)).dropna()
+    each = f" of about {known.median():.0f} minutes" if len(known) else ""
+    return f": {count(number, 'run')}{each} ({c.main.place}, one thread)"

@@ -9,6 +9,7 @@ from ablkit.report import charts, costs, data
 from ablkit.report.collect import Collection, Scale
 from ablkit.report.figures import TITLES
 from ablkit.report.findings import GONE
+from ablkit.report.findings.words import count
 from ablkit.report.page import Block, Cell, Figure, Heading, Page, Table, Text, code, link, listed
 from ablkit.report.pages import missing
 from ablkit.report.text import percent
@@ -37,24 +38,27 @@ def page(c: Collection) -> Page:
 
 def _finding(scale: Scale, epochs: pd.DataFrame) -> str:
     """What ABL does at this scale, and what its isolation does, each with its numbers."""
-    own = scale.of("abl")
-    parts = [(TITLES[name], part) for name, part in own.groupby("attack", sort=False)]
-    gone = [
-        f"{int((part['attack_success_rate'] <= GONE).sum())} of {len(part)} seeds with {name}" for name, part in parts
-    ]
-    left = [percent(part["clean_accuracy"].mean()) for _, part in parts]
-    undefended = scale.of("none")["clean_accuracy"].mean()
-    text = f"ABL brings the attack success to at most {percent(GONE, 0)} on {listed(gone)}. "
-    text += f"The clean accuracy that is left is {listed(left)}; undefended training has {percent(undefended)}."
+    own = scale.of("abl").dropna(subset=["attack_success_rate", "clean_accuracy"])
+    undefended = scale.of("none")["clean_accuracy"].dropna()
+    bare = f"undefended training has {percent(undefended.mean())} clean accuracy" if len(undefended) else ""
+    if own.empty:
+        return f"No ABL run has the paper's size yet{'; ' + bare if bare else ''}."
+    parts = []
+    for name, part in own.groupby("attack", sort=False):
+        gone = int((part["attack_success_rate"] <= GONE).sum())
+        kept = percent(part["clean_accuracy"].mean())
+        parts.append(f"{TITLES[name]} on {gone} of {count(len(part), 'seed')} ({kept} clean accuracy left)")
+    text = f"ABL removes the backdoor of {listed(parts)}{'; ' + bare if bare else ''}."
     later = epochs[epochs["epoch"] > 1] if len(epochs) else epochs
     if later.empty:
         return text
     worst = max(dict.fromkeys(later["attack"]), key=lambda name: later.loc[later["attack"] == name, _RAW].std())
     swings = later[later["attack"] == worst]
     low = [int((swings[score] < LOW).sum()) for score in (_RAW, _AVERAGED)]
+    seeds = count(swings["seed"].nunique(), "seed")
     return (
         f"{text} With {TITLES[worst]} less than {percent(LOW, 0)} of what would be isolated is poisoned after {low[0]}"
-        f" of {len(swings)} epochs, and after {low[1]} of them where averaged weights rank the images."
+        f" of {len(swings)} epochs ({seeds}), and after {low[1]} of them where averaged weights rank the images."
     )
 
 
@@ -138,6 +142,7 @@ def _isolation(scale: Scale, epochs: pd.DataFrame) -> list[Block]:
 def _suspects(c: Collection) -> list[Block]:
     """For each attack and score: after how many epochs a class is suspected, which, and how much of the poison."""
     table = data.table(c.folder / "suspects.csv", classes=str)
+    table = table[table["key"].isin(c.runs["key"])] if len(table) else table
     rows = []
     for (attack, score), own in table.groupby(["attack", "score"], sort=False) if len(table) else ():
         judged = own[own["classes"].fillna("") != ""]
@@ -158,7 +163,7 @@ def _suspects(c: Collection) -> list[Block]:
     columns = (
         "attack, score",
         "epochs with a verdict",
-        "seeds with one at the turning epoch",
+        "seeds with a verdict at the turning epoch",
         "verdicts on a clean class",
         "of the excluded, poisoned, %",
         "of the poison, excluded, %",

@@ -8,6 +8,7 @@ from ablkit.defenses import METHODS
 from ablkit.report import costs
 from ablkit.report.collect import Collection, dataset_title
 from ablkit.report.figures import TITLES
+from ablkit.report.findings.words import count
 from ablkit.report.page import Block, Cell, Heading, Page, Table, Text, code, link, listed, literal
 from ablkit.report.repeat import command
 from ablkit.report.text import number
@@ -29,7 +30,7 @@ def page(c: Collection) -> Page:
         for (dataset, place), own in c.runs.groupby(["dataset", "place"], sort=False):
             blocks += [Heading(f"{dataset_title(dataset)}, {place}"), _table(own)]
         blocks += _repeated(c)
-    title = f"All {len(c.runs)} runs"
+    title = f"All runs: {len(c.runs)}"
     return Page("runs.html", title, _finding(c), blocks, f"Runs ({len(c.runs)})")
 
 
@@ -42,7 +43,7 @@ def _finding(c: Collection) -> str:
     told = (
         f" {len(repeated)} of them were made more than once: {same} are identical apart from times." if repeated else ""
     )
-    return f"{len(c.runs)} different runs, made {made} times, are committed with their numbers and commands.{told}"
+    return f"{count(len(c.runs), 'run')} with numbers and commands, made {count(made, 'time')} in all.{told}"
 
 
 def _table(own: pd.DataFrame) -> Table:
@@ -55,7 +56,8 @@ def _table(own: pd.DataFrame) -> Table:
         links = link(run["key"], f"data/{run['key']}/params.json")
         if (run["folder"] / "history.csv").exists():
             links += " " + link("epochs", f"data/{run['key']}/history.csv")
-        cells = [percent_number(run.get(name)) for name in _METRICS]
+        ranks = run["method"] not in ("none", "exclude", "oracle")  # else nothing is made of what would be isolated
+        cells = [percent_number(run[name]) if ranks or name != "isolation_precision" else "" for name in _METRICS]
         rows.append(
             (
                 what + (f" ({literal(settings)})" if settings else ""),

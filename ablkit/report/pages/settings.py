@@ -8,6 +8,7 @@ from ablkit.report import charts
 from ablkit.report.collect import Collection, Scale, differences
 from ablkit.report.figures import TITLES
 from ablkit.report.findings import GONE
+from ablkit.report.findings.words import count
 from ablkit.report.page import Block, Cell, Figure, Heading, Page, Table, Text, listed
 from ablkit.report.pages import missing
 from ablkit.report.pages.loss_gap import first_phases
@@ -58,17 +59,18 @@ def _finding(precision: pd.DataFrame, runs: pd.DataFrame) -> str:
         return "The runs have not kept their epochs, so nothing is known of the turning epoch."
     used = int(runs["isolation_epochs"].mode()[0])
     low = precision[precision[used] < LOW] if used in precision else precision.iloc[:0]
-    others = low.drop(columns=used, errors="ignore")
-    elsewhere = others[(others >= 0.9).any(axis=1)]
-    names = [TITLES[name] for name in dict.fromkeys(name for name, _ in elsewhere.index)]
-    never = [
-        TITLES[name] for name in dict.fromkeys(n for n, _ in low.index) if name not in {m for m, _ in elsewhere.index}
-    ]
-    text = (
-        f"The turning epoch matters: at epoch {used} isolation fails in {len(low)} of {len(precision)} runs,"
-        f" and in {len(elsewhere)} of these another epoch would have been at least 90 % precise"
+    if low.empty:
+        return f"At the turning epoch used, {used}, isolation fails in none of {count(len(precision), 'run')}."
+    better = low.drop(columns=used).ge(0.9).any(axis=1)
+    parts = []
+    for part, what in ((low[better], "at least 90 % precise after another epoch"), (low[~better], "after none")):
+        if len(part):
+            names = listed([TITLES[name] for name in dict.fromkeys(name for name, _ in part.index)])
+            parts.append(f"{len(part)} would have been {what} ({names})")
+    return (
+        f"The turning epoch matters: at epoch {used} isolation fails in {len(low)} of {count(len(precision), 'run')}."
+        f" Of these {' and '.join(parts)}."
     )
-    return text + (f" ({listed(names)})" if names else "") + (f"; with {listed(never)} none would." if never else ".")
 
 
 def _turning(scale: Scale, precision: pd.DataFrame) -> list[Block]:
@@ -96,10 +98,9 @@ def _swing_sentence(precision: pd.DataFrame) -> str:
 def _outcome_sentence(runs: pd.DataFrame) -> str:
     good, bad = runs[runs["isolation_precision"] >= LOW], runs[runs["isolation_precision"] < LOW]
     gone = [int((part["attack_success_rate"] <= GONE).sum()) for part in (good, bad)]
-    return (
-        f"With at least {percent(LOW, 0)} precision ABL removes the backdoor in {gone[0]} of {len(good)} runs, with"
-        f" less in {gone[1]} of {len(bad)}."
-    )
+    parts = [f"with at least {percent(LOW, 0)} precision in {gone[0]} of {len(good)}"] if len(good) else []
+    parts += [f"with less in {gone[1]} of {len(bad)}"] if len(bad) else []
+    return f"ABL removes the backdoor {listed(parts)} runs." if parts else "Isolation was not measured."
 
 
 def _varied(c: Collection, scale: Scale, name: str, what: str, values: tuple) -> list[Block]:

@@ -10,7 +10,7 @@ from ablkit.metrics.paper import PaperValue
 from ablkit.report import costs
 from ablkit.report.collect import Collection, Scale
 from ablkit.report.figures import TITLES
-from ablkit.report.page import Block, Cell, Heading, Page, Table, Text, code, link
+from ablkit.report.page import Block, Cell, Heading, Page, Table, Text, code, link, listed
 from ablkit.report.repeat import command
 from ablkit.report.verdicts import FEWEST, INTERVAL, over_seeds, verdict
 
@@ -84,26 +84,34 @@ def _scales(full: Scale | None, small: Scale | None) -> str:
 
 def _finding(lines: list[_Line], full: Scale | None) -> str:
     """How many of the paper's numbers are judged, and how."""
-    cells = [pair for line in lines for pair in zip(line.published, line.judgements, strict=True)]
+    cells = [(line, *pair) for line in lines for pair in zip(line.published, line.judgements, strict=True)]
     if full is None:
         return f"Nothing of Table 1 is judged yet: no run has the paper's size. Its {len(cells)} numbers stand below."
-    judged = [word for value, word in cells if value.mark == "verified" and word in _VERDICTS]
-    recalled = [word for value, word in cells if word in ("agrees", "differs")]
-    told = ", ".join(f"{judged.count(word)} {word}" for word in _VERDICTS)
-    left = len(cells) - len(judged) - len(recalled)
+    judged = [(line, word) for line, value, word in cells if value.mark == "verified" and word in _VERDICTS]
+    words = [word for _, word in judged]
+    if not judged:
+        return f"None of the {len(cells)} numbers of Table 1 is judged yet: the runs at its size have too few seeds."
+    told = ", ".join(f"{words.count(word)} {word}" for word in _VERDICTS)
+    settings = listed(list(dict.fromkeys(line.title.partition(" (")[0] for line, _ in judged)))
+    twice = " The authors published two pairs of numbers for one setting." if _two(judged) else ""
+    recalled = sum(word in ("agrees", "differs") for *_, word in cells)
     return (
-        f"Of {len(judged)} verified numbers with at least {FEWEST} seeds at the paper's size {told}. Of {len(recalled)}"
-        f" numbers known from memory {recalled.count('agrees')} agree. The other {left} of {len(cells)} are not run or"
-        " have too few seeds."
+        f"{len(judged)} verified numbers, all of {settings}, are judged on at least {FEWEST} seeds at the paper's size:"
+        f" {told}.{twice} {recalled} more are known from memory and compared in grey; the other"
+        f" {len(cells) - len(judged) - recalled} are not run or have too few seeds."
     )
+
+
+def _two(judged: list[tuple[_Line, str]]) -> bool:
+    titles = {line.title for line, _ in judged}
+    return len({title.partition(" (")[0] for title in titles}) < len(titles)
 
 
 def _commands(c: Collection) -> list[Block]:
     example = command("run", {"preset": "paper", "attack": "trojan", "method": "nad"})
-    gpu = [costs.minutes(scale.of("abl")).median() for scale in c.full if "CPU" not in scale.place]
-    hours = costs.cpu_hours(c)
-    known = "" if hours is None else f" A run takes about {hours:.1f} hours on one core."
-    known += f" On the GPU an ABL run took {gpu[0]:.1f} minutes, beside the other runs." if gpu else ""
+    hours, gpu = costs.cpu_hours(c), costs.gpu_minutes(c)
+    known = "" if hours is None else f" Training an ABL run takes about {hours:.1f} hours on one core."
+    known += f" {gpu}" if gpu else ""
     text = (
         f"A cell that is not run: {code(example)}, with the attack and method of its row; all at once:"
         f" {code('ablkit sweep notebooks/sweeps/table1.yaml --per-gpu auto')}.{known}"
