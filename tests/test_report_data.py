@@ -56,7 +56,8 @@ def test_a_finished_run_is_taken_in_without_weights(made, few):
     assert main(["report", "--from", str(few), "--add", one.folder.name]) == 0
     folder = few / one.folder.name
     kept = sorted(path.name for path in folder.iterdir())
-    assert kept == ["env.json", "history.csv", "metrics.json", "params.json", "trajectories.npz"]
+    records = ["env.json", "history.csv", "metrics.json", "params.json"]
+    assert kept == sorted([*records, "trajectories.npz", "poisoned.npy", "isolated-images.png"])
     assert data.history(folder)[["stage", "epoch"]].to_dict("records") == [{"stage": "isolate", "epoch": 1}]
     assert (
         json.loads((folder / "env.json").read_text())["folder_bytes"]
@@ -90,6 +91,7 @@ def test_pictures_come_along_when_they_are_pictures(made, tmp_path):
 def test_no_link_leads_out_of_a_run(made, tmp_path):
     one = made(0)
     (tmp_path / "secret.png").write_bytes(DOT)
+    (one.folder / "figures" / data.PICTURES[0]).unlink(missing_ok=True)
     os.symlink(tmp_path / "secret.png", one.folder / "figures" / data.PICTURES[0])
     folder, _ = data.add(one.folder, tmp_path / "data")
     assert not (folder / data.PICTURES[0]).exists()
@@ -158,7 +160,7 @@ def test_hardware_of_another_kind_is_a_scale_of_its_own(few):
         (f"{RUN}/params.json", "[", "is damaged"),
         ("gpu-speed.csv", "", "cannot be read"),
         ("gpu-speed.csv", "what,images_per_second,measured_by\na,b,c\n", "make no page"),
-        ("suspects.csv", "key,attack\na,b\n", "make no page"),
+        ("suspects.csv", f"key,attack\n{RUN},b\n", "make no page"),
         ("bench.json", "{}", "holds no benchmark"),
     ],
 )
@@ -196,11 +198,13 @@ PARTS = {
     "ABL alone": "method == 'abl' and seed == 0 and preset == 'quick'",
     "one run": f"key == '{RUN}'",
     "the paper's size": "preset == 'paper'",
-    "other seeds": "attack == 'blend' and preset == 'quick' and (method == 'none' and seed == 1 or method == 'abl' and seed == 0)",
+    "other seeds": "attack == 'blend' and preset == 'quick' and seed == 1 - (method == 'abl')",
     "one attack": "attack == 'sig' and preset == 'quick'",
     "no ABL at the paper's size": "attack == 'badnets' and (preset == 'quick' or method == 'none')",
 }
-NONSENSE = r"\bnan\b|(?<=at )None|\b1 (?:runs|seeds|times|epochs)\b|\bof 0\b|-\s?\d+ points of accuracy|\bon \.|\bis ;"
+NONSENSE = (
+    r"\bnan\b|(?<=at )None|\b1 (?:runs|seeds|times|epochs)\b|\bof 0\b(?!\.)|-\s?\d+ points of accuracy|\bon \.|\bis ;"
+)
 
 
 def sentences(runs: pd.DataFrame, folder: Path) -> str:

@@ -45,10 +45,12 @@ def by_rate(c: Collection) -> list[Block]:
 def _losses(run: pd.Series) -> tuple[np.ndarray, np.ndarray] | None:
     """The losses at the end of phase 1 and which images are poisoned; None where a run has not kept both."""
     folder = run["folder"]
-    if not (folder / "trajectories.npz").exists() or not (folder / "poisoned.npy").exists():
+    if not (folder / "trajectories.npz").exists() or pd.isna(run["training_images"]):
         return None
     images = int(run["training_images"])
-    losses = arrays.trajectories(folder, images)["loss"][-1].astype(np.float32)
+    losses, poisoned = arrays.trajectories(folder, images).get("loss"), arrays.poisoned(folder, images)
+    if losses is None or poisoned is None:
+        return None
     is_poisoned = np.zeros(images, bool)
-    is_poisoned[arrays.array(folder / "poisoned.npy")] = True
-    return losses, is_poisoned
+    is_poisoned[poisoned] = True
+    return losses[-1].astype(np.float32), is_poisoned

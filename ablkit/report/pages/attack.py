@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from importlib import import_module
+import inspect
 
 import pandas as pd
 
@@ -35,7 +35,7 @@ def name_of(attack: str) -> str:
 
 def how(attack: str) -> str:
     """How an attack changes images, in one sentence: the first of its module."""
-    module = import_module(ATTACKS.module(attack)[0])
+    module = inspect.getmodule(ATTACKS[attack].craft)
     return (module.__doc__ or "").partition("\n")[0].partition("): ")[2]
 
 

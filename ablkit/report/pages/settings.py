@@ -92,15 +92,18 @@ def _turning(scale: Scale, precision: pd.DataFrame) -> list[Block]:
 def _swing_sentence(precision: pd.DataFrame) -> str:
     steps = precision.diff(axis=1).abs()
     swings = steps[(steps > 0.5).any(axis=1)]
-    return f"In {len(swings)} of {len(precision)} runs the precision jumps by more than 50 points between two epochs."
+    runs = f"{len(swings)} of {count(len(precision), 'run')}"
+    return f"In {runs} the precision jumps by more than 50 points between two epochs."
 
 
 def _outcome_sentence(runs: pd.DataFrame) -> str:
     good, bad = runs[runs["isolation_precision"] >= LOW], runs[runs["isolation_precision"] < LOW]
     gone = [int((part["attack_success_rate"] <= GONE).sum()) for part in (good, bad)]
-    parts = [f"with at least {percent(LOW, 0)} precision in {gone[0]} of {len(good)}"] if len(good) else []
-    parts += [f"with less in {gone[1]} of {len(bad)}"] if len(bad) else []
-    return f"ABL removes the backdoor {listed(parts)} runs." if parts else "Isolation was not measured."
+    parts = (
+        [f"with at least {percent(LOW, 0)} precision in {gone[0]} of {count(len(good), 'run')}"] if len(good) else []
+    )
+    parts += [f"with less in {gone[1]} of {count(len(bad), 'run')}"] if len(bad) else []
+    return f"ABL removes the backdoor {listed(parts)}." if parts else "Isolation was not measured."
 
 
 def _varied(c: Collection, scale: Scale, name: str, what: str, values: tuple) -> list[Block]:
