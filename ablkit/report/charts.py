@@ -191,7 +191,8 @@ def epochs(rows: pd.DataFrame, order: list[str]) -> Figure:
     handles, labels = figure.axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=2, fontsize=8)
     figure.supylabel("fraction of test or isolated images", fontsize=8)
-    figure.supxlabel("epoch", fontsize=8)
+    for place in figure.axes[-min(3, len(order)) :]:
+        place.set_xlabel("epoch", fontsize=8)
     return figure
 
 
