@@ -50,8 +50,11 @@ def test_the_simulation_leaves_grey_alone_and_takes_red_from_green():
 def test_colours_of_one_figure_differ_for_every_eye():
     assert {pair: apart(*(COLOURS[name] for name in pair)) for pair in PAIRS if closer(pair)} == {}
     bars = [pair for pair in PAIRS if set(pair) <= set(HATCHES)]
-    assert len(bars) == 2
-    assert all(apart(*(tinted(COLOURS[name]) for name in pair)) >= LEAST for pair in bars)
+    assert len(bars) == 4
+    # Bars, paler than lines, may come nearer where their hatches tell them apart.
+    near = {pair for pair in bars if apart(*(tinted(COLOURS[name]) for name in pair)) < LEAST}
+    assert near <= {("clean_accuracy", "target_class_accuracy")}
+    assert all(HATCHES[one] != HATCHES[other] for one, other in near)
     # The twin: the green and the red that stood here.
     assert apart("#2a9d4a", "#c8412b") < LEAST
 

@@ -176,14 +176,17 @@ def twins(frame: pd.DataFrame) -> Figure:
 
 
 def methods(frame: pd.DataFrame) -> Figure:
-    """Clean accuracy and attack success rate by method, a panel for each attack: bars are means, markers the seeds.
+    """Accuracy, in the target class too, and attack success by method, a panel for each attack.
+
+    Bars are means, markers the seeds.
 
     Args:
-        frame: columns `attack`, `method`, `seed`, `attack_success_rate`, `clean_accuracy`.
+        frame: columns `attack`, `method`, `seed`, `attack_success_rate`, `clean_accuracy`, and mostly
+            `target_class_accuracy`.
     """
-    metrics = ("clean_accuracy", "attack_success_rate")
+    metrics = [name for name in ("clean_accuracy", "target_class_accuracy", "attack_success_rate") if name in frame]
     names, order = list(dict.fromkeys(frame["attack"])), [METHODS[name] for name in dict.fromkeys(frame["method"])]
-    size = (1.5 + 3.0 * len(names), 0.8 + 0.34 * len(order))
+    size = (2.2 + 3.2 * len(names), 0.8 + 0.42 * len(order))
     figure, axes = plt.subplots(1, len(names), figsize=size, sharex=True, sharey=True, squeeze=False)
     for place, name in zip(axes[0], names, strict=True):
         rows = frame[frame["attack"] == name]
@@ -192,7 +195,7 @@ def methods(frame: pd.DataFrame) -> Figure:
         place.set(xlabel=_COUNTED, xlim=(0, 1.02))
         place.set_title(TITLES[name], fontsize=9)
         place.xaxis.set_major_formatter(PercentFormatter(1.0))
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=len(metrics))
     return figure
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import pandas as pd
 
 from ablkit.attacks import ATTACKS
+from ablkit.report import charts, figures
 from ablkit.report.collect import Collection
 from ablkit.report.figures import TITLES
 from ablkit.report.findings import GONE, of_attacks, of_twins
 from ablkit.report.findings.words import count
-from ablkit.report.page import Block, Cell, Heading, Page, Table, Text, code, link, listed
+from ablkit.report.page import Block, Cell, Figure, Heading, Page, Table, Text, code, link, listed
 from ablkit.report.pages import attack as attack_pages
 from ablkit.report.pages import missing
 from ablkit.report.pages.index import order
@@ -23,6 +24,7 @@ def page(c: Collection) -> Page:
     """All attacks at a glance."""
     runs, undefended = (pd.DataFrame() if c.main is None else c.main.of(method) for method in ("abl", "none"))
     works = [Text(_DOES_IT_WORK), Text(of_attacks(undefended))] if len(undefended) else []
+    works += [_undefended(undefended)] if len(undefended) else []
     blocks: list[Block] = [*works, _made(c), *_gallery(c), *_ideas(c)]
     return Page("attacks.html", "The ten attacks", _finding(runs, undefended), blocks, "Attacks")
 
@@ -42,6 +44,18 @@ def _finding(runs: pd.DataFrame, undefended: pd.DataFrame) -> str:
         text = f"ABL removes all of {every} in the mean; most is left of {TITLES[worst]}, {percent(after)} {n}."
     precision = own["isolation_precision"].dropna()
     return text + (f" Of what it isolates there {percent(precision.mean(), 0)} is poisoned." if len(precision) else "")
+
+
+def _undefended(runs: pd.DataFrame) -> Figure:
+    low = runs.groupby("attack")["attack_success_rate"].mean().dropna()
+    least = f"{TITLES[low.idxmin()]} succeeds least often, {percent(low.min())} in the mean" if len(low) else "Unknown"
+    alt = "Attack success rate and clean accuracy of undefended models by attack"
+    return Figure(
+        "undefended",
+        charts.later(figures.attack_results, runs),
+        alt,
+        f"**{least}.** Undefended models: bars are means, markers seeds.",
+    )
 
 
 def _made(c: Collection) -> Table:
@@ -109,9 +123,13 @@ def _ideas(c: Collection) -> list[Block]:
         )
         parts += [whole, off]
     if rows:
-        blocks.append(Text(of_twins(pd.concat(parts))))
+        every = pd.concat(parts)
+        blocks.append(Text(of_twins(every)))
         columns = ("attack", "idea off", "poisoned", "attack success, %", "idea off, %", "points by the idea", "n")
         blocks.append(Table(columns, rows, note=INTERVAL))
+        caption = "**Each attack beside itself with its idea off.** Bars are means, markers seeds."
+        alt = "Attack success with the idea of each attack on and off"
+        blocks.append(Figure("twins", charts.later(figures.twins, every), alt, caption))
     if left:
         commands = [f"ablkit run twins -p attack_names {name}" for name in left]
         blocks += missing.not_run(c, f"the twins of {listed([TITLES[name] for name in left])}", commands)

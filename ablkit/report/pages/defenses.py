@@ -109,11 +109,9 @@ def _of_attack(own: pd.DataFrame, attack: str, methods: list[str], name: str) ->
         rating = runs["defense_effectiveness"].dropna()
         effect = number(float(rating.mean()) if len(rating) else None, "{:.2f}")
         rows.append((METHODS[method], *cells, effect, str(len(runs))))
-    parts = [own[own["method"] == m].assign(name=METHODS[m], is_defended=m != "none") for m in ["none", *methods]]
-    drawn = pd.concat(parts)
-    order = [METHODS[m] for m in ["none", *methods] if m in set(own["method"])]
-    caption = f"**{_paired(own, methods)}** A dot a seed; filled: with the method, open: undefended."
-    chart = charts.later(charts.before_and_after, drawn, order)
+    shown = own[own["method"].isin(["none", *methods])]
+    caption = f"**{_paired(own, methods)}** Bars are means, markers seeds."
+    chart = charts.later(figures.methods, shown)
     alt = f"Attack success, clean accuracy and target class by method, {TITLES[attack]}"
     note = (
         "DER: defence effectiveness, 1 is a backdoor gone at no cost, 0.5 no effect. The paper's numbers are of its"
