@@ -107,6 +107,7 @@ def base(tmp_path):
     np.save(folder / "isolated.npy", np.array([3, 1, 2]))
     np.save(folder / "losses.npy", np.linspace(0, 1, 20, dtype=np.float32))
     np.save(folder / "excluded.npy", np.array([4, 5]))
+    np.save(folder / "poisoned.npy", np.array([1, 3, 8]))
     np.savez_compressed(folder / "trajectories.npz", loss=np.ones((2, 20), np.float16))
     write_json(folder / "env.json", WHOLE["env.json"])
     write_json(folder / "notebook.ipynb", {"cells": []})

@@ -62,6 +62,12 @@ class Table:
     note: str = ""
     block = "table"
 
+    def __post_init__(self) -> None:
+        """Raise ValueError for a row, or headers over the columns, of another length than the columns."""
+        lengths = {len(row) for row in self.rows} | ({sum(span for _, span in self.groups)} if self.groups else set())
+        if lengths - {len(self.columns)}:
+            raise ValueError(f"a table of {len(self.columns)} columns has rows of {sorted(lengths)} cells")
+
 
 @dataclass(frozen=True)
 class Figure:

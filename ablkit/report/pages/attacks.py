@@ -118,9 +118,9 @@ def _ideas(c: Collection) -> list[Block]:
         cells = [over_seeds(part["attack_success_rate"]) for part in (whole, off)]
         both = whole.merge(off, on="seed", suffixes=("", "_off"))
         gap = 100 * (both["attack_success_rate"] - both["attack_success_rate_off"])
-        rows.append(
-            (attack.title, Cell(attack.twin.without, kind="text"), *cells, f"{gap.mean():+.1f}", str(len(both)))
-        )
+        rate = f"{percent(whole['poison_rate'].iloc[0])} of the {attack.rate_of}"
+        idea = Cell(attack.twin.without, kind="text")
+        rows.append((attack.title, idea, rate, *cells, f"{gap.mean():+.1f}", str(len(both))))
         parts += [whole, off]
     if rows:
         every = pd.concat(parts)
