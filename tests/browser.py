@@ -60,6 +60,8 @@ class Browser:
             self._call("Runtime.evaluate", expression=asked)["result"]["value"]
         )
         found = Opened(title, scrolled, background, broken=broken)
+        failed = [e["params"] for e in self._events if e["method"] == "Network.loadingFailed"]
+        kept_back = {own["requestId"] for own in failed if own.get("blockedReason") == "csp"}  # never sent
         for event in self._events:
             own = event["params"]
             if event["method"] == "Runtime.consoleAPICalled":
@@ -70,7 +72,7 @@ class Browser:
                 found.console.append(own["entry"]["text"])
             elif event["method"] == "Network.requestWillBeSent":
                 url = own["request"]["url"]
-                if not url.startswith(("file:", "data:")):
+                if not url.startswith(("file:", "data:")) and own["requestId"] not in kept_back:
                     found.requests.append(url)
         return found
 

@@ -27,7 +27,7 @@ HOSTILE = (
     "<img src='http://127.0.0.1:9/cell.png' onerror=document.title=5>",
     "![x](http://127.0.0.1:9/markdown.png)",
     "[go](javascript:document.title=6)",
-    "</div></main></body><script>alert(1)</script>",
+    "</div></main></body><script>document.title=9</script>",
     "`code` **bold** | cell | $x^2$ \u202eright",
     "&lt;b&gt; {{ 7 * 7 }} {% raw %}",
     "<meta http-equiv=refresh content='0;url=http://127.0.0.1:9/r'>",
