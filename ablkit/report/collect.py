@@ -79,10 +79,6 @@ class Scale:
         """The attacks that each of these methods has runs of, in the order of the paper's table."""
         return [name for name in ATTACKS if all(len(self.of(method, name)) for method in methods)]
 
-    def seeds(self, *methods: str) -> list[int]:
-        """The seeds of these methods' runs."""
-        return sorted({int(seed) for seed in self.runs[self.runs["method"].isin(methods)]["seed"]})
-
 
 @dataclass(frozen=True)
 class Collection:

@@ -37,7 +37,7 @@ MARKERS = {
     "idea_off": "o",
 }
 """Quantity, or kind of run -> its marker."""
-HATCHES = {"clean_accuracy": "", "target_class_accuracy": "....", "attack_success_rate": "////"}
+HATCHES = {"clean_accuracy": "", "target_class_accuracy": "\\\\\\\\", "attack_success_rate": "////"}
 HATCHES |= {"attack": "////", "idea_off": ""}
 """Quantity, or kind of run -> the hatch of its bars."""
 TOGETHER = (

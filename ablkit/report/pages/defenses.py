@@ -9,11 +9,10 @@ import pandas as pd
 from ablkit.defenses import DEFENSES, METHODS
 from ablkit.metrics import paper, statistics
 from ablkit.metrics.summary import with_effectiveness
-from ablkit.report import charts, figures
+from ablkit.report import charts, figures, findings
 from ablkit.report.collect import Collection, Scale
 from ablkit.report.figures import TITLES
 from ablkit.report.findings import GONE
-from ablkit.report.findings import of_methods as of_methods_
 from ablkit.report.page import Block, Cell, Figure, Heading, Page, Table, Text, code, listed
 from ablkit.report.pages import missing
 from ablkit.report.text import number, percent
@@ -51,11 +50,11 @@ def of_methods(
     if not known:
         blocks += missing.not_run(c, f"{listed([METHODS[m] for m in others])} on any attack", [run])
         return Page(name, title, "None of these methods was run yet.", blocks, short)
-    findings = []
+    first_line = []
     for attack in known:
         own = _compared(c.main, attack, methods)
-        findings.append(_finding(own, attack, others))
-        verdict = of_methods_(own, claimed)
+        first_line.append(_finding(own, attack, others))
+        verdict = findings.of_methods(own, claimed)
         blocks += [
             Heading(TITLES[attack], attack),
             Text(verdict),
@@ -66,7 +65,7 @@ def of_methods(
         commands = [f"ablkit run {notebook} -p attack_names {a}" for a in c.main.attacks("none") if a not in known][:3]
         blocks += [Heading("Other attacks"), *missing.not_run(c, f"these methods on {listed(left)}", commands)]
     blocks.append(Text(f"{c.main.title}. {INTERVAL} Its notebook: {code(notebook + '.ipynb')}.", "soft"))
-    return Page(name, title, " ".join(findings), blocks, short)
+    return Page(name, title, " ".join(first_line), blocks, short)
 
 
 def _compared(scale: Scale, attack: str, methods: list[str]) -> pd.DataFrame:
