@@ -16,6 +16,7 @@ from ablkit.errors import shown
 from ablkit.report import data
 from ablkit.report.page import literal
 from ablkit.report.text import label
+from ablkit.runs.environment import hardware_line
 from ablkit.runs.job import Job
 from ablkit.runs.parameters import PRESETS, defaults
 from ablkit.runs.records import Damaged
@@ -146,6 +147,12 @@ def _check_names(runs: pd.DataFrame) -> None:
 def dataset_title(name: str) -> str:
     """What a data set is called on pages, in Markdown."""
     return DATASETS.get(name) or literal(label(name, _LONGEST_NAME))
+
+
+def hardware_of(runs: pd.DataFrame) -> str:
+    """Processors or GPUs, cores, precision and versions that some runs were made with, in Markdown."""
+    facts = [{name[4:]: run[name] for name in runs if name.startswith("env_")} for _, run in runs.iterrows()]
+    return "; ".join(dict.fromkeys(literal(hardware_line(own)) for own in facts))
 
 
 def place_of(run: pd.Series) -> str:

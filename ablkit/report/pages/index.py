@@ -8,7 +8,7 @@ import pandas as pd
 
 from ablkit.metrics import paper
 from ablkit.report import charts, costs
-from ablkit.report.collect import Collection, Scale
+from ablkit.report.collect import Collection, Scale, hardware_of
 from ablkit.report.figures import TITLES
 from ablkit.report.findings import GONE
 from ablkit.report.findings.words import count
@@ -116,7 +116,8 @@ def _scope(c: Collection, scale: Scale) -> str:
     commits = listed(sorted({literal(name) for name in own["env_commit"]}))
     return (
         f"{scale.title}, {literal(own['model'].iloc[0])}, {seeds} {'seed' if seeds == '1' else 'seeds'} an attack,"
-        f" {len(own)} runs. Measured {measured} at {commits}. {link('Every run with its command', 'runs.html')}."
+        f" {len(own)} runs. Measured {measured} at {commits}, {hardware_of(own)}."
+        f" {link('Every run with its command', 'runs.html')}."
     )
 
 

@@ -6,7 +6,7 @@ import pandas as pd
 
 from ablkit.defenses import METHODS
 from ablkit.report import costs
-from ablkit.report.collect import Collection, dataset_title
+from ablkit.report.collect import Collection, dataset_title, hardware_of
 from ablkit.report.figures import TITLES
 from ablkit.report.findings.words import count
 from ablkit.report.page import Block, Cell, Heading, Page, Table, Text, code, link, listed, literal
@@ -28,10 +28,15 @@ def page(c: Collection) -> Page:
     blocks: list[Block] = []
     if len(c.runs):
         for (dataset, place), own in c.runs.groupby(["dataset", "place"], sort=False):
-            blocks += [Heading(f"{dataset_title(dataset)}, {place}"), _table(own)]
+            blocks += [Heading(f"{dataset_title(dataset)}, {place}"), Text(_made(own), "soft"), _table(own)]
         blocks += _repeated(c)
     title = f"All runs: {len(c.runs)}"
     return Page("runs.html", title, _finding(c), blocks, f"Runs ({len(c.runs)})")
+
+
+def _made(own: pd.DataFrame) -> str:
+    dates = sorted(literal(str(started)[:10]) for started in own["env_started"])
+    return f"Made {dates[0]} to {dates[-1]} with {hardware_of(own)}."
 
 
 def _finding(c: Collection) -> str:
