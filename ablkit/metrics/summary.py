@@ -141,3 +141,38 @@ def loss_gap(histories: dict[str, list[dict]]) -> pd.DataFrame:
     columns += ["isolation_auroc", "isolation_average_precision"]
     rows = [{"method": method, **record} for method, records in histories.items() for record in records]
     return pd.DataFrame([row for row in rows if row["stage"] == "isolate"])[["method", "epoch", *columns]]
+
+
+ISOLATION = {"precision": "isolation_precision", "precision_at_5": "isolation_precision_at_5"}
+ISOLATION |= {"precision_at_10": "isolation_precision_at_10", "auroc": "isolation_auroc"}
+"""What isolation scores are compared by -> how the names of these metrics begin in the history of a run."""
+
+
+def isolators(history: list[dict], **run: object) -> pd.DataFrame:
+    """How well each score would isolate after each epoch of phase 1, one row for each: epoch, score, ISOLATION.
+
+    Empty for a run that has not kept scores.
+
+    Args:
+        run: further columns, such as attack, seed and loss.
+    """
+    begin = f"{ISOLATION['auroc']}_"
+    rows = [
+        {**run, "epoch": record["epoch"], "score": name.removeprefix(begin)}
+        | {metric: record[f"{known}_{name.removeprefix(begin)}"] for metric, known in ISOLATION.items()}
+        for record in history
+        if record["stage"] == "isolate"
+        for name in record
+        if name.startswith(begin)
+    ]
+    return pd.DataFrame(rows, columns=[*run, "epoch", "score", *ISOLATION]).astype(dict.fromkeys(ISOLATION, float))
+
+
+def of_isolators(frame: pd.DataFrame) -> dict:
+    """The flat metrics of a comparison of scores: the median over seeds and epochs; score, attack and loss behind."""
+    medians = frame.groupby(["score", "attack", "loss"], sort=False)[list(ISOLATION)].median()
+    return {
+        f"{metric}_{score}_{attack}_{loss}": _number(value)
+        for (score, attack, loss), row in medians.iterrows()
+        for metric, value in row.items()
+    }

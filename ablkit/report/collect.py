@@ -88,7 +88,8 @@ class Collection:
     folder: Path
     """Of the numbers."""
     runs: pd.DataFrame
-    """One row a run; `repeats` tells how often it was made, `preset` and `is_standard` what of."""
+    """One row a run; `repeats` tells how often it was made, `preset` and `is_standard` what of, and `is_first_phase`
+    that it ends with phase 1 of ABL, so that it is no run of a finished defence."""
     scales: list[Scale]
     """That with the most attacks first."""
     wanted: tuple[tuple[Job, str], ...] = ()
@@ -168,7 +169,9 @@ def _describe(run: pd.Series) -> dict:
     preset = next((name for name in PRESETS if not differences(run, name)), "")
     full_rate = 0.1 if preset in FULL else ATTACKS[run["attack"]].quick_rate
     standard = run["poison_rate"] == full_rate and not run["attack_settings"] and not run["method_settings"]
-    return {"preset": preset, "is_standard": bool(preset) and standard, "place": place_of(run)}
+    alone = run["method"] == "abl" and not run["finetune_epochs"] and not run["unlearn_epochs"]
+    kind = {"is_standard": bool(preset) and standard, "is_first_phase": alone}
+    return {"preset": preset, **kind, "place": place_of(run)}
 
 
 def differences(run: pd.Series, preset: str) -> dict:

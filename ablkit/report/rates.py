@@ -19,7 +19,7 @@ RATES = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
 def by_rate(c: Collection) -> list[Block]:
     """A table of isolation precision and recall by rate, at the turning epoch of every run that kept its losses."""
     rows = []
-    for _, run in c.runs[c.runs["method"] == "abl"].iterrows():
+    for _, run in c.runs[(c.runs["method"] == "abl") & ~c.runs["is_first_phase"]].iterrows():
         found = _losses(run)
         if found is None:
             continue

@@ -15,8 +15,14 @@ COLOURS = {
     "poisoned_loss": "#d55e00",
     "attack": "#d55e00",
     "idea_off": "#8c8c8c",
+    "loss": "#d55e00",
+    "averaged": "#1b6ca8",
+    "fresh_statistics": "#56b4e9",
+    "median": "#222222",
+    "last_three": "#e6ab02",
+    "class_first": "#5e4fa2",
 }
-"""Quantity, or kind of run -> its colour, the same in every figure. Clean is blue, poisoned and attack vermilion."""
+"""Quantity, kind of run or isolation score -> its colour, the same in every figure. Clean is blue, poisoned and attack vermilion."""
 DASHES = {
     "clean_accuracy": "-",
     "target_class_accuracy": (0, (5, 1.5)),
@@ -24,8 +30,14 @@ DASHES = {
     "isolation_precision": (0, (4, 1.5, 1, 1.5)),
     "clean_loss": "-",
     "poisoned_loss": (0, (1, 1)),
+    "loss": (0, (1, 1)),
+    "averaged": "-",
+    "fresh_statistics": "-",
+    "median": (0, (5, 1.5)),
+    "last_three": (0, (1, 1)),
+    "class_first": (0, (4, 1.5, 1, 1.5)),
 }
-"""Quantity -> its line, as matplotlib takes it."""
+"""Quantity or isolation score -> its line, as matplotlib takes it."""
 MARKERS = {
     "clean_accuracy": "o",
     "target_class_accuracy": "s",
@@ -35,8 +47,14 @@ MARKERS = {
     "poisoned_loss": "^",
     "attack": "^",
     "idea_off": "o",
+    "loss": "^",
+    "averaged": "o",
+    "fresh_statistics": "o",
+    "median": "s",
+    "last_three": "^",
+    "class_first": "D",
 }
-"""Quantity, or kind of run -> its marker."""
+"""Quantity, kind of run or isolation score -> its marker."""
 HATCHES = {"clean_accuracy": "", "target_class_accuracy": "\\\\\\\\", "attack_success_rate": "////"}
 HATCHES |= {"attack": "////", "idea_off": ""}
 """Quantity, or kind of run -> the hatch of its bars."""
@@ -44,6 +62,8 @@ TOGETHER = (
     ("clean_accuracy", "target_class_accuracy", "attack_success_rate", "isolation_precision"),
     ("clean_loss", "poisoned_loss", "isolation_precision"),
     ("attack", "idea_off"),
+    ("loss", "averaged"),
+    ("fresh_statistics", "median", "last_three", "class_first"),
 )
 """What stands in one figure."""
 TINT = 0.6

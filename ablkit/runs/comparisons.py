@@ -5,9 +5,10 @@ from __future__ import annotations
 import pandas as pd
 
 from ablkit.errors import NotRunError
+from ablkit.metrics import summary
 from ablkit.metrics.summary import with_effectiveness
 from ablkit.runs import execute, folder, records
-from ablkit.runs.parameters import Comparison
+from ablkit.runs.parameters import Comparison, losses
 
 
 def curves(frame: pd.DataFrame) -> pd.DataFrame:
@@ -23,6 +24,22 @@ def curves(frame: pd.DataFrame) -> pd.DataFrame:
         points = [record for record in records.history(run["folder"]) if record["stage"].startswith("t=")]
         found.append(pd.DataFrame(points).assign(attack=run["attack"], seed=run["seed"])[columns])
     return pd.concat(found[1:] or found, ignore_index=True)
+
+
+def isolators(parameters: Comparison) -> pd.DataFrame:
+    """How well each score isolates in the runs of the notebook about isolation, those that are missing run first.
+
+    Columns are `attack`, `loss`, `seed`, `poisoned` (share of the training images that is) and those of
+    `summary.isolators`. Raises what `execute.need` raises.
+    """
+    parts = []
+    for one in parameters.runs():
+        found = execute.need("run", one)
+        metrics = records.metrics(found)
+        run = {"attack": one.attack, "loss": losses.name_of(one.isolation_loss, one.gamma, one.per_sample)}
+        run |= {"seed": one.seed, "poisoned": metrics["poisoned_images"] / metrics["training_images"]}
+        parts.append(summary.isolators(records.history(found), **run))
+    return pd.concat(parts, ignore_index=True)
 
 
 def compare(parameters: Comparison) -> tuple[pd.DataFrame, dict[str, str]]:

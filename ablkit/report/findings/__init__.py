@@ -9,6 +9,7 @@ import pandas as pd
 
 from ablkit.attacks import ATTACKS
 from ablkit.defenses import METHODS
+from ablkit.report.findings.isolators import of_isolators
 from ablkit.report.findings.methods import of_methods
 from ablkit.report.findings.words import (
     CHEAP,
@@ -21,6 +22,7 @@ from ablkit.report.findings.words import (
     MATTERS,
     PRECISE,
     PRESENT,
+    RELIABLE,
     UNKNOWN,
     UNMEASURED,
     count,
@@ -42,8 +44,10 @@ __all__ = [
     "MATTERS",
     "PRECISE",
     "PRESENT",
+    "RELIABLE",
     "of_attacks",
     "of_gap",
+    "of_isolators",
     "of_methods",
     "of_run",
     "of_twins",

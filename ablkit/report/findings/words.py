@@ -20,6 +20,8 @@ FASTER = 0.5
 """Poisoned images count as learned faster where their mean loss is at most this fraction of the clean images' loss."""
 PRECISE = 0.5
 """Fraction of poisoned images among the isolated from which isolation counts as working."""
+RELIABLE = 0.9
+"""The same from which it counts as reliable."""
 MATTERS = 0.1
 """Fall of the attack success rate, with an attack's idea switched off, from which the idea counts as the reason."""
 

@@ -48,7 +48,8 @@ def strip(c: Collection, attack: str, file: str, caption: str) -> Picture | None
     """The first picture of that name among the runs of an attack; None where none has kept one."""
     from PIL import Image
 
-    for _, run in c.runs[c.runs["attack"] == attack].iterrows() if len(c.runs) else ():
+    whole = c.runs[(c.runs["attack"] == attack) & ~c.runs["is_first_phase"]] if len(c.runs) else c.runs
+    for _, run in whole.iterrows():
         path = run["folder"] / file
         if path.exists():
             with Image.open(path) as image:

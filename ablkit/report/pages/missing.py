@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
+
+import pandas as pd
+
 from ablkit.report import costs
 from ablkit.report.collect import Collection
 from ablkit.report.findings.words import count
@@ -35,13 +39,13 @@ def not_run(c: Collection, what: str, commands: list[str]) -> list[Block]:
 
 def _cost(c: Collection, line: str) -> str:
     """How many runs a command makes, and how long one trains at the main scale; empty where that is not known."""
-    _, kind, notebook, *options = line.split()
+    _, kind, notebook, *options = shlex.split(line)
     if kind != "run" or c.main is None or c.main.preset != "quick":
         return ""
     given = dict(zip(options[1::3], options[2::3], strict=True))
     parameters = check(notebook, changed(notebook, "quick", given), strict=False)
-    number = len(parameters.runs()) if isinstance(parameters, Comparison) else 1
-    attack = given.get("attack", given.get("attack_names", "badnets"))
-    known = costs.minutes(c.main.of("abl", attack)).dropna()
+    ones = parameters.runs() if isinstance(parameters, Comparison) else [parameters]
+    own = [c.main.of("abl", name) for name in dict.fromkeys(one.attack for one in ones)]
+    known = costs.minutes(pd.concat(own)).dropna()
     each = f" of about {known.median():.0f} minutes" if len(known) else ""
-    return f": {count(number, 'run')}{each} ({c.main.place}, one thread)"
+    return f": {count(len(ones), 'run')}{each} ({c.main.place}, one thread)"

@@ -9,14 +9,15 @@ from ablkit.report import charts, costs, data
 from ablkit.report.collect import Collection, Scale
 from ablkit.report.figures import TITLES
 from ablkit.report.findings import GONE
+from ablkit.report.findings.isolators import SCORES as NAMES
 from ablkit.report.findings.words import count
 from ablkit.report.page import Block, Cell, Figure, Heading, Page, Table, Text, code, link, listed
 from ablkit.report.pages import missing
 from ablkit.report.text import percent
 from ablkit.report.verdicts import INTERVAL, LOW, over_seeds
 
-_RAW, _AVERAGED = "loss (the paper)", "averaged weights"
-SCORES = {"": _RAW, "_fresh_statistics": "fresh statistics", "_averaged": _AVERAGED}
+_RAW, _AVERAGED = NAMES["loss"], NAMES["averaged"]
+SCORES = {"": _RAW, "_fresh_statistics": NAMES["fresh_statistics"], "_averaged": _AVERAGED}
 """Suffix of the metrics of an isolation score -> its name."""
 _METRICS = ("attack_success_rate", "clean_accuracy_non_target", "clean_accuracy", "target_class_accuracy")
 

@@ -56,13 +56,16 @@ def _table(own: pd.DataFrame) -> Table:
     rows = []
     for index, run in own.iterrows():
         settings = listed([t for t in (run["attack_settings"], run["method_settings"]) if t])
-        what = f"{TITLES[run['attack']]}, {METHODS[run['method']]}, seed {run['seed']}"
+        alone = run["is_first_phase"]
+        what = f"{TITLES[run['attack']]}, {METHODS[run['method']]}{', phase 1 alone' * alone}, seed {run['seed']}"
         values = {name: run[name] for name in defaults("run")}
         links = link(run["key"], f"data/{run['key']}/params.json")
         if (run["folder"] / "history.csv").exists():
             links += " " + link("epochs", f"data/{run['key']}/history.csv")
         ranks = run["method"] not in ("none", "exclude", "oracle")  # else nothing is made of what would be isolated
-        cells = [percent_number(run[name]) if ranks or name != "isolation_precision" else "" for name in _METRICS]
+        # What phase 1 alone leaves is no outcome of ABL.
+        shown = {name for name in _METRICS if (ranks if name == "isolation_precision" else not alone)}
+        cells = [percent_number(run[name]) if name in shown else "" for name in _METRICS]
         rows.append(
             (
                 what + (f" ({literal(settings)})" if settings else ""),

@@ -16,7 +16,7 @@ from ablkit.runs.parameters.notebooks import (
     Twins,
     model_of,
 )
-from ablkit.settings import MOST
+from ablkit.settings import MOST, MOST_COUNTED
 
 _MOST_NAMED, _MOST_THREADS = 1_000, 1_024
 
@@ -113,6 +113,8 @@ def _check_comparison(parameters: Comparison) -> None:
         _check_lists(parameters)
     if wrong := _typed("run", parameters.shared(), strict=False)[1]:
         raise UserError(f"changes: {wrong[0]}")
+    if hasattr(parameters, "epochs"):
+        whole("epochs", parameters.epochs, 1, MOST_COUNTED)
     for one in parameters.first_runs():
         _check_values(one)
     if isinstance(parameters, Twins) and not parameters.runs():
@@ -126,7 +128,7 @@ def _check_lists(parameters: Comparison) -> None:
             listed = f"seeds {shown(parameters.seeds)} must be whole numbers with spaces between"
             raise UserError(f"{listed}; {shown(part)} is none from 0 to {10**18 - 1}")
     parameters.methods()
-    for name in [name for name in ("attack_names", "seeds", "method_names") if hasattr(parameters, name)]:
+    for name in [name for name in ("attack_names", "seeds", "method_names", "losses") if hasattr(parameters, name)]:
         values = parameters.seed_numbers() if name == "seeds" else getattr(parameters, name).split()
         if not values or len(set(values)) < len(values):
             raise UserError(f"{name} {shown(getattr(parameters, name))} must name one or more, each once")

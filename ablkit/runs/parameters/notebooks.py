@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import ClassVar, get_type_hints
+from typing import ClassVar, get_args, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, create_model
 
@@ -12,8 +12,10 @@ from ablkit import attacks, defenses, settings
 from ablkit.errors import UserError, shown, unknown
 from ablkit.files import read_text
 from ablkit.paths import notebooks_root
+from ablkit.runs.parameters import losses
 from ablkit.runs.parameters.presets import filled
 from ablkit.training.recipe import RECIPES, Recipe
+from ablkit.training.scores import Score
 
 _TYPES = get_type_hints(Recipe)
 
@@ -151,6 +153,32 @@ class Twins(Comparison):
         ]
 
 
+class Isolators(Comparison):
+    """Those of the notebook about isolation: phase 1 of ABL alone, with every score of each image after each epoch."""
+
+    chosen: ClassVar = (
+        *Comparison.chosen,
+        *losses.SETTINGS,
+        *("isolation_epochs", "finetune_epochs", "unlearn_epochs", "trajectories"),
+    )
+    method_names: ClassVar = "abl"
+
+    def first_runs(self) -> list[OneRun]:
+        """The parameters of the run of each attack and loss with the first of the seeds."""
+        return [one for one in self.runs() if one.seed == self.seed_numbers()[0]]
+
+    def runs(self) -> list[OneRun]:
+        """The parameters of each run: for every attack and loss, on each seed."""
+        alone = {"isolation_epochs": self.epochs, "finetune_epochs": 0, "unlearn_epochs": 0}
+        alone["trajectories"] = " ".join(get_args(Score))
+        return [
+            self.one(attack, seed, "abl").model_copy(update=alone | losses.settings_of(loss))
+            for attack in self.attack_names.split()
+            for loss in self.losses.split()
+            for seed in self.seed_numbers()
+        ]
+
+
 class SweepParameters(Parameters):
     """Those of the notebook about sweeps."""
 
@@ -208,6 +236,7 @@ NOTEBOOKS: dict[str, type[Parameters]] = {
     "defenses": _model(Comparison, attack_names="badnets", method_names="none repairs abl oracle", **_OVER),
     "unlearning": _model(Comparison, attack_names="badnets", method_names="none ways abl oracle", **_OVER),
     "twins": _model(Twins, attack_names=_TWINS, **_OVER),
+    "isolators": _model(Isolators, attack_names=" ".join(attacks.ATTACKS), losses="lga-0.5", epochs=8, **_OVER),
     "sweep": _model(SweepParameters, dataset="digits", file="smoke.yaml", workers=2),
 }
 """Notebook -> model of its parameters."""

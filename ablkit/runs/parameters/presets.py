@@ -8,10 +8,11 @@ from ablkit.errors import unknown
 from ablkit.training.recipe import RECIPES
 
 _DATA = {
-    "smoke": {"dataset": "digits", "train_size": 600, "monitor_images": 100, "seeds": "0"},
+    "smoke": {"dataset": "digits", "train_size": 600, "monitor_images": 100, "seeds": "0", "epochs": 3},
     "quick": {},
-    "paper": {"train_size": 0, "poison_rate": 0.1, "monitor_images": 2_000},
+    "paper": {"train_size": 0, "poison_rate": 0.1, "monitor_images": 2_000, "epochs": 20},
     "released": {
+        "epochs": 10,
         "train_size": 0,
         "poison_rate": 0.1,
         "monitor_images": 2_000,

@@ -1,0 +1,130 @@
+"""Which score isolation should rank on, whether it depends on luck, and what the loss of phase 1 adds."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from ablkit.attacks import ATTACKS
+from ablkit.report.findings.words import (
+    FAILS,
+    HOLDS,
+    IN_PART,
+    PRECISE,
+    RELIABLE,
+    UNKNOWN,
+    count,
+    limit,
+    over,
+    percent,
+)
+
+SCORES = {
+    "loss": "loss (the paper)",
+    "fresh_statistics": "fresh statistics",
+    "averaged": "averaged weights",
+    "median": "median over epochs",
+    "last_three": "last three epochs",
+    "class_first": "class first",
+}
+"""Isolation score -> its name."""
+SETTLED = 3
+"""Epoch from which on scores are compared: before it no model has learned a backdoor."""
+_RUN = ["attack", "seed"]
+
+
+def loss_title(name: str) -> str:
+    """What a loss of phase 1 is called: `plain training`, `LGA, gamma 0.5`, `LGA per image, gamma 0.5`."""
+    kind, _, rest = name.partition("-")
+    gamma, _, per_sample = rest.partition("-")
+    return "plain training" if kind == "plain" else f"LGA{' per image' * bool(per_sample)}, gamma {gamma}"
+
+
+def settled(frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows from epoch SETTLED on, or those of the last epoch where there is none."""
+    return frame[frame["epoch"] >= min(SETTLED, frame["epoch"].max())]
+
+
+def of_isolators(frame: pd.DataFrame) -> str:
+    """Whether ranking by the loss isolates the poison after every epoch, and what the other scores and losses change.
+
+    Args:
+        frame: columns `attack`, `loss`, `seed`, `epoch`, `score`, `precision`; see `comparisons.isolators`. Scores are
+            compared under the loss of its first row.
+    """
+    frame = settled(frame.assign(precision=frame["precision"].astype(float)).dropna(subset="precision"))
+    if frame.empty or "loss" not in set(frame["score"]):
+        return f"{UNKNOWN} No run has kept its scores."
+    own = frame[frame["loss"] == frame["loss"].iloc[0]]
+    wide = own.pivot_table(index=[*_RUN, "epoch"], columns="score", values="precision", sort=False)
+    names = [name for name in SCORES if name in wide]
+    always, luck = _always(wide), _luck(wide)
+    word = HOLDS if always["loss"].all() else IN_PART if always["loss"].any() else FAILS
+    epochs = wide.index.unique("epoch")
+    first, last = epochs.min(), epochs.max()
+    span = f"after epoch {last}" if first == last else f"after each epoch from {first} to {last}"
+    told = (
+        f"{word} Ranked by the loss, what is isolated is at least {limit(RELIABLE)} poisoned {span} in"
+        f" {int(always['loss'].sum())} of {count(len(always), 'run')} ({loss_title(own['loss'].iloc[0])},"
+        f" {count(own['attack'].nunique(), 'attack')})."
+    )
+    if first != last:
+        told += f" In {int(luck['loss'].sum())} it is luck: that much after one epoch, less than {limit(PRECISE)} after"
+        told += " another."
+    lines = [f"- {_line(name, wide, always, luck)}" for name in names if name != "loss"]
+    none = [ATTACKS[name].title for name, part in always.groupby(level="attack", sort=False) if not part.any(axis=None)]
+    if none:
+        lines.append(f"- By no score, on no seed: {', '.join(none)}.")
+    return "\n".join([f"{told} {over(own['seed'].nunique())}", "", *lines, *_of_losses(frame)])
+
+
+def _always(wide: pd.DataFrame) -> pd.DataFrame:
+    """Of each run and score, whether what is isolated is reliably poisoned after every epoch."""
+    return (wide >= RELIABLE).groupby(level=_RUN, sort=False).all()
+
+
+def _luck(wide: pd.DataFrame) -> pd.DataFrame:
+    """Of each run and score, whether it is reliable after one epoch and fails after another."""
+    ends = wide.groupby(level=_RUN, sort=False)
+    return (ends.max() >= RELIABLE) & (ends.min() < PRECISE)
+
+
+def _line(name: str, wide: pd.DataFrame, always: pd.DataFrame, luck: pd.DataFrame) -> str:
+    """What one score does, beside the loss."""
+    good = wide >= RELIABLE
+    gained, lost = (int((good[one] & ~good[other]).sum()) for one, other in ((name, "loss"), ("loss", name)))
+    attack, seed, epoch = wide[name].idxmin()
+    where = f"{ATTACKS[attack].title}, seed {seed}, epoch {epoch}"
+    return (
+        f"{SCORES[name]}: {int(always[name].sum())} of {count(len(always), 'run')}, luck in {int(luck[name].sum())}."
+        f" Of {count(len(wide), 'epoch')} in all it is reliable after {gained} where the loss is not, and the other way"
+        f" round after {lost}; at worst {percent(wide[name].min())} ({where})."
+    )
+
+
+def _of_losses(frame: pd.DataFrame) -> list[str]:
+    """What each loss of phase 1 gives under the loss and under averaged weights, on what all of them were run on."""
+    wide = frame.pivot_table(index=[*_RUN, "epoch"], columns=["score", "loss"], values="precision", sort=False)
+    shown = [name for name in ("loss", "averaged") if name in wide]
+    losses = list(dict.fromkeys(frame["loss"]))
+    both = wide[shown].dropna()
+    if len(losses) < 2 or both.empty:
+        return []
+    good = both >= RELIABLE
+    runs = len(both.groupby(level=_RUN))
+    head = f"Losses of phase 1, on {count(runs, 'run')} of each: epochs after which at least {limit(RELIABLE)} is poisoned"
+    lines = ["", f"{head}, of {len(both)}:", ""]
+    for loss in losses:
+        found = [f"{int(good[score, loss].sum())} by {_BY[score]}" for score in shown]
+        lines.append(f"- {loss_title(loss)}: {', '.join(found)}.")
+    if "plain" in losses:
+        best = {score: max((n for n in losses if n != "plain"), key=lambda n: good[score, n].mean()) for score in shown}
+        gains = [
+            f"{100 * (good[score, loss].mean() - good[score, 'plain'].mean()):+.0f} points by {_BY[score]}"
+            f" ({loss_title(loss)})"
+            for score, loss in best.items()
+        ]
+        lines.append(f"- The best of them against plain training: {', '.join(gains)}.")
+    return lines
+
+
+_BY = {"loss": "the loss", "averaged": "averaged weights"}

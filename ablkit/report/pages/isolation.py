@@ -1,0 +1,174 @@
+"""Does isolation depend on luck? First phases of ABL alone, ranked by every score after each epoch."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from ablkit.attacks import ATTACKS
+from ablkit.metrics import summary
+from ablkit.report import charts, isolators
+from ablkit.report.collect import Collection, differences
+from ablkit.report.figures import TITLES
+from ablkit.report.findings import PRECISE, RELIABLE, of_isolators
+from ablkit.report.findings.isolators import SCORES, SETTLED, settled
+from ablkit.report.findings.words import count, limit
+from ablkit.report.page import Block, Cell, Figure, Heading, Page, Table, Text, code, link
+from ablkit.report.pages import missing
+from ablkit.report.verdicts import percent_number
+from ablkit.runs.parameters import changed, check, losses
+
+_TITLE, _NAME = "Does isolation depend on luck?", "isolation.html"
+_LOSSES = "lga-0.5 plain lga-0.25 lga-1 lga-0.5-per-sample"
+_COMMANDS = (
+    "ablkit run isolators",
+    f"ablkit run isolators -p attack_names 'badnets blend sig' -p losses '{_LOSSES}'",
+)
+_OTHERWISE = {"isolation_epochs", "finetune_epochs", "unlearn_epochs", *losses.SETTINGS}
+"""Parameters in which these runs may differ from those of the quick preset."""
+
+
+def page(c: Collection) -> Page:
+    """What each score isolates after each epoch, and what the loss of phase 1 adds."""
+    hypothesis = (
+        "Hypothesis (paper, section 3): after the turning epoch the images of the lowest loss are the poisoned ones;"
+        " local gradient ascent (LGA) makes it so."
+    )
+    blocks: list[Block] = [Text(hypothesis)]
+    frame = first_phases(c)
+    main = frame[frame["loss"] == frame["loss"].iloc[0]] if len(frame) else frame
+    if frame.empty:
+        number = len(check("isolators", changed("isolators", "quick", {})).runs())
+        finding = f"Not known yet: none of the {count(number, 'run')} that would tell is there."
+        return Page(_NAME, _TITLE, finding, [*blocks, *_not_run(c, _COMMANDS)], "Isolation")
+    verdict, _, rest = of_isolators(frame).partition("\n")
+    several = frame["loss"].nunique() > 1
+    blocks += [Text(rest.strip()), *_figures(main)]
+    blocks += _losses(frame) if several else _not_run(c, _COMMANDS[1:])
+    if main["attack"].nunique() < len(ATTACKS):
+        blocks += _not_run(c, _COMMANDS[:1])
+    runs = count(len(frame.groupby(["attack", "loss", "seed"])), "run")
+    blocks.append(
+        Text(
+            f"Numbers: the histories of {runs} of phase 1 alone, in data/KEY/history.csv. The same at the paper's scale:"
+            f" {link('there', 'paper-scale.html')}. What a failed isolation does to the outcome:"
+            f" {link('settings', 'settings.html')}.",
+            "soft",
+        )
+    )
+    return Page(_NAME, _TITLE, verdict, blocks, "Isolation")
+
+
+def _not_run(c: Collection, commands: tuple[str, ...]) -> list[Block]:
+    return missing.not_run(c, "first phases whose scores were kept", list(commands))
+
+
+def first_phases(c: Collection) -> pd.DataFrame:
+    """What each score isolates in the runs of phase 1 alone; see `comparisons.isolators`. LGA as in the paper first."""
+    parts = [summary.isolators([], attack="", loss="", seed=0, poisoned=0.0)]
+    runs = c.runs[c.runs["is_first_phase"]] if len(c.runs) else c.runs
+    for _, run in runs.iterrows():
+        loss = losses.name_of(run["isolation_loss"], run["gamma"], run["per_sample"])
+        standard = run["poison_rate"] == ATTACKS[run["attack"]].quick_rate and not run["attack_settings"]
+        if loss and standard and run["dataset"] == "cifar10" and not {*differences(run, "quick")} - _OTHERWISE:
+            of = {"attack": run["attack"], "loss": loss, "seed": run["seed"]}
+            share = run.get("poisoned_images", float("nan")) / run["training_images"]
+            history = c.history(run).to_dict("records")
+            parts.append(summary.isolators(history, **of, poisoned=share).assign(place=run["place"]))
+    frame = pd.concat(parts[1:] or parts, ignore_index=True)
+    if frame.empty:
+        return frame
+    # Numbers of two kinds of hardware are not mixed.
+    frame = frame[frame["place"] == frame.groupby("place")["seed"].count().idxmax()]
+    order = {name: place for place, name in enumerate(_LOSSES.split())}
+    return frame.sort_values("loss", key=lambda names: names.map(order).fillna(len(order)), kind="stable")
+
+
+def _figures(main: pd.DataFrame) -> list[Block]:
+    """The scores by epoch, and how low each falls."""
+    seeds = count(main["seed"].nunique(), "seed")
+    how = f"A panel an attack, a line a seed; dotted: {limit(RELIABLE)}."
+    first = f"**{_steadier(main)}** {how}"
+    last = main[main["epoch"] == main["epoch"].max()]
+    auroc = last.groupby("score")["auroc"].median()
+    ranked = (
+        f"**As a ranking of all images, the median AUROC after epoch {main['epoch'].max()} is {auroc['loss']:.3f} by the"
+        f" loss and {auroc['averaged']:.3f} by averaged weights.** A line a seed; dotted: chance."
+    )
+    drawn = {
+        "isolation-precision": (isolators.MAIN, "precision", first),
+        "isolation-precision-others": (isolators.OTHERS, "precision", f"**{_best_of_others(main)}** {how}"),
+        "isolation-auroc": (isolators.MAIN, "auroc", ranked),
+    }
+    blocks: list[Block] = [Heading("The isolated images, by epoch")]
+    for name, (scores, metric, caption) in drawn.items():
+        alt = f"{metric} of isolation after each epoch of phase 1, {len(scores)} scores, a panel an attack, {seeds}"
+        blocks.append(Figure(name, charts.later(isolators.by_epoch, main, scores, metric), alt, caption))
+    blocks.append(Heading("How low each score falls"))
+    for metric, what in (
+        ("precision", "isolated at the isolation rate"),
+        ("precision_at_5", "isolated at 5 in 100"),
+        ("precision_at_10", "isolated at 10 in 100"),
+        ("auroc", "AUROC"),
+    ):
+        blocks.append(_spread(main, metric, what))
+    return blocks
+
+
+def _steadier(main: pd.DataFrame) -> str:
+    """How often each of the two scores of the first figure fails."""
+    rows = settled(main)
+    low = {s: int((rows.loc[rows["score"] == s, "precision"] < PRECISE).sum()) for s in isolators.MAIN}
+    number = int((rows["score"] == "loss").sum())
+    return (
+        f"From epoch {SETTLED} on, less than {limit(PRECISE)} of the isolated images are poisoned after {low['loss']} of"
+        f" {count(number, 'epoch')} by the loss, and after {low['averaged']} by averaged weights."
+    )
+
+
+def _best_of_others(main: pd.DataFrame) -> str:
+    rows = settled(main)
+    good = (rows["precision"] >= RELIABLE).groupby(rows["score"]).sum()
+    known = [name for name in isolators.OTHERS if name in good]
+    told = ", ".join(f"{SCORES[name]} after {int(good[name])}" for name in known)
+    number = int((rows["score"] == "loss").sum())
+    return f"Reliable of {count(number, 'epoch')}: {told}; by the loss itself {int(good['loss'])}."
+
+
+def _spread(main: pd.DataFrame, metric: str, what: str) -> Table:
+    found, poisoned = isolators.spread(main, metric), main.groupby("attack")["poisoned"].first()
+    scores = [name for name in SCORES if name in set(main["score"])]
+    digits = 3 if metric == "auroc" else 0
+    rows = []
+    for attack, own in found.items():
+        cells = [_cell(*own.get(score, (None, None)), digits) for score in scores]
+        rows.append((TITLES[attack], Cell(percent_number(poisoned[attack], 1)), *cells))
+    groups = (("", 2), (f"{what}{'' if metric == 'auroc' else ', poisoned, %'}", len(scores)))
+    note = f"Median over seeds and epochs from {SETTLED} on; below it the lowest."
+    if metric.startswith("precision_at"):
+        note += " More than all poisoned images cannot be found, whatever the score."
+    return Table(("attack", "poisoned, % of the set", *(SCORES[score] for score in scores)), rows, groups, note)
+
+
+def _cell(median: float | None, lowest: float | None, digits: int) -> Cell:
+    if median is None or median != median:
+        return Cell("-", kind="soft")
+    shown = [f"{v:.3f}" if digits else f"{100 * v:.0f}" for v in (median, lowest)]
+    return Cell(shown[0], f"lowest {shown[1]}", "bad" if not digits and lowest < PRECISE else "")
+
+
+def _losses(frame: pd.DataFrame) -> list[Block]:
+    """The same trainings under other losses of phase 1."""
+    number = frame.groupby("attack")["loss"].nunique()
+    own = frame[frame["attack"].isin(number[number == number.max()].index)]
+    medians = settled(own).groupby(["score", "loss"], sort=False)["precision"].median()
+    low = [f"{100 * medians[score].min():.0f} to {100 * medians[score].max():.0f}" for score in isolators.MAIN]
+    caption = (
+        f"**Between the losses the median precision ranges from {low[0]} in 100 by the loss, {low[1]} by averaged"
+        f" weights.** A row an attack, a column a loss of phase 1, a line a seed. {code('gamma=0')} is plain training:"
+        " no mean loss lies below it."
+    )
+    alt = "Isolation precision after each epoch, a panel for each attack and loss of phase 1"
+    return [
+        Heading("What the loss of phase 1 adds"),
+        Figure("isolation-losses", charts.later(isolators.by_epoch, own), alt, caption),
+    ]
