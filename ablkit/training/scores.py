@@ -71,9 +71,12 @@ class Scores:
 
     def compute(self, names: list[str]) -> dict[str, Float[ndarray, " n"]]:
         """Score -> its value for each example, as the model is now, of these scores."""
-        return {name: per_example_losses(self._under(name), self.images, self.labels, self.precision) for name in names}
+        return {
+            name: per_example_losses(self.model_of(name), self.images, self.labels, self.precision) for name in names
+        }
 
-    def _under(self, name: str) -> nn.Module:
+    def model_of(self, name: str) -> nn.Module:
+        """The model, as it is now, whose losses are the score of that name."""
         if name == "loss":
             return self.model
         model = self.average.model(self.model) if name == "averaged" else self.model
