@@ -72,8 +72,8 @@ def train(
         seed: draws weights, batch order and augmentation, each from its own stream.
         evaluate: called after each epoch with the model, the stage's name, the number of finished epochs in it and
             whether it was the stage's last; what it returns joins the epoch's record. It must not change the model.
-        judge: called after each epoch of phase 1 in which scores of the examples are computed, with these by name; what
-            it returns joins the record too.
+        judge: called after each epoch of phase 1 in which scores of the examples are computed, with those of all epochs
+            so far; what it returns joins the record too.
         folder: keeps the history there, and, without a `store`, the stages with their records: a training that goes on
             there has to be given the same `evaluate`, unless that has an `identity`, as `after_epoch.measure` gives it.
         store: keeps the stages: one that any training has come through is taken from there, one that was interrupted
