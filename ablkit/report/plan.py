@@ -18,6 +18,7 @@ COMPARISONS = {
     "defenses": "ABL beside repairs",
     "unlearning": "ways to use the isolated examples",
     "twins": "attacks with their idea off",
+    "exclusion": "training without suspects",
 }
 """Notebooks that compare runs -> what they compare."""
 _METHODS = {"none": "undefended", "abl": "ABL"}
