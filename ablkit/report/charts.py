@@ -16,12 +16,12 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from ablkit.report.figures import TITLES
 from ablkit.report.findings import GONE
-from ablkit.report.style import COLOURS, DASHES, FRAME, MARKERS
+from ablkit.report.style import COLOURS, DASHES, FRAME
 from ablkit.report.text import percent
 from ablkit.report.verdicts import LOW
 
 _FAINT = "#c9ced6"
-_PANELS = {
+PANELS = {
     "attack_success_rate": "attack success rate (lower is better)",
     "clean_accuracy": "clean accuracy, all classes",
     "target_class_accuracy": "accuracy in the target class",
@@ -52,7 +52,7 @@ def before_and_after(rows: pd.DataFrame, order: list[str]) -> Figure:
     """
     figure, axes = plt.subplots(1, 3, figsize=(9.6, 1.1 + 0.28 * len(order)), sharey=True)
     places = {name: -line for line, name in enumerate(order)}
-    for place, (metric, title) in zip(axes, _PANELS.items(), strict=True):
+    for place, (metric, title) in zip(axes, PANELS.items(), strict=True):
         colour = COLOURS[metric]
         for name, own in rows.groupby("name", sort=False):
             before, after = own[~own["is_defended"]][metric], own[own["is_defended"]][metric]
@@ -67,38 +67,6 @@ def before_and_after(rows: pd.DataFrame, order: list[str]) -> Figure:
         place.grid(axis="y", visible=False)
     axes[0].set_yticks(list(places.values()), list(places))
     figure.supxlabel("fraction of test images; open: undefended, filled: defended, a dot a seed", fontsize=8)
-    return figure
-
-
-def side_by_side(rows: pd.DataFrame, order: list[str], methods: dict[str, str], ceiling: pd.Series) -> Figure:
-    """Three panels, a line an attack: a marker for each seed of each method, and where training on clean data lies.
-
-    Args:
-        rows: columns `name`, `method`, `attack_success_rate`, `clean_accuracy`, `target_class_accuracy`.
-        order: names from top to bottom.
-        methods: method -> its title.
-        ceiling: the three numbers of a model trained on clean data; nan where it was not measured.
-    """
-    figure, axes = plt.subplots(1, 3, figsize=(9.6, 1.4 + 0.36 * len(order)), sharey=True)
-    for place, (metric, title) in zip(axes, _PANELS.items(), strict=True):
-        for number, (method, label) in enumerate(methods.items()):
-            own = rows[rows["method"] == method]
-            height = [-order.index(name) - 0.24 * (number - (len(methods) - 1) / 2) for name in own["name"]]
-            filled = "white" if method == "none" else COLOURS[method]
-            style = {"facecolors": filled, "edgecolors": COLOURS[method], "marker": MARKERS[method], "s": 20}
-            place.scatter(own[metric], height, label=label, linewidths=0.9, **style)
-        if pd.notna(ceiling[metric]):
-            style = {"color": "#333333", "linewidth": 0.9, "linestyle": "--"}
-            place.axvline(ceiling[metric], label="trained on clean data", **style)
-        for line in range(1, len(order)):
-            place.axhline(0.5 - line, color="#e4e7ec", linewidth=0.8)
-        place.set_title(title, fontsize=9, loc="left")
-        place.xaxis.set_major_formatter(PercentFormatter(1.0))
-        place.set(xlim=(-0.03, 1.03), ylim=(0.5 - len(order), 0.5))
-        place.grid(axis="y", visible=False)
-    axes[0].set_yticks([-line for line in range(len(order))], order)
-    handles, labels = axes[1].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize=8)
     return figure
 
 

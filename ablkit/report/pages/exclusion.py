@@ -6,6 +6,7 @@ import pandas as pd
 
 from ablkit.report import charts, findings
 from ablkit.report.collect import Collection, hardware_of
+from ablkit.report.exclusion import drawn
 from ablkit.report.figures import TITLES
 from ablkit.report.findings import GONE
 from ablkit.report.findings.exclusion import MEASURED, NEAR, beside, gap
@@ -16,7 +17,6 @@ from ablkit.report.verdicts import INTERVAL, over_seeds
 from ablkit.training import suspects
 
 NAME = "exclusion.html"
-_METHODS = {"none": "undefended", "abl": "ABL", "exclude": "suspects excluded"}
 _COLUMNS = ("attack", *("undefended", "ABL", "excluded") * 3, "precision, %", "recall, %", "n")
 _GROUPS = (
     ("", 1),
@@ -70,15 +70,9 @@ def runs_of(c: Collection) -> pd.DataFrame:
 
 
 def figure(frame: pd.DataFrame, own: pd.DataFrame) -> Figure:
-    """Attack success, clean accuracy and target class of the three methods, an attack a line."""
-    order = list(own.groupby("attack", sort=False)["attack_success_rate"].mean().sort_values(ascending=False).index)
-    drawn = frame[frame["method"].isin(_METHODS) & (frame["method_settings"] == "") & frame["attack"].isin(order)]
-    drawn = drawn[drawn["seed"].isin(own["seed"])]
-    rows = drawn.assign(name=drawn["attack"].map(TITLES))
-    ceiling = own[[f"{metric}_oracle" for metric in MEASURED]].mean().rename(lambda name: name.removesuffix("_oracle"))
-    chart = charts.later(charts.side_by_side, rows, [TITLES[name] for name in order], _METHODS, ceiling)
+    """Attack success, clean accuracy and target class of the methods, an attack a line."""
     alt = "Attack success, clean accuracy and target class: undefended, with ABL, and without the suspects"
-    return Figure("exclusion", chart, alt, f"**{_caption(own)}** A marker is a seed.")
+    return Figure("exclusion", charts.later(drawn, frame), alt, f"**{_caption(own)}** A marker is a seed.")
 
 
 def _caption(own: pd.DataFrame) -> str:
