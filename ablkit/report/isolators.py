@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -13,14 +14,14 @@ from ablkit.report.findings import RELIABLE
 from ablkit.report.findings.isolators import SCORES, loss_title, settled
 from ablkit.report.style import COLOURS, DASHES, MARKERS
 
-MAIN, OTHERS = ("loss", "averaged"), ("fresh_statistics", "median", "last_three", "class_first")
-"""What stands in one figure: the paper's score beside the steadiest, and the rest."""
+FOLLOWED = ("loss", "averaged")
+"""The scores that are followed epoch by epoch: the paper's, and that under averaged weights."""
 _LABELS = {"precision": "poisoned, fraction of isolated images", "auroc": "AUROC (0.5 is chance)"}
 _LIMITS = {"precision": RELIABLE, "auroc": 0.5}
 
 
-def by_epoch(frame: pd.DataFrame, scores: tuple[str, ...] = MAIN, metric: str = "precision") -> Figure:
-    """A metric after each epoch: a panel for each attack and loss, a line for each score and seed.
+def by_epoch(frame: pd.DataFrame, metric: str = "precision") -> Figure:
+    """A metric after each epoch: a panel for each attack and loss, a line for each score of FOLLOWED and seed.
 
     A dotted line marks what counts as reliable, for AUROC what is chance.
 
@@ -38,9 +39,8 @@ def by_epoch(frame: pd.DataFrame, scores: tuple[str, ...] = MAIN, metric: str = 
 
     def draw(place: Axes, name: str) -> None:
         place.axhline(_LIMITS[metric], color="#999999", linewidth=0.8, linestyle=":")
-        for score in scores:
-            look = {"color": COLOURS[score], "linestyle": DASHES[score], "marker": MARKERS[score]}
-            look |= {"linewidth": 1.1, "markersize": 3, "markeredgecolor": "white", "markeredgewidth": 0.3}
+        for score in FOLLOWED:
+            look = {"color": COLOURS[score], "linestyle": DASHES[score], "linewidth": 1.3}
             rows = panels[name][panels[name]["score"] == score]
             for number, (_, own) in enumerate(rows.groupby("seed")):
                 place.plot(own["epoch"], own[metric], label=None if number else SCORES[score], **look)
@@ -53,6 +53,37 @@ def by_epoch(frame: pd.DataFrame, scores: tuple[str, ...] = MAIN, metric: str = 
     figure.supxlabel("epoch of phase 1; a line a seed", fontsize=8)
     figure.supylabel(_LABELS[metric], fontsize=8)
     figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=4, fontsize=8)
+    return figure
+
+
+def by_score(frame: pd.DataFrame) -> Figure:
+    """Precision by score: a panel an attack, a dot for each seed and epoch that is compared, a bar at the median.
+
+    Args:
+        frame: columns `attack`, `seed`, `epoch`, `score`, `precision`, of one loss.
+    """
+    rows = settled(frame)
+    panels = {TITLES[attack]: own for attack, own in rows.groupby("attack", sort=False)}
+    scores = [score for score in SCORES if score in set(rows["score"])]
+    numbers = {score: number for number, score in enumerate(scores)}
+
+    def draw(place: Axes, name: str) -> None:
+        place.axhline(RELIABLE, color="#999999", linewidth=0.8, linestyle=":")
+        for score, own in panels[name].groupby("score"):
+            # Side by side by epoch, so that equal values do not hide one another.
+            aside = 0.5 * (own["epoch"] - rows["epoch"].min()) / max(1, np.ptp(rows["epoch"])) - 0.25
+            colour = COLOURS.get(score, COLOURS["isolation_precision"])
+            look = {"s": 9, "alpha": 0.6, "linewidths": 0, "marker": MARKERS.get(score, "s")}
+            place.scatter(numbers[score] + aside, own["precision"], color=colour, **look)
+            place.hlines(own["precision"].median(), numbers[score] - 0.4, numbers[score] + 0.4, colour, linewidth=1.2)
+        place.set_ylim(-0.04, 1.04)
+        place.yaxis.set_major_formatter(PercentFormatter(1.0))
+
+    figure = charts.grid(list(panels), draw, height=1.8)
+    for place in figure.axes:
+        place.set_xticks(range(len(scores)), [SCORES[score] for score in scores], rotation=90, fontsize=7)
+        place.grid(axis="x", visible=False)
+    figure.supylabel(_LABELS["precision"], fontsize=8)
     return figure
 
 
@@ -69,7 +100,11 @@ def table(frame: pd.DataFrame, metric: str = "precision") -> pd.DataFrame:
     """The same in words, a row an attack, in percent: `99.0 (lowest 12.0)`."""
     rows = [
         {"attack": TITLES[attack]}
-        | {SCORES[score]: "{:.1f} (lowest {:.1f})".format(*(100 * v for v in own[score])) for score in SCORES if score in own}
+        | {
+            SCORES[score]: "{:.1f} (lowest {:.1f})".format(*(100 * v for v in own[score]))
+            for score in SCORES
+            if score in own
+        }
         for attack, own in spread(frame, metric).items()
     ]
     return pd.DataFrame(rows).fillna("")

@@ -19,6 +19,7 @@ COMPARISONS = {
     "unlearning": "ways to use the isolated examples",
     "twins": "attacks with their idea off",
     "isolators": "scores that isolation may rank on",
+    "exclusion": "training without suspects",
 }
 """Notebooks that compare runs -> what they compare."""
 _METHODS = {"none": "undefended", "abl": "ABL"}

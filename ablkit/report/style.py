@@ -17,12 +17,14 @@ COLOURS = {
     "idea_off": "#8c8c8c",
     "loss": "#d55e00",
     "averaged": "#1b6ca8",
-    "fresh_statistics": "#56b4e9",
-    "median": "#222222",
-    "last_three": "#e6ab02",
-    "class_first": "#5e4fa2",
+    "none": "#8c8c8c",
+    "abl": "#d55e00",
+    "exclude": "#1b6ca8",
 }
-"""Quantity, kind of run or isolation score -> its colour, the same in every figure. Clean is blue, poisoned and attack vermilion."""
+"""Quantity, kind of run or isolation score -> its colour, the same in every figure.
+
+Clean is blue, poisoned and attack vermilion.
+"""
 DASHES = {
     "clean_accuracy": "-",
     "target_class_accuracy": (0, (5, 1.5)),
@@ -32,10 +34,6 @@ DASHES = {
     "poisoned_loss": (0, (1, 1)),
     "loss": (0, (1, 1)),
     "averaged": "-",
-    "fresh_statistics": "-",
-    "median": (0, (5, 1.5)),
-    "last_three": (0, (1, 1)),
-    "class_first": (0, (4, 1.5, 1, 1.5)),
 }
 """Quantity or isolation score -> its line, as matplotlib takes it."""
 MARKERS = {
@@ -49,10 +47,9 @@ MARKERS = {
     "idea_off": "o",
     "loss": "^",
     "averaged": "o",
-    "fresh_statistics": "o",
-    "median": "s",
-    "last_three": "^",
-    "class_first": "D",
+    "none": "o",
+    "abl": "^",
+    "exclude": "D",
 }
 """Quantity, kind of run or isolation score -> its marker."""
 HATCHES = {"clean_accuracy": "", "target_class_accuracy": "\\\\\\\\", "attack_success_rate": "////"}
@@ -63,7 +60,7 @@ TOGETHER = (
     ("clean_loss", "poisoned_loss", "isolation_precision"),
     ("attack", "idea_off"),
     ("loss", "averaged"),
-    ("fresh_statistics", "median", "last_three", "class_first"),
+    ("none", "abl", "exclude"),
 )
 """What stands in one figure."""
 TINT = 0.6

@@ -41,6 +41,8 @@ class Trained:
     trajectories: Trajectories = field(default_factory=dict)
     """Scores of each training example (columns) after each epoch of phase 1 (rows), float16: those that the recipe's
     `trajectories` names, and what its `isolation_score` needs."""
+    averaged: nn.Module | None = None
+    """The model of averaged weights and fresh statistics, of phase 1, where isolation ranks on its losses."""
     suspects: Suspects | None = None
     """What method `exclude` suspected, and the images that it excluded."""
 
@@ -94,4 +96,5 @@ def train(
             course.go_through(index, stage, path, chain.key, told, checkpoint_seconds)
     isolated = np.empty(0, dtype=np.int64) if course.isolated is None else course.isolated
     kept = rounded(course.trajectories)
-    return Trained(course.model.eval(), course.history, course.losses, isolated, trajectories=kept)
+    averaged = course.scores.model_of("averaged") if "averaged" in course.own_scores else None
+    return Trained(course.model.eval(), course.history, course.losses, isolated, trajectories=kept, averaged=averaged)

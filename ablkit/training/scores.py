@@ -12,7 +12,8 @@ from ablkit.errors import unknown
 from ablkit.shapes import Float, Int64, Tensor, ndarray
 from ablkit.training.averaging import Average, drawn_for_statistics, with_fresh_statistics
 from ablkit.training.inference import per_example_losses
-from ablkit.training.suspects import Settings, best_split
+from ablkit.training.splits import best_split
+from ablkit.training.suspects import Settings
 
 Score = Literal["loss", "fresh_statistics", "averaged"]
 """The loss of each example under the model as it is (the paper's), with its batch norm statistics re-estimated, and
@@ -85,9 +86,12 @@ class Scores:
 
     def compute(self, names: list[str]) -> dict[str, Float[ndarray, " n"]]:
         """Score -> its value for each example, as the model is now, of these scores."""
-        return {name: per_example_losses(self._under(name), self.images, self.labels, self.precision) for name in names}
+        return {
+            name: per_example_losses(self.model_of(name), self.images, self.labels, self.precision) for name in names
+        }
 
-    def _under(self, name: str) -> nn.Module:
+    def model_of(self, name: str) -> nn.Module:
+        """The model, as it is now, whose losses are the score of that name."""
         if name == "loss":
             return self.model
         model = self.average.model(self.model) if name == "averaged" else self.model

@@ -9,6 +9,7 @@ import pandas as pd
 
 from ablkit.attacks import ATTACKS
 from ablkit.defenses import METHODS
+from ablkit.report.findings.exclusion import of_exclusion
 from ablkit.report.findings.isolators import of_isolators
 from ablkit.report.findings.methods import of_methods
 from ablkit.report.findings.words import (
@@ -46,6 +47,7 @@ __all__ = [
     "PRESENT",
     "RELIABLE",
     "of_attacks",
+    "of_exclusion",
     "of_gap",
     "of_isolators",
     "of_methods",

@@ -111,7 +111,9 @@ def _of_losses(frame: pd.DataFrame) -> list[str]:
         return []
     good = both >= RELIABLE
     runs = len(both.groupby(level=_RUN))
-    head = f"Losses of phase 1, on {count(runs, 'run')} of each: epochs after which at least {limit(RELIABLE)} is poisoned"
+    head = (
+        f"Losses of phase 1, on {count(runs, 'run')} of each: epochs after which at least {limit(RELIABLE)} is poisoned"
+    )
     lines = ["", f"{head}, of {len(both)}:", ""]
     for loss in losses:
         found = [f"{int(good[score, loss].sum())} by {_BY[score]}" for score in shown]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pandas as pd
 
 from ablkit.attacks import ATTACKS
@@ -12,7 +14,7 @@ from ablkit.report.figures import TITLES
 from ablkit.report.findings import PRECISE, RELIABLE, of_isolators
 from ablkit.report.findings.isolators import SCORES, SETTLED, settled
 from ablkit.report.findings.words import count, limit
-from ablkit.report.page import Block, Cell, Figure, Heading, Page, Table, Text, code, link
+from ablkit.report.page import Block, Cell, Figure, Heading, Page, Table, Text, code, link, listed
 from ablkit.report.pages import missing
 from ablkit.report.verdicts import percent_number
 from ablkit.runs.parameters import changed, check, losses
@@ -49,8 +51,8 @@ def page(c: Collection) -> Page:
     runs = count(len(frame.groupby(["attack", "loss", "seed"])), "run")
     blocks.append(
         Text(
-            f"Numbers: the histories of {runs} of phase 1 alone, in data/KEY/history.csv. The same at the paper's scale:"
-            f" {link('there', 'paper-scale.html')}. What a failed isolation does to the outcome:"
+            f"Numbers: the histories of {runs} of phase 1 alone, in data/KEY/history.csv. The same at the paper's"
+            f" scale: {link('there', 'paper-scale.html')}. What a failed isolation does to the outcome:"
             f" {link('settings', 'settings.html')}.",
             "soft",
         )
@@ -91,18 +93,25 @@ def _figures(main: pd.DataFrame) -> list[Block]:
     last = main[main["epoch"] == main["epoch"].max()]
     auroc = last.groupby("score")["auroc"].median()
     ranked = (
-        f"**As a ranking of all images, the median AUROC after epoch {main['epoch'].max()} is {auroc['loss']:.3f} by the"
-        f" loss and {auroc['averaged']:.3f} by averaged weights.** A line a seed; dotted: chance."
+        f"**As a ranking of all images, the median AUROC after epoch {main['epoch'].max()} is {auroc['loss']:.3f} by"
+        f" the loss and {auroc['averaged']:.3f} by averaged weights.** A line a seed; dotted: chance."
+    )
+    every = (
+        f"**{_counts(main)}** A panel an attack, a dot for each seed and epoch from {SETTLED} on, a bar at the median;"
+        f" dotted: {limit(RELIABLE)}."
     )
     drawn = {
-        "isolation-precision": (isolators.MAIN, "precision", first),
-        "isolation-precision-others": (isolators.OTHERS, "precision", f"**{_best_of_others(main)}** {how}"),
-        "isolation-auroc": (isolators.MAIN, "auroc", ranked),
+        "isolation-precision": (isolators.by_epoch, first, "Poisoned among the isolated after each epoch, two scores"),
+        "isolation-scores": (
+            isolators.by_score,
+            every,
+            "Poisoned among the isolated by score, epochs and seeds as dots",
+        ),
+        "isolation-auroc": (partial(isolators.by_epoch, metric="auroc"), ranked, "AUROC after each epoch, two scores"),
     }
-    blocks: list[Block] = [Heading("The isolated images, by epoch")]
-    for name, (scores, metric, caption) in drawn.items():
-        alt = f"{metric} of isolation after each epoch of phase 1, {len(scores)} scores, a panel an attack, {seeds}"
-        blocks.append(Figure(name, charts.later(isolators.by_epoch, main, scores, metric), alt, caption))
+    blocks: list[Block] = [Heading("The isolated images")]
+    for name, (draw, caption, alt) in drawn.items():
+        blocks.append(Figure(name, charts.later(draw, main), f"{alt}, a panel an attack, {seeds}", caption))
     blocks.append(Heading("How low each score falls"))
     for metric, what in (
         ("precision", "isolated at the isolation rate"),
@@ -117,21 +126,21 @@ def _figures(main: pd.DataFrame) -> list[Block]:
 def _steadier(main: pd.DataFrame) -> str:
     """How often each of the two scores of the first figure fails."""
     rows = settled(main)
-    low = {s: int((rows.loc[rows["score"] == s, "precision"] < PRECISE).sum()) for s in isolators.MAIN}
+    low = {s: int((rows.loc[rows["score"] == s, "precision"] < PRECISE).sum()) for s in isolators.FOLLOWED}
     number = int((rows["score"] == "loss").sum())
     return (
-        f"From epoch {SETTLED} on, less than {limit(PRECISE)} of the isolated images are poisoned after {low['loss']} of"
-        f" {count(number, 'epoch')} by the loss, and after {low['averaged']} by averaged weights."
+        f"From epoch {SETTLED} on, less than {limit(PRECISE)} of the isolated images are poisoned after {low['loss']}"
+        f" of {count(number, 'epoch')} by the loss, and after {low['averaged']} by averaged weights."
     )
 
 
-def _best_of_others(main: pd.DataFrame) -> str:
+def _counts(main: pd.DataFrame) -> str:
+    """After how many epochs each score is reliable."""
     rows = settled(main)
     good = (rows["precision"] >= RELIABLE).groupby(rows["score"]).sum()
-    known = [name for name in isolators.OTHERS if name in good]
-    told = ", ".join(f"{SCORES[name]} after {int(good[name])}" for name in known)
+    told = listed([f"{name} {int(good[score])}" for score, name in SCORES.items() if score in good])
     number = int((rows["score"] == "loss").sum())
-    return f"Reliable of {count(number, 'epoch')}: {told}; by the loss itself {int(good['loss'])}."
+    return f"Epochs after which a score is reliable, of {number}: {told}."
 
 
 def _spread(main: pd.DataFrame, metric: str, what: str) -> Table:
@@ -161,7 +170,7 @@ def _losses(frame: pd.DataFrame) -> list[Block]:
     number = frame.groupby("attack")["loss"].nunique()
     own = frame[frame["attack"].isin(number[number == number.max()].index)]
     medians = settled(own).groupby(["score", "loss"], sort=False)["precision"].median()
-    low = [f"{100 * medians[score].min():.0f} to {100 * medians[score].max():.0f}" for score in isolators.MAIN]
+    low = [f"{100 * medians[score].min():.0f} to {100 * medians[score].max():.0f}" for score in isolators.FOLLOWED]
     caption = (
         f"**Between the losses the median precision ranges from {low[0]} in 100 by the loss, {low[1]} by averaged"
         f" weights.** A row an attack, a column a loss of phase 1, a line a seed. {code('gamma=0')} is plain training:"

@@ -1,4 +1,4 @@
-"""Names for the losses of phase 1, so that a list of them is one parameter: `plain`, `lga-0.5`, `lga-0.5-per-sample`."""
+"""Names for losses of phase 1, so that a list of them is one parameter: `plain`, `lga-0.5`, `lga-0.5-per-sample`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ def settings_of(name: str) -> dict:
         return {"isolation_loss": "plain", "gamma": RECIPES["quick"].gamma, "per_sample": False}
     found = _LGA.fullmatch(name) if len(name) < 40 and name.isascii() else None
     if found is None:
-        raise UserError(f"losses names {shown(name)}; use plain, or LGA with its gamma as lga-0.5 or lga-0.5-per-sample")
+        raise UserError(
+            f"losses names {shown(name)}; use plain, or LGA with its gamma as lga-0.5 or lga-0.5-per-sample"
+        )
     return {"isolation_loss": "lga", "gamma": float(found[1]), "per_sample": found[2] is not None}
 
 

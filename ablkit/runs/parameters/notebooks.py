@@ -179,6 +179,17 @@ class Isolators(Comparison):
         ]
 
 
+class Exclusion(Comparison):
+    """Those of the notebook that holds training without suspects against ABL and training on clean data."""
+
+    method_names: ClassVar = "abl exclude oracle"
+
+    def runs(self) -> list[OneRun]:
+        """The parameters of each run: of the methods, and of the control, which excludes as many images by chance."""
+        drawn = [one.model_copy(update={"method_settings": "control=random"}) for one in super().runs()]
+        return super().runs() + [one for one in drawn if one.method == "exclude"]
+
+
 class SweepParameters(Parameters):
     """Those of the notebook about sweeps."""
 
@@ -237,6 +248,7 @@ NOTEBOOKS: dict[str, type[Parameters]] = {
     "unlearning": _model(Comparison, attack_names="badnets", method_names="none ways abl oracle", **_OVER),
     "twins": _model(Twins, attack_names=_TWINS, **_OVER),
     "isolators": _model(Isolators, attack_names=" ".join(attacks.ATTACKS), losses="lga-0.5", epochs=8, **_OVER),
+    "exclusion": _model(Exclusion, attack_names=" ".join(attacks.ATTACKS), **_OVER),
     "sweep": _model(SweepParameters, dataset="digits", file="smoke.yaml", workers=2),
 }
 """Notebook -> model of its parameters."""
