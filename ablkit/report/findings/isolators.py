@@ -96,8 +96,8 @@ def _line(name: str, wide: pd.DataFrame, always: pd.DataFrame, luck: pd.DataFram
     where = f"{ATTACKS[attack].title}, seed {seed}, epoch {epoch}"
     return (
         f"{SCORES[name]}: {int(always[name].sum())} of {count(len(always), 'run')}, luck in {int(luck[name].sum())}."
-        f" Of {count(len(wide), 'epoch')} in all it is reliable after {gained} where the loss is not, and the other way"
-        f" round after {lost}; at worst {percent(wide[name].min())} ({where})."
+        f" It is reliable after {gained} of {count(len(wide), 'epoch')} where the loss is not, and the other way round"
+        f" after {lost}; at worst {percent(wide[name].min())} ({where})."
     )
 
 

@@ -17,7 +17,7 @@ from ablkit.report.findings.words import count, limit
 from ablkit.report.page import Block, Cell, Figure, Heading, Page, Table, Text, code, link, listed
 from ablkit.report.pages import missing
 from ablkit.report.verdicts import percent_number
-from ablkit.runs.parameters import changed, check, losses
+from ablkit.runs.parameters import changed, check, defaults, losses
 
 _TITLE, _NAME = "Does isolation depend on luck?", "isolation.html"
 _LOSSES = "lga-0.5 plain lga-0.25 lga-1 lga-0.5-per-sample"
@@ -114,9 +114,9 @@ def _figures(main: pd.DataFrame) -> list[Block]:
         blocks.append(Figure(name, charts.later(draw, main), f"{alt}, a panel an attack, {seeds}", caption))
     blocks.append(Heading("How low each score falls"))
     for metric, what in (
-        ("precision", "isolated at the isolation rate"),
-        ("precision_at_5", "isolated at 5 in 100"),
-        ("precision_at_10", "isolated at 10 in 100"),
+        ("precision", f"the first {limit(defaults('run')['isolation_rate'])} isolated"),
+        ("precision_at_5", f"the first {limit(0.05)} isolated"),
+        ("precision_at_10", f"the first {limit(0.1)} isolated"),
         ("auroc", "AUROC"),
     ):
         blocks.append(_spread(main, metric, what))
@@ -146,10 +146,9 @@ def _counts(main: pd.DataFrame) -> str:
 def _spread(main: pd.DataFrame, metric: str, what: str) -> Table:
     found, poisoned = isolators.spread(main, metric), main.groupby("attack")["poisoned"].first()
     scores = [name for name in SCORES if name in set(main["score"])]
-    digits = 3 if metric == "auroc" else 0
     rows = []
     for attack, own in found.items():
-        cells = [_cell(*own.get(score, (None, None)), digits) for score in scores]
+        cells = [_cell(*own.get(score, (None, None)), metric) for score in scores]
         rows.append((TITLES[attack], Cell(percent_number(poisoned[attack], 1)), *cells))
     groups = (("", 2), (f"{what}{'' if metric == 'auroc' else ', poisoned, %'}", len(scores)))
     note = f"Median over seeds and epochs from {SETTLED} on; below it the lowest."
@@ -158,11 +157,11 @@ def _spread(main: pd.DataFrame, metric: str, what: str) -> Table:
     return Table(("attack", "poisoned, % of the set", *(SCORES[score] for score in scores)), rows, groups, note)
 
 
-def _cell(median: float | None, lowest: float | None, digits: int) -> Cell:
+def _cell(median: float | None, lowest: float | None, metric: str) -> Cell:
     if median is None or median != median:
         return Cell("-", kind="soft")
-    shown = [f"{v:.3f}" if digits else f"{100 * v:.0f}" for v in (median, lowest)]
-    return Cell(shown[0], f"lowest {shown[1]}", "bad" if not digits and lowest < PRECISE else "")
+    shown = [f"{v:.3f}" if metric == "auroc" else f"{100 * v:.0f}" for v in (median, lowest)]
+    return Cell(shown[0], f"lowest {shown[1]}", "bad" if metric == "precision" and lowest < PRECISE else "")
 
 
 def _losses(frame: pd.DataFrame) -> list[Block]:
@@ -170,11 +169,11 @@ def _losses(frame: pd.DataFrame) -> list[Block]:
     number = frame.groupby("attack")["loss"].nunique()
     own = frame[frame["attack"].isin(number[number == number.max()].index)]
     medians = settled(own).groupby(["score", "loss"], sort=False)["precision"].median()
-    low = [f"{100 * medians[score].min():.0f} to {100 * medians[score].max():.0f}" for score in isolators.FOLLOWED]
+    low = [f"{limit(medians[score].min())} to {limit(medians[score].max())}" for score in isolators.FOLLOWED]
     caption = (
-        f"**Between the losses the median precision ranges from {low[0]} in 100 by the loss, {low[1]} by averaged"
-        f" weights.** A row an attack, a column a loss of phase 1, a line a seed. {code('gamma=0')} is plain training:"
-        " no mean loss lies below it."
+        f"**Between the losses of phase 1 the median precision ranges from {low[0]} by the loss, and from {low[1]} by"
+        f" averaged weights.** A row an attack, a column a loss of phase 1, a line a seed. {code('gamma=0')} would be"
+        " plain training: no mean loss lies below it."
     )
     alt = "Isolation precision after each epoch, a panel for each attack and loss of phase 1"
     return [
