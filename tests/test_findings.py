@@ -69,13 +69,13 @@ def test_a_run_without_a_backdoor_before_says_why_it_is_not_judged():
 
 
 CLEAN = {
-    "none": ({}, "2.0 % of triggered images are taken for the target."),
-    "abl": ({"isolated_images": 6}, "6 of 600 images (1.0 %) were isolated. Clean accuracy is 77 %, in the target"),
+    "none": ({}, "the model takes 2.0 % of triggered images for the target."),
+    "abl": ({"isolated_images": 6}, "target. 6 of 600 clean images (1.0 %) were isolated. Clean accuracy is 77 %, in"),
     "exclude": (
         {"isolated_images": 6, "method_excluded_images": 1.0},
-        "excluding suspects, 1 of 600 images (0.2 %) was excluded. Clean",
+        "target. 1 of 600 clean images (0.2 %) was excluded. Clean",
     ),
-    "nad": ({}, "the price is 3 points of clean accuracy"),
+    "nad": ({}, "NAD: the price is 3 points of clean accuracy"),
 }
 
 

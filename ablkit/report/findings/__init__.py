@@ -98,24 +98,24 @@ def of_run(metrics: dict, method: str) -> str:
 def _on_clean_data(metrics: dict, method: str) -> str:
     """What one run on a training set without poison has, and how many images its method took for poisoned."""
     whole = metrics.get("training_images")
-    taken = (("isolated_images", "isolated"), ("method_excluded_images", "excluded"))
-    counted = {word: known(metrics.get(name)) for name, word in taken}
+    kinds = (("isolated_images", "isolated"), ("method_excluded_images", "excluded"))
+    counted = {word: known(metrics.get(name)) for name, word in kinds}
     if method == "exclude":  # its isolated images are only followed, and stay in the training
         counted["isolated"] = None
-    parts = [
-        f"{number:.0f} of {count(whole, 'image')} ({percent(number / whole)}) {'was' if number == 1 else 'were'} {word}"
+    told = [
+        f"{number:.0f} of {whole} clean images ({percent(number / whole)}) {'was' if number == 1 else 'were'} {word}."
         for word, number in counted.items()
         if number is not None
     ]
     success, accuracy, target = (known(metrics.get(name)) for name in ("attack_success_rate", *_PRICED))
-    told = f"No image is poisoned, so there is no backdoor to judge: {percent(success)} of triggered images are taken"
-    have = f"Clean accuracy is {percent(accuracy)}, in the target class {percent(target)}."
+    told.append(f"Clean accuracy is {percent(accuracy)}, in the target class {percent(target)}.")
     base = [known(metrics.get(f"{name}_finetuned")) for name in _PRICED]
     if None not in (*base, accuracy, target):
         step = "ABL's unlearning" if method == "abl" else name_of(method)
-        have += f" Of {step} {price(base[0] - accuracy, base[1], target)}."
-    by = f" On clean data, by {name_of(method)}, {' and '.join(parts)}." if parts else ""
-    return f"{UNKNOWN} {told} for the target.{by} {have} {over(1)}"
+        told.append(f"{upper(step)}: {price(base[0] - accuracy, base[1], target)}.")
+    taken = f"the model takes {percent(success)} of triggered images for the target"
+    judged = f"{UNKNOWN} No image is poisoned, so there is no backdoor to judge: {taken}."
+    return " ".join([judged, *told, over(1)])
 
 
 def of_gap(frame: pd.DataFrame) -> str:
