@@ -22,7 +22,7 @@ def written(changes: dict) -> str:
 
 
 @pytest.mark.parametrize("preset", ["quick", "paper"])
-@pytest.mark.parametrize("name", COMPARISONS)
+@pytest.mark.parametrize("name", [name for name in COMPARISONS if "gamma" not in NOTEBOOKS[name].chosen])
 def test_the_runs_of_a_comparison_are_those_of_a_direct_command_with_the_same_values(name, preset):
     compared = check(name, changed(name, preset, {"dataset": "digits", "changes": written(CHANGES)}))
     for one in compared.runs():
@@ -69,10 +69,12 @@ def test_the_poisoning_rate_is_the_change_or_the_presets_or_each_attacks_own():
 def test_changes_that_cannot_be_made_are_one_line_before_anything_starts(folders, capsys, changes, message):
     for name in COMPARISONS:
         assert main(["run", name, "--preset", "smoke", "-p", "changes", changes]) == 2
-        told = capsys.readouterr().err
-        assert message in told and told.count("\n") == 1 and len(told) < 400
+        told, field = capsys.readouterr().err, changes.partition("=")[0]
+        by_itself = field in NOTEBOOKS[name].chosen and f"changes sets {field}, which the comparison itself sets"
+        assert (by_itself or message) in told or message in told
+        assert told.count("\n") == 1 and len(told) < 400
         assert not folders.exists()
-    check(name, changed(name, "smoke", {"changes": "gamma=0.4"}))  # the twin
+    check(name, changed(name, "smoke", {"changes": "batch_size=16"}))  # the twin
 
 
 def test_what_one_comparison_sets_itself_another_takes():

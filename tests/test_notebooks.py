@@ -65,6 +65,7 @@ FINDINGS = {
     "defenses": "of_methods",
     "unlearning": "of_methods",
     "twins": "of_twins",
+    "isolators": "of_isolators",
 }
 """Notebook that judges a hypothesis -> the finding with which it ends."""
 
@@ -104,6 +105,7 @@ def test_a_notebook_asks_and_ends_with_what_the_data_say(name):
         ("defenses", (findings.GONE, findings.PRESENT, findings.CHEAP, findings.DEAR)),
         ("unlearning", (findings.GONE, findings.PRESENT, findings.CHEAP, findings.DEAR)),
         ("twins", (findings.MATTERS,)),
+        ("isolators", (findings.RELIABLE, findings.PRECISE)),
     ],
 )
 def test_a_notebook_says_by_which_limits_it_judges(name, limits):

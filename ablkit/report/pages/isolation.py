@@ -20,10 +20,11 @@ from ablkit.report.verdicts import percent_number
 from ablkit.runs.parameters import changed, check, defaults, losses
 
 _TITLE, _NAME = "Does isolation depend on luck?", "isolation.html"
-_LOSSES = "lga-0.5 plain lga-0.25 lga-1 lga-0.5-per-sample"
+LOSSES = "lga-0.5 plain lga-0.25 lga-1 lga-0.5-per-sample"
+"""The losses of phase 1 that the page compares; scores are compared under the first."""
 _COMMANDS = (
     "ablkit run isolators",
-    f"ablkit run isolators -p attack_names 'badnets blend sig' -p losses '{_LOSSES}'",
+    f"ablkit run isolators -p attack_names 'badnets blend sig' -p losses '{LOSSES}'",
 )
 _OTHERWISE = {"isolation_epochs", "finetune_epochs", "unlearn_epochs", *losses.SETTINGS}
 """Parameters in which these runs may differ from those of the quick preset."""
@@ -81,7 +82,7 @@ def first_phases(c: Collection) -> pd.DataFrame:
         return frame
     # Numbers of two kinds of hardware are not mixed.
     frame = frame[frame["place"] == frame.groupby("place")["seed"].count().idxmax()]
-    order = {name: place for place, name in enumerate(_LOSSES.split())}
+    order = {name: place for place, name in enumerate(LOSSES.split())}
     return frame.sort_values("loss", key=lambda names: names.map(order).fillna(len(order)), kind="stable")
 
 
