@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ablkit.defenses import DEFENSES
+from ablkit.defenses import named
 from ablkit.report.collect import Collection
 from ablkit.report.page import Page
 from ablkit.report.pages.defenses import of_methods
@@ -10,7 +10,7 @@ from ablkit.report.pages.defenses import of_methods
 
 def page(c: Collection) -> Page:
     """The ways to use the isolated images, beside ABL's gradient ascent."""
-    names = ["abl", *(name for name, defense in DEFENSES.items() if defense.needs == "isolated data"), "oracle"]
+    names = ["abl", *named("ways"), "oracle"]
     text = (
         "Hypothesis (paper, comparison of ways to unlearn): of all ways to use the isolated 1 % gradient ascent removes"
         " the backdoor best. Training again without them is the control: 1 % is too little to leave out."
