@@ -8,7 +8,9 @@ from typing import Literal
 import numpy as np
 import torch
 
-Purpose = Literal["subset", "poison", "trigger", "weights", "order", "augmentation", "statistics", "defense"]
+Purpose = Literal[
+    "subset", "poison", "trigger", "weights", "order", "augmentation", "statistics", "defense", "folds", "control"
+]
 _INDEXED = {"trigger": (2, 3), "order": (2,), "augmentation": (2,), "defense": (2, 3)}
 """How many indices a purpose takes; the others take none. SeedSequence fills what it is given with zeros up to four
 numbers, seed and purpose among them: fewer than two indices would be the stream of two of which the last are 0."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -112,11 +113,13 @@ def test_the_scores_are_those_of_the_models_they_are_named_for():
     assert not any(np.array_equal(rows[a][-1], rows[b][-1]) for a, b in ((0, 1), (0, 2), (1, 2)))
 
 
-@pytest.mark.parametrize("score", ["loss", "fresh_statistics", "averaged", "median"])
+@pytest.mark.parametrize("score", get_args(scores.IsolationScore))
 def test_isolation_ranks_on_the_score_it_is_told(score):
     trained = train_toy(replace(TWO, isolation_score=score))
     kept = trained.trajectories
-    wanted = np.median(kept["loss"].astype(np.float32), axis=0) if score == "median" else kept[score][-1]
+    losses = kept["loss"].astype(np.float32)
+    over = {"median": np.median(losses, axis=0), "last_three": np.exp(np.log(losses).mean(axis=0))}
+    wanted = over[score] if score in over else kept[score][-1]
     np.testing.assert_allclose(trained.losses, wanted, rtol=2e-3)
     assert np.array_equal(trained.isolated, training.isolate(trained.losses, TWO.isolation_rate))
 
@@ -125,7 +128,7 @@ def test_an_isolation_score_is_computed_without_being_asked_for():
     trained = train_toy(replace(TWO, trajectories="", isolation_score="averaged"))
     assert list(trained.trajectories) == ["averaged"]
     assert scores.needed("", "loss") == []
-    assert scores.needed("averaged", "median") == ["loss", "averaged"]
+    assert scores.needed("averaged", "median") == scores.needed("averaged", "last_three") == ["loss", "averaged"]
 
 
 @pytest.mark.parametrize("killed_after", [1, 2, 3])
@@ -178,14 +181,48 @@ def test_the_history_tells_how_well_each_score_isolates():
     judge = after_epoch.judge(poisoned, TWO.isolation_rate, "averaged")
     trained = train_toy(replace(TWO, isolation_score="averaged"), poisoned, judge=judge)
     first, after = trained.history[0], trained.history[-1]
-    for name in ALL.split():
+    for name in [*ALL.split(), "median", "last_three", "class_first"]:
         assert 0 <= first[f"isolation_precision_{name}"] <= 1
         assert {f"isolation_precision_at_5_{name}", f"isolation_precision_at_10_{name}"} <= first.keys()
         assert 0 <= first[f"isolation_auroc_{name}"] <= 1
     assert trained.history[1]["isolation_precision"] == trained.history[1]["isolation_precision_averaged"]
     assert "isolation_auroc_loss" not in after
-    perfect = judge({"loss": np.where(poisoned.is_poisoned, 0, 1).astype(np.float32)})
+    perfect = judge({"loss": np.where(poisoned.is_poisoned, 0, 1).astype(np.float32)[None]})
+    assert "isolation_auroc_class_first" not in perfect  # it needs the averaged score, too
     assert perfect["isolation_precision_at_10_loss"] == perfect["isolation_auroc_loss"] == 1
+
+
+def test_a_score_over_epochs_outlives_an_unlucky_last_one():
+    poisoned = attacks.poison(toy(200, 1))
+    good = np.where(poisoned.is_poisoned, 0.01, 1).astype(np.float32)
+    clean_class = np.where(poisoned.data.labels == 3, 0.001, good).astype(np.float32)
+    told = after_epoch.judge(poisoned, 0.1)({"loss": np.stack([good, good, good, clean_class]), "averaged": good[None]})
+    found = {name: told[f"isolation_precision_{name}"] for name in ("median", "last_three", "class_first")}
+    assert found == dict.fromkeys(found, 1.0)
+    assert told["isolation_precision"] == told["isolation_precision_loss"] < 0.2  # the twin: that of the last epoch
+
+
+def test_the_median_that_isolation_ranks_on_is_the_one_in_the_history():
+    poisoned = attacks.poison(toy(200, 1))
+    recipe = replace(TWO, isolation_score="median", isolation_epochs=3)
+    told = train_toy(recipe, poisoned, judge=after_epoch.judge(poisoned, TWO.isolation_rate, "median")).history[2]
+    assert told["isolation_auroc"] == told["isolation_auroc_median"]
+    assert told["isolation_auroc"] != told["isolation_auroc_loss"]
+
+
+def test_the_class_that_splits_best_comes_first_and_in_it_the_lowest_loss():
+    labels = np.repeat(np.arange(3), 50)
+    random = np.random.default_rng(0)
+    averaged = np.exp(random.normal(0, 1, 150)).astype(np.float32)
+    averaged[60:80] *= 1e-3  # a second hump, in class 1
+    loss = random.random(150).astype(np.float32)
+    ranks = scores.class_first({"loss": loss[None], "averaged": averaged[None]}, labels)
+    assert np.array_equal(np.argsort(ranks)[:50], 50 + np.argsort(loss[50:100]))
+    assert np.array_equal(np.sort(ranks), np.arange(150))
+    averaged[60:80] *= 1e3  # the twin: without the hump another class comes first
+    averaged[:20] *= 1e-3
+    ranks = scores.class_first({"loss": loss[None], "averaged": averaged[None]}, labels)
+    assert np.array_equal(np.argsort(ranks)[:50], np.argsort(loss[:50]))
 
 
 def test_averaged_weights_isolate_the_poison_of_a_toy_set():

@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 from ablkit import attacks, training
 from ablkit.attacks import attack
 from ablkit.metrics import after_epoch, summary
-from ablkit.training import suspects
+from ablkit.training import splits, suspects
 
 RECIPE = replace(TOY_RECIPE, average_decay=0.95, isolation_rate=0.05)
 QUIET = {"device": "cpu", "precision": "fp32", "report": None}
+NO_FILL = suspects.Settings(fill=False)
 
 
 def humps(*parts: tuple[int, float], seed: int = 0) -> np.ndarray:
@@ -25,104 +26,116 @@ def humps(*parts: tuple[int, float], seed: int = 0) -> np.ndarray:
     return np.concatenate([random.normal(place, 1.0, count) for count, place in parts])
 
 
-def test_otsu_finds_the_valley_between_two_humps():
-    share, cut, part, valley = suspects.best_split(humps((300, -8.0), (700, 0.0)))
-    assert share > 0.9
-    assert -6 < cut < -2
-    assert valley < 0.2
-    assert part == pytest.approx(0.3, abs=0.01)
-
-
-@pytest.mark.parametrize("count", [500, 5000])
-def test_one_hump_explains_what_a_normal_one_does(count):
-    splits = [suspects.best_split(humps((count, -1.0), seed=seed)) for seed in range(10)]
-    shares = [split.share for split in splits]
-    assert min(split.valley for split in splits) > suspects.Settings().most_valley
-    assert np.mean(shares) == pytest.approx(2 / np.pi, abs=0.02)  # of a normal hump cut at its middle
-    assert max(shares) < suspects.Settings().least_share
-
-
 @given(st.lists(st.integers(-20, 20), min_size=2, max_size=30))
-def test_no_other_cut_explains_more(values):
+def test_no_other_cut_leaves_less_variance(values):
     values = np.array(values, np.float64)
-    share, cut, part, valley = suspects.best_split(values)
+    cut = splits.best_cut(values)
     if np.ptp(values) == 0:
-        assert np.isnan([share, cut, part, valley]).all()
+        assert np.isnan(cut)
         return
-    tried = []
-    for other in np.unique(values)[:-1]:
-        low, high = values[values <= other], values[values > other]
-        tried.append(len(low) * low.var() + len(high) * high.var())
-    assert share == pytest.approx(1 - min(tried) / (len(values) * values.var()), abs=1e-9)
-    assert part == pytest.approx((values < cut).mean())
+
+    def left(cut: float) -> float:
+        return sum(len(part) * part.var() for part in (values[values < cut], values[values >= cut]))
+
+    assert left(cut) == pytest.approx(min(left(other) for other in np.unique(values)[1:]), abs=1e-9)
 
 
-def losses_of(*per_class: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Losses with these logarithms, and their labels, in a drawn order."""
-    labels = np.repeat(np.arange(len(per_class)), [len(values) for values in per_class])
+def cloud(first: int, others: int, distance: float, *, seed: int = 0, dimensions: int = 40) -> tuple[np.ndarray, ...]:
+    """Features of two groups that differ in one of many directions, and values that tell them apart badly."""
+    random = np.random.default_rng(seed)
+    is_first = np.arange(first + others) < first
+    direction = random.normal(size=dimensions)
+    direction *= distance / np.linalg.norm(direction)
+    features = random.normal(size=(first + others, dimensions)) + is_first[:, None] * direction
+    return features, random.normal(size=first + others) - 2.0 * is_first, is_first
+
+
+def halves(n: int) -> np.ndarray:
+    return np.random.default_rng(3).permutation(n) % 2
+
+
+@pytest.mark.parametrize("first", [25, 100, 900])
+def test_features_finish_what_the_values_begin(first):
+    features, values, is_first = cloud(first, 1000 - first, 14.0)
+    groups = splits.two_groups(features, values, halves(1000))
+    assert (groups.first == is_first).mean() > 0.998
+    assert groups.separation > suspects.Settings().least_separation
+    assert groups.valley < suspects.Settings().most_valley
+    # The twin: the values alone leave many where they do not belong.
+    assert ((values < splits.best_cut(values)) == is_first).mean() < 0.95
+
+
+@pytest.mark.parametrize("n", [60, 300, 1000])
+def test_one_group_is_not_taken_for_two_however_many_dimensions_there_are(n):
+    for seed in range(5):
+        features, values, _ = cloud(0, n, 0.0, seed=seed, dimensions=150)
+        groups = splits.two_groups(features, values, halves(n))
+        assert not groups.separation >= suspects.Settings().least_separation
+
+
+def test_two_groups_are_not_found_in_nothing():
+    nothing = splits.two_groups(np.ones((30, 4)), np.zeros(30), halves(30))
+    assert np.isnan(nothing.separation)
+    assert not nothing.first.any()
+
+
+def judged(*classes: tuple[int, int, float], **settings: object) -> tuple[suspects.Suspects, np.ndarray, np.ndarray]:
+    """The verdict on classes of so many poisoned and clean images at a distance; labels, and which are poisoned."""
+    parts = [cloud(*one, seed=seed) for seed, one in enumerate(classes)]
+    labels = np.repeat(np.arange(len(classes)), [len(part[0]) for part in parts])
     order = np.random.default_rng(1).permutation(len(labels))
-    return np.exp(np.concatenate(per_class))[order].astype(np.float32), labels[order]
+    features, values, poisoned = (np.concatenate(column)[order] for column in zip(*parts, strict=True))
+    found = suspects.find(np.exp(values), features, labels[order], len(classes) + 1, suspects.Settings(**settings))
+    return found, labels[order], poisoned
 
 
-def test_the_class_with_two_humps_is_suspected_and_its_low_hump_excluded():
-    losses, labels = losses_of(humps((500, 0.0)), humps((300, -8.0), (400, 0.0), seed=1), humps((400, -3.0), seed=2))
-    found = suspects.find(losses, labels, 3)
+def test_the_class_of_two_groups_is_suspected_and_that_of_the_lower_losses_excluded():
+    found, _, poisoned = judged((0, 500, 0.0), (300, 400, 14.0), (0, 400, 0.0))
     assert found.classes.tolist() == [1]
-    assert (labels[found.images] == 1).all()
-    assert (losses[found.below] < found.thresholds[1]).all()
-    assert len(found.below) == pytest.approx(300, abs=5)
-    # The margin: a fifth of the others, those of the lowest loss.
-    assert len(found.images) == pytest.approx(300 + 400 / 5, abs=5)
-    assert losses[found.images].max() < np.quantile(losses[(labels == 1) & (losses > found.thresholds[1])], 0.21)
-    without = suspects.find(losses, labels, 3, suspects.Settings(margin=0.0))
-    assert np.array_equal(without.images, found.below)
+    assert poisoned[found.images].mean() > 0.99
+    assert len(found.images) == pytest.approx(300, abs=3)
+    assert np.isnan(found.separations[3])  # of the last class there is no image
+    assert found.record()["largest_separation"] > 6 > found.record().get("largest_separation_of_others", 0)
     assert "of class 1" in str(found)
 
 
-def test_no_class_is_suspected_where_none_has_two_humps():
-    losses, labels = losses_of(*(humps((400, place), seed=place) for place in range(4)))
-    found = suspects.find(losses, labels, 5)  # of the last class there is no image
+def test_no_class_is_suspected_where_none_has_two_groups():
+    found, _, _ = judged((0, 500, 0.0), (0, 400, 0.0))
     assert len(found.classes) == len(found.images) == 0
-    assert np.isnan(found.shares[4])
     assert found.record()["suspected_classes"] == 0
     assert str(found) == "no class stands out, so no image is excluded"
 
 
 def test_several_classes_may_be_suspected():
-    two = [humps((200, -8.0), (300, 0.0), seed=seed) for seed in range(2)]
-    losses, labels = losses_of(humps((500, 0.0)), two[0], humps((500, 1.0)), two[1])
-    found = suspects.find(losses, labels, 4)
+    found, _, poisoned = judged((0, 500, 0.0), (200, 300, 14.0), (0, 500, 0.0), (250, 300, 14.0))
     assert sorted(found.classes) == [1, 3]
-    assert len(found.below) == pytest.approx(400, abs=10)
+    assert poisoned[found.images].sum() == pytest.approx(450, abs=4)
 
 
-def test_a_few_outliers_are_no_hump():
-    losses, labels = losses_of(humps((500, 0.0)), np.concatenate([humps((500, 0.0)), np.full(5, -16.0)]))
-    assert len(suspects.find(losses, labels, 2, suspects.Settings(least_share=0.0, chance=0.0)).classes) < 2
-    assert not len(suspects.find(losses, labels, 2).classes)
+def test_a_handful_of_outliers_is_no_poison():
+    assert len(judged((0, 500, 0.0), (40, 460, 14.0))[0].classes) == 1
+    assert not len(judged((0, 500, 0.0), (40, 460, 14.0), least_part=0.1)[0].classes)
 
 
-def test_a_flat_hump_and_a_hump_with_a_long_tail_have_no_valley():
-    random, count = np.random.default_rng(0), 4000
-    for _ in range(5):
-        flat, tail = random.uniform(size=count), np.concatenate([np.zeros(count // 2), random.uniform(size=count // 2)])
-        losses, labels = losses_of(flat, humps((count, 0.0)), tail + random.normal(size=len(tail)) / 50)
-        assert not len(suspects.find(losses, labels, 3).classes)
-    assert suspects.best_split(tail).share > 0.8  # the twin: its share alone would do
+def test_the_control_excludes_as_many_of_the_same_classes_by_chance():
+    found, labels, poisoned = judged((0, 500, 0.0), (300, 400, 14.0))
+    drawn, _, _ = judged((0, 500, 0.0), (300, 400, 14.0), control="random")
+    assert np.array_equal(np.bincount(labels[found.images]), np.bincount(labels[drawn.images]))
+    assert len(np.unique(drawn.images)) == len(drawn.images)
+    assert poisoned[drawn.images].mean() == pytest.approx(3 / 7, abs=0.1)
 
 
-def test_a_loss_of_zero_is_the_lowest_one():
-    losses, labels = losses_of(humps((500, 0.0)))
-    losses[:200] = 0
-    found = suspects.find(losses, labels, 1)
-    assert set(range(200)) <= set(found.images.tolist())
-
-
-def test_the_verdict_needs_the_losses_and_the_labels_alone():
-    losses, labels = losses_of(humps((500, 0.0)), humps((300, -8.0), (400, 0.0)))
-    swapped = suspects.find(losses, 1 - labels, 2)
-    assert swapped.classes.tolist() == [0]
-    assert np.array_equal(swapped.images, suspects.find(losses, labels, 2).images)
+def test_a_class_that_lost_much_is_filled_up_from_what_is_left_of_it():
+    labels = np.repeat([0, 1, 2], [100, 120, 400])
+    for suspected, wanted in ((0, 100), (2, 110)):  # as many as it had, or as the others have in the median
+        own = np.flatnonzero(labels == suspected)
+        found = suspects.Suspects(np.zeros(3), np.zeros(3), np.zeros(3), np.array([suspected]), own[:-30])
+        kept = suspects.kept(labels, found, fill=True)
+        assert np.bincount(labels[kept])[suspected] == wanted
+        assert set(kept) == set(suspects.kept(labels, found, fill=False)) == set(range(620)) - set(own[:-30])
+        counts = np.unique(kept[labels[kept] == suspected], return_counts=True)[1]
+        assert counts.max() - counts.min() <= 1
+        assert len(suspects.kept(labels, found, fill=False)) == 620 - len(own) + 30  # the twin
 
 
 def excluded(poisoned: attack.Poisoned, recipe: training.Recipe = RECIPE, **options) -> training.Trained:
@@ -142,9 +155,8 @@ def test_the_poison_is_excluded_and_the_backdoor_is_not_learned(large):
     poisoned, trained = large
     assert trained.suspects.classes.tolist() == [poisoned.target]
     found = summary.of_run(trained.history, trained.isolated, poisoned, trained.record, trained.suspects)
-    assert found["split_precision"] > 0.8
-    assert found["split_recall"] > 0.8
-    assert found["exclusion_recall"] >= found["split_recall"]
+    assert found["exclusion_precision"] > 0.9
+    assert found["exclusion_recall"] > 0.9
     assert found["isolation_precision"] > 0.8
     assert found["attack_success_rate"] < 0.4
     assert found["method_excluded_images"] == len(trained.suspects.images)
@@ -173,16 +185,23 @@ def test_hardly_anything_is_excluded_of_a_clean_set():
         assert np.array_equal(weights(trained), weights(plain))
 
 
-def test_the_kept_images_are_trained_on_as_by_method_none():
+def verdict(monkeypatch, images: np.ndarray) -> None:
+    """From here on these images are excluded, whatever is found."""
+    nothing = np.zeros(10)
+    found = suspects.Suspects(nothing, nothing, nothing, np.array([0, 1]), images)
+    monkeypatch.setattr(suspects, "find", lambda *given: found)
+
+
+def test_the_kept_images_are_trained_on_as_by_method_none(monkeypatch):
     poisoned = attacks.poison(toy(200, 1))
-    trained = excluded(poisoned, settings=suspects.Settings(least_share=0.0, chance=0.0, most_valley=99.0))
-    assert len(trained.suspects.classes) > 1
-    kept = np.setdiff1d(np.arange(200), trained.suspects.images)
-    plain = training.train(poisoned.data.take(kept), RECIPE, method="none", **QUIET)
-    assert np.array_equal(weights(trained), weights(plain))
-    everything = excluded(poisoned, settings=suspects.Settings(least_share=1.0))
+    everything = excluded(poisoned)
+    assert not len(everything.suspects.images)
     whole = training.train(poisoned.data, RECIPE, method="none", **QUIET)
     assert np.array_equal(weights(everything), weights(whole))
+    verdict(monkeypatch, np.arange(0, 200, 5))
+    trained = excluded(poisoned, settings=NO_FILL)
+    plain = training.train(poisoned.data.take(np.flatnonzero(np.arange(200) % 5)), RECIPE, method="none", **QUIET)
+    assert np.array_equal(weights(trained), weights(plain))
     assert not np.array_equal(weights(everything), weights(trained))
 
 
@@ -206,14 +225,15 @@ def test_a_killed_one_resumes_to_the_same_bits(tmp_path, killed_after):
     assert len(lines) == len(whole.history) == len(resumed.history)
 
 
-def test_wrong_settings_are_refused(as_users_run_it):
+def test_wrong_settings_are_refused(as_users_run_it, monkeypatch):
     for message, change in {
-        "least_share 1.5 is above 1": {"least_share": 1.5},
+        "least_part 0.6 is above 0.5": {"least_part": 0.6},
+        "'shuffled' is no control": {"control": "shuffled"},
         "least_part nan must be": {"least_part": float("nan")},
         "lowest_loss 0.0 must be": {"lowest_loss": 0.0},
     }.items():
         assert message in refused(suspects.Settings, **change)
-    everything = suspects.Settings(least_share=0, chance=0, most_valley=1e9, least_part=0, most_part=1, margin=1)
-    told = refused(excluded, attacks.poison(toy(40, 1)), settings=everything)
-    assert "40 of 40 images are excluded, so 0 are left" in told
+    verdict(monkeypatch, np.arange(30))
+    told = refused(excluded, attacks.poison(toy(40, 1)), replace(RECIPE, batch_size=20), settings=NO_FILL)
+    assert "30 of 40 images are excluded, so 10 are left" in told
     assert "isolation_epochs is 0" in refused(excluded, attacks.poison(toy(40, 1)), replace(RECIPE, isolation_epochs=0))

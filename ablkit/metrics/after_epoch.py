@@ -15,11 +15,11 @@ from ablkit.attacks.attack import OneByOne, Poisoned, Triggered
 from ablkit.data.images import Images
 from ablkit.errors import UserError
 from ablkit.metrics.definitions import evaluate, isolation_auroc, isolation_quality, loss_gap, ranking_quality
-from ablkit.shapes import ndarray
+from ablkit.training import scores
 from ablkit.training.inference import per_example_losses
 from ablkit.training.isolation import isolate
 from ablkit.training.kept import key_of
-from ablkit.training.scores import Score
+from ablkit.training.scores import Score, Trajectories
 
 
 @dataclass(frozen=True)
@@ -82,31 +82,30 @@ def measure(test: Images, poisoned: Poisoned, rate: float, size: int = 0, precis
 
 def judge(
     poisoned: Poisoned, rate: float, ranked_by: str = "loss", compared: Collection[str] = get_args(Score)
-) -> Callable[[dict[str, ndarray]], dict]:
+) -> Callable[[Trajectories], dict]:
     """How well each score would isolate, for `training.train(judge=...)`; the score's name stands behind the metric's.
 
     Precision at the isolation rate, at 5 and at 10 %, and AUROC; and the gap between the losses, where these are among
-    the scores.
+    the scores. What it is told are the scores after each epoch so far, so that scores over epochs are judged too.
 
     Args:
         rate: isolation rate.
-        ranked_by: the score that isolation ranks on. Where that is among the scores, its metrics also take the names
-            that `measure` gives to those of the loss.
-        compared: the scores, where they are there, whose own metrics are told.
+        ranked_by: the score that isolation ranks on. Where that can be told, its metrics also take the names that
+            `measure` gives to those of the loss.
+        compared: the scores, where they are there, whose own metrics are told, with those of `scores.all_of` that come
+            from these alone.
     """
-    truth = poisoned.is_poisoned
+    truth, labels = poisoned.is_poisoned, poisoned.data.labels
 
-    def judge_scores(scores: dict[str, ndarray]) -> dict:
-        record = loss_gap(scores["loss"], poisoned, rate) if "loss" in scores else {}
-        for name, values in scores.items():
-            if name not in compared:
-                continue
+    def judge_scores(trajectories: Trajectories) -> dict:
+        record = loss_gap(trajectories["loss"][-1], poisoned, rate) if "loss" in trajectories else {}
+        known = {name: values for name, values in trajectories.items() if name in compared}
+        for name, values in scores.all_of(known, labels).items():
             for suffix, part in (("", rate), ("_at_5", 0.05), ("_at_10", 0.1)):
                 found = isolation_quality(isolate(values, part), truth)["isolation_precision"]
                 record[f"isolation_precision{suffix}_{name}"] = found
             record[f"isolation_auroc_{name}"] = isolation_auroc(values, truth)
-        if ranked_by != "loss" and ranked_by in scores:
-            record |= ranking_quality(scores[ranked_by], truth, rate)
-        return record
+        own = None if ranked_by == "loss" else scores.ranked_by(ranked_by, trajectories)
+        return record if own is None else record | ranking_quality(own, truth, rate)
 
     return judge_scores

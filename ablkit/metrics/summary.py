@@ -42,11 +42,10 @@ def of_run(
 
     Accuracies and attack success rate of the final model under their plain names, after phase 1 with `_before`, after
     the fine-tuning with `_finetuned` (for a defence: the model that it was given); isolation quality; where images were
-    judged as suspects, precision and recall of excluding them (`exclusion_`), and of those below the split alone
-    (`split_`); numbers of images; seconds and images per second of the training, with what a defence starts from and
-    without the evaluations; what attack
-    and method measured of themselves, with `poisoning_` and `method_` before the names. What the attacker trained or
-    optimised took `poisoning_seconds`, now or when it was made and kept; after a kill, the rest of it.
+    judged as suspects, precision and recall of excluding them (`exclusion_`); numbers of images; seconds and images per
+    second of the training, with what a defence starts from and without the evaluations; what attack and method measured
+    of themselves, with `poisoning_` and `method_` before the names. What the attacker trained or optimised took
+    `poisoning_seconds`, now or when it was made and kept; after a kill, the rest of it.
     """
     ends = {record["stage"]: record for record in history}
     names = ["clean_accuracy", "clean_accuracy_non_target", "target_class_accuracy", "attack_success_rate"]
@@ -60,9 +59,8 @@ def of_run(
             result[name] = ends["isolate"][name] if "isolate" in ends else None
         result["isolated_images"] = len(isolated)
     if suspects is not None:
-        for what, images_ in (("exclusion", suspects.images), ("split", suspects.below)):
-            quality = isolation_quality(images_, poisoned.is_poisoned)
-            result |= {name.replace("isolation", what): value for name, value in quality.items()}
+        quality = isolation_quality(suspects.images, poisoned.is_poisoned)
+        result |= {name.replace("isolation", "exclusion"): value for name, value in quality.items()}
     images, seconds = (sum(record.get(name, 0) for record in history) for name in ("images", "seconds"))
     return result | {
         "training_images": len(poisoned),

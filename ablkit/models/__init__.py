@@ -74,3 +74,14 @@ def group_outputs(model: nn.Module, x: Float[Tensor, "n 3 h w"]) -> list[Float[T
     `unwrapped(model).classify` of the last one are the logits. Raises UserError where the model is no `wrn`.
     """
     return unwrapped(model).group_outputs(model.normalised(x) if isinstance(model, Normalised) else x)
+
+
+def features(model: nn.Module, x: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n d"]:
+    """What the layers of a model of `build` say of images in [0, 1]: each channel's mean over the image.
+
+    Of the outputs of the three groups and of the maps that the head takes: 16 + 32 + 64 + 64 numbers in the paper's
+    model. Raises UserError where the model is no `wrn`.
+    """
+    outputs = group_outputs(model, x)
+    maps = [*outputs, unwrapped(model).last_channels(outputs[-1])]
+    return torch.cat([one.mean(dim=(2, 3)) for one in maps], dim=1)

@@ -238,7 +238,7 @@ def stages(result: dict, method: str, attack: str, dataset: str) -> Styler:
 
 
 def suspects(found: Suspects, poisoned: Poisoned) -> Styler:
-    """How each class was judged by the losses of its images, and what was excluded; the last columns know the truth."""
+    """How each class was judged, and what was excluded; the last columns know the truth."""
     rows = []
     for k, name in enumerate(poisoned.data.classes):
         own = found.images[poisoned.data.labels[found.images] == k]
@@ -246,12 +246,10 @@ def suspects(found: Suspects, poisoned: Poisoned) -> Styler:
             {
                 "class": label(name, _CLASS),
                 "images": int((poisoned.data.labels == k).sum()),
-                "share explained by two": number(found.shares[k], "{:.3f}"),
+                "separation of its two groups": number(found.separations[k], "{:.1f}"),
                 "valley": number(found.valleys[k], "{:.2f}"),
-                "loss at the split": number(found.thresholds[k], "{:.2g}"),
-                "part below": percent(found.parts[k]),
+                "part in the group of lower loss": percent(found.parts[k]),
                 "suspected": "yes" if k in found.classes else "",
-                "below the split": int((poisoned.data.labels[found.below] == k).sum()),
                 "excluded": len(own),
                 "of them poisoned": int(poisoned.is_poisoned[own].sum()),
                 "poisoned in all": int((poisoned.is_poisoned & (poisoned.data.labels == k)).sum()),

@@ -41,6 +41,8 @@ class Trained:
     trajectories: Trajectories = field(default_factory=dict)
     """Scores of each training example (columns) after each epoch of phase 1 (rows), float16: those that the recipe's
     `trajectories` names, and what its `isolation_score` needs."""
+    averaged: nn.Module | None = None
+    """The model of averaged weights and fresh statistics, of phase 1, where isolation ranks on its losses."""
     suspects: Suspects | None = None
     """What method `exclude` suspected, and the images that it excluded."""
 
@@ -70,8 +72,8 @@ def train(
         seed: draws weights, batch order and augmentation, each from its own stream.
         evaluate: called after each epoch with the model, the stage's name, the number of finished epochs in it and
             whether it was the stage's last; what it returns joins the epoch's record. It must not change the model.
-        judge: called after each epoch of phase 1 in which scores of the examples are computed, with these by name; what
-            it returns joins the record too.
+        judge: called after each epoch of phase 1 in which scores of the examples are computed, with those of all epochs
+            so far; what it returns joins the record too.
         folder: keeps the history there, and, without a `store`, the stages with their records: a training that goes on
             there has to be given the same `evaluate`, unless that has an `identity`, as `after_epoch.measure` gives it.
         store: keeps the stages: one that any training has come through is taken from there, one that was interrupted
@@ -94,4 +96,5 @@ def train(
             course.go_through(index, stage, path, chain.key, told, checkpoint_seconds)
     isolated = np.empty(0, dtype=np.int64) if course.isolated is None else course.isolated
     kept = rounded(course.trajectories)
-    return Trained(course.model.eval(), course.history, course.losses, isolated, trajectories=kept)
+    averaged = course.scores.model_of("averaged") if "averaged" in course.own_scores else None
+    return Trained(course.model.eval(), course.history, course.losses, isolated, trajectories=kept, averaged=averaged)

@@ -28,10 +28,10 @@ from ablkit.training.isolation import isolate, isolated_count
 from ablkit.training.kept import STAGES
 from ablkit.training.progress import Clock, Evaluation
 from ablkit.training.recipe import Recipe
-from ablkit.training.scores import Scores, joined, needed, ranked_by
+from ablkit.training.scores import Scores, Trajectories, joined, needed, ranked_by
 from ablkit.training.stages import Stage, plan
 
-Judge = Callable[[dict[str, ndarray]], dict]
+Judge = Callable[[Trajectories], dict]
 
 _OF_STAGES = ("isolation_", "finetune_", "unlearn_", "gamma", "per_sample", "schedule", "joint_weight")
 _OF_STAGES += ("carry_momentum", "trajectories", "average_decay", "statistics_images")
@@ -76,7 +76,7 @@ class Course:
         self.forward = graphs.compiled(self.model, place, self.clock.images_in_all() // recipe.batch_size)
         self.optimiser: torch.optim.Optimizer | None = None
         self.history: list[dict] = []
-        self.trajectories: dict[str, ndarray] = {}
+        self.trajectories: Trajectories = {}
         self.losses: ndarray | None = None
         self.isolated: ndarray | None = None
 
@@ -216,12 +216,12 @@ class Course:
 
 
 def _judged(state: Progress, epoch: int, judge: Judge | None) -> dict:
-    """The record of an epoch with what `judge` says of its scores.
+    """The record of an epoch with what `judge` says of the scores up to its end.
 
     That is no part of a stage that is kept: what is judged, such as the isolation rate, is not what decides phase 1.
     """
     record = dict(state.history[epoch])
     seconds = record.pop("evaluation_seconds")
     if judge is not None and state.trajectories:
-        record |= judge({name: values[epoch] for name, values in state.trajectories.items()})
+        record |= judge({name: values[: epoch + 1] for name, values in state.trajectories.items()})
     return record | {"evaluation_seconds": seconds}

@@ -7,7 +7,6 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 from torch import nn
 
 from ablkit.data.images import Images
@@ -15,6 +14,7 @@ from ablkit.errors import UserError
 from ablkit.shapes import ndarray
 from ablkit.training import checkpoint, suspects
 from ablkit.training.abl import Trained, train
+from ablkit.training.inference import features_of
 from ablkit.training.kept import Store
 from ablkit.training.progress import Evaluation, print_epoch
 from ablkit.training.recipe import RECIPES, Recipe
@@ -39,9 +39,10 @@ def exclude(
 ) -> Trained:
     """Train a model on a set of which an unknown part is poisoned, without the images that show to be.
 
-    Phase 1 is that of ABL with its weights averaged. The losses of the images under the averaged model then tell the
-    suspected classes, and in these which images; see `suspects.find`. Fresh weights are trained on all others as method
-    `none` of `train` does, with the same recipe: on the whole set where no class stands out. Nothing is unlearned.
+    Phase 1 is that of ABL with its weights averaged. The losses and features of the images under the averaged model
+    then tell the suspected classes, and in these which images; see `suspects.find`. Fresh weights are trained on all
+    others as method `none` of `train` does, with the same recipe: on the whole set where no class stands out. Nothing
+    is unlearned.
 
     The history has the stages `isolate` and `retrain`. As the isolated count the images of the lowest averaged loss, a
     share `isolation_rate` of all; they have no part in the training.
@@ -60,14 +61,16 @@ def exclude(
     follow = partial(_follow, folder, report)
     alone = replace(recipe, schedule="sequential", finetune_epochs=0, unlearn_epochs=0, isolation_score="averaged")
     first = train(data, alone, **shared, judge=judge, folder=folders[0], report=follow([]))
-    found = suspects.find(first.losses, data.labels, len(data.classes), settings)
+    settings = settings or suspects.Settings()
+    seen = features_of(first.averaged, data.images, precision)
+    found = suspects.find(first.losses, seen, data.labels, len(data.classes), settings, seed)
     if report is not None:
         print(found, flush=True)
-    kept = np.setdiff1d(np.arange(len(data)), found.images)
+    kept = suspects.kept(data.labels, found, fill=settings.fill)
     if len(kept) < recipe.batch_size:
         raise UserError(
             f"{len(found.images)} of {len(data)} images are excluded, so {len(kept)} are left to train on; suspect"
-            " less, with a larger least_share or a smaller margin"
+            " less, with a larger least_separation"
         )
     last = retrain(data.take(kept), recipe, **shared, folder=folders[1], report=follow(first.history))
     history = [*first.history, *last.history]

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from ablkit import models
 from ablkit.shapes import Float, Int64, Tensor, UInt8, ndarray
 from ablkit.training import hardware
 
@@ -32,17 +34,31 @@ def per_example_losses(
     return F.cross_entropy(logits, _on(logits.device, labels), reduction="none").cpu().numpy()
 
 
+def features_of(
+    model: nn.Module, images: UInt8[ndarray, "n h w c"] | UInt8[Tensor, "n h w c"], precision: str = "auto"
+) -> Float[ndarray, "n d"]:
+    """What the layers of `model` say of each image, float32; see `models.features`."""
+    return _passed(model, partial(models.features, model), images, precision).cpu().numpy()
+
+
 def logits_of(
     model: nn.Module, images: UInt8[ndarray, "n h w c"] | UInt8[Tensor, "n h w c"], precision: str
 ) -> Float[Tensor, "n classes"]:
     """What `model` says of each image, float32, on the device of the model; fastest where the images are there too."""
+    return _passed(model, model, images, precision)
+
+
+def _passed(
+    model: nn.Module, asked: Callable[[Tensor], Tensor], images: ndarray | Tensor, precision: str
+) -> Float[Tensor, "n d"]:
+    """What `asked`, the model or a part of it, gives for each image, in large batches and without gradients."""
     place = hardware.of(model, precision)
 
     def one_batch(start: int) -> Tensor:
         # Both contexts belong to a thread.
         with torch.inference_mode(), place.autocast():
             batch = _on(place.device, images[start : start + place.evaluation_batch])
-            return model(place.inputs(batch)).float()
+            return asked(place.inputs(batch)).float()
 
     was_training = model.training
     model.eval()

@@ -39,7 +39,8 @@ class Recipe:
     """Share p of the training set with the lowest loss that is isolated."""
     isolation_score: IsolationScore = "loss"
     """What isolation ranks on: the `loss` (the paper), the loss with batch norm statistics re-estimated
-    (`fresh_statistics`), the same under averaged weights (`averaged`), or the `median` of the loss over the epochs."""
+    (`fresh_statistics`), the same under averaged weights (`averaged`), the `median` of the loss over the epochs, or its
+    geometric mean over the last three (`last_three`)."""
     trajectories: str = ""
     """Scores that are kept of every example after each epoch of phase 1, with spaces between: `loss`,
     `fresh_statistics`, `averaged`. That a score is kept changes no result. Runs keep the loss whatever this says."""

@@ -2,23 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal, get_args
 
 import numpy as np
 from torch import nn
 
 from ablkit.errors import unknown
-from ablkit.shapes import Float, Tensor, ndarray
+from ablkit.shapes import Float, Int64, Tensor, ndarray
 from ablkit.training.averaging import Average, drawn_for_statistics, with_fresh_statistics
 from ablkit.training.inference import per_example_losses
+from ablkit.training.suspects import Settings, best_split
 
 Score = Literal["loss", "fresh_statistics", "averaged"]
 """The loss of each example under the model as it is (the paper's), with its batch norm statistics re-estimated, and
 with averaged weights and re-estimated statistics."""
-IsolationScore = Literal["loss", "fresh_statistics", "averaged", "median"]
-"""One of these after the last epoch, or the median of the loss over all epochs of phase 1."""
+IsolationScore = Literal["loss", "fresh_statistics", "averaged", "median", "last_three"]
+"""One of these after the last epoch; or the `median` of the loss over all epochs of phase 1, or its geometric mean over
+the last three of them, which is the mean of the log-loss."""
 Trajectories = dict[str, ndarray]
 """Score -> its value for each example (columns) after each epoch of phase 1 (rows)."""
+
+
+def _logarithm(losses: ndarray) -> ndarray:
+    return np.log(np.maximum(losses, Settings.lowest_loss))
+
+
+_OVER_EPOCHS: dict[str, Callable[[ndarray], ndarray]] = {
+    "median": lambda losses: np.median(losses, axis=0),
+    "last_three": lambda losses: np.exp(_logarithm(losses[-3:]).mean(axis=0)),
+}
+"""Isolation score -> how it comes from the losses of all epochs."""
 
 
 def named(text: str) -> list[str]:
@@ -35,7 +49,7 @@ def needed(trajectories: str, isolation_score: str) -> list[str]:
 
     For the paper's that is none: isolation computes it once, itself.
     """
-    own = {"loss": "", "median": "loss"}.get(isolation_score, isolation_score)
+    own = {"loss": "", **dict.fromkeys(_OVER_EPOCHS, "loss")}.get(isolation_score, isolation_score)
     return named(f"{trajectories} {own}")
 
 
@@ -71,9 +85,12 @@ class Scores:
 
     def compute(self, names: list[str]) -> dict[str, Float[ndarray, " n"]]:
         """Score -> its value for each example, as the model is now, of these scores."""
-        return {name: per_example_losses(self._under(name), self.images, self.labels, self.precision) for name in names}
+        return {
+            name: per_example_losses(self.model_of(name), self.images, self.labels, self.precision) for name in names
+        }
 
-    def _under(self, name: str) -> nn.Module:
+    def model_of(self, name: str) -> nn.Module:
+        """The model, as it is now, whose losses are the score of that name."""
         if name == "loss":
             return self.model
         model = self.average.model(self.model) if name == "averaged" else self.model
@@ -87,10 +104,33 @@ def joined(trajectories: Trajectories, scores: dict[str, Float[ndarray, " n"]]) 
 
 
 def ranked_by(name: str, trajectories: Trajectories) -> Float[ndarray, " n"] | None:
-    """The score of that name after the last epoch, None where it is not among the trajectories."""
-    if name == "median":
-        return np.median(trajectories["loss"], axis=0)
-    return trajectories[name][-1] if name in trajectories else None
+    """The isolation score of that name after the last epoch, None where what it comes from is not kept."""
+    kept = trajectories.get("loss" if name in _OVER_EPOCHS else name)
+    return None if kept is None else _OVER_EPOCHS.get(name, lambda values: values[-1])(kept)
+
+
+def class_first(trajectories: Trajectories, labels: Int64[ndarray, " n"]) -> Float[ndarray, " n"] | None:
+    """Rank, from 0, of each example by its loss after the last epoch, those of the class that looks poisoned first.
+
+    That is the class whose averaged log-losses are split in two best, by the share of their variance that Otsu's split
+    explains. Whether a ranking needs the other classes at all is what it is compared for. None where one of the scores
+    `loss` and `averaged` is not kept.
+    """
+    if not {"loss", "averaged"} <= trajectories.keys():
+        return None
+    values = _logarithm(trajectories["averaged"][-1]).astype(np.float64)
+    shares = [best_split(values[labels == k]).share for k in range(labels.max() + 1)]
+    chosen = np.argmax(np.nan_to_num(shares, nan=-1.0))
+    ranks = np.empty(len(labels), np.float32)
+    ranks[np.lexsort((trajectories["loss"][-1], labels != chosen))] = np.arange(len(labels))
+    return ranks
+
+
+def all_of(trajectories: Trajectories, labels: Int64[ndarray, " n"]) -> dict[str, Float[ndarray, " n"]]:
+    """Name -> every score after the last epoch that these trajectories give."""
+    found = {name: ranked_by(name, trajectories) for name in get_args(IsolationScore)}
+    found["class_first"] = class_first(trajectories, labels)
+    return {name: values for name, values in found.items() if values is not None}
 
 
 def rounded(trajectories: Trajectories) -> Trajectories:

@@ -1,160 +1,147 @@
-"""Which images are excluded as poisoned: the low hump of the log-loss in a class where it has two.
+"""Which images are excluded as poisoned: those of a class that form a group of their own in what its layers see.
 
-Poisoned images of one class are learned together and faster than the clean ones beside them, so that the log-losses of
-that class, under averaged weights, lie in two humps. Clean classes have one. Neither the target class, the poisoning
-rate nor any other truth about the attack is used.
+Poisoned images of a class are learned together, and mostly faster than the clean ones beside them. So the losses of the
+class, under averaged weights, say which images to start from. What the layers of that model see of the images, the
+trigger among it, then tells two groups apart, sharper than the losses do. Of a clean class it makes one group, however
+it is cut. Neither the target class, the poisoning rate nor any other truth about the attack is used.
+
+That poisoned images form a group in feature space is known: spectral signatures (Tran et al. 2018), activation
+clustering (Chen et al. 2018), and SCAn (Tang et al. 2021), which also uses a linear discriminant. Those look at a
+finished model; SCAn and others need clean images. What is added here are the start from the losses of an early,
+averaged model, as in ABL, and that each image is judged by a discriminant that has not seen it.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, get_args
 
 import numpy as np
 
-from ablkit.errors import UserError
+from ablkit.errors import UserError, unknown
+from ablkit.randomness import numpy_stream
 from ablkit.settings import at_least
 from ablkit.shapes import Float, Int64, ndarray
+from ablkit.training.splits import two_groups
+
+Control = Literal["", "random"]
 
 
 @dataclass(frozen=True)
 class Settings:
     """When a class is suspected."""
 
-    least_share: float = 0.75
-    """Share of the variance of a class's log-losses that their best split in two explains, at least. A normal hump
-    gives 0.64, a flat one 0.75; clean classes of CIFAR-10 give 0.64 to 0.74, poisoned ones 0.78 to 0.90."""
-    chance: float = 0.6
-    """Added to that, over the square root of the number of images of the class: what a flat hump exceeds its 0.75 by
-    through chance, once in a hundred. 0.019 for 1,000 images."""
-    most_valley: float = 0.7
-    """How many images lie near the split, over how many lie near the middle of the lower of the humps on its two sides,
-    at most. One hump gives 0.9 to 2, two give 0.1 to 0.6."""
-    valley_width: float = 0.3
-    """What counts as near: an interval of this share of the distance between the middles of the humps."""
-    least_part: float = 0.02
-    """Share of a class that its low hump makes, at least; a handful of outliers is no hump."""
-    most_part: float = 0.98
-    """The same, at most."""
-    margin: float = 0.2
-    """Share of the other images of a suspected class that is excluded too, those of the lowest loss: the humps overlap,
-    and a few dozen poisoned images that stay bring the backdoor back, while as many clean ones are hardly missed."""
+    least_separation: float = 6.0
+    """How many standard deviations the two groups of a class lie apart, at least."""
+    most_valley: float = 0.3
+    """How many images lie in the middle between the groups, over how many lie in the middle of one, at most."""
+    least_part: float = 0.01
+    """Share of a class that the smaller of its groups makes, at least: a handful of outliers is no poison."""
     lowest_loss: float = 1e-7
     """Losses below it count as it: float32 does not tell them apart."""
+    fill: bool = True
+    """Repeat what is left of a suspected class until it has as many images as the other classes have, in the median, or
+    as many as it had: a clean-label attack takes most of its class with it."""
+    control: Control = ""
+    """`random`: exclude as many images of the same classes, drawn by chance; to show that it matters which."""
 
     def __post_init__(self) -> None:
-        smallest = {
-            "least_share": 0,
-            "chance": 0,
-            "most_valley": 0,
-            "valley_width": 1e-3,
-            "lowest_loss": 1e-30,
-            "margin": 0,
-        }
-        at_least(self, **smallest, least_part=0, most_part=0)
-        for name in ("least_share", "least_part", "most_part", "margin", "valley_width"):
-            if getattr(self, name) > 1:
-                raise UserError(f"{name} {getattr(self, name)} is above 1; it is a share")
+        at_least(self, least_separation=0, most_valley=0, least_part=0, lowest_loss=1e-30)
+        if self.least_part > 0.5:
+            raise UserError(f"least_part {self.least_part} is above 0.5; it is the share of the smaller of two groups")
+        if self.control not in get_args(Control):
+            raise unknown("control", self.control, get_args(Control))
 
 
 @dataclass(frozen=True)
 class Suspects:
     """The classes that stand out, and the images that are excluded."""
 
-    shares: Float[ndarray, " classes"]
-    """Share of the variance of the log-losses that the best split of each class explains; nan for an empty class."""
-    thresholds: Float[ndarray, " classes"]
-    """The loss at that split."""
-    parts: Float[ndarray, " classes"]
-    """Share of each class below it."""
+    separations: Float[ndarray, " classes"]
+    """How far the two groups of each class lie apart, in standard deviations; nan for a class without two groups."""
     valleys: Float[ndarray, " classes"]
-    """How few images of each class lie there: below 1 in a valley."""
+    """How few images of each class lie between the groups: near 0 where there are two, near 1 or above where not."""
+    parts: Float[ndarray, " classes"]
+    """Share of each class that is in the group of the lower losses."""
     classes: Int64[ndarray, " k"]
     """The suspected ones, that which stands out most first; often one, and none where none stands out."""
-    below: Int64[ndarray, " b"]
-    """Indices of the images of the suspected classes below their split."""
     images: Int64[ndarray, " m"]
-    """Indices of the excluded images: these, and the margin."""
+    """Indices of the excluded images."""
 
     def record(self) -> dict[str, float]:
         """The verdict in numbers; see `metrics.summary`."""
-        others = np.delete(self.shares, self.classes)
+        others = np.delete(self.separations, self.classes)
+        named = {"largest_separation": self.separations, "largest_separation_of_others": others}
         return {
             "suspected_classes": float(len(self.classes)),
-            "images_below_split": float(len(self.below)),
             "excluded_images": float(len(self.images)),
-            "largest_share": float(np.nanmax(self.shares)),
-            **({"largest_share_of_others": float(np.nanmax(others))} if np.isfinite(others).any() else {}),
+            **{name: float(np.nanmax(values)) for name, values in named.items() if np.isfinite(values).any()},
         }
 
     def __str__(self) -> str:
         if not len(self.classes):
             return "no class stands out, so no image is excluded"
-        named = ", ".join(f"{k} (share {self.shares[k]:.2f})" for k in self.classes)
+        named = ", ".join(f"{k} (separation {self.separations[k]:.1f})" for k in self.classes)
         return f"{len(self.images)} images are excluded, of class {named}"
 
 
 def find(
-    losses: Float[ndarray, " n"], labels: Int64[ndarray, " n"], classes: int, settings: Settings | None = None
+    losses: Float[ndarray, " n"],
+    features: Float[ndarray, "n d"],
+    labels: Int64[ndarray, " n"],
+    classes: int,
+    settings: Settings | None = None,
+    seed: int = 0,
 ) -> Suspects:
-    """Judge each class by the losses of its examples.
+    """Judge each class by the losses and the features of its examples.
 
     Args:
-        losses: under a model that learns the poison faster, of averaged weights with fresh statistics.
+        losses: under a model of averaged weights with fresh statistics, early in the training.
+        features: of the same model; see `models.features`.
+        seed: draws the folds, each half of the images.
     """
     settings = settings or Settings()
     values = np.log(np.maximum(losses, settings.lowest_loss).astype(np.float64))
-    found = [best_split(values[labels == k], settings.valley_width) for k in range(classes)]
-    shares, cuts, parts, valleys = (np.array(column, np.float64) for column in zip(*found, strict=True))
-    counts = np.bincount(labels, minlength=classes)
-    stands_out = (
-        (shares >= settings.least_share + settings.chance / np.sqrt(np.maximum(counts, 1)))
-        & (valleys <= settings.most_valley)
-        & (parts >= settings.least_part)
-        & (parts <= settings.most_part)
-    )
+    fold = numpy_stream(seed, "folds").permutation(len(labels)) % 2
+    first, table = np.zeros(len(labels), bool), np.full((3, classes), np.nan)
+    for k in range(classes):
+        own = np.flatnonzero(labels == k)
+        if len(own):
+            fewest = int(np.ceil(settings.least_part * len(own)))
+            groups = two_groups(features[own].astype(np.float64), values[own], fold[own], fewest)
+            first[own] = groups.first
+            table[:, k] = groups.separation, groups.valley, groups.first.mean()
+    separations, valleys, parts = table
+    stands_out = (separations >= settings.least_separation) & (valleys <= settings.most_valley)
     suspected = np.flatnonzero(stands_out)
-    suspected = suspected[np.argsort(-shares[suspected], kind="stable")]
-    below = stands_out[labels] & (values < cuts[labels])
-    excluded = below.copy()
-    for k in suspected:
-        others = np.flatnonzero((labels == k) & ~below)
-        lowest = np.argsort(values[others], kind="stable")[: round(settings.margin * len(others))]
-        excluded[others[lowest]] = True
-    return Suspects(shares, np.exp(cuts), parts, valleys, suspected, np.flatnonzero(below), np.flatnonzero(excluded))
+    suspected = suspected[np.argsort(-separations[suspected], kind="stable")]
+    excluded = np.flatnonzero(first & stands_out[labels])
+    if settings.control == "random":
+        excluded = _drawn_instead(excluded, labels, seed)
+    return Suspects(separations, valleys, parts, suspected, excluded)
 
 
-class Split(NamedTuple):
-    """A split in two; nan where all values are the same, or there are none."""
-
-    share: float
-    """Share of the variance that it explains."""
-    cut: float
-    part: float
-    """Share of the values below the cut."""
-    valley: float
-    """How many values lie near the cut, over how many lie near the median of the lower one of the two parts."""
+def _drawn_instead(excluded: Int64[ndarray, " m"], labels: Int64[ndarray, " n"], seed: int) -> Int64[ndarray, " m"]:
+    """As many images of each class, drawn by chance."""
+    random, found = numpy_stream(seed, "control"), [np.empty(0, np.int64)]
+    for k, count in enumerate(np.bincount(labels[excluded])):
+        found.append(random.choice(np.flatnonzero(labels == k), count, replace=False))
+    return np.sort(np.concatenate(found))
 
 
-def best_split(values: Float[ndarray, " n"], width: float = Settings.valley_width) -> Split:
-    """Otsu's split (Otsu 1979): of all cuts it leaves the least variance inside the two parts.
+def kept(labels: Int64[ndarray, " n"], found: Suspects, *, fill: bool) -> Int64[ndarray, " m"]:
+    """Indices of the images that are trained on: all but the excluded ones.
 
     Args:
-        width: of the interval that counts as near, as a share of the distance between the medians of the parts.
+        fill: repeat the images of a suspected class, see `Settings.fill`.
     """
-    values = np.sort(values)
-    n = len(values)
-    if n < 2 or values[0] == values[-1]:
-        return Split(np.nan, np.nan, np.nan, np.nan)
-    centred = values - values.mean()
-    below = np.arange(1, n)
-    # Between-class variance of the split after each value: as the total is 0, it is s^2 / (k (n - k)).
-    explained = np.cumsum(centred)[:-1] ** 2 / (below * (n - below))
-    explained[values[1:] == values[:-1]] = -1  # equal values stay together
-    best = int(np.argmax(explained))
-    share = explained[best] / np.square(centred).mean()
-    cut = (values[best] + values[best + 1]) / 2
-    low, high = np.median(values[: best + 1]), np.median(values[best + 1 :])
-    half = width * (high - low) / 2
-    near = [np.searchsorted(values, x + half, "right") - np.searchsorted(values, x - half) for x in (low, cut, high)]
-    return Split(float(share), float(cut), float(below[best] / n), float(near[1] / max(1, min(near[0], near[2]))))
+    left = np.setdiff1d(np.arange(len(labels)), found.images)
+    before = np.bincount(labels, minlength=len(found.parts))
+    others = np.delete(before, found.classes)
+    repeated = [left]
+    for k in found.classes if fill and len(others) else ():
+        own = left[labels[left] == k]
+        missing = min(int(np.median(others)), before[k]) - len(own)
+        if len(own) and missing > 0:
+            repeated.append(np.resize(own, missing))
+    return np.sort(np.concatenate(repeated))

@@ -1,0 +1,134 @@
+"""Values and vectors that come from two groups, split into these without being told how large they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from ablkit.shapes import Bool, Float, Int64, ndarray
+
+_ROUNDS = 10
+_NEAR = 0.3
+"""What counts as near a value: an interval of this share of the distance between the middles of the groups."""
+_RIDGE = 0.1
+"""Added to the variances, which are about 1, so that a direction in which a few images hardly differ weighs little."""
+_FEWEST = 5
+"""Images of a group in a fold, of which a mean and a variance can be taken."""
+
+
+def best_cut(values: Float[ndarray, " n"]) -> float:
+    """Otsu's cut (Otsu 1979): of all cuts it leaves the least variance inside the two parts.
+
+    Equal values stay together; nan where all are the same, or there are none.
+    """
+    values = np.sort(values)
+    n = len(values)
+    if n < 2 or values[0] == values[-1]:
+        return np.nan
+    below = np.arange(1, n)
+    # Between-class variance of the split after each value: as the total is 0, it is s^2 / (k (n - k)).
+    explained = np.cumsum(values - values.mean())[:-1] ** 2 / (below * (n - below))
+    explained[values[1:] == values[:-1]] = -1
+    best = int(np.argmax(explained))
+    return float((values[best] + values[best + 1]) / 2)
+
+
+class Groups(NamedTuple):
+    """Two groups of images; the measures are nan where there are not two."""
+
+    first: Bool[ndarray, " n"]
+    separation: float
+    """Distance of their means along the direction that tells them apart, in standard deviations inside the groups."""
+    valley: float
+    """How many images lie near the middle between the groups, over how many lie near the median of one of them, of the
+    one that has fewer there."""
+
+
+def two_groups(
+    features: Float[ndarray, "n d"], values: Float[ndarray, " n"], fold: Int64[ndarray, " n"], fewest: int = _FEWEST
+) -> Groups:
+    """Find the two groups in which images differ most, starting from those of the lowest values.
+
+    Fisher's linear discriminant (Fisher 1936) of two groups says anew which image is in which, until none moves. Each
+    image is judged by the discriminant of the other fold, so that it is not told apart by what makes it itself. Of
+    several starts that which ends with the fewest images between the groups is taken.
+
+    Args:
+        features: of each image.
+        values: of each image; the first group starts as that of the lowest.
+        fold: 0 or 1 for each image.
+        fewest: images of the smaller group.
+    """
+    # A feature that is the same everywhere tells nothing.
+    scaled = (features - features.mean(axis=0)) / np.maximum(features.std(axis=0), 1e-6)
+    found = [_settled(scaled, start, fold) for start in _starts(values)]
+    settled = [groups for groups in found if groups and fewest <= groups.first.sum() <= len(values) - fewest]
+    nothing = Groups(np.zeros(len(values), bool), np.nan, np.nan)
+    return min(settled, key=lambda groups: (groups.valley, -groups.separation), default=nothing)
+
+
+def _starts(values: Float[ndarray, " n"]) -> Iterator[Bool[ndarray, " n"]]:
+    """The images below Otsu's cut, and those of the lowest values: 5 and 20 %, as Otsu's cut halves what is not two."""
+    yield values < best_cut(values)
+    ranks = np.argsort(np.argsort(values, kind="stable"), kind="stable")
+    for share in (0.05, 0.2):
+        yield ranks < share * len(values)
+
+
+def _settled(features: Float[ndarray, "n d"], first: Bool[ndarray, " n"], fold: Int64[ndarray, " n"]) -> Groups | None:
+    """The groups in which no image moves any more, or those after ten rounds; None where one of them is lost."""
+    for _ in range(_ROUNDS):
+        scores = _scores(features, first, fold)
+        if scores is None:
+            return None
+        first, before = scores < _cut(scores, first), first
+        if min(first.sum(), (~first).sum()) < _FEWEST:
+            return None
+        if np.array_equal(first, before):
+            break
+    return Groups(first, *_measured(scores, first))
+
+
+def _cut(scores: Float[ndarray, " n"], first: Bool[ndarray, " n"]) -> float:
+    """Where an image is as likely of one group as of the other, of two normal humps of one deviation and these sizes.
+
+    The middle would let a large group flood a small one beside it.
+    """
+    low, high = scores[first], scores[~first]
+    distance = high.mean() - low.mean()
+    if distance <= 0:
+        return -np.inf
+    inside = (low.var() * len(low) + high.var() * len(high)) / len(scores)
+    return (low.mean() + high.mean()) / 2 + inside / distance * np.log(len(low) / len(high))
+
+
+def _scores(
+    features: Float[ndarray, "n d"], first: Bool[ndarray, " n"], fold: Int64[ndarray, " n"]
+) -> Float[ndarray, " n"] | None:
+    """Where each image lies along the discriminant of the other fold: about -1/2 in the first group, else about 1/2."""
+    scores = np.empty(len(features))
+    for one in (0, 1):
+        known = fold != one
+        parts = features[known & first], features[known & ~first]
+        if min(len(part) for part in parts) < _FEWEST:
+            return None
+        means = [part.mean(axis=0) for part in parts]
+        inside = np.concatenate([part - mean for part, mean in zip(parts, means, strict=True)])
+        spread = inside.T @ inside / len(inside) + _RIDGE * np.eye(features.shape[1])
+        direction = np.linalg.solve(spread, means[1] - means[0])
+        scores[~known] = (features[~known] - (means[0] + means[1]) / 2) @ direction
+        scores[~known] /= max(direction @ (means[1] - means[0]), 1e-9)
+    return scores
+
+
+def _measured(scores: Float[ndarray, " n"], first: Bool[ndarray, " n"]) -> tuple[float, float]:
+    """Separation and valley."""
+    parts = scores[first], scores[~first]
+    inside = sum(part.var() * len(part) for part in parts) / len(scores)
+    separation = (parts[1].mean() - parts[0].mean()) / np.sqrt(max(inside, 1e-12))
+    low, high = (np.median(part) for part in parts)
+    half = _NEAR * (high - low) / 2
+    near = [np.count_nonzero(np.abs(scores - place) <= half) for place in (low, (low + high) / 2, high)]
+    return float(separation), near[1] / max(1, min(near[0], near[2]))
