@@ -17,6 +17,7 @@ COMPARISONS = {
     "attacks": "gallery and undefended models",
     "defenses": "ABL beside repairs",
     "unlearning": "ways to use the isolated examples",
+    "what_unlearns": "what of the unlearning does the work",
     "twins": "attacks with their idea off",
 }
 """Notebooks that compare runs -> what they compare."""

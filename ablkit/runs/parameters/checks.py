@@ -128,7 +128,7 @@ def _check_lists(parameters: Comparison) -> None:
             listed = f"seeds {shown(parameters.seeds)} must be whole numbers with spaces between"
             raise UserError(f"{listed}; {shown(part)} is none from 0 to {10**18 - 1}")
     parameters.methods()
-    for name in [name for name in ("attack_names", "seeds", "method_names") if hasattr(parameters, name)]:
+    for name in [name for name in ("attack_names", "seeds", "method_names", "arm_names") if hasattr(parameters, name)]:
         values = parameters.seed_numbers() if name == "seeds" else getattr(parameters, name).split()
         if not values or len(set(values)) < len(values):
             raise UserError(f"{name} {shown(getattr(parameters, name))} must name one or more, each once")
