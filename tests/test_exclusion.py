@@ -29,15 +29,16 @@ def humps(*parts: tuple[int, float], seed: int = 0) -> np.ndarray:
 @given(st.lists(st.integers(-20, 20), min_size=2, max_size=30))
 def test_no_other_cut_leaves_less_variance(values):
     values = np.array(values, np.float64)
-    cut = splits.best_cut(values)
+    cut, share = splits.best_split(values)
     if np.ptp(values) == 0:
-        assert np.isnan(cut)
+        assert np.isnan([cut, share]).all()
         return
 
     def left(cut: float) -> float:
         return sum(len(part) * part.var() for part in (values[values < cut], values[values >= cut]))
 
     assert left(cut) == pytest.approx(min(left(other) for other in np.unique(values)[1:]), abs=1e-9)
+    assert share == pytest.approx(1 - left(cut) / (len(values) * values.var()), abs=1e-9)
 
 
 def cloud(first: int, others: int, distance: float, *, seed: int = 0, dimensions: int = 40) -> tuple[np.ndarray, ...]:
@@ -62,7 +63,7 @@ def test_features_finish_what_the_values_begin(first):
     assert groups.separation > suspects.Settings().least_separation
     assert groups.valley < suspects.Settings().most_valley
     # The twin: the values alone leave many where they do not belong.
-    assert ((values < splits.best_cut(values)) == is_first).mean() < 0.95
+    assert ((values < splits.best_split(values).cut) == is_first).mean() < 0.95
 
 
 @pytest.mark.parametrize("n", [60, 300, 1000])

@@ -12,7 +12,8 @@ from ablkit.errors import unknown
 from ablkit.shapes import Float, Int64, Tensor, ndarray
 from ablkit.training.averaging import Average, drawn_for_statistics, with_fresh_statistics
 from ablkit.training.inference import per_example_losses
-from ablkit.training.suspects import Settings, best_split
+from ablkit.training.splits import best_split
+from ablkit.training.suspects import Settings
 
 Score = Literal["loss", "fresh_statistics", "averaged"]
 """The loss of each example under the model as it is (the paper's), with its batch norm statistics re-estimated, and

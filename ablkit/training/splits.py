@@ -18,21 +18,30 @@ _FEWEST = 5
 """Images of a group in a fold, of which a mean and a variance can be taken."""
 
 
-def best_cut(values: Float[ndarray, " n"]) -> float:
-    """Otsu's cut (Otsu 1979): of all cuts it leaves the least variance inside the two parts.
+class Split(NamedTuple):
+    """Where values are cut in two; nan where all are the same, or there are none."""
 
-    Equal values stay together; nan where all are the same, or there are none.
+    cut: float
+    share: float
+    """Share of the variance that the cut explains."""
+
+
+def best_split(values: Float[ndarray, " n"]) -> Split:
+    """Otsu's split (Otsu 1979): of all cuts it leaves the least variance inside the two parts.
+
+    Equal values stay together.
     """
     values = np.sort(values)
     n = len(values)
     if n < 2 or values[0] == values[-1]:
-        return np.nan
-    below = np.arange(1, n)
+        return Split(np.nan, np.nan)
+    centred, below = values - values.mean(), np.arange(1, n)
     # Between-class variance of the split after each value: as the total is 0, it is s^2 / (k (n - k)).
-    explained = np.cumsum(values - values.mean())[:-1] ** 2 / (below * (n - below))
+    explained = np.cumsum(centred)[:-1] ** 2 / (below * (n - below))
     explained[values[1:] == values[:-1]] = -1
     best = int(np.argmax(explained))
-    return float((values[best] + values[best + 1]) / 2)
+    share = explained[best] / np.square(centred).mean()
+    return Split(float((values[best] + values[best + 1]) / 2), float(share))
 
 
 class Groups(NamedTuple):
@@ -71,7 +80,7 @@ def two_groups(
 
 def _starts(values: Float[ndarray, " n"]) -> Iterator[Bool[ndarray, " n"]]:
     """The images below Otsu's cut, and those of the lowest values: 5 and 20 %, as Otsu's cut halves what is not two."""
-    yield values < best_cut(values)
+    yield values < best_split(values).cut
     ranks = np.argsort(np.argsort(values, kind="stable"), kind="stable")
     for share in (0.05, 0.2):
         yield ranks < share * len(values)
