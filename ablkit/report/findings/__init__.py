@@ -9,6 +9,7 @@ import pandas as pd
 
 from ablkit.attacks import ATTACKS
 from ablkit.defenses import METHODS
+from ablkit.report.findings.arms import ARM_TITLES, of_arms
 from ablkit.report.findings.methods import of_methods
 from ablkit.report.findings.words import (
     CHEAP,
@@ -19,6 +20,7 @@ from ablkit.report.findings.words import (
     HOLDS,
     IN_PART,
     MATTERS,
+    MOST,
     PRECISE,
     PRESENT,
     UNKNOWN,
@@ -35,13 +37,16 @@ from ablkit.report.findings.words import (
 )
 
 __all__ = [
+    "ARM_TITLES",
     "CHEAP",
     "DEAR",
     "FASTER",
     "GONE",
     "MATTERS",
+    "MOST",
     "PRECISE",
     "PRESENT",
+    "of_arms",
     "of_attacks",
     "of_gap",
     "of_methods",

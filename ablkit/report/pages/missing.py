@@ -40,8 +40,11 @@ def _cost(c: Collection, line: str) -> str:
         return ""
     given = dict(zip(options[1::3], options[2::3], strict=True))
     parameters = check(notebook, changed(notebook, "quick", given), strict=False)
-    number = len(parameters.runs()) if isinstance(parameters, Comparison) else 1
+    number = whole = 1
+    if isinstance(parameters, Comparison):
+        number, whole = len(parameters.runs()), parameters.trainings()
     attack = given.get("attack", given.get("attack_names", "badnets"))
     known = costs.minutes(c.main.of("abl", attack)).dropna()
     each = f" of about {known.median():.0f} minutes" if len(known) else ""
-    return f": {count(number, 'run')}{each} ({c.main.place}, one thread)"
+    shared = f" that share {count(whole, 'training')}" if whole < number else ""
+    return f": {count(number, 'run')}{shared}{each} ({c.main.place}, one thread)"

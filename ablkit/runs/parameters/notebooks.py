@@ -171,7 +171,8 @@ class WhatUnlearns(Comparison):
 
     def arms(self) -> dict[str, dict]:
         """Arm -> what it sets; raises UserError for one that does not exist."""
-        return {name: arms.settings_of(name) for name in self.arm_names.split()}
+        names = list(arms.ARMS) if self.arm_names == "all" else self.arm_names.split()
+        return {name: arms.settings_of(name) for name in names}
 
     def shared(self) -> dict:
         """See `Comparison.shared`; raises UserError, too, for a model without batch norm."""
@@ -257,7 +258,7 @@ NOTEBOOKS: dict[str, type[Parameters]] = {
     "attacks": _model(Comparison, attack_names=" ".join(attacks.ATTACKS), **_OVER),
     "defenses": _model(Comparison, attack_names="badnets", method_names="none repairs abl oracle", **_OVER),
     "unlearning": _model(Comparison, attack_names="badnets", method_names="none ways abl oracle", **_OVER),
-    "what_unlearns": _model(WhatUnlearns, attack_names="badnets blend sig", arm_names=" ".join(arms.ARMS), **_OVER),
+    "what_unlearns": _model(WhatUnlearns, attack_names="badnets blend sig", arm_names="all", **_OVER),
     "twins": _model(Twins, attack_names=_TWINS, **_OVER),
     "sweep": _model(SweepParameters, dataset="digits", file="smoke.yaml", workers=2),
 }
