@@ -118,7 +118,7 @@ def test_the_verdict_tells_the_shares_of_the_fall_and_what_each_arm_leaves():
 
 def test_without_the_arms_that_it_needs_or_a_backdoor_nothing_is_judged():
     without = {name: value for name, value in LEFT.items() if name != "frozen"}
-    assert findings.of_arms(frame(without)).startswith("**Cannot be said.** Not measured: ascent, statistics frozen.")
+    assert findings.of_arms(frame(without)).startswith("**Cannot be said.** Not measured: ascent on frozen statistics.")
     weak = findings.of_arms(frame(LEFT, before=0.3))
     assert weak.startswith("**Cannot be said.**") and "There is no backdoor to unlearn in 3 fine-tuned models." in weak
 
@@ -143,7 +143,7 @@ def test_the_epochs_begin_with_the_fine_tuned_model_and_end_with_the_result():
 def test_the_table_has_the_start_above_the_arms_and_group_norm_its_own():
     table = rows_of_arms.table(frame(LEFT))
     assert table["arm"].tolist()[:2] == ["fine-tuned model", "ascent"]
-    assert table["arm"].tolist()[-2:] == ["fine-tuned model, group norm", "ascent, group norm"]
+    assert table["arm"].tolist()[-2:] == ["fine-tuned model with group norm", "ascent with group norm"]
     assert table["attack success"].tolist()[:2] == ["100.0 % (seeds 100.0 to 100.0)", "2.0 % (seeds 2.0 to 2.0)"]
     assert table["isolated images with their label"].eq("-").all() and table["epochs"].tolist()[:2] == ["", "20"]
 
@@ -157,7 +157,7 @@ def test_each_arm_has_a_panel_with_every_seed():
     )
     figure = charts.arms(epochs)
     panels = [place for place in figure.axes if place.get_visible()]
-    assert [place.get_title(loc="left") for place in panels] == ["ascent", "joint, stops at 10 %"]
+    assert [place.get_title(loc="left") for place in panels] == ["ascent", "joint with stopping rule"]
     assert all(len(place.lines) == 9 for place in panels)
     assert len({place.get_ylim() for place in panels}) == len({place.get_xlim() for place in panels}) == 1
 
@@ -193,9 +193,15 @@ def test_the_page_asks_for_the_runs_until_they_are_there_and_then_shows_them(tmp
     assert shown[2] == Text(findings.of_arms(unlearning.of_arms(collect(tmp_path))[0]))
     assert shown[2].markdown.startswith("**Fails.**")
     figure = next(block for block in shown if isinstance(block, Figure))
-    assert figure.svg.count(b"<svg") == 1 and "ascent 2.0 %, statistics alone 20 %" in figure.caption
+    assert figure.svg.count(b"<svg") == 1 and "ascent 2.0 %; statistics alone 20 %" in figure.caption
     table = next(block for block in shown if isinstance(block, Table))
-    titles = ["fine-tuned model", "ascent", "statistics alone", "ascent, statistics frozen", "ABL, momentum carried"]
+    titles = [
+        "fine-tuned model",
+        "ascent",
+        "statistics alone",
+        "ascent on frozen statistics",
+        "carried momentum (ABL)",
+    ]
     assert [row[0] for row in table.rows] == titles
 
 

@@ -47,7 +47,7 @@ def rows(frame: pd.DataFrame) -> Iterator[Row]:
         for arm in [name for name in ARM_TITLES if name in set(own["arm"])]:
             runs = own[own["arm"] == arm]
             if arm == "group_norm":
-                yield _row(attack, "fine-tuned model, group norm", runs, "_finetuned")
+                yield _row(attack, "fine-tuned model with group norm", runs, "_finetuned")
             yield _row(attack, ARM_TITLES[arm], runs)
 
 

@@ -264,6 +264,7 @@ def arms(epochs: pd.DataFrame) -> Figure:
 
     figure = grid(list(titles), draw, columns=4, height=1.7)
     figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8)
-    figure.supxlabel("epoch of unlearning; 0 is the fine-tuned model", fontsize=8)
     figure.supylabel("fraction of test images", fontsize=8)
+    for place in figure.axes[-min(4, len(titles)) :]:
+        place.set_xlabel("epoch of unlearning", fontsize=8)
     return figure

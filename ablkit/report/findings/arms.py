@@ -23,16 +23,16 @@ from ablkit.report.findings.words import (
 ARM_TITLES = {
     "train": "ascent",
     "statistics": "statistics alone",
-    "frozen": "ascent, statistics frozen",
+    "frozen": "ascent on frozen statistics",
     "kept": "statistics of kept images",
     "bounded": "bounded ascent",
     "relabel": "relabelling",
-    "alternating": "ascent, kept in turn",
-    "joint": "joint, stops at 10 %",
+    "alternating": "ascent and kept in turn",
+    "joint": "joint with stopping rule",
     "joint_statistics": "joint, statistics alone",
-    "carried": "ABL, momentum carried",
-    "fresh": "ABL, momentum fresh",
-    "group_norm": "ascent, group norm",
+    "carried": "carried momentum (ABL)",
+    "fresh": "fresh momentum (ABL)",
+    "group_norm": "ascent with group norm",
 }
 """Arm -> what figures and tables call it."""
 _METRICS = ("attack_success_rate", "clean_accuracy", "target_class_accuracy")
@@ -141,7 +141,7 @@ def _target(frame: pd.DataFrame) -> str:
     """What each arm leaves of the target class, those that leave most first."""
     means = frame.groupby("arm", sort=False)["target_class_accuracy"].mean().dropna().sort_values(ascending=False)
     before = frame[frame["arm"] != "group_norm"]["target_class_accuracy_finetuned"].mean()
-    told = ", ".join(f"{ARM_TITLES[name]} {percent(value)}" for name, value in means.items())
+    told = "; ".join(f"{ARM_TITLES[name]} {percent(value)}" for name, value in means.items())
     return f"Of the target class, {percent(before)} after the fine-tuning, is left: {told}." if told else ""
 
 

@@ -11,10 +11,10 @@ from ablkit.defenses import named
 from ablkit.report import arms, charts, findings
 from ablkit.report.collect import Collection, Scale, differences
 from ablkit.report.figures import TITLES
+from ablkit.report.findings.words import percent
 from ablkit.report.page import Block, Cell, Figure, Heading, Page, Table, Text, code
 from ablkit.report.pages import missing
 from ablkit.report.pages.defenses import of_methods
-from ablkit.report.text import percent
 from ablkit.report.verdicts import INTERVAL, over_seeds
 from ablkit.runs import comparisons
 
@@ -54,8 +54,8 @@ def what_unlearns(c: Collection) -> list[Block]:
         drawn = charts.later(charts.arms, epochs[epochs["attack"] == attack])
         own = frame[frame["attack"] == attack]
         caption = (
-            f"**{TITLES[attack]}: {_caption(own)}** A panel an arm, a line a seed, with a marker where the run ends. At"
-            " both ends measured on all test images, between them on a sample."
+            f"**{TITLES[attack]}: {_caption(own)}** A panel an arm, a line a seed, from the fine-tuned model (epoch 0)"
+            " to a marker where the run ends. Both are measured on all test images, what lies between on a sample."
         )
         alt = f"Attack success and accuracy along the unlearning of {TITLES[attack]}, a panel an arm"
         blocks += [Figure(f"what-unlearns-{attack}", drawn, alt, caption), _table(own)]
@@ -86,7 +86,7 @@ def _caption(own: pd.DataFrame) -> str:
     left = own.groupby("arm")["attack_success_rate"].mean()
     names = [name for name in ("train", "statistics", "frozen") if name in left]
     told = [f"{findings.ARM_TITLES[name]} {percent(left[name])}" for name in names]
-    return f"attack success left: {', '.join(told)}."
+    return f"attack success left: {'; '.join(told)}."
 
 
 def _table(own: pd.DataFrame) -> Table:
