@@ -95,7 +95,7 @@ def test_what_is_excluded_on_a_gpu_is_what_is_excluded_on_a_cpu():
         for device in ("cpu", "cuda")
     ]
     assert found[0].classes.tolist() == found[1].classes.tolist() == [many.target]
-    assert len(np.intersect1d(found[0].below, found[1].below)) > 0.9 * len(found[0].below)
+    assert len(np.intersect1d(found[0].images, found[1].images)) > 0.9 * len(found[0].images)
 
 
 def test_bf16_isolates_what_fp32_isolates():

@@ -21,7 +21,7 @@ from ablkit.report.text import percent
 from ablkit.report.verdicts import LOW
 
 _FAINT = "#c9ced6"
-_PANELS = {
+PANELS = {
     "attack_success_rate": "attack success rate (lower is better)",
     "clean_accuracy": "clean accuracy, all classes",
     "target_class_accuracy": "accuracy in the target class",
@@ -52,7 +52,7 @@ def before_and_after(rows: pd.DataFrame, order: list[str]) -> Figure:
     """
     figure, axes = plt.subplots(1, 3, figsize=(9.6, 1.1 + 0.28 * len(order)), sharey=True)
     places = {name: -line for line, name in enumerate(order)}
-    for place, (metric, title) in zip(axes, _PANELS.items(), strict=True):
+    for place, (metric, title) in zip(axes, PANELS.items(), strict=True):
         colour = COLOURS[metric]
         for name, own in rows.groupby("name", sort=False):
             before, after = own[~own["is_defended"]][metric], own[own["is_defended"]][metric]
@@ -253,7 +253,7 @@ def arms(epochs: pd.DataFrame) -> Figure:
 
     def draw(place: Axes, title: str) -> None:
         for number, (_, own) in enumerate(epochs[epochs["arm"] == titles[title]].groupby("seed")):
-            for metric in _PANELS:
+            for metric in PANELS:
                 look = {"color": COLOURS[metric], "linestyle": DASHES[metric], "linewidth": 1.1}
                 label = metric.replace("_", " ") if number == 0 else f"_{number}"
                 end = {"marker": MARKERS[metric], "markersize": 4.5, "markevery": [-1], "clip_on": False}

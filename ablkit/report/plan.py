@@ -19,6 +19,7 @@ COMPARISONS = {
     "unlearning": "ways to use the isolated examples",
     "what_unlearns": "what of the unlearning does the work",
     "twins": "attacks with their idea off",
+    "exclusion": "training without suspects",
 }
 """Notebooks that compare runs -> what they compare."""
 _METHODS = {"none": "undefended", "abl": "ABL"}

@@ -14,6 +14,7 @@ from ablkit.report.pages import (
     attacks,
     cost,
     defenses,
+    exclusion,
     index,
     loss_gap,
     method,
@@ -25,7 +26,7 @@ from ablkit.report.pages import (
 )
 from ablkit.runs.job import Job
 
-_PAGES = (table1, loss_gap, settings, attacks, defenses, unlearning, paper_scale, cost, runs, method)
+_PAGES = (exclusion, table1, loss_gap, settings, attacks, defenses, unlearning, paper_scale, cost, runs, method)
 """In the order of the navigation, after the index."""
 README = "README.md"
 """The index as Markdown, for hosts that show HTML as source."""

@@ -15,6 +15,9 @@ COLOURS = {
     "poisoned_loss": "#d55e00",
     "attack": "#d55e00",
     "idea_off": "#8c8c8c",
+    "none": "#8c8c8c",
+    "abl": "#d55e00",
+    "exclude": "#1b6ca8",
 }
 """Quantity, or kind of run -> its colour, the same in every figure. Clean is blue, poisoned and attack vermilion."""
 DASHES = {
@@ -35,6 +38,9 @@ MARKERS = {
     "poisoned_loss": "^",
     "attack": "^",
     "idea_off": "o",
+    "none": "o",
+    "abl": "^",
+    "exclude": "D",
 }
 """Quantity, or kind of run -> its marker."""
 HATCHES = {"clean_accuracy": "", "target_class_accuracy": "\\\\\\\\", "attack_success_rate": "////"}
@@ -44,6 +50,7 @@ TOGETHER = (
     ("clean_accuracy", "target_class_accuracy", "attack_success_rate", "isolation_precision"),
     ("clean_loss", "poisoned_loss", "isolation_precision"),
     ("attack", "idea_off"),
+    ("none", "abl", "exclude"),
 )
 """What stands in one figure."""
 TINT = 0.6

@@ -10,6 +10,7 @@ import pandas as pd
 from ablkit.attacks import ATTACKS
 from ablkit.defenses import METHODS
 from ablkit.report.findings.arms import ARM_TITLES, of_arms
+from ablkit.report.findings.exclusion import of_exclusion
 from ablkit.report.findings.methods import of_methods
 from ablkit.report.findings.words import (
     CHEAP,
@@ -48,6 +49,7 @@ __all__ = [
     "PRESENT",
     "of_arms",
     "of_attacks",
+    "of_exclusion",
     "of_gap",
     "of_methods",
     "of_run",

@@ -24,6 +24,7 @@ _COLUMNS = ("attack", *("undefended", "ABL") * 3, "precision, %", "attack succes
 _GROUPS = (("", 1), ("attack success, %", 2), ("clean accuracy, %", 2), ("target class, %", 2))
 _GROUPS += (("isolation", 1), ("the paper's ABL", 1), ("", 1))
 _QUESTIONS = (
+    ("Can a model be trained clean on poisoned data?", "exclusion.html"),
     ("Does it reproduce Table 1?", "table1.html"),
     ("Which attack is handled worst?", "attacks.html"),
     ("Figure 1, the loss gap, for all attacks at a glance", "loss-gap.html"),

@@ -140,7 +140,7 @@ def _isolation(scale: Scale, epochs: pd.DataFrame) -> list[Block]:
 
 
 def _suspects(c: Collection) -> list[Block]:
-    """For each attack and score: after how many epochs a class is suspected, which, and how much of the poison."""
+    """For each attack and score: after how many epochs losses alone named a class, and how much of the poison."""
     table = data.table(c.folder / "suspects.csv", classes=str)
     table = table[table["key"].isin(c.runs["key"])] if len(table) else table
     rows = []
@@ -169,11 +169,12 @@ def _suspects(c: Collection) -> list[Block]:
         "of the poison, excluded, %",
     )
     note = (
-        f"Its rule on the scores that the ABL runs kept after each epoch; nothing was trained for this table. Without a"
-        f" verdict {code('exclude')} trains on everything. Numbers: {link('suspects.csv', 'data/suspects.csv')}, made"
-        f" by {code('python benchmarks/gpu/suspects.py')}."
+        "The scores that the ABL runs kept after each epoch, judged by their losses alone, as the first version of"
+        f" {code('exclude')} did: one of the things that were tried and dropped. Features were not kept, so what"
+        f" today's rule would say is not known. Numbers: {link('suspects.csv', 'data/suspects.csv')}, made by"
+        f" {code('benchmarks/gpu/suspects.py')} of commit 50e1145."
     )
-    return [Heading(f"What {code('exclude')} would have left out"), Table(columns, sorted(rows), note=note)]
+    return [Heading("What losses alone would have left out"), Table(columns, sorted(rows), note=note)]
 
 
 def _limits(c: Collection) -> list[Block]:

@@ -182,24 +182,30 @@ class WhatUnlearns(Comparison):
             raise UserError(f"changes sets model {model}, whose arms need batch norm; the arm group_norm is without it")
         return values
 
-    def of_arm(self, attack: str, seed: int, arm: str) -> OneRun:
-        """The parameters of the run of one attack, seed and arm."""
-        one = self.one(attack, seed)
-        own = self.arms()[arm]
-        return one.model_copy(update={**own, "model": one.model + own["model"]})
-
     def first_runs(self) -> list[OneRun]:
         """The parameters of the runs of each attack with the first of the seeds."""
         return [run for run in self.runs() if run.seed == self.seed_numbers()[0]]
 
     def runs(self) -> list[OneRun]:
         """The parameters of each run that is compared."""
-        over = [(attack, arm) for attack in self.attack_names.split() for arm in self.arms()]
-        return [self.of_arm(attack, seed, arm) for attack, arm in over for seed in self.seed_numbers()]
+        over = [(attack, own) for attack in self.attack_names.split() for own in self.arms().values()]
+        found = [(self.one(attack, seed), own) for attack, own in over for seed in self.seed_numbers()]
+        return [one.model_copy(update={**own, "model": one.model + own["model"]}) for one, own in found]
 
     def trainings(self) -> int:
         """How many whole trainings the runs share: one for each attack and seed, and one with group norm."""
         return len({(run.attack, run.seed, run.model) for run in self.runs()})
+
+
+class Exclusion(Comparison):
+    """Those of the notebook that holds training without suspects against ABL and training on clean data."""
+
+    method_names: ClassVar = "abl exclude oracle"
+
+    def runs(self) -> list[OneRun]:
+        """The parameters of each run: of the methods, and of the control, which excludes as many images by chance."""
+        drawn = [one.model_copy(update={"method_settings": "control=random"}) for one in super().runs()]
+        return super().runs() + [one for one in drawn if one.method == "exclude"]
 
 
 class SweepParameters(Parameters):
@@ -260,6 +266,7 @@ NOTEBOOKS: dict[str, type[Parameters]] = {
     "unlearning": _model(Comparison, attack_names="badnets", method_names="none ways abl oracle", **_OVER),
     "what_unlearns": _model(WhatUnlearns, attack_names="badnets blend sig", arm_names="all", **_OVER),
     "twins": _model(Twins, attack_names=_TWINS, **_OVER),
+    "exclusion": _model(Exclusion, attack_names=" ".join(attacks.ATTACKS), **_OVER),
     "sweep": _model(SweepParameters, dataset="digits", file="smoke.yaml", workers=2),
 }
 """Notebook -> model of its parameters."""

@@ -1,0 +1,109 @@
+"""Whether training without the suspects ends as training on clean data does, beside ABL on the same seeds."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from ablkit.attacks import ATTACKS
+from ablkit.metrics import statistics
+from ablkit.report.findings.words import FAILS, GONE, HOLDS, IN_PART, UNKNOWN, count, limit, over, percent
+
+NEAR = {"clean_accuracy": 0.02, "target_class_accuracy": 0.05}
+"""How far below a model that was trained on clean data a model may lie and still count as one like it."""
+_ACCURACIES = {"clean_accuracy": "clean accuracy", "target_class_accuracy": "in the target class"}
+MEASURED = ("attack_success_rate", *NEAR)
+"""What is compared."""
+
+
+def beside(frame: pd.DataFrame) -> pd.DataFrame:
+    """The runs of `exclude`, each beside others of its attack and seed: `_none`, `_abl`, `_random`; nan where missing.
+
+    `_oracle` is of a model trained on clean data of the same seed, on whatever attack it was measured. `random` is
+    `exclude` with `control=random`.
+
+    Args:
+        frame: runs with the columns `attack`, `seed`, `method`, `method_settings` and those of `MEASURED`.
+    """
+    numbers = {name: pd.to_numeric(frame[name], errors="coerce") for name in MEASURED}
+    drawn = frame["method_settings"].fillna("").str.contains("control=random")
+    frame = frame.assign(**numbers, method=frame["method"].where(~drawn, "random"))
+    own = frame[(frame["method"] == "exclude") & (frame["method_settings"].fillna("") == "")]
+    for method in ("none", "abl", "random", "oracle"):
+        keys = ["seed"] if method == "oracle" else ["attack", "seed"]
+        other = frame[frame["method"] == method].drop_duplicates(keys)[[*keys, *MEASURED]]
+        own = own.merge(other, on=keys, how="left", suffixes=("", f"_{method}"))
+    return own
+
+
+def gap(runs: pd.DataFrame, metric: str, method: str = "") -> statistics.Summary:
+    """How far a method lies below training on clean data, over seeds: each the mean over its attacks.
+
+    Args:
+        runs: what `beside` gives.
+        method: the suffix of another than `exclude`.
+    """
+    own = runs[f"{metric}_{method}" if method else metric]
+    differences = (runs[f"{metric}_oracle"] - own).groupby(runs["seed"]).mean().dropna()
+    return statistics.summary(differences)
+
+
+def of_exclusion(frame: pd.DataFrame) -> str:
+    """Whether the backdoor is gone on every run, and how far accuracy lies from training on clean data; beside ABL.
+
+    Args:
+        frame: see `beside`; `exclusion_precision` and `exclusion_recall` where known.
+    """
+    runs = beside(frame).dropna(subset="attack_success_rate")
+    if runs.empty:
+        return f"{UNKNOWN} No run was trained without its suspects yet."
+    gone = runs["attack_success_rate"] <= GONE
+    gaps = {metric: gap(runs, metric) for metric in NEAR}
+    near = all(gaps[metric].n and gaps[metric].mean <= NEAR[metric] for metric in NEAR)
+    word = FAILS if not gone.any() else HOLDS if gone.all() and near else IN_PART
+    told = [f"Trained without its suspects, a model has at most {limit(GONE)} attack success {_removed(runs, '')}."]
+    if not gone.all():
+        told.append(f"More is left by {_failures(runs)}.")
+    if runs["attack_success_rate_abl"].notna().any():
+        told.append(f"ABL reaches that {_removed(runs.dropna(subset='attack_success_rate_abl'), '_abl')}.")
+    told += [_price(runs), _excluded(runs)]
+    return " ".join([word, *(part for part in told if part), over(runs["seed"].nunique())])
+
+
+def _removed(runs: pd.DataFrame, suffix: str) -> str:
+    gone = runs[f"attack_success_rate{suffix}"] <= GONE
+    always = gone.groupby(runs["attack"]).all()
+    return f"on {gone.sum()} of {count(len(gone), 'run')}, with {always.sum()} of {count(len(always), 'attack')} always"
+
+
+def _failures(runs: pd.DataFrame) -> str:
+    left = runs[runs["attack_success_rate"] > GONE].groupby("attack", sort=False)["attack_success_rate"]
+    return "; ".join(
+        f"{ATTACKS[name].title} ({count(len(rates), 'seed')}, up to {percent(rates.max())})" for name, rates in left
+    )
+
+
+def _price(runs: pd.DataFrame) -> str:
+    parts = []
+    for method, who in (("", "it"), ("abl", "ABL")):
+        known = [(title, gap(runs, metric, method)) for metric, title in _ACCURACIES.items()]
+        if all(found.n for _, found in known):
+            parts.append(f"{who} lies {' and '.join(f'{_points(found)} {title}' for title, found in known)}")
+    return f"Below a model trained on clean data {'; '.join(parts)}." if parts else ""
+
+
+def _points(found: statistics.Summary) -> str:
+    """`1.2 points (0.8 to 1.9)`: a mean, and its interval where there are seeds enough."""
+    interval = "" if found.low is None else f" ({100 * found.low:.1f} to {100 * found.high:.1f})"
+    return f"{100 * found.mean:.1f} points{interval}"
+
+
+def _excluded(runs: pd.DataFrame) -> str:
+    known = runs.dropna(subset=["exclusion_recall"]) if "exclusion_recall" in runs else runs.iloc[:0]
+    if known.empty:
+        return ""
+    lowest = known.loc[known["exclusion_recall"].idxmin()]
+    where = f"{ATTACKS[lowest['attack']].title}, seed {lowest['seed']}"
+    median, precision = known["exclusion_recall"].median(), known["exclusion_precision"].dropna()
+    of_them = f" Of what is excluded {percent(precision.median())} is poisoned in the median." if len(precision) else ""
+    least = f"at least {percent(lowest['exclusion_recall'])} ({where})"
+    return f"The suspects are {percent(median)} of the poisoned images in the median, {least}.{of_them}"

@@ -1,0 +1,144 @@
+"""Training without the suspects, beside ABL, undefended training and training on clean data."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from ablkit.report import charts, findings
+from ablkit.report.collect import Collection, hardware_of
+from ablkit.report.exclusion import drawn
+from ablkit.report.figures import TITLES
+from ablkit.report.findings import GONE
+from ablkit.report.findings.exclusion import MEASURED, NEAR, beside, gap
+from ablkit.report.page import Block, Cell, Figure, Heading, Page, Table, Text, code, link, listed
+from ablkit.report.pages import missing
+from ablkit.report.text import percent
+from ablkit.report.verdicts import INTERVAL, over_seeds
+from ablkit.training import suspects
+
+NAME = "exclusion.html"
+_COLUMNS = ("attack", *("undefended", "ABL", "excluded") * 3, "precision, %", "recall, %", "n")
+_GROUPS = (
+    ("", 1),
+    ("attack success, %", 3),
+    ("clean accuracy, %", 3),
+    ("target class, %", 3),
+    ("suspects", 2),
+    ("", 1),
+)
+_POINTS = {metric: f"{100 * limit:.0f}" for metric, limit in NEAR.items()}
+
+
+def page(c: Collection) -> Page:
+    """The project's own method: does it end as training on clean data does?"""
+    title = "A clean model from poisoned data: training without the suspects"
+    frame = runs_of(c)
+    own = beside(frame)
+    blocks: list[Block] = [Text(_HOW)]
+    if own.empty:
+        commands = ["ablkit run exclusion", "ablkit run exclusion -p attack_names badnets"]
+        blocks += missing.not_run(c, "training without suspects on any attack at quick scale", commands)
+        return Page(NAME, title, "No attack was run with this method at quick scale yet.", blocks, "Clean models")
+    blocks += [figure(frame, own), _table(own), *_controls(own), *_protocol(), *_left_out(c, own)]
+    return Page(NAME, title, findings.of_exclusion(frame), blocks, "Clean models")
+
+
+_HOW = (
+    "**How.** (1) Phase 1 of ABL is trained, its weights averaged along the way. (2) In each class, the images of the"
+    " lowest loss under the averaged model start a group. A linear discriminant of what the layers see, fitted on one"
+    " half of the images and applied to the other, says anew which image belongs to it, until none moves. (3) A class"
+    f" is suspected where the two groups lie {suspects.Settings().least_separation:g} standard deviations apart or more"
+    " with hardly an image between them. (4) Fresh weights are trained on all other images. Neither clean images nor"
+    f" the poisoning rate nor the target class is given. {code('ablkit run run -p method exclude')}"
+)
+
+
+def runs_of(c: Collection) -> pd.DataFrame:
+    """The runs at quick scale on CPUs that are compared, one for each attack, method and seed.
+
+    Of the scale that has most runs of `exclude`, and what that lacks of the others.
+    """
+    scales = [s for s in c.scales if s.preset == "quick" and s.dataset == "cifar10" and s.place.startswith("CPU")]
+    scales.sort(key=lambda s: -len(s.of("exclude")))
+    parts = [scale.runs for scale in scales]
+    if scales:
+        # No preset has the control's settings, so that it is no run of a scale.
+        same = (c.runs["preset"] == "quick") & (c.runs["place"] == scales[0].place) & (c.runs["attack_settings"] == "")
+        parts.insert(1, c.runs[same & c.runs["method_settings"].astype(str).str.contains("control=")])
+    frame = pd.concat(parts) if parts else c.runs.iloc[:0]
+    return frame.drop_duplicates(["attack", "seed", "method", "method_settings"])
+
+
+def figure(frame: pd.DataFrame, own: pd.DataFrame) -> Figure:
+    """Attack success, clean accuracy and target class of the methods, an attack a line."""
+    alt = "Attack success, clean accuracy and target class: undefended, with ABL, and without the suspects"
+    return Figure("exclusion", charts.later(drawn, frame), alt, f"**{_caption(own)}** A marker is a seed.")
+
+
+def _caption(own: pd.DataFrame) -> str:
+    gone = (own["attack_success_rate"] <= GONE).groupby(own["attack"]).all()
+    return (
+        f"Without its suspects a model has at most {percent(GONE, 0)} attack success on every seed with {gone.sum()} of"
+        f" {len(gone)} attacks."
+    )
+
+
+def _table(own: pd.DataFrame) -> Table:
+    rows = []
+    order = own.groupby("attack", sort=False)["attack_success_rate"].mean().sort_values(ascending=False, kind="stable")
+    for name in order.index:
+        part = own[own["attack"] == name]
+        cells = []
+        for metric in MEASURED:
+            for suffix in ("_none", "_abl", ""):
+                values = part[f"{metric}{suffix}"]
+                failed = metric == "attack_success_rate" and suffix != "_none" and values.mean() > GONE
+                cells.append(over_seeds(values, bad=failed))
+        found = [over_seeds(part.get(f"exclusion_{what}", [])) for what in ("precision", "recall")]
+        rows.append((link(TITLES[name], f"attack-{name}.html"), *cells, *found, str(len(part))))
+    return Table(_COLUMNS, rows, _GROUPS, f"Worst attack first. Mean over seeds. {INTERVAL}")
+
+
+def _controls(own: pd.DataFrame) -> list[Block]:
+    """What excluding as many images of the same class by chance leaves, and the distance from the ceiling by attack."""
+    rows = []
+    for name, part in own.groupby("attack", sort=False):
+        cells = [over_seeds(part[f"attack_success_rate{suffix}"]) for suffix in ("", "_random", "_oracle")]
+        for metric in NEAR:
+            for method in ("", "abl"):
+                found = gap(part, metric, method)
+                cells.append(Cell(f"{100 * found.mean:+.1f}" if found.n else "-", kind="" if found.n else "soft"))
+        rows.append((TITLES[name], *cells))
+    columns = ("attack", "suspects", "by chance", "clean data", "suspects", "ABL", "suspects", "ABL")
+    groups = (("", 1), ("attack success, %: excluded are", 3), ("clean accuracy lost", 2), ("target class lost", 2))
+    note = (
+        "Lost: points below a model trained on clean data of the same seed, mean over the seeds that have both. By"
+        " chance: as many images of the same classes are excluded, drawn. Clean data: how often a model trained on"
+        " clean data takes triggered images for the target. A dash: not run."
+    )
+    return [Heading("Controls, paired by seed"), Table(columns, rows, groups, note)]
+
+
+def _protocol() -> list[Block]:
+    lines = (
+        "Settings were chosen on seeds 100 and 101 with BadNets, Blend, SIG, CBA and CL and on one clean set; the other"
+        " five attacks had no part in it. Seeds 0 and up are reported, each run once.",
+        f"A backdoor counts as removed up to {percent(GONE, 0)} attack success. A model counts as like one trained on"
+        f" clean data within {_POINTS['clean_accuracy']} points of clean accuracy and"
+        f" {_POINTS['target_class_accuracy']} in the target class.",
+        "Groups in feature space are no new idea: spectral signatures, activation clustering and SCAn look for them in"
+        " finished models. New here is what they start from, an early averaged model's losses, and that each image is"
+        " judged by a discriminant that has not seen it.",
+    )
+    return [Heading("Protocol"), Text("\n".join(f"- {line}" for line in lines))]
+
+
+def _left_out(c: Collection, own: pd.DataFrame) -> list[Block]:
+    commands = [f"ablkit run exclusion -p attack_names {name}" for name in TITLES if name not in set(own["attack"])]
+    blocks: list[Block] = [] if not commands else missing.not_run(c, "the other attacks", commands)
+    places = listed(sorted(set(own["place"])))
+    aside = f"Suspects excluded: {places}. Where a column has no run of that place, it shows the runs of the main scale"
+    aside += (
+        ", which have the same images, poison and seeds and round otherwise. Hardware of the runs without suspects:"
+    )
+    return [*blocks, Text(f"{aside} {hardware_of(own)}. Its notebook: {code('exclusion.ipynb')}.", "soft")]
