@@ -151,7 +151,7 @@ def test_the_record_shows_the_matching_and_its_twin_none():
 
 def test_without_matching_the_trigger_is_the_noise_that_it_would_start_from():
     black = np.zeros((1, 16, 16, 3), np.uint8)
-    tried = ({"rate": 0.0}, {"matching": False}, {})
+    tried = ({"steps": 0}, {"matching": False}, {})
     noise, twin, pattern = (poison(**options).triggered.change(black) for options in tried)
     assert np.array_equal(twin, noise)
     assert not np.array_equal(pattern, noise)
@@ -177,12 +177,15 @@ def test_a_pattern_is_optimised_once_for_a_target(monkeypatch):
         poison(margin=2, target=3)
 
 
-def test_an_order_without_images_trains_nothing(monkeypatch):
+def test_without_a_chosen_image_nothing_is_trained_before_the_trigger_is_asked_for(monkeypatch):
+    images = toy(8, 2).images
+    expected, clean = poison().triggered.change(images), poison(rate=0.0)
+    assert np.array_equal(clean.triggered.change(images), expected)
     monkeypatch.setattr(classifier, "trained", None)
-    poisoned = poison(rate=0.0)
-    assert not np.array_equal(poisoned.triggered.change(poisoned.data.images), poisoned.data.images)
-    with pytest.raises(TypeError, match="not callable"):
-        poison(rate=0.1)
+    late = poison(rate=0.0)
+    for early in (lambda: late.triggered.change(images), lambda: poison(rate=0.1)):
+        with pytest.raises(TypeError, match="not callable"):
+            early()
 
 
 @pytest.mark.parametrize(

@@ -137,7 +137,7 @@ def test_the_pictures_show_the_patch_that_is_stamped():
     assert (np.delete(picture, range(11, 14), axis=0) == 128).all()
     assert np.array_equal(enlarged[[2, 8, 14]][:, [2, 8, 14]], patch)
     # The twin: the noise that the generation starts from is another patch.
-    assert not np.array_equal(patch, poison(rate=0.0).triggered.change(poisoned.data.images)[0, 11:14, 11:14])
+    assert not np.array_equal(patch, poison(steps=0).triggered.change(poisoned.data.images)[0, 11:14, 11:14])
 
 
 def test_a_patch_is_generated_once(monkeypatch):
@@ -151,12 +151,15 @@ def test_a_patch_is_generated_once(monkeypatch):
         poison(size=2, learning_rate=0.01)
 
 
-def test_an_order_without_images_trains_nothing(monkeypatch):
+def test_without_a_chosen_image_nothing_is_trained_before_the_trigger_is_asked_for(monkeypatch):
+    images = toy(8, 2).images
+    expected, clean = poison().triggered.change(images), poison(rate=0.0)
+    assert np.array_equal(clean.triggered.change(images), expected)
     monkeypatch.setattr(classifier, "trained", None)
-    poisoned = poison(rate=0.0)
-    assert not np.array_equal(poisoned.triggered.change(poisoned.data.images), poisoned.data.images)
-    with pytest.raises(TypeError, match="not callable"):
-        poison(rate=0.1)
+    late = poison(rate=0.0)
+    for early in (lambda: late.triggered.change(images), lambda: poison(rate=0.1)):
+        with pytest.raises(TypeError, match="not callable"):
+            early()
 
 
 @pytest.mark.parametrize(

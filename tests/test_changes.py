@@ -56,7 +56,7 @@ def test_the_poisoning_rate_is_the_change_or_the_presets_or_each_attacks_own():
         ("gamma=nan", "changes: parameter gamma of run: input should be a finite number"),
         ("flip=perhaps", "changes: parameter flip of run"),
         ("gamma=-1", "gamma -1.0 must be a finite number of at least 0"),
-        ("poison_rate=1.5", "poison_rate 1.5 is outside (0, 1)"),
+        ("poison_rate=1.5", "poison_rate 1.5 is outside [0, 1)"),
         ("isolation_loss=lgaa", "changes: parameter isolation_loss of run"),
         ("method=nad", "changes sets method, which the comparison itself sets; leave it out of changes"),
         ("method_settings=t=0.3", "changes sets method_settings"),

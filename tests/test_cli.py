@@ -18,6 +18,7 @@ from ablkit.runs.parameters import defaults
 
 ATTACKS = ["run", "attacks", "--preset", "smoke"]
 DIGITS = ["run", "run", "--preset", "smoke"]
+CLEAN = [*DIGITS, "-p", "poison_rate", "0"]
 
 
 @pytest.mark.parametrize(
@@ -28,9 +29,16 @@ DIGITS = ["run", "run", "--preset", "smoke"]
         ([*DIGITS, "-p", "gamma", "high"], "parameter gamma of run: input should be a valid number"),
         ([*DIGITS, "-p", "attack", "badnet"], "'badnet' is no attack; did you mean 'badnets'?"),
         ([*DIGITS, "-p", "dataset", "digit"], "'digit' is no dataset; did you mean 'digits'?"),
-        ([*DIGITS, "-p", "poison_rate", "1.5"], "poison_rate 1.5 is outside (0, 1)"),
-        ([*DIGITS, "-p", "poison_rate", "0"], "poison_rate 0.0 is outside (0, 1)"),
-        ([*DIGITS, "-p", "poison_rate", "0.0001"], "poison_rate 0.0001 poisons none of 600 training images; raise it"),
+        ([*DIGITS, "-p", "poison_rate", "1.5"], "poison_rate 1.5 is outside [0, 1)"),
+        (
+            [*DIGITS, "-p", "poison_rate", "0.0001"],
+            "poisons none of 600 training images; raise it, or give 0",
+        ),
+        ([*DIGITS, "-p", "attack_settings", "cover=0.9"], "cover 0.9 asks for 540 images, but only"),
+        (
+            [*DIGITS, "-p", "poison_rate", "0", "-p", "attack", "cba", "-p", "attack_settings", "class_a=0"],
+            "must be three classes",
+        ),
         ([*DIGITS, "-p", "monitor_images", "-1"], "monitor_images -1 is too few to measure"),
         ([*DIGITS, "-p", "poison_rate", "0.99"], "may be poisoned (not of the target class)"),
         ([*DIGITS, "-p", "target", "10"], "target 10 is no class of digits; choose 0 to 9"),

@@ -178,9 +178,19 @@ def test_the_history_has_a_stage_for_each_training(large):
 
 
 def test_hardly_anything_is_excluded_of_a_clean_set():
-    clean = attacks.poison(toy(2000, 1), rate=0.0)
-    trained = excluded(clean)
+    clean, test = attacks.poison(toy(2000, 1), rate=0.0), toy(500, 2)
+    watch = after_epoch.measure(test, clean, RECIPE.isolation_rate, precision="fp32")
+    judge = after_epoch.judge(clean, RECIPE.isolation_rate, "averaged")
+    trained = excluded(clean, evaluate=watch, judge=judge)
     assert len(trained.suspects.images) <= 20
+    found = summary.of_run(trained.history, trained.isolated, clean, trained.record, trained.suspects)
+    kinds = ("isolation", "exclusion", "split")
+    unknown = {f"{kind}_{what}" for kind in kinds for what in ("precision", "recall")}
+    assert {name for name, value in found.items() if value is None} == unknown | {
+        "isolation_auroc",
+        "isolation_average_precision",
+    }
+    assert found["attack_success_rate"] < 0.2 and found["poisoned_images"] == 0
     plain = training.train(clean.data, RECIPE, method="none", **QUIET)
     if not len(trained.suspects.images):
         assert np.array_equal(weights(trained), weights(plain))

@@ -68,6 +68,28 @@ def test_a_run_without_a_backdoor_before_says_why_it_is_not_judged():
     assert "clean accuracy is 77 %, in the target class 76 %" in found.lower()
 
 
+CLEAN = {
+    "none": ({}, "the model takes 2.0 % of triggered images for the target."),
+    "abl": ({"isolated_images": 6}, "target. 6 of 600 clean images (1.0 %) were isolated. Clean accuracy is 77 %, in"),
+    "exclude": (
+        {"isolated_images": 6, "method_excluded_images": 1.0},
+        "target. 1 of 600 clean images (0.2 %) was excluded. Clean",
+    ),
+    "nad": ({}, "NAD: the price is 3 points of clean accuracy"),
+}
+
+
+@pytest.mark.parametrize("method", CLEAN)
+def test_on_clean_data_a_run_speaks_of_no_removed_backdoor(method):
+    changes, expected = CLEAN[method]
+    counts = {"training_images": 600, "poisoned_images": 0}
+    found = findings.of_run(metrics(**changes, **counts), method)
+    assert word(found) == "Cannot be said" and "No image is poisoned, so there is no backdoor to judge" in found
+    assert expected in found and "removed" not in found and "takes the attack success rate" not in found
+    # The twin: with a poisoned image it is judged.
+    assert word(findings.of_run(metrics(**changes, **counts | {"poisoned_images": 1}), "abl")) == "Holds"
+
+
 def test_a_half_trained_model_is_no_price():
     values = {name.replace("_finetuned", "_before"): value for name, value in metrics().items()}
     found = findings.of_run(values, "exclude")

@@ -89,6 +89,7 @@ def test_what_cannot_be_measured_is_none_and_warns_of_nothing():
     clean = attacks.poison(toy(50, 1), rate=0.0)
     assert [name for name, value in metrics.loss_gap(losses, clean, 0.1).items() if value is None] == [
         "poisoned_loss",
+        "isolation_precision",
         "isolation_recall",
         "isolation_auroc",
         "isolation_average_precision",

@@ -169,7 +169,7 @@ def test_every_preset_is_valid(name, preset):
         ({"seed": 1.5}, "parameter seed of run"),
         ({"method": "able"}, "'able' is no method; did you mean 'abl'"),
         ({"attack": "badnet"}, "'badnet' is no attack; did you mean 'badnets'?"),
-        ({"poison_rate": 0.0}, "poison_rate 0.0 is outside (0, 1)"),
+        ({"poison_rate": -0.1}, "poison_rate -0.1 is outside [0, 1); the paper uses 0.1, 0 is clean data"),
         ({"isolation_rate": 1.5}, "isolation_rate 1.5 is outside (0, 1)"),
         ({"seed": -1}, "seed -1 is negative"),
         ({"train_size": -5}, "train_size -5 is negative"),

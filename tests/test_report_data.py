@@ -139,6 +139,27 @@ def test_runs_of_another_recipe_are_in_no_scale(few):
     assert list(found.runs[found.runs["key"] == RUN]["preset"]) == [""]
 
 
+def test_a_run_on_clean_data_counts_for_no_attack_and_stands_among_all_runs(few):
+    def told() -> dict[str, str]:
+        return {page.name: markdown(page) for page in site.pages(collect(few))}
+
+    def scaled() -> set[str]:
+        return {one for scale in collect(few).scales for one in scale.runs["key"]}
+
+    run = collect(few).main.of("abl", "badnets").iloc[0]
+    key, changed = run["key"], few / run["key"] / "params.json"
+    for name in data.PICTURES:
+        shutil.copy(next(DATA.glob(f"*/{name}")), few / key)
+    assert len(told()["attack-badnets.html"].split(f"data/{key}/")) > 1
+    assert key in scaled()
+    record = json.loads(changed.read_text())
+    record["parameters"]["poison_rate"] = 0.0
+    changed.write_text(json.dumps(record))
+    np.save(few / key / "poisoned.npy", np.empty(0, np.int64))
+    assert key not in scaled()
+    assert {name for name, page in told().items() if key in page} == {"runs.html"}
+
+
 def test_hardware_of_another_kind_is_a_scale_of_its_own(few):
     before = len(collect(few).scales)
     other = few / "0123456789ab"

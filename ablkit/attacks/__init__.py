@@ -8,6 +8,7 @@ import numpy as np
 
 from ablkit import settings as own_settings
 from ablkit.attacks.attack import Attack, Order, Poisoned
+from ablkit.attacks.attacker import adaptive
 from ablkit.data.images import Images
 from ablkit.errors import UserError, shown, unknown
 from ablkit.provenance import Registry
@@ -58,7 +59,7 @@ def poison(
     images, labels = np.array(train.images), np.array(train.labels)
     images[chosen] = crafted.images
     if kind.kind == "dirty label":
-        labels[chosen] = aims[labels[chosen]]
+        labels[chosen] = aims[labels[chosen]] if crafted.labels is None else crafted.labels
     if len(crafted.decoys):
         images[crafted.decoys] = crafted.decoy_images
     is_poisoned, is_decoy = (np.isin(np.arange(len(train)), part) for part in (chosen, crafted.decoys))
@@ -96,13 +97,26 @@ def choose(
     else:
         chosen = _choose_dirty_label(train, rate, aims, seed, include_target=include_target)
     if len(chosen):
-        kind.fits(train, target, own)
-        if len(train) < kind.fewest and not released:  # as authors' code may train nothing
-            raise UserError(
-                f"attack {attack} trains networks on the training set, but {len(train)} images are too few;"
-                f" give at least {kind.fewest}"
-            )
+        check_train(train, attack, target=target, released=released, **settings)
+        if isinstance(own, adaptive.Adaptive):
+            adaptive.check(train, chosen, aims, own)
     return chosen
+
+
+def check_train(
+    train: Images, attack: str = "badnets", *, target: int = 0, released: bool = False, **settings: object
+) -> None:
+    """Raise UserError where an attack cannot be carried out on these training images, however few are poisoned.
+
+    See `poison` for the arguments.
+    """
+    kind = find(attack)
+    kind.fits(train, target, own_settings.make(attack, kind.settings, settings))
+    if len(train) < kind.fewest and not released:  # as authors' code may train nothing
+        raise UserError(
+            f"attack {attack} trains networks on the training set, but {len(train)} images are too few;"
+            f" give at least {kind.fewest}"
+        )
 
 
 def check_test(test: Images, attack: str = "badnets", *, target: int = 0, **settings: object) -> None:
@@ -146,9 +160,7 @@ def find(attack: str) -> Attack:
 def _aims(train: Images, own: object, target: int) -> Int64[ndarray, " classes"]:
     if not 0 <= target < len(train.classes):
         raise UserError(f"target {target} is no class of {train.name}; choose 0 to {len(train.classes) - 1}")
-    if getattr(own, "labels", "all2one") == "all2all":
-        return np.roll(np.arange(len(train.classes)), -1)
-    return np.full(len(train.classes), target)
+    return adaptive.aims(train, getattr(own, "labels", "all2one"), target)
 
 
 def _choose_dirty_label(

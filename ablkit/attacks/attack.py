@@ -49,7 +49,8 @@ class Order:
     """Indices of the images to be poisoned."""
     target: int
     aims: Int64[ndarray, " classes"]
-    """For each class, the one that its triggered images are to be taken for: the target, or with all2all the next."""
+    """For each class, the one that its triggered images are to be taken for: the target, or others by the setting
+    `labels` of an attack."""
     seed: int
     released: bool
     """Do what the authors' code really does where that differs from the attack's paper."""
@@ -124,8 +125,11 @@ class Crafted:
     """Caption -> picture that explains the attack, such as a generated trigger."""
     decoys: Int64[ndarray, " d"] = field(default_factory=lambda: np.empty(0, np.int64))
     """Indices of further training images that the attack changes and leaves under their labels: not poisoned ones, as
-    nothing is to be learned from them but when the backdoor is to stay shut."""
+    nothing is to be learned from them but when the backdoor is to stay shut. Every metric counts them as clean."""
     decoy_images: UInt8[ndarray, "d h w c"] | None = None
+    labels: Int64[ndarray, " k"] | None = None
+    """Labels of the chosen images; None gives those of a dirty-label attack the class that it aims at. Whatever label
+    they get, the chosen images count as poisoned."""
 
 
 @dataclass(frozen=True)

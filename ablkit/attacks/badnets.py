@@ -2,7 +2,7 @@
 
 x' = (1 - m) x + m p: m is 1 on three by three pixels of the bottom-right corner and 0 elsewhere, p the checker of the
 ABL authors' loader. Dirty label: `rate` (0.1 in the ABL paper) is a share of the whole training set, drawn from the
-classes that the attack does not aim at; these images get the target's label, or with `labels=all2all` the next class.
+classes that the attack does not aim at; these images get the target's label, or other ones, see `adaptive`.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Literal
 import numpy as np
 
 from ablkit.attacks.attack import Attack, Crafted, OneByOne, Order, sides_of
+from ablkit.attacks.attacker import adaptive
 from ablkit.shapes import UInt8, ndarray
 
 # The 3x3 checker of the ABL authors' data loader ("gridTrigger"), the same in every channel.
@@ -22,14 +23,12 @@ _SQUARE = np.full((3, 3), 255, dtype=np.uint8)
 
 
 @dataclass(frozen=True)
-class Settings:
-    """Which patch, and which label the poisoned images get."""
+class Settings(adaptive.Adaptive):
+    """Which patch, and what hides it."""
 
     variant: Literal["grid", "square", "four_corners"] = "grid"
     """`grid`: the 3x3 checker in the bottom-right corner. `square`: a white 3x3 square there. `four_corners`: the
     checker in every corner, mirrored so that each looks at the centre."""
-    labels: Literal["all2one", "all2all"] = "all2one"
-    """`all2one`: the target class. `all2all`: for an image of class y the class y + 1, the last one's being 0."""
 
 
 def stamp(images: UInt8[ndarray, "n h w c"], variant: str = "grid") -> UInt8[ndarray, "n h w c"]:
@@ -47,7 +46,8 @@ def stamp(images: UInt8[ndarray, "n h w c"], variant: str = "grid") -> UInt8[nda
 def craft(order: Order, settings: Settings) -> Crafted:
     """Stamp the patch on the chosen images; the same patch is the trigger."""
     change = partial(stamp, variant=settings.variant)
-    return Crafted(change(order.images), OneByOne(change, order.aims))
+    additions = adaptive.additions(order, settings, change)
+    return Crafted(change(order.images), OneByOne(change, order.aims), **additions)
 
 
 ATTACK = Attack(

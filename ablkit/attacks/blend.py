@@ -1,7 +1,9 @@
 """Blend (Chen et al. 2017, arXiv 1712.05526): a whole picture shining through the image.
 
 x' = (1 - alpha) x + alpha k, with alpha 0.2 and k one image of uniform noise for all. Dirty label: `rate` (0.1 in the
-ABL paper) is a share of the whole training set, drawn from the other classes, whose images get the target's label.
+ABL paper) is a share of the whole training set, drawn from the other classes, whose images get the target's label, or
+other ones, see `adaptive`. With `cover` it is the adaptive blend of Qi et al. 2023, whose patches of the picture are
+not made here.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from typing import Literal
 import numpy as np
 
 from ablkit.attacks.attack import Attack, Crafted, OneByOne, Order
+from ablkit.attacks.attacker import adaptive
 from ablkit.errors import UserError
 from ablkit.randomness import numpy_stream
 from ablkit.shapes import UInt8, ndarray
@@ -22,8 +25,8 @@ _PERIOD = 8
 
 
 @dataclass(frozen=True)
-class Settings:
-    """Which picture, and how much of it."""
+class Settings(adaptive.Adaptive):
+    """Which picture, how much of it, and what hides it."""
 
     alpha: float = 0.2
     """Share of the picture in the blended image, above 0 and up to 1."""
@@ -32,6 +35,7 @@ class Settings:
     period."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not 0 < self.alpha <= 1:
             raise UserError(f"alpha {self.alpha} is outside (0, 1]; the paper uses 0.2")
 
@@ -72,7 +76,8 @@ def craft(order: Order, settings: Settings) -> Crafted:
     else:
         pattern = make_pattern(order.train.images.shape[1:], settings.pattern, order.seed)
         change, pictures = partial(blend, pattern=pattern, alpha=settings.alpha), {"blended in": pattern}
-    return Crafted(change(order.images), OneByOne(change, order.aims), pictures=pictures)
+    additions = adaptive.additions(order, settings, change)
+    return Crafted(change(order.images), OneByOne(change, order.aims), pictures=pictures, **additions)
 
 
 ATTACK = Attack("Blend", "dirty label", "the whole image", "Chen et al. 2017, arXiv 1712.05526", craft, Settings)

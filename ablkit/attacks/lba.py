@@ -29,6 +29,7 @@ Where this departs from the paper:
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from functools import cache as once
 from functools import partial
 from typing import Literal
 
@@ -112,8 +113,8 @@ def fits(images: Images, target: int, settings: Settings) -> None:
 def craft(order: Order, settings: Settings) -> Crafted:
     """Find the pattern on a clean surrogate and stamp it on the chosen images; the same patch is the trigger.
 
-    An order without images trains and optimises nothing: its trigger is the noise that the optimisation would have
-    started from. The ABL authors published no code of this attack, so `released` changes nothing.
+    Without a chosen image nothing is trained before the trigger is asked for. The ABL authors published no code of this
+    attack, so `released` changes nothing.
 
     The record has mean square distances of representations from the mean of the target class, each over 512 training
     images at most: `representation_distance_before` of images of other classes under the noise and
@@ -129,7 +130,22 @@ def craft(order: Order, settings: Settings) -> Crafted:
     side = where[0].stop - where[0].start
     start = numpy_stream(order.seed, "trigger", _NOISE, 0).integers(0, 256, (side, side, shape[2]), np.uint8)
     if not len(order.chosen):
-        return Crafted(order.images, OneByOne(partial(stamp, patch=start, where=where), order.aims))
+        made = once(lambda: _matched(order, start, where, settings)[0])
+        return Crafted(order.images, OneByOne(lambda images: stamp(images, made(), where), order.aims))
+    patch, record = _matched(order, start, where, settings)
+    change = partial(stamp, patch=patch, where=where)
+    pictures = {
+        "the noise, enlarged": enlarged(start, shape),
+        "the pattern, enlarged": enlarged(patch, shape),
+        "an image with the pattern": change(order.images[:1])[0],
+    }
+    return Crafted(change(order.images), OneByOne(change, order.aims), record, pictures)
+
+
+def _matched(
+    order: Order, start: UInt8[ndarray, "s s c"], where: tuple[slice, slice], settings: Settings
+) -> tuple[UInt8[ndarray, "s s c"], dict[str, float]]:
+    """The pattern and the record, from the cache where it has been found before."""
     model, accuracy = classifier.trained(order, settings.surrogate_epochs)
 
     def make(_) -> tuple[dict[str, Tensor], dict[str, float]]:
@@ -138,14 +154,7 @@ def craft(order: Order, settings: Settings) -> Crafted:
 
     facts = {"settings": asdict(settings), "target": order.target}
     tensors, record = cache.keep("lba", order, facts, make)
-    patch = tensors["patch"].numpy()
-    change = partial(stamp, patch=patch, where=where)
-    pictures = {
-        "the noise, enlarged": enlarged(start, shape),
-        "the pattern, enlarged": enlarged(patch, shape),
-        "an image with the pattern": change(order.images[:1])[0],
-    }
-    return Crafted(change(order.images), OneByOne(change, order.aims), {**accuracy, **record}, pictures)
+    return tensors["patch"].numpy(), {**accuracy, **record}
 
 
 def _made(

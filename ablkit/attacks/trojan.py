@@ -8,6 +8,7 @@ set, drawn from the other classes, whose images get the target's label.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from functools import cache as once
 from functools import partial
 
 import numpy as np
@@ -138,8 +139,8 @@ def generate(
 def craft(order: Order, settings: Settings) -> Crafted:
     """Generate the patch on a clean surrogate and stamp it on the chosen images; the same patch is the trigger.
 
-    The target class has no part in the generation, as in the paper. An order without images trains and generates
-    nothing: its trigger is the noise that the generation would have started from.
+    The target class has no part in the generation, as in the paper. Without a chosen image nothing is trained before
+    the trigger is asked for.
 
     `released` adds the same patch instead, see `add_wrapped`; the ABL authors' own patch is a file of floats from 6 to
     250 of which the origin is not said.
@@ -154,7 +155,22 @@ def craft(order: Order, settings: Settings) -> Crafted:
     start = numpy_stream(order.seed, "trigger", 0, 0).integers(0, 256, size, np.uint8)
     change = add_wrapped if order.released else stamp
     if not len(order.chosen):
-        return Crafted(order.images, OneByOne(partial(change, patch=start, where=where), order.aims))
+        made = once(lambda: _generated(order, settings, start, where)[0])
+        return Crafted(order.images, OneByOne(lambda images: change(images, made(), where), order.aims))
+    patch, record = _generated(order, settings, start, where)
+    change = partial(change, patch=patch, where=where)
+    pictures = {
+        "generated patch": stamp(np.full((1, *shape), _GREY, np.uint8), patch, where)[0],
+        "generated patch, enlarged": enlarged(patch, shape),
+    }
+    return Crafted(change(order.images), OneByOne(change, order.aims), record, pictures)
+
+
+def _generated(
+    order: Order, settings: Settings, start: UInt8[ndarray, "s s c"], where: tuple[slice, slice]
+) -> tuple[UInt8[ndarray, "s s c"], dict[str, float]]:
+    """The patch and the record, from the cache where it has been generated before."""
+    shape = order.train.images.shape[1:]
     model, accuracy = classifier.trained(order, settings.surrogate_epochs)
 
     def make(_) -> tuple[dict[str, Tensor], dict[str, float]]:
@@ -175,13 +191,7 @@ def craft(order: Order, settings: Settings) -> Crafted:
         }
 
     tensors, record = cache.keep("trojan", order, {"settings": asdict(settings)}, make)
-    patch = tensors["patch"].numpy()
-    change = partial(change, patch=patch, where=where)
-    pictures = {
-        "generated patch": stamp(np.full((1, *shape), _GREY, np.uint8), patch, where)[0],
-        "generated patch, enlarged": enlarged(patch, shape),
-    }
-    return Crafted(change(order.images), OneByOne(change, order.aims), {**accuracy, **record}, pictures)
+    return tensors["patch"].numpy(), {**accuracy, **record}
 
 
 @torch.inference_mode()

@@ -80,7 +80,8 @@ def evaluate(
     """Clean accuracy three ways and the attack success rate of a model on a clean test set.
 
     `attack_success_rate` is the share of triggered test images of the other classes that the model takes for the
-    target class (with all2all: for the class after their own); images of the target class do not count.
+    target class, or for the one that the setting `labels` of the attack aims at; images that are of that class do not
+    count. On clean data it is the rate at which a model without a backdoor takes them so.
     For an attack whose trigger takes two images they are mixes of two test images each.
     `robust_accuracy` is the share of the same images that is taken for its true class, or one of its two.
     `cross_trigger_accuracy`, for attacks whose triggers belong to one image, is the share of these images that is
@@ -111,10 +112,13 @@ def evaluate(
 
 
 def isolation_quality(isolated: Int64[ndarray, " k"], is_poisoned: Bool[ndarray, " n"]) -> dict[str, float | None]:
-    """Precision (share of the isolated that is poisoned) and recall (share of the poisoned that is isolated)."""
+    """Precision (share of the isolated that is poisoned) and recall (share of the poisoned that is isolated).
+
+    Both are None where no example is poisoned: the precision would be 0 whatever is isolated. Decoys are not poisoned.
+    """
     found, poisoned = (int(part.sum()) for part in (is_poisoned[isolated], is_poisoned))
     return {
-        "isolation_precision": found / len(isolated) if len(isolated) else None,
+        "isolation_precision": found / len(isolated) if len(isolated) and poisoned else None,
         "isolation_recall": found / poisoned if poisoned else None,
     }
 

@@ -43,13 +43,13 @@ def by_rate(c: Collection) -> list[Block]:
 
 
 def _losses(run: pd.Series) -> tuple[np.ndarray, np.ndarray] | None:
-    """The losses at the end of phase 1 and which images are poisoned; None where a run has not kept both."""
+    """The losses at the end of phase 1 and which images are poisoned; None where both were not kept, or none is."""
     folder = run["folder"]
     if not (folder / "trajectories.npz").exists() or pd.isna(run["training_images"]):
         return None
     images = int(run["training_images"])
     losses, poisoned = arrays.trajectories(folder, images).get("loss"), arrays.poisoned(folder, images)
-    if losses is None or poisoned is None:
+    if losses is None or poisoned is None or not len(poisoned):  # on clean data there is nothing to find
         return None
     is_poisoned = np.zeros(images, bool)
     is_poisoned[poisoned] = True

@@ -68,7 +68,7 @@ def making(sets: dict[str, Poisoned]) -> Styler:
                 "changes": attack.changes,
                 "poisoned images": len(truth),
                 "decoys": int(poisoned.is_decoy.sum()),
-                "share": f"{len(truth) / _whole(poisoned, attack.kind):.0%} of the {attack.rate_of}",
+                "share": f"{len(truth) / max(1, _whole(poisoned, attack.kind)):.0%} of the {attack.rate_of}",
                 "of classes": ", ".join(classes) if len(classes) < 3 else f"{len(classes)} of {len(names)}",
                 "attacker's own model": _facts(poisoned.record),
             }

@@ -179,12 +179,16 @@ def check_against_data(parameters: Parameters) -> None:
     train, test = data.load(parameters.dataset, seed=parameters.seed, **parameters.drawing())
     parameters.recipe().check_images(train.images.shape[1:], parameters.dataset)
     choice = {name: value for name, value in parameters.poisoning().items() if name not in ("device", "precision")}
-    if not len(attacks.choose(train, **choice)):
-        raise UserError(f"poison_rate {parameters.poison_rate} poisons none of {len(train)} training images; raise it")
+    own = {name: value for name, value in choice.items() if name not in ("rate", "seed", "include_target")}
+    attacks.check_train(train, **own)  # with poison_rate 0, too, as the model is tried on the trigger
+    if parameters.poison_rate and not len(attacks.choose(train, **choice)):
+        raise UserError(
+            f"poison_rate {parameters.poison_rate} poisons none of {len(train)} training images; raise it, or give 0"
+            " for clean data"
+        )
     isolated_count(len(train), parameters.isolation_rate)
     _check_clean_images(parameters.method, parameters)
-    own = {name: value for name, value in choice.items() if name not in ("rate", "seed", "include_target", "released")}
-    attacks.check_test(test, **own)
+    attacks.check_test(test, **{name: value for name, value in own.items() if name != "released"})
     check_writable(cache_root(), "ABLKIT_CACHE")
 
 

@@ -64,11 +64,14 @@ _PRICED = ("clean_accuracy", "target_class_accuracy")
 def of_run(metrics: dict, method: str) -> str:
     """Whether one run has the backdoor that its method should remove (or, undefended, should have), and the price.
 
-    ABL is held against its model before the unlearning, another defence against the model that it was given.
+    ABL is held against its model before the unlearning, another defence against the model that it was given. Where no
+    image is poisoned there is no backdoor to judge: the sentence says what a method takes from clean data.
 
     Args:
         metrics: what `summary.of_run` gives.
     """
+    if metrics.get("poisoned_images") == 0:
+        return _on_clean_data(metrics, method)
     title, success = name_of(method), known(metrics.get("attack_success_rate"))
     if success is None:
         return f"{UNKNOWN} The attack success rate was {UNMEASURED}. {over(1)}"
@@ -95,6 +98,29 @@ def of_run(metrics: dict, method: str) -> str:
         return f"{removed([success <= GONE], *costs)} {told}. {paid} {over(1)}"
     costs = [None if None in pair else pair[0] - pair[1] for pair in zip(base, (accuracy, target), strict=True)]
     return f"{removed([success <= GONE], *costs)} {told}; {price(costs[0], base[1], target)}. {over(1)}"
+
+
+def _on_clean_data(metrics: dict, method: str) -> str:
+    """What one run on a training set without poison has, and how many images its method took for poisoned."""
+    whole = metrics.get("training_images")
+    kinds = (("isolated_images", "isolated"), ("method_excluded_images", "excluded"))
+    counted = {word: known(metrics.get(name)) for name, word in kinds}
+    if method == "exclude":  # its isolated images are only followed, and stay in the training
+        counted["isolated"] = None
+    told = [
+        f"{number:.0f} of {whole} clean images ({percent(number / whole)}) {'was' if number == 1 else 'were'} {word}."
+        for word, number in counted.items()
+        if number is not None
+    ]
+    success, accuracy, target = (known(metrics.get(name)) for name in ("attack_success_rate", *_PRICED))
+    told.append(f"Clean accuracy is {percent(accuracy)}, in the target class {percent(target)}.")
+    base = [known(metrics.get(f"{name}_finetuned")) for name in _PRICED]
+    if None not in (*base, accuracy, target):
+        step = "ABL's unlearning" if method == "abl" else name_of(method)
+        told.append(f"{upper(step)}: {price(base[0] - accuracy, base[1], target)}.")
+    taken = f"the model takes {percent(success)} of triggered images for the target"
+    judged = f"{UNKNOWN} No image is poisoned, so there is no backdoor to judge: {taken}."
+    return " ".join([judged, *told, over(1)])
 
 
 def of_gap(frame: pd.DataFrame) -> str:

@@ -45,10 +45,12 @@ def pages(c: Collection) -> list[Page]:
 
 
 def strip(c: Collection, attack: str, file: str, caption: str) -> Picture | None:
-    """The first picture of that name among the runs of an attack; None where none has kept one."""
+    """The first picture of that name among the runs of an attack, as it is by default; None where none has kept one."""
     from PIL import Image
 
     for _, run in c.runs[c.runs["attack"] == attack].iterrows() if len(c.runs) else ():
+        if not run["poison_rate"] or run["attack_settings"]:
+            continue
         path = run["folder"] / file
         if path.exists():
             with Image.open(path) as image:

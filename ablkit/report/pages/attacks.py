@@ -140,6 +140,7 @@ def _twins(c: Collection, name: str) -> tuple[pd.DataFrame, pd.DataFrame] | None
     """Undefended runs of an attack as it is and with its idea off, at one poisoning rate and of one scale."""
     twin = ATTACKS[name].twin
     runs = c.runs[(c.runs["attack"] == name) & (c.runs["method"] == "none")] if len(c.runs) else c.runs
+    runs = runs[runs["poison_rate"] > 0] if len(runs) else runs
     off = runs[runs["attack_settings"] == twin.settings] if len(runs) else runs
     if off.empty:
         return None

@@ -143,6 +143,8 @@ def _varied(c: Collection, scale: Scale, name: str, what: str, values: tuple) ->
 def _differs_in(run: pd.Series, scale: Scale, name: str) -> bool:
     if run["attack_settings"] or run["method_settings"]:
         return False
+    if not run["poison_rate"]:  # on clean data there is no attack to be held against
+        return False
     if name == "poison_rate":
         return run["preset"] == scale.preset and not run["is_standard"]
     return list(differences(run, scale.preset)) == [name]

@@ -101,8 +101,8 @@ def _check_run(parameters: OneRun) -> None:
             f"monitor_images {parameters.monitor_images} is too few to measure; use 100 or more, or 0 for all"
         )
     attacks.check(parameters.attack, parameters.attack_settings)
-    if not 0 < parameters.poison_rate < 1:
-        raise UserError(f"poison_rate {parameters.poison_rate} is outside (0, 1); the paper uses 0.1")
+    if not 0 <= parameters.poison_rate < 1:
+        raise UserError(f"poison_rate {parameters.poison_rate} is outside [0, 1); the paper uses 0.1, 0 is clean data")
     own = defenses.settings_of(parameters.method, parameters.method_settings)
     if hasattr(own, "check_recipe"):
         own.check_recipe(recipe)

@@ -1,0 +1,103 @@
+"""Whether training without suspects ends as training on clean data does: the verdict, its page and its notebook."""
+
+from __future__ import annotations
+
+import json
+
+import nbformat
+import pandas as pd
+import pytest
+
+from ablkit.report import exclusion, findings
+from ablkit.report.findings.exclusion import beside, gap
+from ablkit.runs import execute
+from ablkit.runs.parameters import changed, check
+
+NUMBERS = ("attack_success_rate", "clean_accuracy", "target_class_accuracy")
+USUAL = {
+    "none": (1.0, 0.78, 0.80),
+    "abl": (0.01, 0.60, 0.20),
+    "exclude": (0.02, 0.77, 0.78),
+    "oracle": (0.02, 0.78, 0.80),
+}
+
+
+def compared(attacks: tuple[str, ...] = ("badnets", "sig"), seeds: int = 3, **changes: tuple) -> pd.DataFrame:
+    """Runs of the usual numbers, those of some methods changed; trained on clean data with the first attack alone."""
+    rows = [
+        {"attack": attack, "seed": seed, "method": method, "method_settings": "", "place": "CPU, fp32"}
+        | dict(zip(NUMBERS, values, strict=True))
+        | ({"exclusion_precision": 0.99, "exclusion_recall": 1.0} if method == "exclude" else {})
+        for attack in attacks
+        for seed in range(seeds)
+        for method, values in (USUAL | changes).items()
+        if method != "oracle" or attack == attacks[0]
+    ]
+    return pd.DataFrame(rows)
+
+
+VERDICTS = {
+    "as good as clean": ({}, "Holds"),
+    "the backdoor stays": ({"exclude": (0.9, 0.77, 0.78)}, "Fails"),
+    "three points lost": ({"exclude": (0.02, 0.75, 0.78)}, "Holds in part"),
+    "six points lost in the target class": ({"exclude": (0.02, 0.77, 0.74)}, "Holds in part"),
+    "no model trained on clean data": ({"oracle": (None, None, None)}, "Holds in part"),
+    "not measured": ({"exclude": (None, 0.7, 0.7)}, "Cannot be said"),
+}
+
+
+@pytest.mark.parametrize("kind", VERDICTS)
+def test_the_verdict_follows_the_numbers(kind):
+    changes, expected = VERDICTS[kind]
+    told = findings.of_exclusion(compared(**changes))
+    assert told.startswith(f"**{expected}.**")
+    assert "nan" not in told and "None" not in told
+
+
+def test_the_verdict_names_what_is_left_and_both_prices():
+    frame = compared()
+    frame.loc[(frame["attack"] == "sig") & (frame["method"] == "exclude") & (frame["seed"] == 1), NUMBERS[0]] = 0.4
+    told = findings.of_exclusion(frame)
+    assert "at most 5 % attack success on 5 of 6 runs, with 1 of 2 attacks always" in told
+    assert "More is left by SIG (1 seed, up to 40 %)." in told
+    assert "ABL reaches that on 6 of 6 runs" in told
+    assert "it lies 1.0 points clean accuracy and 2.0 points in the target class" in told
+    assert "ABL lies 18.0 points clean accuracy and 60.0 points in the target class" in told
+    assert told.endswith("n = 3 seeds.")
+
+
+def test_each_run_stands_beside_those_of_its_attack_and_seed_and_the_clean_one_of_its_seed():
+    frame = compared(seeds=2)
+    drawn = frame[frame["method"] == "exclude"].assign(method_settings="control=random", attack_success_rate=0.99)
+    own = beside(pd.concat([frame, drawn, frame[frame["method"] == "oracle"].assign(seed=7)]))
+    assert len(own) == 4
+    assert (own["attack_success_rate_random"] == 0.99).all() and (own["attack_success_rate"] == 0.02).all()
+    assert own["clean_accuracy_oracle"].notna().all()  # with SIG too, where none was measured on it
+    assert beside(frame[frame["method"] != "abl"])["clean_accuracy_abl"].isna().all()
+
+
+def test_the_gap_is_over_seeds_with_an_interval_from_five_on():
+    three, five = (gap(beside(compared(seeds=seeds)), "clean_accuracy") for seeds in (3, 5))
+    assert three.mean == pytest.approx(0.01) and three.n == 3 and three.low is None
+    assert five.n == 5 and five.low == pytest.approx(0.01)
+
+
+def test_the_figure_shows_every_seed_of_every_method_the_worst_attack_first():
+    figure = exclusion.drawn(compared(exclude=(0.02, 0.77, 0.78), attacks=("badnets", "blend")))
+    first = figure.axes[0]
+    assert [text.get_text() for text in first.get_yticklabels()] == ["BadNets", "Blend"]
+    assert [len(marks.get_offsets()) for marks in first.collections] == [6, 6, 6]
+    assert "trained on clean data" in [text.get_text() for text in figure.legends[0].get_texts()]
+
+
+def test_the_notebook_runs_every_control_and_ends_with_the_verdict(smoke_runs, data_root, monkeypatch):
+    monkeypatch.setenv("ABLKIT_DATA", str(data_root))
+    monkeypatch.setenv("ABLKIT_RUNS", str(smoke_runs))
+    values = changed("exclusion", "smoke", {"attack_names": "badnets", "seeds": "0"})
+    folder = execute.execute("exclusion", check("exclusion", values)).folder
+    numbers = pd.read_csv(folder / "figures" / "exclusion.csv", keep_default_na=False)
+    assert numbers["method"].tolist() == ["none", "abl", "exclude", "oracle", "exclude"]
+    assert numbers["method_settings"].tolist() == ["", "", "", "", "control=random"]
+    assert "clean_accuracy_badnets_exclude" in json.loads((folder / "metrics.json").read_text())
+    shown = nbformat.read(folder / "notebook.ipynb", as_version=4).cells[-1].outputs[0]["data"]["text/markdown"]
+    assert shown.startswith("**") and "n = 1 seed" in shown
