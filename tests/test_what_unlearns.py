@@ -24,6 +24,8 @@ from ablkit.sweep import definition
 
 ROOT = Path(__file__).parents[1]
 DATA = ROOT / "reports" / "data"
+ABL = ("085c9529fd86", "669e7a67782d")
+"""Two committed runs: ABL on BadNets at quick scale, seeds 0 and 1."""
 LEFT = {
     "train": 0.02,
     "statistics": 0.9,
