@@ -139,7 +139,7 @@ def _parser() -> Parser:
 
 def _add_run(kinds: argparse._SubParsersAction) -> None:
     run = kinds.add_parser("run", help="run one notebook through papermill")
-    run.add_argument("notebook", help="run, loss_gap, attacks, defenses, unlearning, twins or sweep")
+    run.add_argument("notebook", help="run, loss_gap, attacks, defenses, unlearning, what_unlearns, twins or sweep")
     run.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="set a parameter")
     run.add_argument(
         "-f",
@@ -162,7 +162,11 @@ def _add_report(kinds: argparse._SubParsersAction) -> None:
     report.add_argument("--dataset", help="cifar10 (default), digits or a prepared folder")
     report.add_argument("--attacks", nargs="+", default=["badnets"], metavar="ATTACK", help="names, or 'all'")
     report.add_argument(
-        "--with", nargs="+", default=[], metavar="NOTEBOOK", help="also: loss_gap, attacks, defenses, unlearning, twins"
+        "--with",
+        nargs="+",
+        default=[],
+        metavar="NOTEBOOK",
+        help="also: loss_gap, attacks, defenses, unlearning, what_unlearns, twins",
     )
     report.add_argument("--as-is", action="store_true", help="run nothing: pages of what is done, a list of the rest")
     report.add_argument("--to", type=_to, help="folder of the pages (default: reports/local)")

@@ -55,7 +55,22 @@ def test_normalisation_is_part_of_the_model():
     assert not torch.equal(normalised(x), plain(x))
 
 
-@pytest.mark.parametrize("name", ["resnet", "wrn-17-1", "wrn-4-1", "wrn-16-0", "wrn-16"])
+def test_with_gn_behind_its_name_a_model_keeps_no_statistics_and_is_otherwise_the_same():
+    grouped, plain = models.build("wrn-16-1-gn", 10, seed=3), models.build("wrn-16-1", 10, seed=3)
+    assert list(grouped.buffers()) == [] and len(list(plain.buffers())) > 0
+    assert [name for name, _ in grouped.named_parameters()] == [name for name, _ in plain.named_parameters()]
+    assert all(torch.equal(a, b) for a, b in zip(grouped.parameters(), plain.parameters(), strict=True))
+    norms = [module for module in grouped.modules() if isinstance(module, nn.GroupNorm)]
+    assert [norm.num_groups for norm in norms] == [8] * len(models.batch_norms(plain))
+    assert models.batch_norms(grouped) == []
+    assert (models.has_batch_norm("wrn-16-1-gn"), models.has_batch_norm("wrn-16-1")) == (False, True)
+    # An image is normalised by itself: what stands beside it in a batch makes no difference.
+    x = torch.rand(4, 3, 32, 32)
+    for model, alone in ((grouped, True), (plain, False)):
+        assert torch.allclose(model.train()(x)[:2], model(x[:2]), atol=1e-5) == alone
+
+
+@pytest.mark.parametrize("name", ["resnet", "wrn-17-1", "wrn-4-1", "wrn-16-0", "wrn-16", "wrn-16-1-bn", "wrn-16-1-gn-"])
 def test_a_model_that_does_not_exist_is_refused(name):
     with pytest.raises(UserError, match=name):
         models.build(name, 10)

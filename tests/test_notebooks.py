@@ -64,6 +64,7 @@ FINDINGS = {
     "attacks": "of_attacks",
     "defenses": "of_methods",
     "unlearning": "of_methods",
+    "what_unlearns": "of_arms",
     "twins": "of_twins",
     "isolators": "of_isolators",
 }
@@ -104,6 +105,7 @@ def test_a_notebook_asks_and_ends_with_what_the_data_say(name):
         ("attacks", (findings.PRESENT,)),
         ("defenses", (findings.GONE, findings.PRESENT, findings.CHEAP, findings.DEAR)),
         ("unlearning", (findings.GONE, findings.PRESENT, findings.CHEAP, findings.DEAR)),
+        ("what_unlearns", (findings.GONE, findings.PRESENT, findings.MOST, findings.MATTERS)),
         ("twins", (findings.MATTERS,)),
         ("isolators", (findings.RELIABLE, findings.PRECISE)),
     ],

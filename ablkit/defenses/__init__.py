@@ -43,6 +43,7 @@ DEFENSES: Registry[Defense] = Registry(
         "mcr": "repairs.mode_connectivity:DEFENSE",
         "nad": "repairs.nad:DEFENSE",
         **{name: f"ways.{module}:{name.upper()}" for name, module in _WAYS.items()},
+        "unlearn": "ways.unlearning:UNLEARN",
     },
 )
 """Every defence that the kit has beside ABL itself."""
@@ -69,12 +70,12 @@ images before the attacker changed them: the ceiling, which no defender can reac
 def named(text: str) -> list[str]:
     """The methods that a text such as "none repairs abl" names, each once.
 
-    `repairs` stands for those that need clean data, `ways` for those that use the isolated examples. Raises UserError
-    for an unknown one.
+    `repairs` stands for those that need clean data, `ways` for the paper's uses of the isolated examples. Raises
+    UserError for an unknown one.
     """
     groups = {
         "repairs": [name for name, defense in DEFENSES.items() if defense.needs == "clean data"],
-        "ways": [name for name, defense in DEFENSES.items() if defense.needs == "isolated data"],
+        "ways": list(_WAYS),  # without `unlearn`, which takes the last of them apart
     }
     names = [name for word in text.split() for name in groups.get(word, [word])]
     for name in names:

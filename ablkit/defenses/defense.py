@@ -67,4 +67,5 @@ class Defense:
     repair: Callable[[Given, Any, Evaluation | None], Repaired]
     """What it is given, its settings and what to measure after each epoch -> the repaired model."""
     settings: type
-    """Frozen dataclass of the defence's own settings."""
+    """Frozen dataclass of the defence's own settings. A method `check_recipe`, if it has one, raises UserError for a
+    recipe that they do not go with."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
 import torch
@@ -23,6 +23,8 @@ from ablkit.training.stages import Stage
 
 Streams = Callable[[int], tuple[torch.Generator, torch.Generator]]
 """Epoch, counted from 0 -> the generators that draw its batch order and its augmentation."""
+Batches = Callable[[torch.Generator], Sequence[Tensor]]
+"""The generator of an epoch's batch order -> its batches, as indices of the examples."""
 
 
 def train(
@@ -38,6 +40,8 @@ def train(
     optimiser: torch.optim.Optimizer | None = None,
     parts: Iterable[nn.Module] | None = None,
     redraw: Callable[[Tensor, int], Tensor] | None = None,
+    batches: Batches | None = None,
+    ends: Callable[[nn.Module, dict], bool] | None = None,
 ) -> list[dict]:
     """Train `model` in place on `examples` for one stage; return one record an epoch.
 
@@ -49,6 +53,9 @@ def train(
         parts: the modules of the model that are trained and follow the stage's batch norm; the others stay in eval
             mode. By default the whole model.
         redraw: called with the images on the device and the epoch, counted from 0; gives those of that epoch.
+        batches: in place of those of `batch_size` that visit each example once.
+        ends: called after each epoch with the model and the record, to which it may add; where it says so the stage
+            ends there.
 
     Raises UserError where the loss is not finite.
     """
@@ -65,12 +72,13 @@ def train(
         model.eval()
         for part in [model] if parts is None else parts:
             part.train(not stage.freezes_batchnorm)
+        taken = one_set(torch.arange(len(labels)), batch_size, order) if batches is None else batches(order)
         loss = run_epoch(
             forward or model,
             optimiser,
             images if redraw is None else redraw(images, epoch),
             labels,
-            [batch.to(place.device) for batch in one_set(torch.arange(len(labels)), batch_size, order)],
+            [batch.to(place.device) for batch in taken],
             stage.loss,
             place,
             partial(augment, recipe=given.recipe, generator=drawn) if stage.augmented else None,
@@ -81,7 +89,11 @@ def train(
             )
         seconds = time.perf_counter() - started
         record = {"stage": stage.name, "epoch": epoch + 1, "loss": loss, "learning_rate": rate, "seconds": seconds}
-        history.append(finished(record | {"images": len(labels)}, model, given, evaluate))
+        record["images"] = sum(len(batch) for batch in taken)
+        over = ends is not None and ends(model, record)
+        history.append(finished(record, model, given, evaluate))
+        if over:
+            break
     return history
 
 

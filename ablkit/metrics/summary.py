@@ -30,6 +30,9 @@ OF_SOME_ATTACKS = {
 }
 """What only some attacks are measured by, whether something else than the trigger opens the backdoor -> its title."""
 
+UNLEARNED = ("attack_success_rate", "clean_accuracy", "clean_accuracy_non_target", "target_class_accuracy")
+"""What the parts of the unlearning are compared by."""
+
 
 def of_run(
     history: list[dict],
@@ -104,6 +107,33 @@ def of_methods(frame: pd.DataFrame) -> dict:
         for (attack, method), row in means.iterrows()
         for metric, value in row.items()
     }
+
+
+def of_arms(frame: pd.DataFrame) -> dict:
+    """The flat metrics of a comparison of arms of the unlearning: means over seeds, with attack and arm as suffix."""
+    means = _means(frame, ["attack", "arm"], UNLEARNED)
+    return {
+        f"{metric}_{attack}_{arm}": _number(value)
+        for (attack, arm), row in means.iterrows()
+        for metric, value in row.items()
+    }
+
+
+def unlearning(history: list[dict]) -> pd.DataFrame:
+    """The unlearning of one run, a row an epoch, with `epoch` and what of UNLEARNED was measured.
+
+    Epoch 0 is the fine-tuned model. The last row is that of the result, which is measured on all test images. Empty for
+    a run without a fine-tuning and an unlearning.
+
+    Args:
+        history: its records, see `runs.history`.
+    """
+    before = [record for record in history if record["stage"] == "finetune"][-1:]
+    after = [record for record in history if record["stage"] == "unlearn"]
+    rows = [*(record | {"epoch": 0} for record in before), *after]
+    if after:
+        rows[-1] = {**history[-1], "epoch": rows[-1]["epoch"]}
+    return pd.DataFrame(rows).reindex(columns=["epoch", *UNLEARNED])
 
 
 def of_undefended(frame: pd.DataFrame) -> list[str]:

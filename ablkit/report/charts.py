@@ -15,8 +15,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from ablkit.report.figures import TITLES
-from ablkit.report.findings import GONE
-from ablkit.report.style import COLOURS, DASHES, FRAME
+from ablkit.report.findings import ARM_TITLES, GONE
+from ablkit.report.style import COLOURS, DASHES, FRAME, MARKERS
 from ablkit.report.text import percent
 from ablkit.report.verdicts import LOW
 
@@ -239,4 +239,32 @@ def isolation_scores(rows: pd.DataFrame, scores: list[str]) -> Figure:
         place.set_xlabel("epoch of phase 1", fontsize=8)
         place.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes[0, 0].legend(fontsize=7, loc="lower right")
+    return figure
+
+
+def arms(epochs: pd.DataFrame) -> Figure:
+    """Attack success and two accuracies along the unlearning: a panel an arm, a line a seed, a marker where it ends.
+
+    Args:
+        epochs: of one attack: columns `arm`, `seed`, `epoch` (0 is the fine-tuned model), `attack_success_rate`,
+            `clean_accuracy`, `target_class_accuracy`.
+    """
+    titles = {ARM_TITLES[name]: name for name in ARM_TITLES if name in set(epochs["arm"])}
+
+    def draw(place: Axes, title: str) -> None:
+        for number, (_, own) in enumerate(epochs[epochs["arm"] == titles[title]].groupby("seed")):
+            for metric in PANELS:
+                look = {"color": COLOURS[metric], "linestyle": DASHES[metric], "linewidth": 1.1}
+                label = metric.replace("_", " ") if number == 0 else f"_{number}"
+                end = {"marker": MARKERS[metric], "markersize": 4.5, "markevery": [-1], "clip_on": False}
+                place.plot(own["epoch"], own[metric].astype(float), label=label, **look, **end)
+        place.set_ylim(-0.03, 1.05)
+        place.set_xlim(left=0)
+        place.yaxis.set_major_formatter(PercentFormatter(1.0))
+
+    figure = grid(list(titles), draw, columns=4, height=1.7)
+    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8)
+    figure.supylabel("fraction of test images", fontsize=8)
+    for place in figure.axes[-min(4, len(titles)) :]:
+        place.set_xlabel("epoch of unlearning", fontsize=8)
     return figure

@@ -17,6 +17,7 @@ COMPARISONS = {
     "attacks": "gallery and undefended models",
     "defenses": "ABL beside repairs",
     "unlearning": "ways to use the isolated examples",
+    "what_unlearns": "what of the unlearning does the work",
     "twins": "attacks with their idea off",
     "isolators": "scores that isolation may rank on",
     "exclusion": "training without suspects",

@@ -9,6 +9,7 @@ from ablkit.metrics import summary
 from ablkit.metrics.summary import with_effectiveness
 from ablkit.runs import execute, folder, records
 from ablkit.runs.parameters import Comparison, losses
+from ablkit.runs.parameters.arms import arm_of
 
 
 def curves(frame: pd.DataFrame) -> pd.DataFrame:
@@ -55,3 +56,28 @@ def compare(parameters: Comparison) -> tuple[pd.DataFrame, dict[str, str]]:
         except NotRunError as error:
             reasons[wanted.method] = str(error)
     return with_effectiveness(folder.frame(folders)), reasons
+
+
+def compare_arms(parameters: Comparison) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The runs of the arms of the unlearning, one a row, those that are missing run first; and their epochs.
+
+    The runs have parameters, metrics and `arm`, the epochs `attack`, `seed`, `arm` and what `summary.unlearning` gives.
+    Raises what `execute.need` raises.
+    """
+    frame = folder.frame([execute.need("run", wanted) for wanted in parameters.runs()])
+    return with_epochs(frame, {run["key"]: records.history(run["folder"]) for _, run in frame.iterrows()})
+
+
+def with_epochs(frame: pd.DataFrame, histories: dict[str, list[dict]]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The same of runs that are there: the runs that are an arm, and their epochs.
+
+    Args:
+        frame: one run of run.ipynb a row, with its parameters and `key`.
+        histories: key -> the records of that run.
+    """
+    frame = frame.assign(arm=[arm_of(dict(run)) for _, run in frame.iterrows()]).dropna(subset="arm")
+    epochs = [
+        summary.unlearning(histories[run["key"]]).assign(**{name: run[name] for name in ("attack", "seed", "arm")})
+        for _, run in frame.iterrows()
+    ]
+    return frame, pd.concat(epochs, ignore_index=True) if epochs else pd.DataFrame()

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from ablkit import models
 from ablkit.randomness import torch_stream
 from ablkit.shapes import Int64, Tensor, UInt8
 from ablkit.training import hardware
@@ -65,16 +66,17 @@ def with_fresh_statistics(model: nn.Module, images: UInt8[Tensor, "k h w c"], pr
     """A copy of `model`, in eval mode, whose batch norms hold the exact statistics of `images`.
 
     The running statistics of a training lag behind its weights. Here the images pass once, as one batch, so that each
-    layer is measured on what the layers before it give with their own new statistics.
+    layer is measured on what the layers before it give with their own new statistics. A model without batch norm is
+    copied as it is.
 
     Args:
         images: on the device of the model; 2,048 of 32 x 32 take about 1 GB there for a moment.
     """
     place = hardware.of(model, precision)
     fresh = copy.deepcopy(model).eval()
-    norms = [module for module in fresh.modules() if isinstance(module, _BatchNorm)]
-    with _taking_over(norms), torch.no_grad(), place.autocast():
-        fresh(place.inputs(images))
+    if norms := models.batch_norms(fresh):
+        with _taking_over(norms), torch.no_grad(), place.autocast():
+            fresh(place.inputs(images))
     return fresh
 
 

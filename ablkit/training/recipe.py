@@ -22,7 +22,7 @@ class Recipe:
     """Settings of ABL. The defaults are the paper's; where the paper is silent, the authors' code decides (C)."""
 
     model: str = "wrn-16-1"
-    """`wrn-DEPTH-WIDTH`."""
+    """`wrn-DEPTH-WIDTH`, with `-gn` behind it group norm in the place of batch norm."""
     normalise: bool = False
     """Normalise the input inside the model; the authors' code does not (C)."""
     batch_size: int = 128

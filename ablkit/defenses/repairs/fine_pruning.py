@@ -68,11 +68,11 @@ def channel_activity(
     """Mean activation of each channel of the last convolution over `images`; leaves the model in eval mode.
 
     It is taken where the head takes it, which is also where a channel is cut: in a pre-activation network the output
-    of the last convolution has its shortcut added and passes a batch norm and a ReLU first.
+    of the last convolution has its shortcut added and passes a norm and a ReLU first.
     """
     place, network = hardware.of(model, precision), models.unwrapped(model)
     model.eval()
-    total = torch.zeros(network.norm.num_features, device=place.device)
+    total = torch.zeros(network.head.in_features, device=place.device)
     for start in range(0, len(images), place.evaluation_batch):
         with torch.inference_mode(), place.autocast():
             batch = torch.tensor(images[start : start + place.evaluation_batch], device=place.device)
@@ -84,7 +84,7 @@ def channel_activity(
 def cut(model: nn.Module, channels: ndarray) -> None:
     """Prune channels of the last convolution, in place and for good.
 
-    Scale and shift of their batch norm become 0. As ReLU passes no gradient at 0 and weight decay leaves a 0 alone,
+    Scale and shift of their norm become 0. As ReLU passes no gradient at 0 and weight decay leaves a 0 alone,
     further training never wakes them.
     """
     norm = models.unwrapped(model).norm

@@ -16,6 +16,7 @@ import torch
 from torch import nn
 from torch.func import functional_call
 
+from ablkit import models
 from ablkit.defenses import training
 from ablkit.defenses.defense import Defense, Evaluation, Given, Repaired
 from ablkit.defenses.repairs import clean_data
@@ -115,7 +116,7 @@ def recompute_statistics(model: nn.Module, given: Given, batch_size: int, place:
     Leaves the model in eval mode. Statistics of the ends mean nothing for weights in between (Garipov et al. 2018).
     """
     images = torch.tensor(clean_data.clean_images(given).images, device=place.device)
-    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+    norms = models.batch_norms(model)
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.reset_running_stats()

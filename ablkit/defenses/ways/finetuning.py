@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from torch import nn
 
@@ -17,7 +18,6 @@ from ablkit.settings import at_least
 from ablkit.shapes import Tensor
 from ablkit.training import losses
 from ablkit.training.epoch import sgd
-from ablkit.training.recipe import Recipe
 from ablkit.training.stages import Stage
 
 # The place of the unlearning among ABL's stages: each way visits its examples in the order that the ascent would.
@@ -43,32 +43,52 @@ def fine_tune(
     examples: Images,
     evaluate: Evaluation | None = None,
     *,
-    start: nn.Module | None = None,
-    layers: int = 0,
     loss_of: Callable[[Tensor, Tensor], Tensor] = losses.cross_entropy,
-    redraw: Callable[[Tensor, int], Tensor] | None = None,
-    before_step: Callable[..., None] | None = None,
-    measured: dict[str, float] | None = None,
+    **options: Any,
 ) -> Repaired:
-    """Train a copy of the model on some examples as ABL's unlearning stage would.
-
-    Optimiser, batch size, `unlearn_batchnorm` and `unlearn_augmentation` (the default is none) are the recipe's, the
-    batch order and augmentation those that the ascent would draw. The optimiser starts afresh whatever `carry_momentum`
-    says, for a model alone holds no momentum.
+    """Train a copy of the model on some examples as ABL's unlearning stage would, perhaps with another loss.
 
     Args:
         stage: name in the history.
+        options: those of `train_on`.
+
+    Raises UserError where there are no examples and where the loss is not finite.
+    """
+    return train_on(given, unlearning_stage(given, settings, stage, loss_of), examples, evaluate, **options)
+
+
+def train_on(
+    given: Given,
+    stage: Stage,
+    examples: Images,
+    evaluate: Evaluation | None = None,
+    *,
+    start: nn.Module | None = None,
+    layers: int = 0,
+    redraw: Callable[[Tensor, int], Tensor] | None = None,
+    before_step: Callable[..., None] | None = None,
+    batches: training.Batches | None = None,
+    ends: Callable[[nn.Module, dict], bool] | None = None,
+    measured: dict[str, float] | None = None,
+) -> Repaired:
+    """Train a copy of the model on some examples for a stage.
+
+    The optimiser is the recipe's, batch order and augmentation those that ABL's ascent would draw. The optimiser starts
+    afresh whatever `carry_momentum` says, for a model alone holds no momentum.
+
+    Args:
         start: another model than the given one to copy and train.
         layers: how many layers with weights are trained, counted from the output; the others keep their weights and
             batch norm statistics. 0 trains all.
         redraw: called with the images on the device and the epoch, counted from 0; gives those of that epoch.
         before_step: hook of the optimiser, called before each step with the optimiser first.
+        batches: see `training.train`, as `ends`.
         measured: what the way has measured of itself; the number of examples joins it.
 
     Raises UserError where there are no examples and where the loss is not finite.
     """
     if not len(examples):
-        raise UserError(f"{stage} has no examples to train on; give a training set of which some are kept")
+        raise UserError(f"{stage.name} has no examples to train on; give a training set of which some are kept")
     recipe = given.recipe
     model = training.working_copy(given, start)
     parts = last_layers(model, layers) if layers else [model]
@@ -81,7 +101,7 @@ def fine_tune(
     history = training.train(
         model,
         given,
-        _unlearning(stage, settings, recipe, loss_of),
+        stage,
         examples,
         recipe.batch_size,
         lambda epoch: tuple(torch_stream(given.seed, what, _STAGE, epoch) for what in ("order", "augmentation")),
@@ -89,13 +109,18 @@ def fine_tune(
         optimiser=optimiser,
         parts=parts,
         redraw=redraw,
+        batches=batches,
+        ends=ends,
     )
     model.requires_grad_(True).eval()
     return Repaired(model, history, {"training_images": float(len(examples)), **(measured or {})})
 
 
-def _unlearning(name: str, settings: Settings, recipe: Recipe, loss_of: Callable[[Tensor, Tensor], Tensor]) -> Stage:
-    """The recipe's unlearning stage with another loss, under another name."""
+def unlearning_stage(
+    given: Given, settings: Settings, name: str, loss_of: Callable[[Tensor, Tensor], Tensor] = losses.cross_entropy
+) -> Stage:
+    """The recipe's unlearning stage under another name, with the settings' epochs and learning rate, and any loss."""
+    recipe = given.recipe
     return Stage(
         name,
         settings.epochs or recipe.unlearn_epochs,
@@ -110,7 +135,7 @@ def _unlearning(name: str, settings: Settings, recipe: Recipe, loss_of: Callable
 def last_layers(model: nn.Module, count: int) -> list[nn.Module]:
     """The `count` layers with weights of their own that lie nearest to the output, in the order of their definition.
 
-    Convolutions, batch norms and linear layers count one each. Raises UserError where the model has fewer.
+    Convolutions, norms and linear layers count one each. Raises UserError where the model has fewer.
     """
     layers = [module for module in model.modules() if any(True for _ in module.parameters(recurse=False))]
     if count > len(layers):

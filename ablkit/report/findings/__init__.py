@@ -9,6 +9,7 @@ import pandas as pd
 
 from ablkit.attacks import ATTACKS
 from ablkit.defenses import METHODS
+from ablkit.report.findings.arms import ARM_TITLES, of_arms
 from ablkit.report.findings.exclusion import of_exclusion
 from ablkit.report.findings.isolators import of_isolators
 from ablkit.report.findings.methods import of_methods
@@ -21,6 +22,7 @@ from ablkit.report.findings.words import (
     HOLDS,
     IN_PART,
     MATTERS,
+    MOST,
     PRECISE,
     PRESENT,
     RELIABLE,
@@ -38,14 +40,17 @@ from ablkit.report.findings.words import (
 )
 
 __all__ = [
+    "ARM_TITLES",
     "CHEAP",
     "DEAR",
     "FASTER",
     "GONE",
     "MATTERS",
+    "MOST",
     "PRECISE",
     "PRESENT",
     "RELIABLE",
+    "of_arms",
     "of_attacks",
     "of_exclusion",
     "of_gap",

@@ -45,7 +45,9 @@ def _cost(c: Collection, line: str) -> str:
     given = dict(zip(options[1::3], options[2::3], strict=True))
     parameters = check(notebook, changed(notebook, "quick", given), strict=False)
     ones = parameters.runs() if isinstance(parameters, Comparison) else [parameters]
+    whole = parameters.trainings() if isinstance(parameters, Comparison) else 1
     own = [c.main.of("abl", name) for name in dict.fromkeys(one.attack for one in ones)]
     known = costs.minutes(pd.concat(own)).dropna()
     each = f" of about {known.median():.0f} minutes" if len(known) else ""
-    return f": {count(len(ones), 'run')}{each} ({c.main.place}, one thread)"
+    shared = f" that share {count(whole, 'training')}" if whole < len(ones) else ""
+    return f": {count(len(ones), 'run')}{shared}{each} ({c.main.place}, one thread)"

@@ -93,7 +93,7 @@ def _check_values(parameters: Parameters) -> None:
 
 
 def _check_run(parameters: OneRun) -> None:
-    parameters.recipe()
+    recipe = parameters.recipe()
     if parameters.train_size < 0:
         raise UserError(f"train_size {parameters.train_size} is negative; 0 takes the whole training set")
     if parameters.monitor_images and parameters.monitor_images < 100:
@@ -103,7 +103,9 @@ def _check_run(parameters: OneRun) -> None:
     attacks.check(parameters.attack, parameters.attack_settings)
     if not 0 <= parameters.poison_rate < 1:
         raise UserError(f"poison_rate {parameters.poison_rate} is outside [0, 1); the paper uses 0.1, 0 is clean data")
-    defenses.settings_of(parameters.method, parameters.method_settings)
+    own = defenses.settings_of(parameters.method, parameters.method_settings)
+    if hasattr(own, "check_recipe"):
+        own.check_recipe(recipe)
     if parameters.seed < 0:
         raise UserError(f"seed {parameters.seed} is negative; use 0, 1, 2, ...")
 
@@ -128,7 +130,8 @@ def _check_lists(parameters: Comparison) -> None:
             listed = f"seeds {shown(parameters.seeds)} must be whole numbers with spaces between"
             raise UserError(f"{listed}; {shown(part)} is none from 0 to {10**18 - 1}")
     parameters.methods()
-    for name in [name for name in ("attack_names", "seeds", "method_names", "losses") if hasattr(parameters, name)]:
+    names = ("attack_names", "seeds", "method_names", "losses", "arm_names")
+    for name in [name for name in names if hasattr(parameters, name)]:
         values = parameters.seed_numbers() if name == "seeds" else getattr(parameters, name).split()
         if not values or len(set(values)) < len(values):
             raise UserError(f"{name} {shown(getattr(parameters, name))} must name one or more, each once")

@@ -8,11 +8,11 @@ from typing import ClassVar, get_args, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, create_model
 
-from ablkit import attacks, defenses, settings
+from ablkit import attacks, defenses, models, settings
 from ablkit.errors import UserError, shown, unknown
 from ablkit.files import read_text
 from ablkit.paths import notebooks_root
-from ablkit.runs.parameters import losses
+from ablkit.runs.parameters import arms, losses
 from ablkit.runs.parameters.presets import filled
 from ablkit.training.recipe import RECIPES, Recipe
 from ablkit.training.scores import Score
@@ -116,6 +116,10 @@ class Comparison(Parameters):
             for seed in self.seed_numbers()
         ]
 
+    def trainings(self) -> int:
+        """How many of the runs are whole trainings."""
+        return len(self.runs())
+
     def modules(self) -> tuple[str, ...]:
         """Those of the attacks, and of the methods that are defences."""
         named = [attacks.ATTACKS.module(name) for name in self.attack_names.split()]
@@ -177,6 +181,47 @@ class Isolators(Comparison):
             for loss in self.losses.split()
             for seed in self.seed_numbers()
         ]
+
+
+class WhatUnlearns(Comparison):
+    """Those of the notebook that takes ABL's unlearning apart: of a seed all arms start from one fine-tuned model.
+
+    Only the arm `group_norm` has one of its own.
+    """
+
+    # Where another second phase, or none, is asked for there is nothing to take apart.
+    chosen: ClassVar = (*Comparison.chosen, "carry_momentum", "schedule", "unlearn_batchnorm")
+
+    def methods(self) -> list[str]:
+        """Those of the arms: no undefended run is needed, as each arm is held against the model that it starts from."""
+        return sorted({arm["method"] for arm in self.arms().values()})
+
+    def arms(self) -> dict[str, dict]:
+        """Arm -> what it sets; raises UserError for one that does not exist."""
+        names = list(arms.ARMS) if self.arm_names == "all" else self.arm_names.split()
+        return {name: arms.settings_of(name) for name in names}
+
+    def shared(self) -> dict:
+        """See `Comparison.shared`; raises UserError, too, for a model without batch norm."""
+        values = super().shared()
+        model = str(values["model"])
+        if not models.has_batch_norm(model):
+            raise UserError(f"changes sets model {model}, whose arms need batch norm; the arm group_norm is without it")
+        return values
+
+    def first_runs(self) -> list[OneRun]:
+        """The parameters of the runs of each attack with the first of the seeds."""
+        return [run for run in self.runs() if run.seed == self.seed_numbers()[0]]
+
+    def runs(self) -> list[OneRun]:
+        """The parameters of each run that is compared."""
+        over = [(attack, own) for attack in self.attack_names.split() for own in self.arms().values()]
+        found = [(self.one(attack, seed), own) for attack, own in over for seed in self.seed_numbers()]
+        return [one.model_copy(update={**own, "model": one.model + own["model"]}) for one, own in found]
+
+    def trainings(self) -> int:
+        """How many whole trainings the runs share: one for each attack and seed, and one with group norm."""
+        return len({(run.attack, run.seed, run.model) for run in self.runs()})
 
 
 class Exclusion(Comparison):
@@ -246,6 +291,7 @@ NOTEBOOKS: dict[str, type[Parameters]] = {
     "attacks": _model(Comparison, attack_names=" ".join(attacks.ATTACKS), **_OVER),
     "defenses": _model(Comparison, attack_names="badnets", method_names="none repairs abl oracle", **_OVER),
     "unlearning": _model(Comparison, attack_names="badnets", method_names="none ways abl oracle", **_OVER),
+    "what_unlearns": _model(WhatUnlearns, attack_names="badnets blend sig", arm_names="all", **_OVER),
     "twins": _model(Twins, attack_names=_TWINS, **_OVER),
     "isolators": _model(Isolators, attack_names=" ".join(attacks.ATTACKS), losses="lga-0.5", epochs=8, **_OVER),
     "exclusion": _model(Exclusion, attack_names=" ".join(attacks.ATTACKS), **_OVER),

@@ -1,0 +1,152 @@
+"""Which part of ABL's unlearning does the work: arms that start from one fine-tuned model, held against the ascent."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from ablkit.attacks import ATTACKS
+from ablkit.report.findings.words import (
+    FAILS,
+    GONE,
+    HOLDS,
+    IN_PART,
+    MATTERS,
+    MOST,
+    PRESENT,
+    UNKNOWN,
+    count,
+    limit,
+    over,
+    percent,
+)
+
+ARM_TITLES = {
+    "train": "ascent",
+    "statistics": "statistics alone",
+    "frozen": "ascent on frozen statistics",
+    "kept": "statistics of kept images",
+    "bounded": "bounded ascent",
+    "relabel": "relabelling",
+    "alternating": "ascent and kept in turn",
+    "joint": "joint with stopping rule",
+    "joint_statistics": "joint, statistics alone",
+    "carried": "carried momentum (ABL)",
+    "fresh": "fresh momentum (ABL)",
+    "group_norm": "ascent with group norm",
+}
+"""Arm -> what figures and tables call it."""
+_METRICS = ("attack_success_rate", "clean_accuracy", "target_class_accuracy")
+_NEEDED = ("train", "statistics", "frozen")
+
+
+def of_arms(frame: pd.DataFrame) -> str:
+    """Whether the ascent or the drift of the batch norm statistics unlearns, and what the target class pays.
+
+    A part does most of the work where it alone brings at least MOST of the fall in attack success that both bring. The
+    ascent unlearns where it does so with frozen statistics, and the statistics alone do not.
+
+    Args:
+        frame: runs with the columns `attack`, `seed`, `arm` and `attack_success_rate`, `clean_accuracy`,
+            `target_class_accuracy`, each also with `_finetuned` behind: what the run started from.
+    """
+    frame = _numbers(frame)
+    missing = [ARM_TITLES[name] for name in _NEEDED if name not in set(frame["arm"])]
+    if missing:
+        return f"{UNKNOWN} Not measured: {', '.join(missing)}. {over(frame['seed'].nunique())}"
+    weak = frame["attack_success_rate_finetuned"] < PRESENT
+    passed = frame[weak].groupby(["attack", "seed"]).ngroups
+    frame = frame[~weak]
+    falls = frame.assign(fall=frame["attack_success_rate_finetuned"] - frame["attack_success_rate"]).pivot_table(
+        index=["attack", "seed"], columns="arm", values="fall", sort=False
+    )
+    both = falls.reindex(columns=list(_NEEDED)).dropna()
+    seeds = over(frame["seed"].nunique()) if len(frame) else over(1)
+    aside = f" There is no backdoor to unlearn in {count(passed, 'fine-tuned model')}." if passed else ""
+    if both.empty or both["train"].mean() < MATTERS:
+        return (
+            f"{UNKNOWN} The ascent takes no attack success away that could be divided among its parts.{aside} {seeds}"
+        )
+    shares = {name: both[name].sum() / both["train"].sum() for name in ("statistics", "frozen")}
+    most = {name: share >= MOST for name, share in shares.items()}
+    word = IN_PART
+    if most["frozen"] != most["statistics"]:
+        word = HOLDS if most["frozen"] else FAILS
+    parts = [_told(frame, both, shares), _without(frame, falls), _momentum(frame), _target(frame)]
+    return " ".join([word, *filter(None, parts)]) + f"{aside} {seeds}"
+
+
+def _told(frame: pd.DataFrame, both: pd.DataFrame, shares: dict[str, float]) -> str:
+    """What the ascent takes away, and what of it statistics alone and weights alone do."""
+    own = frame[frame["arm"] == "train"]
+    named = ", ".join(ATTACKS[name].title for name in both.index.unique("attack"))
+    return (
+        f"The ascent takes attack success from {percent(own['attack_success_rate_finetuned'].mean())} to"
+        f" {percent(own['attack_success_rate'].mean())} in the mean of {count(len(both), 'run')} ({named})."
+        f" Statistics alone, with no weight changed, bring {percent(shares['statistics'])} of that fall"
+        f"{_by_attack(both, 'statistics')}; the ascent with frozen statistics brings {percent(shares['frozen'])}"
+        f"{_by_attack(both, 'frozen')} and leaves {_left(frame, 'frozen')}."
+    )
+
+
+def _by_attack(falls: pd.DataFrame, arm: str) -> str:
+    """The same share attack by attack; empty for one attack."""
+    sums = falls.groupby(level="attack", sort=False)[["train", arm]].sum()
+    if len(sums) < 2:
+        return ""
+    told = [f"{ATTACKS[name].title} {_share(row[arm], row['train'])}" for name, row in sums.iterrows()]
+    return f" ({', '.join(told)})"
+
+
+def _share(part: float, whole: float) -> str:
+    """A share of a fall, and no number where nothing falls."""
+    return percent(part / whole) if whole >= MATTERS else "nothing falls"
+
+
+def _left(frame: pd.DataFrame, arm: str) -> str:
+    own = frame[frame["arm"] == arm]["attack_success_rate"]
+    gone = f"at most {limit(GONE)} on {int((own <= GONE).sum())} of {count(len(own), 'run')}"
+    return f"{percent(own.mean())} attack success ({gone})"
+
+
+def _without(frame: pd.DataFrame, falls: pd.DataFrame) -> str:
+    """What happens without any ascent on other statistics, and to a model without batch norm."""
+    texts = []
+    if "kept" in falls and (pair := falls[["train", "kept"]].dropna())["train"].sum() >= MATTERS:
+        texts.append(
+            f"Statistics taken anew from kept images, without any ascent, bring"
+            f" {percent(pair['kept'].sum() / pair['train'].sum())}."
+        )
+    own = frame[frame["arm"] == "group_norm"]
+    if len(own):
+        before = percent(own["attack_success_rate_finetuned"].mean())
+        texts.append(f"With group norm the ascent takes {before} to {_left(frame, 'group_norm')}.")
+    return " ".join(texts)
+
+
+def _momentum(frame: pd.DataFrame) -> str:
+    """ABL with carried and with fresh momentum; the latter is the arm `train` under another name, and the control."""
+    texts = []
+    by_arm = frame.pivot_table(index=["attack", "seed"], columns="arm", values=list(_METRICS), sort=False)
+    if {"fresh", "train"} <= set(frame["arm"]):
+        pair = [by_arm.xs(name, axis=1, level="arm") for name in ("fresh", "train")]
+        pair = [one.loc[pair[0].dropna().index.intersection(pair[1].dropna().index)] for one in pair]
+        same = int((pair[0] == pair[1]).all(axis=1).sum())
+        texts.append(f"ABL with fresh momentum is the ascent: the same numbers on {same} of {len(pair[0])}.")
+    if "carried" in set(frame["arm"]):
+        texts.append(f"With the momentum of the fine-tuning it leaves {_left(frame, 'carried')}.")
+    return " ".join(texts)
+
+
+def _target(frame: pd.DataFrame) -> str:
+    """What each arm leaves of the target class, those that leave most first."""
+    means = frame.groupby("arm", sort=False)["target_class_accuracy"].mean().dropna().sort_values(ascending=False)
+    before = frame[frame["arm"] != "group_norm"]["target_class_accuracy_finetuned"].mean()
+    told = "; ".join(f"{ARM_TITLES[name]} {percent(value)}" for name, value in means.items())
+    return f"Of the target class, {percent(before)} after the fine-tuning, is left: {told}." if told else ""
+
+
+def _numbers(frame: pd.DataFrame) -> pd.DataFrame:
+    """The runs that were measured, with metrics as numbers."""
+    names = [f"{name}{suffix}" for name in _METRICS for suffix in ("", "_finetuned")]
+    frame = frame.assign(**{name: pd.to_numeric(frame[name], errors="coerce") for name in names})
+    return frame.dropna(subset=["attack_success_rate", "attack_success_rate_finetuned"]).reset_index(drop=True)
