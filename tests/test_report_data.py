@@ -57,7 +57,7 @@ def test_a_finished_run_is_taken_in_without_weights(made, few):
     folder = few / one.folder.name
     kept = sorted(path.name for path in folder.iterdir())
     records = ["env.json", "history.csv", "metrics.json", "params.json"]
-    assert kept == sorted([*records, "trajectories.npz", "poisoned.npy", "isolated-images.png"])
+    assert kept == sorted([*records, "losses.npy", "poisoned.npy", "isolated-images.png"])
     assert data.history(folder)[["stage", "epoch"]].to_dict("records") == [{"stage": "isolate", "epoch": 1}]
     assert (
         json.loads((folder / "env.json").read_text())["folder_bytes"]
@@ -70,11 +70,11 @@ def test_a_finished_run_is_taken_in_without_weights(made, few):
 
 def test_what_is_too_large_is_left_out_and_said(made, few, capsys):
     one = made(0)
-    np.savez(one.folder / "trajectories.npz", loss=np.random.default_rng(0).random((4, data.LARGEST)))
+    np.save(one.folder / "losses.npy", np.random.default_rng(0).random(data.LARGEST))
     seals.seal(one.folder, one.folder / "metrics.json")
     assert main(["report", "--from", str(few), "--add", one.folder.name]) == 0
-    assert "without trajectories.npz: larger than 200,000 bytes" in capsys.readouterr().out
-    assert not (few / one.folder.name / "trajectories.npz").exists()
+    assert "without losses.npy: larger than 100,000 bytes" in capsys.readouterr().out
+    assert not (few / one.folder.name / "losses.npy").exists()
 
 
 def test_pictures_come_along_when_they_are_pictures(made, tmp_path):

@@ -17,14 +17,14 @@ from ablkit.runs.records import Damaged
 TABLE = "runs.csv"
 """All runs of a folder: key, parameters, metrics and environment, one a row."""
 PICTURES = ("isolated-images.png", "poisoned-images-strip.png")
-"""The pictures of a run that join its numbers: strips of images at native size."""
-ARRAYS = ("trajectories.npz", "poisoned.npy")
-"""The losses of every training image after every epoch of phase 1, and which of them are poisoned."""
+"""The pictures that join the numbers of a run of ABL, which pages show of ABL alone: strips of images at native size."""
+ARRAYS = ("losses.npy", "poisoned.npy")
+"""The loss of every training image at the turning epoch, and which of them are poisoned."""
 EPOCH = ("clean_accuracy", "target_class_accuracy", "attack_success_rate", "isolation_precision")
 EPOCH += ("clean_loss", "poisoned_loss")
 """What pages show of an epoch."""
-LARGEST = 200_000
-"""Bytes of an array or picture that is taken in: a run at the paper's scale has trajectories ten times as large."""
+LARGEST = 100_000
+"""Bytes of an array or picture that is taken in: at the paper's scale losses are twice as large."""
 _PNG = b"\x89PNG\r\n\x1a\n"
 _DIGITS = "%.6g"
 """How histories are written: six digits, of which figures show three."""
@@ -33,14 +33,13 @@ _DIGITS = "%.6g"
 def add(run: Path, data: Path) -> tuple[Path, list[str]]:
     """Take a finished run into a folder of committed numbers; return its folder there, and what is too large for it.
 
-    `KEY/{params,env,metrics}.json` are the run's own, `KEY/history.csv` has a line for each epoch. Arrays and pictures
-    come along up to LARGEST bytes; weights never do. Raises Damaged for a run
-    that is not whole.
+    `KEY/{params,env,metrics}.json` are the run's own, `KEY/history.csv` has a line for each epoch. Of ABL's runs arrays
+    and pictures come along up to LARGEST bytes; weights never do. Raises Damaged for a run that is not whole.
     """
     seals.check_sealed(run)
-    records.parameters(run)
     folder, left_out, kept = data / run.name, [], {}
-    for path in (*(run / name for name in ARRAYS), *(run / "figures" / name for name in PICTURES)):
+    files = [*(run / name for name in ARRAYS), *(run / "figures" / name for name in PICTURES)]
+    for path in files if records.parameters(run).get("method") == "abl" else ():
         if not path.is_file() or path.is_symlink():
             continue
         if path.stat().st_size > LARGEST:

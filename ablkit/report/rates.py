@@ -45,12 +45,12 @@ def by_rate(c: Collection) -> list[Block]:
 def _losses(run: pd.Series) -> tuple[np.ndarray, np.ndarray] | None:
     """The losses at the end of phase 1 and which images are poisoned; None where both were not kept, or none is."""
     folder = run["folder"]
-    if not (folder / "trajectories.npz").exists() or pd.isna(run["training_images"]):
+    if not (folder / "losses.npy").exists() or pd.isna(run["training_images"]) or run["isolation_score"] != "loss":
         return None
     images = int(run["training_images"])
-    losses, poisoned = arrays.trajectories(folder, images).get("loss"), arrays.poisoned(folder, images)
+    losses, poisoned = arrays.losses(folder, images), arrays.poisoned(folder, images)
     if losses is None or poisoned is None or not len(poisoned):  # on clean data there is nothing to find
         return None
     is_poisoned = np.zeros(images, bool)
     is_poisoned[poisoned] = True
-    return losses[-1].astype(np.float32), is_poisoned
+    return losses, is_poisoned
