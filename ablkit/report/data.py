@@ -17,7 +17,7 @@ from ablkit.runs.records import Damaged
 TABLE = "runs.csv"
 """All runs of a folder: key, parameters, metrics and environment, one a row."""
 PICTURES = ("isolated-images.png", "poisoned-images-strip.png")
-"""The pictures that join the numbers of a run of ABL, which pages show of ABL alone: strips of images at native size."""
+"""The pictures that join the numbers of a run of ABL: strips of images at native size."""
 ARRAYS = ("losses.npy", "poisoned.npy")
 """The loss of every training image at the turning epoch, and which of them are poisoned."""
 EPOCH = ("clean_accuracy", "target_class_accuracy", "attack_success_rate", "isolation_precision")

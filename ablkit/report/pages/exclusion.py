@@ -33,12 +33,12 @@ def page(c: Collection) -> Page:
     """The project's own method: does it end as training on clean data does?"""
     title = "A clean model from poisoned data: training without the suspects"
     frame = runs_of(c)
-    own = beside(frame)
     blocks: list[Block] = [Text(_HOW)]
-    if own.empty:
+    if frame.empty or not (frame["method"] == "exclude").any():
         commands = ["ablkit run exclusion", "ablkit run exclusion -p attack_names badnets"]
         blocks += missing.not_run(c, "training without suspects on any attack at quick scale", commands)
         return Page(NAME, title, "No attack was run with this method at quick scale yet.", blocks, "Clean models")
+    own = beside(frame)
     blocks += [figure(frame, own), _table(own), *_controls(own), *_protocol(), *_left_out(c, own)]
     return Page(NAME, title, findings.of_exclusion(frame), blocks, "Clean models")
 
@@ -60,12 +60,12 @@ def runs_of(c: Collection) -> pd.DataFrame:
     """
     scales = [s for s in c.scales if s.preset == "quick" and s.dataset == "cifar10" and s.place.startswith("CPU")]
     scales.sort(key=lambda s: -len(s.of("exclude")))
-    parts = [scale.runs for scale in scales]
-    if scales:
-        # No preset has the control's settings, so that it is no run of a scale.
-        same = (c.runs["preset"] == "quick") & (c.runs["place"] == scales[0].place) & (c.runs["attack_settings"] == "")
-        parts.insert(1, c.runs[same & c.runs["method_settings"].astype(str).str.contains("control=")])
-    frame = pd.concat(parts) if parts else c.runs.iloc[:0]
+    if not scales:
+        return c.runs.iloc[:0]
+    # No preset has the control's settings, so that it is no run of a scale.
+    drawn = (c.runs["preset"] == "quick") & (c.runs["place"] == scales[0].place)
+    drawn &= (c.runs["attack_settings"] == "") & (c.runs["method_settings"] == "control=random")
+    frame = pd.concat([scales[0].runs, c.runs[drawn], *(scale.runs for scale in scales[1:])])
     return frame.drop_duplicates(["attack", "seed", "method", "method_settings"])
 
 
