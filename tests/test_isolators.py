@@ -43,7 +43,7 @@ def test_a_loss_is_named_by_what_it_stands_for(name):
 
 @pytest.mark.parametrize("wrong", ["lga", "lga-", "lga-.", "lga--1", "lga-1e400", "lga-0.5-per-samples", "x" * 9_999])
 def test_a_loss_that_is_none_is_refused_in_one_line(wrong):
-    with pytest.raises(UserError, match="losses names .*; use plain, or LGA") as error:
+    with pytest.raises(UserError, match=r"losses names .*; use plain, or LGA") as error:
         named(losses=wrong)
     assert len(str(error.value)) < 300
 
@@ -76,7 +76,7 @@ def test_the_sweeps_make_the_runs_that_the_notebook_compares():
 def frame(**scores: list[list[float]]) -> pd.DataFrame:
     """Precision by score, seed and epoch; of the losses too, where the name has one behind two underscores."""
     rows = [
-        {"attack": "badnets", "loss": (name.split("__") + ["lga-0.5"])[1], "seed": seed, "poisoned": 0.1}
+        {"attack": "badnets", "loss": [*name.split("__"), "lga-0.5"][1], "seed": seed, "poisoned": 0.1}
         | {"epoch": epoch, "score": name.split("__")[0], **dict.fromkeys(summary.ISOLATION, value)}
         for name, seeds in scores.items()
         for seed, values in enumerate(seeds)
@@ -97,7 +97,7 @@ def frame(**scores: list[list[float]]) -> pd.DataFrame:
     ],
 )
 def test_the_verdict_on_ranking_by_the_loss(seeds, word, told):
-    found = findings.of_isolators(frame(loss=seeds, averaged=[GOOD, GOOD]))
+    found = findings.of_isolators(frame(loss=seeds, averaged=seeds))
     assert found.startswith(f"**{word}** Ranked by the loss") and told in found and "n = 2 seeds." in found
     assert "nan" not in found
 
