@@ -158,16 +158,12 @@ def _add_run(kinds: argparse._SubParsersAction) -> None:
 def _add_report(kinds: argparse._SubParsersAction) -> None:
     report = kinds.add_parser("report", help="run what is missing and build the pages")
     report.add_argument("--preset", default="quick", help="smoke, quick, paper or released (default: quick)")
-    report.add_argument("--seeds", type=_seed, nargs="+", default=[0], help="one run of each kind for each seed")
+    several = {"action": "extend", "nargs": "+", "default": []}  # given twice, an option adds to what it names
+    report.add_argument("--seeds", type=_seed, **several, help="one run of each kind for each seed (default: 0)")
     report.add_argument("--dataset", help="cifar10 (default), digits or a prepared folder")
-    report.add_argument("--attacks", nargs="+", default=["badnets"], metavar="ATTACK", help="names, or 'all'")
-    report.add_argument(
-        "--with",
-        nargs="+",
-        default=[],
-        metavar="NOTEBOOK",
-        help="also: loss_gap, attacks, defenses, unlearning, what_unlearns, twins",
-    )
+    report.add_argument("--attacks", **several, metavar="ATTACK", help="names, or 'all' (default: badnets)")
+    more = "also: loss_gap, attacks, defenses, unlearning, what_unlearns, twins, isolators, exclusion"
+    report.add_argument("--with", **several, metavar="NOTEBOOK", help=more)
     report.add_argument("--as-is", action="store_true", help="run nothing: pages of what is done, a list of the rest")
     report.add_argument("--to", type=_to, help="folder of the pages (default: reports/local)")
     report.add_argument(
@@ -176,7 +172,7 @@ def _add_report(kinds: argparse._SubParsersAction) -> None:
         metavar="DATA",
         help="make pages of committed numbers, run nothing",
     )
-    report.add_argument("--add", nargs="+", default=[], metavar="KEY", help="take these finished runs into DATA first")
+    report.add_argument("--add", **several, metavar="KEY", help="take these finished runs into DATA first")
     report.set_defaults(command=commands.report)
 
 

@@ -65,11 +65,11 @@ def report(options: argparse.Namespace) -> int:
 
     folder = vars(options)["from"]
     if folder is not None:
-        if options.as_is or options.dataset is not None or vars(options)["with"] or options.attacks != ["badnets"]:
+        if options.as_is or options.dataset is not None or vars(options)["with"] or options.attacks:
             raise UserError(
                 "--from makes pages of committed numbers alone: leave --as-is, --dataset, --with, --attacks out"
             )
-        if (options.preset, options.seeds) != ("quick", [0]):
+        if options.preset != "quick" or options.seeds:
             raise UserError("--from makes pages of all committed numbers: leave --preset and --seeds out")
         return from_data(folder, options.add, options.to or folder.parent)
     if options.add:
@@ -78,12 +78,13 @@ def report(options: argparse.Namespace) -> int:
     to = options.to or project() / "reports" / "local"
     if not options.as_is:
         arguments.check_folder("ABLKIT_RUNS", runs_root())
-    names = tuple(ATTACKS) if options.attacks == ["all"] else tuple(options.attacks)
+    seeds, attacks = options.seeds or [0], options.attacks or ["badnets"]
+    names = tuple(ATTACKS) if attacks == ["all"] else tuple(attacks)
     comparisons = tuple(vars(options)["with"])
     for name in comparisons:
         if name not in COMPARISONS:
             raise unknown("comparison", name, COMPARISONS)
-    return run_all(options.preset, options.seeds, to, changes, names, comparisons, as_is=options.as_is)
+    return run_all(options.preset, seeds, to, changes, names, comparisons, as_is=options.as_is)
 
 
 def sweep(options: argparse.Namespace) -> int:

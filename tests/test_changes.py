@@ -26,8 +26,8 @@ def written(changes: dict) -> str:
 def test_the_runs_of_a_comparison_are_those_of_a_direct_command_with_the_same_values(name, preset):
     compared = check(name, changed(name, preset, {"dataset": "digits", "changes": written(CHANGES)}))
     for one in compared.runs():
-        fields = ("attack", "attack_settings", "method", "method_settings", "seed", "poison_rate")
-        chosen = {field: getattr(one, field) for field in (*fields, "carry_momentum", "model")}
+        fields = (*Comparison.chosen, "poison_rate", "carry_momentum", "model")
+        chosen = {field: getattr(one, field) for field in fields}
         given = {"dataset": "digits"} | chosen | CHANGES
         assert check("run", changed("run", preset, given)).model_dump_json() == one.model_dump_json()
         assert check("run", changed("run", preset, given | {"gamma": 0.5})) != one

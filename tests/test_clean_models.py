@@ -58,11 +58,11 @@ def test_the_verdict_names_what_is_left_and_both_prices():
     frame = compared()
     frame.loc[(frame["attack"] == "sig") & (frame["method"] == "exclude") & (frame["seed"] == 1), NUMBERS[0]] = 0.4
     told = findings.of_exclusion(frame)
-    assert "at most 5 % attack success on 5 of 6 runs, with 1 of 2 attacks always" in told
+    assert "at most 5 % attack success on 5 of 6 runs (on every seed with 1 of 2 attacks)" in told
     assert "More is left by SIG (1 seed, up to 40 %)." in told
     assert "ABL reaches that on 6 of 6 runs" in told
-    assert "it lies 1.0 points clean accuracy and 2.0 points in the target class" in told
-    assert "ABL lies 18.0 points clean accuracy and 60.0 points in the target class" in told
+    assert "it loses 1.0 points of clean accuracy and loses 2.0 points in the target class" in told
+    assert "ABL loses 18.0 points of clean accuracy and loses 60.0 points in the target class" in told
     assert told.endswith("n = 3 seeds.")
 
 

@@ -97,7 +97,7 @@ def frame(**scores: list[list[float]]) -> pd.DataFrame:
     ],
 )
 def test_the_verdict_on_ranking_by_the_loss(seeds, word, told):
-    found = findings.of_isolators(frame(loss=seeds, averaged=[GOOD, GOOD]))
+    found = findings.of_isolators(frame(loss=seeds, averaged=seeds))
     assert found.startswith(f"**{word}** Ranked by the loss") and told in found and "n = 2 seeds." in found
     assert "nan" not in found
 

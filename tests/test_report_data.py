@@ -68,6 +68,12 @@ def test_a_finished_run_is_taken_in_without_weights(made, few):
     assert one.folder.name in (few.parent / "runs.html").read_text()
 
 
+def test_an_option_that_is_given_twice_names_both(made, few):
+    keys = [made(number).folder.name for number in (0, 1)]
+    assert main(["report", "--from", str(few), "--add", keys[0], "--add", keys[1]]) == 0
+    assert all((few / key / "metrics.json").exists() for key in keys)
+
+
 def test_what_is_too_large_is_left_out_and_said(made, few, capsys):
     one = made(0)
     np.save(one.folder / "losses.npy", np.random.default_rng(0).random(data.LARGEST))

@@ -10,7 +10,6 @@ from ablkit.report.findings.words import FAILS, GONE, HOLDS, IN_PART, UNKNOWN, c
 
 NEAR = {"clean_accuracy": 0.02, "target_class_accuracy": 0.05}
 """How far below a model that was trained on clean data a model may lie and still count as one like it."""
-_ACCURACIES = {"clean_accuracy": "clean accuracy", "target_class_accuracy": "in the target class"}
 MEASURED = ("attack_success_rate", *NEAR)
 """What is compared."""
 
@@ -72,7 +71,8 @@ def of_exclusion(frame: pd.DataFrame) -> str:
 def _removed(runs: pd.DataFrame, suffix: str) -> str:
     gone = runs[f"attack_success_rate{suffix}"] <= GONE
     always = gone.groupby(runs["attack"]).all()
-    return f"on {gone.sum()} of {count(len(gone), 'run')}, with {always.sum()} of {count(len(always), 'attack')} always"
+    every = f"on every seed with {always.sum()} of {count(len(always), 'attack')}"
+    return f"on {gone.sum()} of {count(len(gone), 'run')} ({every})"
 
 
 def _failures(runs: pd.DataFrame) -> str:
@@ -85,16 +85,16 @@ def _failures(runs: pd.DataFrame) -> str:
 def _price(runs: pd.DataFrame) -> str:
     parts = []
     for method, who in (("", "it"), ("abl", "ABL")):
-        known = [(title, gap(runs, metric, method)) for metric, title in _ACCURACIES.items()]
-        if all(found.n for _, found in known):
-            parts.append(f"{who} lies {' and '.join(f'{_points(found)} {title}' for title, found in known)}")
-    return f"Below a model trained on clean data {'; '.join(parts)}." if parts else ""
+        known = [gap(runs, metric, method) for metric in NEAR]
+        if all(found.n for found in known):
+            parts.append(f"{who} {_lost(known[0])} of clean accuracy and {_lost(known[1])} in the target class")
+    return f"Held against a model trained on clean data {'; '.join(parts)}." if parts else ""
 
 
-def _points(found: statistics.Summary) -> str:
-    """`1.2 points (0.8 to 1.9)`: a mean, and its interval where there are seeds enough."""
+def _lost(found: statistics.Summary) -> str:
+    """`loses 1.2 points (0.8 to 1.9)`: a mean, and its interval where there are seeds enough."""
     interval = "" if found.low is None else f" ({100 * found.low:.1f} to {100 * found.high:.1f})"
-    return f"{100 * found.mean:.1f} points{interval}"
+    return f"{'loses' if found.mean >= 0 else 'gains'} {abs(100 * found.mean):.1f} points{interval}"
 
 
 def _excluded(runs: pd.DataFrame) -> str:
@@ -102,8 +102,8 @@ def _excluded(runs: pd.DataFrame) -> str:
     if known.empty:
         return ""
     lowest = known.loc[known["exclusion_recall"].idxmin()]
-    where = f"{ATTACKS[lowest['attack']].title}, seed {lowest['seed']}"
-    median, precision = known["exclusion_recall"].median(), known["exclusion_precision"].dropna()
-    of_them = f" Of what is excluded {percent(precision.median())} is poisoned in the median." if len(precision) else ""
-    least = f"at least {percent(lowest['exclusion_recall'])} ({where})"
-    return f"The suspects are {percent(median)} of the poisoned images in the median, {least}.{of_them}"
+    least = f"{100 * lowest['exclusion_recall']:.1f} % ({ATTACKS[lowest['attack']].title}, seed {lowest['seed']})"
+    told = f"At least {least} of the poisoned images are among the suspects"
+    precision = known["exclusion_precision"].dropna()
+    of_them = f", and at least {100 * precision.min():.1f} % of the suspects are poisoned" if len(precision) else ""
+    return f"{told}{of_them}."

@@ -37,7 +37,13 @@ def page(c: Collection) -> Page:
     if frame.empty or not (frame["method"] == "exclude").any():
         commands = ["ablkit run exclusion", "ablkit run exclusion -p attack_names badnets"]
         blocks += missing.not_run(c, "training without suspects on any attack at quick scale", commands)
-        return Page(NAME, title, "No attack was run with this method at quick scale yet.", blocks, "Clean models")
+        return Page(
+            NAME,
+            title,
+            f"None of {len(TITLES)} attacks was run with this method at quick scale yet.",
+            blocks,
+            "Clean models",
+        )
     own = beside(frame)
     blocks += [figure(frame, own), _table(own), *_controls(own), *_protocol(), *_left_out(c, own)]
     return Page(NAME, title, findings.of_exclusion(frame), blocks, "Clean models")
