@@ -127,8 +127,8 @@ def _controls(own: pd.DataFrame) -> list[Block]:
 
 def _protocol() -> list[Block]:
     lines = (
-        "Settings were chosen on seeds 100 and 101 with BadNets, Blend, SIG, CBA and CL and on one clean set; the other"
-        " five attacks had no part in it. Seeds 0 and up are reported, each run once.",
+        "Settings were chosen on seeds 100 and 101 with BadNets, Blend, SIG and CBA and on one clean set; the other six"
+        " attacks had no part in it. Seeds 0 and up are reported, each run once.",
         f"A backdoor counts as removed up to {percent(GONE, 0)} attack success. A model counts as like one trained on"
         f" clean data within {_POINTS['clean_accuracy']} points of clean accuracy and"
         f" {_POINTS['target_class_accuracy']} in the target class.",
