@@ -184,7 +184,7 @@ def test_hardly_anything_is_excluded_of_a_clean_set():
     trained = excluded(clean, evaluate=watch, judge=judge)
     assert len(trained.suspects.images) <= 20
     found = summary.of_run(trained.history, trained.isolated, clean, trained.record, trained.suspects)
-    kinds = ("isolation", "exclusion", "split")
+    kinds = ("isolation", "exclusion")
     unknown = {f"{kind}_{what}" for kind in kinds for what in ("precision", "recall")}
     assert {name for name, value in found.items() if value is None} == unknown | {
         "isolation_auroc",

@@ -171,7 +171,7 @@ def test_hardware_of_another_kind_is_a_scale_of_its_own(few):
     other = few / "0123456789ab"
     shutil.copytree(next(f.parent for f in few.glob("*/params.json") if '"train_size": 10000' in f.read_text()), other)
     record = json.loads((other / "env.json").read_text())
-    (other / "env.json").write_text(json.dumps(record | {"precision": "fp32"}))
+    (other / "env.json").write_text(json.dumps(record | {"precision": "fp64"}))
     assert len(collect(few).scales) == before + 1
 
 
