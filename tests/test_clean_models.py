@@ -54,6 +54,11 @@ def test_the_verdict_follows_the_numbers(kind):
     assert "nan" not in told and "None" not in told
 
 
+def test_two_seeds_are_no_verdict():
+    told = findings.of_exclusion(compared(seeds=2))
+    assert told.startswith("**Cannot be said.** A verdict takes 3 seeds.") and told.endswith("n = 2 seeds.")
+
+
 def test_the_verdict_names_what_is_left_and_both_prices():
     frame = compared()
     frame.loc[(frame["attack"] == "sig") & (frame["method"] == "exclude") & (frame["seed"] == 1), NUMBERS[0]] = 0.4

@@ -248,7 +248,7 @@ def suspects(found: Suspects, poisoned: Poisoned) -> Styler:
                 "images": int((poisoned.data.labels == k).sum()),
                 "separation of its two groups": number(found.separations[k], "{:.1f}"),
                 "valley": number(found.valleys[k], "{:.2f}"),
-                "part in the group of lower loss": percent(found.parts[k]),
+                "part in the group from the lowest losses": percent(found.parts[k]),
                 "suspected": "yes" if k in found.classes else "",
                 "excluded": len(own),
                 "of them poisoned": int(poisoned.is_poisoned[own].sum()),

@@ -10,13 +10,12 @@ import pandas as pd
 from ablkit.metrics import statistics
 from ablkit.metrics.paper import PaperValue
 from ablkit.report.findings import PRECISE
+from ablkit.report.findings.words import FEWEST
 from ablkit.report.page import Cell
 from ablkit.report.text import MISSING, number
 
 LOW = PRECISE
 """An isolation precision below which isolation counts as failed: most of what is isolated is then clean."""
-FEWEST = 3
-"""Seeds that a verdict needs."""
 REPRODUCED = {"clean_accuracy_non_target": 0.01, "attack_success_rate": 0.02}
 """How near to the paper's number the mean over seeds must be, where that number is not within their range."""
 WIDEST = 0.1

@@ -62,7 +62,7 @@ class Suspects:
     valleys: Float[ndarray, " classes"]
     """How few images of each class lie between the groups: near 0 where there are two, near 1 or above where not."""
     parts: Float[ndarray, " classes"]
-    """Share of each class that is in the group of the lower losses."""
+    """Share of each class that is in the group which began with its lowest losses."""
     classes: Int64[ndarray, " k"]
     """The suspected ones, that which stands out most first; often one, and none where none stands out."""
     images: Int64[ndarray, " m"]

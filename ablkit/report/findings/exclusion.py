@@ -6,7 +6,7 @@ import pandas as pd
 
 from ablkit.attacks import ATTACKS
 from ablkit.metrics import statistics
-from ablkit.report.findings.words import FAILS, GONE, HOLDS, IN_PART, UNKNOWN, count, limit, over, percent
+from ablkit.report.findings.words import FAILS, FEWEST, GONE, HOLDS, IN_PART, UNKNOWN, count, limit, over, percent
 
 NEAR = {"clean_accuracy": 0.02, "target_class_accuracy": 0.05}
 """How far below a model that was trained on clean data a model may lie and still count as one like it."""
@@ -59,6 +59,8 @@ def of_exclusion(frame: pd.DataFrame) -> str:
     gaps = {metric: gap(runs, metric) for metric in NEAR}
     near = all(gaps[metric].n and gaps[metric].mean <= NEAR[metric] for metric in NEAR)
     word = FAILS if not gone.any() else HOLDS if gone.all() and near else IN_PART
+    if runs["seed"].nunique() < FEWEST:
+        word = f"{UNKNOWN} A verdict takes {FEWEST} seeds."
     told = [f"Trained without its suspects, a model has at most {limit(GONE)} attack success {_removed(runs, '')}."]
     if not gone.all():
         told.append(f"More is left by {_failures(runs)}.")
