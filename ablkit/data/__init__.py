@@ -107,6 +107,10 @@ def digest(name: str, root: Path | None = None) -> str:
     return prepared.digest(prepare(name, root))
 
 
+def files(name: str, root: Path | None = None) -> prepared.Files | None:
+    return None
+
+
 def _way_out(name: str, folder: Path) -> str:
     if name in DATASETS:
         return f"delete the folder {folder} and run `ablkit data {name}`"

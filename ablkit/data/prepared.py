@@ -20,6 +20,7 @@ import shutil
 import stat
 import warnings
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -95,6 +96,13 @@ def read(folder: Path, way_out: str = _AGAIN) -> tuple[Images, Images]:
     test = Images(arrays["test_images"], arrays["test_labels"], *about)
     _check_splits(folder, train, test)
     return train, test
+
+
+class Files(NamedTuple):
+    """STUB"""
+
+    train: list[str]
+    test: list[str]
 
 
 def digest(folder: Path) -> str:

@@ -20,7 +20,7 @@ from ablkit.runs.child import PACKAGE, last_cell
 from ablkit.runs.folder import FOLDER_VARIABLE, PARAMETERS, PENDING, complete
 from ablkit.runs.job import Job
 from ablkit.runs.key import modules_of
-from ablkit.runs.parameters import Comparison, OneRun, Parameters, check
+from ablkit.runs.parameters import Comparison, OneRun, Parameters, YourData, check
 from ablkit.training.isolation import isolated_count
 from ablkit.training.kept import AGAIN
 
@@ -174,6 +174,10 @@ def check_against_data(parameters: Parameters) -> None:
             check_against_data(one)
         for method in parameters.methods():
             _check_clean_images(method, ones[0])
+    if isinstance(parameters, YourData):
+        train, _ = data.load(parameters.dataset, seed=parameters.seed, **parameters.drawing())
+        parameters.recipe(len(train)).check_images(train.images.shape[1:], parameters.dataset)
+        check_writable(cache_root(), "ABLKIT_CACHE")
     if not isinstance(parameters, OneRun):
         return
     train, test = data.load(parameters.dataset, seed=parameters.seed, **parameters.drawing())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -53,6 +53,8 @@ class Groups(NamedTuple):
     valley: float
     """How many images lie near the middle between the groups, over how many lie near the median of one of them, of the
     one that has fewer there."""
+    scores: Float[ndarray, " n"]
+    """Where each image lies along that direction: about -1/2 in the first group, about 1/2 in the other."""
 
 
 def two_groups(
@@ -70,11 +72,13 @@ def two_groups(
         fold: 0 or 1 for each image.
         fewest: images of the smaller group.
     """
+    nothing = Groups(np.zeros(len(values), bool), np.nan, np.nan, np.full(len(values), np.nan))
+    if not len(values):
+        return nothing
     # A feature that is the same everywhere tells nothing.
     scaled = (features - features.mean(axis=0)) / np.maximum(features.std(axis=0), 1e-6)
     found = [_settled(scaled, start, fold) for start in _starts(values)]
     settled = [groups for groups in found if groups and fewest <= groups.first.sum() <= len(values) - fewest]
-    nothing = Groups(np.zeros(len(values), bool), np.nan, np.nan)
     return min(settled, key=lambda groups: (groups.valley, -groups.separation), default=nothing)
 
 
@@ -97,7 +101,23 @@ def _settled(features: Float[ndarray, "n d"], first: Bool[ndarray, " n"], fold: 
             return None
         if np.array_equal(first, before):
             break
-    return Groups(first, *_measured(scores, first))
+    return Groups(first, *_measured(scores, first), scores)
+
+
+def joined(
+    features: Float[ndarray, "n d"], groups: Groups, others: Float[ndarray, "m d"]
+) -> tuple[Bool[ndarray, " m"], Float[ndarray, " m"]]:
+    """Which of other images join the first group, and the score of each, by the discriminant of all that are in one.
+
+    Args:
+        features: of the images that the groups were found in.
+        others: of images that had no part in that.
+    """
+    middle, spread = features.mean(axis=0), np.maximum(features.std(axis=0), 1e-6)
+    own, new = (features - middle) / spread, (others - middle) / spread
+    discriminant = _discriminant(own[groups.first], own[~groups.first])
+    scores = discriminant(new)
+    return scores < _cut(groups.scores, groups.first), scores
 
 
 def _cut(scores: Float[ndarray, " n"], first: Bool[ndarray, " n"]) -> float:
@@ -123,13 +143,21 @@ def _scores(
         parts = features[known & first], features[known & ~first]
         if min(len(part) for part in parts) < _FEWEST:
             return None
-        means = [part.mean(axis=0) for part in parts]
-        inside = np.concatenate([part - mean for part, mean in zip(parts, means, strict=True)])
-        spread = inside.T @ inside / len(inside) + _RIDGE * np.eye(features.shape[1])
-        direction = np.linalg.solve(spread, means[1] - means[0])
-        scores[~known] = (features[~known] - (means[0] + means[1]) / 2) @ direction
-        scores[~known] /= max(direction @ (means[1] - means[0]), 1e-9)
+        scores[~known] = _discriminant(*parts)(features[~known])
     return scores
+
+
+def _discriminant(
+    first: Float[ndarray, "k d"], others: Float[ndarray, "m d"]
+) -> Callable[[Float[ndarray, "n d"]], Float[ndarray, " n"]]:
+    """What gives features their scores, from those of two groups."""
+    parts = first, others
+    means = [part.mean(axis=0) for part in parts]
+    inside = np.concatenate([part - mean for part, mean in zip(parts, means, strict=True)])
+    spread = inside.T @ inside / len(inside) + _RIDGE * np.eye(inside.shape[1])
+    direction = np.linalg.solve(spread, means[1] - means[0])
+    length = max(direction @ (means[1] - means[0]), 1e-9)
+    return lambda features: ((features - (means[0] + means[1]) / 2) @ direction) / length
 
 
 def _measured(scores: Float[ndarray, " n"], first: Bool[ndarray, " n"]) -> tuple[float, float]:

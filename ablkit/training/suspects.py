@@ -22,7 +22,7 @@ from ablkit.errors import UserError, unknown
 from ablkit.randomness import numpy_stream
 from ablkit.settings import at_least
 from ablkit.shapes import Float, Int64, ndarray
-from ablkit.training.splits import two_groups
+from ablkit.training.splits import Groups, two_groups
 
 Control = Literal["", "random"]
 
@@ -67,6 +67,8 @@ class Suspects:
     """The suspected ones, that which stands out most first; often one, and none where none stands out."""
     images: Int64[ndarray, " m"]
     """Indices of the excluded images."""
+    groups: tuple[Groups, ...] = ()
+    """The two groups of each class, in the order of its images."""
 
     def record(self) -> dict[str, float]:
         """The verdict in numbers; see `metrics.summary`."""
@@ -103,22 +105,21 @@ def find(
     settings = settings or Settings()
     values = np.log(np.maximum(losses, settings.lowest_loss).astype(np.float64))
     fold = numpy_stream(seed, "folds").permutation(len(labels)) % 2
-    first, table = np.zeros(len(labels), bool), np.full((3, classes), np.nan)
+    first, found = np.zeros(len(labels), bool), []
     for k in range(classes):
         own = np.flatnonzero(labels == k)
-        if len(own):
-            fewest = int(np.ceil(settings.least_part * len(own)))
-            groups = two_groups(features[own].astype(np.float64), values[own], fold[own], fewest)
-            first[own] = groups.first
-            table[:, k] = groups.separation, groups.valley, groups.first.mean()
-    separations, valleys, parts = table
+        fewest = int(np.ceil(settings.least_part * len(own)))
+        found.append(two_groups(features[own].astype(np.float64), values[own], fold[own], fewest))
+        first[own] = found[-1].first
+    separations, valleys = np.array([(one.separation, one.valley) for one in found]).T
+    parts = np.array([one.first.mean() if len(one.first) else np.nan for one in found])
     stands_out = (separations >= settings.least_separation) & (valleys <= settings.most_valley)
     suspected = np.flatnonzero(stands_out)
     suspected = suspected[np.argsort(-separations[suspected], kind="stable")]
     excluded = np.flatnonzero(first & stands_out[labels])
     if settings.control == "random":
         excluded = _drawn_instead(excluded, labels, seed)
-    return Suspects(separations, valleys, parts, suspected, excluded)
+    return Suspects(separations, valleys, parts, suspected, excluded, tuple(found))
 
 
 def _drawn_instead(excluded: Int64[ndarray, " m"], labels: Int64[ndarray, " n"], seed: int) -> Int64[ndarray, " m"]:

@@ -14,6 +14,7 @@ from ablkit.runs.parameters.notebooks import (
     OneRun,
     Parameters,
     Twins,
+    YourData,
     model_of,
 )
 from ablkit.settings import MOST, MOST_COUNTED
@@ -86,6 +87,8 @@ def _check_values(parameters: Parameters) -> None:
     whole("threads", parameters.threads, 1, _MOST_THREADS)
     if isinstance(parameters, OneRun):
         _check_run(parameters)
+    elif isinstance(parameters, YourData):
+        _check_your_data(parameters)
     elif isinstance(parameters, Comparison):
         _check_comparison(parameters)
     else:
@@ -94,8 +97,7 @@ def _check_values(parameters: Parameters) -> None:
 
 def _check_run(parameters: OneRun) -> None:
     recipe = parameters.recipe()
-    if parameters.train_size < 0:
-        raise UserError(f"train_size {parameters.train_size} is negative; 0 takes the whole training set")
+    _check_drawing(parameters)
     if parameters.monitor_images and parameters.monitor_images < 100:
         raise UserError(
             f"monitor_images {parameters.monitor_images} is too few to measure; use 100 or more, or 0 for all"
@@ -106,6 +108,20 @@ def _check_run(parameters: OneRun) -> None:
     own = defenses.settings_of(parameters.method, parameters.method_settings)
     if hasattr(own, "check_recipe"):
         own.check_recipe(recipe)
+
+
+def _check_your_data(parameters: YourData) -> None:
+    _check_drawing(parameters)
+    whole("least_steps", parameters.least_steps, 0, MOST_COUNTED)
+    if not parameters.isolation_epochs:
+        raise UserError("isolation_epochs is 0, and the suspects are found in phase 1; use 1 or more")
+    parameters.recipe(max(1, parameters.train_size))
+    parameters.suspicion()
+
+
+def _check_drawing(parameters: OneRun | YourData) -> None:
+    if parameters.train_size < 0:
+        raise UserError(f"train_size {parameters.train_size} is negative; 0 takes the whole training set")
     if parameters.seed < 0:
         raise UserError(f"seed {parameters.seed} is negative; use 0, 1, 2, ...")
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar, get_args, get_type_hints
 
@@ -16,6 +18,7 @@ from ablkit.runs.parameters import arms, losses
 from ablkit.runs.parameters.presets import filled
 from ablkit.training.recipe import RECIPES, Recipe
 from ablkit.training.scores import Score
+from ablkit.training.suspects import Settings
 
 _TYPES = get_type_hints(Recipe)
 
@@ -235,6 +238,26 @@ class Exclusion(Comparison):
         return super().runs() + [one for one in drawn if one.method == "exclude"]
 
 
+class YourData(Parameters):
+    """Those of the notebook about data of unknown trust, to which no attack is added."""
+
+    def drawing(self) -> dict:
+        """The arguments of `data.load` among the parameters, without the seed."""
+        return {"train_size": self.train_size}
+
+    def recipe(self, images: int) -> Recipe:
+        """The training of so many images: the epochs of all stages grow alike until phase 1 takes `least_steps`."""
+        own = Recipe(**{name: getattr(self, name) for name in YOUR_RECIPE})
+        steps = max(1, own.isolation_epochs * -(-images // own.batch_size))
+        times = max(1.0, self.least_steps / steps)
+        longer = {name: math.ceil(times * getattr(own, name)) for name in _EPOCHS}
+        return replace(own, **longer)
+
+    def suspicion(self) -> Settings:
+        """When a class is suspected."""
+        return settings.make("suspicion", Settings, settings.parse(self.suspicion_settings, "suspicion_settings"))
+
+
 class SweepParameters(Parameters):
     """Those of the notebook about sweeps."""
 
@@ -281,6 +304,10 @@ RUN: type[OneRun] = _model(
     **{name: value for name, value in _RECIPE.items() if name not in _FIRST},
     monitor_images=1_000,
 )
+YOUR_RECIPE = ("model", "normalise", "batch_size", "isolation_epochs", "finetune_epochs", "finetune_drop_epoch")
+YOUR_RECIPE += ("isolation_learning_rate", "finetune_learning_rate", "crop_padding", "flip", "cutout_length")
+"""What of the recipe `your_data` leaves to people."""
+_EPOCHS = ("isolation_epochs", "finetune_epochs", "finetune_drop_epoch")
 _PRESET = {"preset": "quick", "changes": ""}
 _OVER = {"seeds": "0 1 2", **_PRESET}
 _TWINS = " ".join(name for name, attack in attacks.ATTACKS.items() if attack.twin)
@@ -295,6 +322,15 @@ NOTEBOOKS: dict[str, type[Parameters]] = {
     "twins": _model(Twins, attack_names=_TWINS, **_OVER),
     "isolators": _model(Isolators, attack_names=" ".join(attacks.ATTACKS), losses="lga-0.5", epochs=8, **_OVER),
     "exclusion": _model(Exclusion, attack_names=" ".join(attacks.ATTACKS), **_OVER),
+    "your_data": _model(
+        YourData,
+        seed=0,
+        train_size=0,
+        least_steps=940,
+        suspicion_settings="",
+        undefended=False,
+        **{name: _RECIPE[name] for name in YOUR_RECIPE},
+    ),
     "sweep": _model(SweepParameters, dataset="digits", file="smoke.yaml", workers=2),
 }
 """Notebook -> model of its parameters."""

@@ -8,7 +8,14 @@ from ablkit.errors import unknown
 from ablkit.training.recipe import RECIPES
 
 _DATA = {
-    "smoke": {"dataset": "digits", "train_size": 600, "monitor_images": 100, "seeds": "0", "epochs": 3},
+    "smoke": {
+        "dataset": "digits",
+        "train_size": 600,
+        "monitor_images": 100,
+        "seeds": "0",
+        "epochs": 3,
+        "least_steps": 0,
+    },
     "quick": {},
     "paper": {"train_size": 0, "poison_rate": 0.1, "monitor_images": 2_000, "epochs": 20},
     "released": {

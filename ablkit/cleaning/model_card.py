@@ -1,0 +1,122 @@
+"""The model that is handed on: weights, a card that says what they expect, and predictions with both alone."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from torch import nn
+
+from ablkit import models
+from ablkit.data.images import Images, check_classes
+from ablkit.errors import UserError, shown
+from ablkit.files import read_json, strict, write_bytes, write_json
+from ablkit.shapes import Float, UInt8, ndarray
+from ablkit.training import checkpoint
+from ablkit.training.inference import logits_of
+
+WEIGHTS, CARD = "model.safetensors", "model.json"
+_LARGEST_SIDE = 4_096
+
+
+class Card(BaseModel):
+    """What one has to know of a model to use it, `model.json`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    model: str
+    """See `models.build`."""
+    normalise: bool
+    """Whether the model normalises its input itself, beyond the scale."""
+    height: int = Field(ge=1, le=_LARGEST_SIDE)
+    width: int = Field(ge=1, le=_LARGEST_SIDE)
+    input: str = "RGB, whole frame resized to height x width (bilinear), pixels divided by 255, channels first"
+    """The preprocessing, for people."""
+    classes: list[str]
+    data: str
+    """Name of the data set, and the digest of its content."""
+    sha256: str
+    """Of the weights' file."""
+    numbers: dict[str, float | int | None]
+    """See `Verdict.numbers`."""
+    made_with: str
+    """Versions and date."""
+
+
+def write(
+    folder: Path, network: nn.Module, name: str, normalise: bool, data: Images, digest: str, values: dict, env: dict
+) -> Card:
+    """Write weights and card into a folder, the card last.
+
+    Args:
+        name: of the model, and whether it normalises its input: what `models.build` was given.
+        data: what it was trained on, with the digest of its content.
+        values: what was measured.
+        env: see `runs.environment.describe`.
+    """
+    from safetensors.torch import save
+
+    content = save({key: value.cpu().contiguous() for key, value in network.state_dict().items()})
+    card = Card(
+        model=name,
+        normalise=normalise,
+        height=data.images.shape[1],
+        width=data.images.shape[2],
+        classes=list(data.classes),
+        data=f"{data.name}, {digest}",
+        sha256=hashlib.sha256(content).hexdigest(),
+        numbers=strict(values),
+        made_with=f"ablkit {env['ablkit']}, torch {env['torch']}, {env['started'][:10]}",
+    )
+    write_bytes(folder / WEIGHTS, content)
+    write_json(folder / CARD, card.model_dump())
+    return card
+
+
+def read(path: Path) -> tuple[nn.Module, Card]:
+    """The model in a folder, or whose card or weights are named, in eval mode, and its card.
+
+    Neither file can carry code. Raises UserError where one is missing, damaged, or does not fit the other.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    folder = path if path.is_dir() else path.parent
+    for name in (CARD, WEIGHTS):
+        if not (folder / name).is_file():
+            raise UserError(f"{folder / name} does not exist; name a folder that `ablkit clean` has made")
+    record = read_json(folder / CARD)
+    try:
+        card = Card(**record)
+        models.check(card.model)
+        check_classes(card.classes, str(folder / CARD))
+        content = (folder / WEIGHTS).read_bytes()
+        model = models.build(card.model, len(card.classes), normalise=card.normalise)
+        tensors = load(content)
+        checkpoint.check_fit(tensors, model.state_dict())
+    except ValidationError as error:
+        one = error.errors()[0]
+        raise UserError(f"{folder / CARD} is damaged ({one['loc'][0]}: {one['msg'].lower()}); make it again") from None
+    except TypeError as error:
+        raise UserError(f"{folder / CARD} is damaged ({error}); make it again") from None
+    except (SafetensorError, OSError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{folder / WEIGHTS} is damaged ({reason}); make it again with `ablkit clean`") from None
+    if hashlib.sha256(content).hexdigest() != card.sha256:
+        raise UserError(f"{folder / WEIGHTS} is not the file that {CARD} describes; take both from one folder")
+    model.load_state_dict(tensors)
+    return model.eval(), card
+
+
+def probabilities(model: nn.Module, images: UInt8[ndarray, "n h w 3"]) -> Float[ndarray, "n classes"]:
+    """What a model says of each image, as shares that add up to 1."""
+    return torch.softmax(logits_of(model, images, "fp32"), dim=1).cpu().numpy()
+
+
+def best(card: Card, shares: Float[ndarray, " classes"]) -> str:
+    """The class that one image is taken for, with its share: `cat 98.1 %`."""
+    k = int(np.argmax(shares))
+    return f"{shown(card.classes[k])} {100 * shares[k]:.1f} %"

@@ -1,0 +1,132 @@
+"""What a training without suspects shows of data of unknown trust: which images are suspected, and the evidence."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from torch import nn
+
+from ablkit.data.images import Images
+from ablkit.shapes import Bool, Float, Int64, ndarray
+from ablkit.training.abl import Trained
+from ablkit.training.inference import features_of, predict
+from ablkit.training.splits import joined
+from ablkit.training.suspects import Suspects
+
+
+@dataclass(frozen=True)
+class Judged:
+    """The images of one split, each judged."""
+
+    data: Images
+    is_suspected: Bool[ndarray, " n"]
+    suspicion: Float[ndarray, " n"]
+    """0 in the middle of the larger part of a class, 1 in the middle of its other group; nan where a class has no two.
+    It says something in a suspected class alone: any class can be cut in two."""
+    first: Int64[ndarray, " n"]
+    """The class that the model of phase 1, which saw every image, takes each image for."""
+    last: Int64[ndarray, " n"]
+    """The class that the model which was trained without the suspects takes it for."""
+
+    def accuracy(self, predicted: Int64[ndarray, " n"], of: Bool[ndarray, " n"] | None = None) -> float:
+        """Share of the images `of`, by default those without suspicion, that are taken for their label; nan for none.
+
+        The labels are those that the data came with.
+        """
+        own = ~self.is_suspected if of is None else of
+        return float((predicted == self.data.labels)[own].mean()) if own.any() else float("nan")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What is known of a data set after the training."""
+
+    found: Suspects
+    train: Judged
+    test: Judged
+
+    @property
+    def classes(self) -> list[int]:
+        """The suspected classes, that which stands out most first."""
+        return [int(k) for k in self.found.classes]
+
+    def others(self) -> list[int]:
+        """The other classes with two groups, that whose groups lie farthest apart first."""
+        order = np.argsort(-np.nan_to_num(self.found.separations, nan=-1), kind="stable")
+        return [int(k) for k in order if k not in self.classes and np.isfinite(self.found.separations[k])]
+
+    def numbers(self) -> dict[str, float | int]:
+        """The verdict in numbers; shares are fractions of 1."""
+        suspected = self.train.is_suspected
+        beside = ~suspected & np.isin(self.train.data.labels, self.classes)
+        return {
+            "training_images": len(suspected),
+            "test_images": len(self.test.data),
+            **self.found.record(),
+            "suspected_test_images": int(self.test.is_suspected.sum()),
+            "clean_accuracy_before": self.test.accuracy(self.test.first),
+            "clean_accuracy": self.test.accuracy(self.test.last),
+            "label_agreement_of_suspects": self.train.accuracy(self.train.last, suspected),
+            "label_agreement_beside_suspects": self.train.accuracy(self.train.last, beside),
+        }
+
+
+def judge(trained: Trained, train: Images, test: Images, precision: str = "auto") -> Verdict:
+    """The verdict on both splits of a data set after `training.exclude` on the training images.
+
+    A test image of a suspected class is suspected where it joins that class's suspects: it had no part in finding them.
+    """
+    found = trained.suspects
+    suspicion = np.full(len(train), np.nan)
+    test_suspicion, test_suspected = np.full(len(test), np.nan), np.zeros(len(test), bool)
+    for k, groups in enumerate(found.groups):
+        own, new = (np.flatnonzero(split.labels == k) for split in (train, test))
+        suspicion[own] = 0.5 - groups.scores
+        if np.isfinite(groups.separation) and len(new):
+            seen = (
+                features_of(trained.averaged, data.images[at], precision) for data, at in ((train, own), (test, new))
+            )
+            joins, scores = joined(next(seen), groups, next(seen))
+            test_suspicion[new] = 0.5 - scores
+            test_suspected[new] = joins & (k in found.classes)
+    is_suspected = np.zeros(len(train), bool)
+    is_suspected[found.images] = True
+
+    def judged(data: Images, suspected: ndarray, value: ndarray) -> Judged:
+        taken_for = (predict(model, data.images, precision) for model in (trained.averaged, trained.model))
+        return Judged(data, suspected, value, *taken_for)
+
+    return Verdict(found, judged(train, is_suspected, suspicion), judged(test, test_suspected, test_suspicion))
+
+
+def accuracy_of(model: nn.Module, judged: Judged, precision: str = "auto") -> float:
+    """Accuracy of another model on the images without suspicion."""
+    return judged.accuracy(predict(model, judged.data.images, precision))
+
+
+def most_suspicious(verdict: Verdict, k: int, count: int) -> Int64[ndarray, " m"]:
+    """Indices of the training images of a suspected class that are farthest from its other images, that one first."""
+    own = np.flatnonzero(verdict.train.is_suspected & (verdict.train.data.labels == k))
+    return own[np.argsort(-verdict.train.suspicion[own], kind="stable")][:count]
+
+
+def mean_difference(verdict: Verdict, k: int) -> Float[ndarray, "h w c"]:
+    """The mean of a class's suspects less that of images without suspicion that show the same, in grey levels.
+
+    The latter are mixed of all classes as the model trained without the suspects sees these in them: of a wrong label
+    what stands out is then the trigger and not the class.
+    """
+    data, suspected = verdict.train.data, verdict.train.is_suspected
+    own = np.flatnonzero(suspected & (data.labels == k))
+    seen = np.bincount(verdict.train.last[own], minlength=len(data.classes)) / len(own)
+    parts = {c: np.flatnonzero(~suspected & (data.labels == c)) for c in np.flatnonzero(seen)}
+    weight = sum(seen[c] for c, images in parts.items() if len(images))
+    reference = sum(seen[c] / weight * _mean(data, images) for c, images in parts.items() if len(images))
+    return _mean(data, own) - reference
+
+
+def _mean(data: Images, chosen: Int64[ndarray, " m"]) -> Float[ndarray, "h w c"]:
+    """The mean of some images, a thousand of them at a time."""
+    parts = [data.images[chosen[at : at + 1000]].sum(axis=0, dtype=np.float64) for at in range(0, len(chosen), 1000)]
+    return sum(parts) / len(chosen)

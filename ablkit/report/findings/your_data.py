@@ -1,0 +1,123 @@
+"""What a training on data of unknown trust says of them, in words."""
+
+from __future__ import annotations
+
+from ablkit.cleaning.verdict import Verdict
+from ablkit.report.page import listed, literal
+from ablkit.report.text import label, number, percent
+
+LONGEST = 40
+"""Letters of a class name in a sentence."""
+MEASURED = 10_000
+"""Images of the training sets that the method was measured on."""
+FEW = 100
+"""Images of a class below which nobody has measured the method."""
+
+
+def name_of(verdict: Verdict, k: int, longest: int = LONGEST) -> str:
+    """The name of a class, for a line of Markdown."""
+    return literal(label(verdict.train.data.classes[k], longest))
+
+
+def of_verdict(verdict: Verdict) -> str:
+    """The finding: which classes have a group of their own, or that none has."""
+    n = len(verdict.train.data.classes)
+    if not verdict.classes:
+        return f"**No sign of a backdoor.** In none of the {n} classes do the images form two groups."
+    if len(verdict.classes) == 1:
+        k = verdict.classes[0]
+        return f"**Class {name_of(verdict, k)} looks poisoned: {_share(verdict, k)} form a group of their own.**"
+    parts = [f"{name_of(verdict, k)} ({_share(verdict, k)})" for k in verdict.classes]
+    return f"**{len(verdict.classes)} classes look poisoned: {listed(parts)} form groups of their own.**"
+
+
+def _share(verdict: Verdict, k: int) -> str:
+    data = verdict.train.data
+    own = data.labels == k
+    return f"{int((verdict.train.is_suspected & own).sum()):,} of its {int(own.sum()):,} images"
+
+
+def of_labels(verdict: Verdict) -> str:
+    """Whether the labels of the suspects look wrong to the model that has not seen them."""
+    values = verdict.numbers()
+    own, beside = values["label_agreement_of_suspects"], values["label_agreement_beside_suspects"]
+    said = f"The model that was trained without the suspects takes {percent(own)} of them for their label"
+    if beside == beside:
+        said += f", and {percent(beside)} of the other images of the class" + "es" * (len(verdict.classes) > 1)
+    if beside == beside and own < beside / 2:
+        return f"{said}. So **their labels look wrong**: images of other classes, with something that marks them."
+    return (
+        f"{said}. So their labels look right. Either something is added to images of the class itself, as clean-label"
+        " attacks do, or the class holds two kinds of images that differ much. The pictures below tell which."
+    )
+
+
+def of_separations(verdict: Verdict) -> str:
+    """How far the groups of each class lie apart, against the least that is suspected."""
+    separations = verdict.found.separations
+    others = verdict.others()
+    parts = [f"{name_of(verdict, k)} {number(separations[k], '{:.1f}')}" for k in verdict.classes]
+    if others:
+        highest = f"{name_of(verdict, others[0])} {number(separations[others[0]], '{:.1f}')}"
+        parts.append(f"{'the next class, ' if parts else 'the highest, '}{highest}")
+    return f"Distance of the two groups of a class, in standard deviations: {listed(parts)}." if parts else ""
+
+
+def of_accuracy(values: dict) -> str:
+    """Accuracy on the test images without suspicion, before and after."""
+    tested = values["test_images"] - values["suspected_test_images"]
+    said = (
+        f"Of the {tested:,} test images without suspicion the model takes {percent(values['clean_accuracy'])} for their"
+        " label."
+    )
+    if values.get("clean_accuracy_undefended") is not None:
+        said += f" Trained as long on all images it takes {percent(values['clean_accuracy_undefended'])}."
+    said += (
+        f" The model of phase 1, which saw all images for a shorter time, takes"
+        f" {percent(values['clean_accuracy_before'])}."
+    )
+    if values["suspected_test_images"]:
+        said += (
+            f" {values['suspected_test_images']:,} test images join the suspects and are left out: the test set comes"
+            " from the same hands."
+        )
+    return said
+
+
+def warnings(verdict: Verdict) -> list[str]:
+    """What in this data set is outside of what the method was measured on."""
+    data, said = verdict.train.data, []
+    if len(data) < MEASURED / 2:
+        said.append(
+            f"The set has {len(data):,} training images. The method was measured on {MEASURED:,}: on few images a"
+            " backdoor may not be learned while the suspects are sought, and is then not seen."
+        )
+    counts = {k: int((data.labels == k).sum()) for k in range(len(data.classes))}
+    small = [k for k, count in counts.items() if count < FEW]
+    if small:
+        named = listed([name_of(verdict, k) for k in small[:5]] + [f"{len(small) - 5} more"] * (len(small) > 5))
+        said.append(f"{len(small)} of the classes have fewer than {FEW} images, too few to judge: {named}.")
+    return said
+
+
+NOTHING_FOUND = """What it can mean: the set has no backdoor of a kind that makes images of a class alike in what a
+network sees, such as a patch, a blended picture, a wave or a style, on 1 % or more of a class.
+
+What it cannot mean: a proof. Mixed images (CBA) make no group of their own, and are not seen. Neither are triggers on a
+handful of images, nor an attacker who knows this rule and works against it. The page *Clean models* of the reports has
+the attacks, with what was found of each."""
+
+LIMITS = """A group is not yet an attack: a class of two very different kinds of images has one too. And a class without
+a group is no proof: mixed images (CBA), triggers on a handful of images, and attackers who know this rule are not seen.
+The page *Clean models* of the reports has the attacks, with what was found of each."""
+
+NEXT_FOUND = """- Look at the pictures. If they show the same odd mark, or images of other classes, take them for poisoned.
+- Ask where these files come from: `images.csv` names each one.
+- Use the model: `ablkit predict FOLDER IMAGE ...` with this folder. It has never seen the suspects in its training.
+- Write the set without the suspects: the same `ablkit clean` command with `--export FOLDER`.
+- If the group is harmless, such as a second kind of images in one class, suspect less:
+  `-p suspicion_settings least_separation=100` trains on all images."""
+
+NEXT_CLEAN = """- Use the model: `ablkit predict FOLDER IMAGE ...` with this folder.
+- `images.csv` has each image with its suspicion. Without a suspected class that is no evidence, as any class can be cut
+  in two."""

@@ -1,0 +1,148 @@
+"""Data of unknown trust: the verdict on a set that nobody has marked, its page, its table, and the model handed on."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from conftest import TOY_RECIPE, refused, toy
+
+from ablkit import attacks, training
+from ablkit.cleaning import model_card, table, verdict
+from ablkit.data import Images
+from ablkit.report import your_data
+from ablkit.report.findings import your_data as words
+
+RECIPE = replace(TOY_RECIPE, average_decay=0.95, isolation_rate=0.05)
+ENV = {"ablkit": "1", "torch": "2", "started": "2026-01-01T00:00:00"}
+
+
+def cleaned(train: Images, test: Images, **settings: object) -> tuple[training.Trained, verdict.Verdict]:
+    kind = training.suspects.Settings(**settings)
+    trained = training.exclude(train, RECIPE, kind, device="cpu", precision="fp32", report=None)
+    return trained, verdict.judge(trained, train, test, "fp32")
+
+
+@pytest.fixture(scope="module")
+def poisoned():
+    """A poisoned set whose test part comes from the same hands, which images of both are poisoned, and the verdict."""
+    train, test = attacks.poison(toy(2000, 1)), attacks.poison(toy(500, 2))
+    return train.is_poisoned, test.is_poisoned, *cleaned(train.data, test.data)
+
+
+@pytest.fixture(scope="module")
+def clean():
+    return cleaned(toy(2000, 1), toy(500, 2))
+
+
+def test_the_poison_of_both_splits_is_suspected_without_being_told_of(poisoned):
+    in_train, in_test, _, found = poisoned
+    assert found.classes == [0]
+    assert found.train.is_suspected[in_train].mean() > 0.95
+    assert found.test.is_suspected[in_test].mean() > 0.9
+    assert found.train.is_suspected[~in_train].mean() < 0.01
+    assert found.test.is_suspected[~in_test].mean() < 0.02
+    own = found.train.data.labels == 0
+    low, high = (found.train.suspicion[own & (in_train == which)].mean() for which in (False, True))
+    assert low == pytest.approx(0, abs=0.15) and high == pytest.approx(1, abs=0.15)
+    values = found.numbers()
+    assert values["label_agreement_of_suspects"] < values["label_agreement_beside_suspects"] / 2
+    assert values["suspected_test_images"] == found.test.is_suspected.sum()
+    # The twin: with the poison of the test set counted in, the accuracy of the first model looks better than it is.
+    everything = np.ones(500, bool)
+    assert found.test.accuracy(found.test.first, everything) > values["clean_accuracy_before"]
+
+
+def test_a_clean_set_shows_no_sign_of_a_backdoor(clean):
+    _, found = clean
+    assert found.classes == [] and not found.train.is_suspected.any() and not found.test.is_suspected.any()
+    assert words.of_verdict(found).startswith("**No sign of a backdoor.**")
+    said = " ".join(block.markdown for block in your_data.page(found, found.numbers()).blocks if block.block == "text")
+    assert "cannot mean: a proof" in said and "%" in said
+    assert np.isnan(found.numbers()["label_agreement_of_suspects"])
+
+
+def test_the_words_follow_the_numbers(poisoned, clean):
+    _, _, _, found = poisoned
+    count = int(found.train.is_suspected.sum())
+    said = words.of_verdict(found)
+    assert f"Class a looks poisoned: {count} of its {(found.train.data.labels == 0).sum()} images" in said
+    assert "labels look wrong" in words.of_labels(found)
+    right = replace(found, train=replace(found.train, last=found.train.data.labels))  # a clean-label attack
+    assert "labels look right" in words.of_labels(right)
+    both = replace(found, found=replace(found.found, classes=np.array([0, 3])))
+    assert "2 classes look poisoned: a (" in words.of_verdict(both) and "es" in words.of_labels(both)
+    assert "2,000 training images" in words.warnings(found)[0]
+    assert words.warnings(found)[1:] == []
+    assert "the next class" in words.of_separations(found) and "the highest" in words.of_separations(clean[1])
+
+
+def test_what_the_suspects_have_in_common_is_the_trigger(poisoned):
+    _, _, _, found = poisoned
+    difference = np.abs(verdict.mean_difference(found, 0)).max(axis=2)
+    corner = difference[-3:, -3:].mean()
+    assert corner > 5 * np.median(difference)
+    assert corner > 5 * difference[:3, :3].mean()  # the twin: another corner
+    assert found.train.is_suspected[verdict.most_suspicious(found, 0, 7)].all()
+    assert len(verdict.most_suspicious(found, 0, 7)) == 7 and not len(verdict.most_suspicious(found, 3, 7))
+
+
+def test_the_table_has_every_image(poisoned, tmp_path):
+    _, _, _, found = poisoned
+    rows = table.table(found, None)
+    assert list(rows.columns) == list(table.COLUMNS)
+    assert (rows["split"] == "train").sum() == 2000 and (rows["split"] == "test").sum() == 500
+    assert rows["is_suspected"].sum() == found.train.is_suspected.sum() + found.test.is_suspected.sum()
+    assert (rows["label"][:2000] == np.array(list("abcdefghij"))[found.train.data.labels]).all()
+    files = table.Files([f"a/{n}\n.png" for n in range(2000)], [f"\udcff{n}.png" for n in range(500)])
+    table.write(tmp_path / "images.csv", table.table(found, files))
+    again = table.pd.read_csv(tmp_path / "images.csv")
+    assert len(again) == 2500 and again["file"][7] == "a/7\n.png" and again["file"][2499] == "\\udcff499.png"
+
+
+def test_the_page_shows_figures_and_no_network(poisoned, tmp_path):
+    _, _, _, found = poisoned
+    your_data.write(tmp_path, your_data.page(found, found.numbers()))
+    html = (tmp_path / "index.html").read_text()
+    for name in ("groups", "suspects-0", "difference-0"):
+        assert (tmp_path / f"figures/{name}.svg").stat().st_size < 600_000
+        assert f"figures/{name}.svg" in html
+    assert "http" not in html.replace("http-equiv", "")
+    assert "looks poisoned" in (tmp_path / "verdict.md").read_text()
+
+
+def test_the_model_is_handed_on_with_all_that_it_needs(poisoned, tmp_path):
+    _, _, trained, found = poisoned
+    test = found.test.data
+    made = model_card.write(tmp_path, trained.model, RECIPE.model, False, test, "abc", found.numbers(), ENV)
+    for path in (tmp_path, tmp_path / "model.json", tmp_path / "model.safetensors"):
+        network, card = model_card.read(path)
+        assert card == made and card.height == 16 and card.classes == list("abcdefghij")
+    shares = model_card.probabilities(network, test.images)
+    assert np.array_equal(shares.argmax(axis=1), found.test.last)
+    assert shares.sum(axis=1) == pytest.approx(1, abs=1e-5)
+
+
+def test_a_model_that_is_damaged_or_another_is_refused(poisoned, tmp_path):
+    trained, found = poisoned[2], poisoned[3]
+    model_card.write(tmp_path, trained.model, RECIPE.model, False, found.test.data, "abc", {}, ENV)
+    card, weights = (tmp_path / name for name in ("model.json", "model.safetensors"))
+    text, content = card.read_text(), weights.read_bytes()
+    for wrong, message in {
+        "{}": "is damaged (model: field required)",
+        "[]": "holds no object",
+        text.replace('"wrn-10-1"', '"wrn-16-1"'): "tensor",
+        text.replace('"wrn-10-1"', '"nothing"'): "is no model",
+        text.replace('"height": 16', '"height": 0'): "is damaged (height",
+        text.replace(made := text.split('"sha256": "')[1][:8], "00000000"): "is not the file that model.json describes",
+        text.replace('"a"', '"b"'): "comes twice",
+    }.items():
+        card.write_text(wrong)
+        assert message in refused(model_card.read, tmp_path), made
+    card.write_text(text)
+    model_card.read(tmp_path)  # the twin
+    weights.write_bytes(content[:-9])
+    assert "is damaged" in refused(model_card.read, tmp_path)
+    weights.unlink()
+    assert "does not exist" in refused(model_card.read, tmp_path)
