@@ -60,7 +60,10 @@ def of_separations(verdict: Verdict) -> str:
     if others:
         highest = f"{name_of(verdict, others[0])} {number(separations[others[0]], '{:.1f}')}"
         parts.append(f"{'the next class, ' if parts else 'the highest, '}{highest}")
-    return f"Distance of the two groups of a class, in standard deviations: {listed(parts)}." if parts else ""
+    if not parts:
+        return "In no class are there two groups."
+    alone = "" if others else " In no other class are there two groups."
+    return f"Distance of the two groups of a class, in standard deviations: {listed(parts)}.{alone}"
 
 
 def of_accuracy(values: dict) -> str:
@@ -113,7 +116,7 @@ The page *Clean models* of the reports has the attacks, with what was found of e
 
 NEXT_FOUND = """- Look at the pictures. If they show the same odd mark, or images of other classes, take them for poisoned.
 - Ask where these files come from: `images.csv` names each one.
-- Use the model: `ablkit predict FOLDER IMAGE ...` with this folder. It has never seen the suspects in its training.
+- Use the model: `ablkit predict FOLDER IMAGE ...` with this folder. Its training has not seen the suspects.
 - Write the set without the suspects: the same `ablkit clean` command with `--export FOLDER`.
 - If the group is harmless, such as a second kind of images in one class, suspect less:
   `-p suspicion_settings least_separation=100` trains on all images."""
