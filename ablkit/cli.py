@@ -70,10 +70,10 @@ def main(given: list[str] | None = None, parser: Parser | None = None) -> int:
 
 
 def _joined(given: list[str]) -> list[str]:
-    """The arguments with `runs bundle` and `runs add` as one command each: what else follows `runs` is a key."""
+    """The arguments with `runs bundle` and the like as one command each: what else follows `runs` is a key."""
     at = next((place for place, word in enumerate(given) if not word.startswith("-")), 0)
     two = given[at : at + 2]
-    is_one = two in (["runs", "bundle"], ["runs", "add"])
+    is_one = two in (["runs", "bundle"], ["runs", "add"], ["data", "import"], ["attacks", "export"])
     return [*given[:at], " ".join(two), *given[at + 2 :]] if is_one else given
 
 
@@ -111,8 +111,9 @@ def _parser() -> Parser:
     kinds = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=partial(Parser, parents=[everywhere]))
 
     data = kinds.add_parser("data", help="prepare a data set")
-    data.add_argument("name", help="cifar10 or digits")
+    data.add_argument("name", help="cifar10 or digits; for images of your own see `ablkit data import --help`")
     data.set_defaults(command=commands.data)
+    _add_import(kinds)
 
     parameters = kinds.add_parser("parameters", help="print a notebook's parameters as YAML, for papermill -f")
     parameters.add_argument("notebook")
@@ -131,10 +132,51 @@ def _parser() -> Parser:
 
     attack_list = kinds.add_parser("attacks", help="list the attacks: kind, paper, rate, settings, cost")
     attack_list.set_defaults(command=commands.attacks)
+    _add_export_of_attack(kinds)
 
     method_list = kinds.add_parser("methods", help="list the methods: title, paper, what it needs, settings")
     method_list.set_defaults(command=commands.methods)
     return parser
+
+
+def _add_import(kinds: argparse._SubParsersAction) -> None:
+    importing = kinds.add_parser("data import", help="make a data set of a folder of images, or of arrays")
+    importing.add_argument(
+        "source",
+        type=partial(arguments.path, "source"),
+        metavar="SOURCE",
+        help="a folder of class folders, with train/ and test/ above them or not; an .npz; an .npy of images",
+    )
+    importing.add_argument(
+        "labels",
+        nargs="?",
+        type=partial(arguments.path, "labels"),
+        metavar="LABELS",
+        help="with an .npy, that of labels",
+    )
+    importing.add_argument("--name", required=True, help="of the data set, such as pets")
+    importing.add_argument("--size", type=_whole("--size", most=10_000), help="resize the images to SIZE x SIZE pixels")
+    importing.add_argument(
+        "--test-share", type=_share("--test-share"), default=0.2, help="of each class, where there is no test set (0.2)"
+    )
+    importing.add_argument("--seed", type=_whole("--seed"), default=0, help="draws that test set (0)")
+    importing.set_defaults(command=commands.import_data)
+
+
+def _add_export_of_attack(kinds: argparse._SubParsersAction) -> None:
+    export = kinds.add_parser("attacks export", help="write a poisoned set as PNG files, with the truth beside them")
+    export.add_argument("--attack", default="badnets", help="default: badnets")
+    export.add_argument("--rate", type=_share("--rate"), default=0.1, help="poisoning rate (0.1)")
+    export.add_argument("--to", type=_to, required=True, metavar="FOLDER", help="a new folder")
+    export.add_argument("--dataset", default="cifar10", help="cifar10 (default), digits or a prepared folder")
+    export.add_argument("--train-size", type=_whole("--train-size"), default=0, help="training images (0: all)")
+    export.add_argument("--target", type=_whole("--target"), default=0, help="class that is aimed at (0)")
+    export.add_argument("--seed", type=_whole("--seed"), default=0, help="draws all that is drawn (0)")
+    export.add_argument("--device", default="auto", help="where an attacker trains: auto, cpu or cuda")
+    export.add_argument(
+        "-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="a setting of the attack"
+    )
+    export.set_defaults(command=commands.export_attack)
 
 
 def _add_run(kinds: argparse._SubParsersAction) -> None:
@@ -214,6 +256,14 @@ def _add_runs(kinds: argparse._SubParsersAction) -> None:
     add = kinds.add_parser("runs add", help="add the runs of such an archive to those here")
     add.add_argument("file", type=partial(arguments.path, "file"), metavar="FILE", help="an archive")
     add.set_defaults(command=commands.add)
+
+
+def _whole(option: str, most: int = arguments.MOST_SEED) -> Callable[[str], int]:
+    return partial(arguments.whole, option, least=0, most=most)
+
+
+def _share(option: str) -> Callable[[str], float]:
+    return partial(arguments.share, option)
 
 
 _seconds = partial(arguments.seconds, "--timeout")

@@ -19,6 +19,15 @@ def data(options: argparse.Namespace) -> None:
     print(data.prepare(options.name))
 
 
+def import_data(options: argparse.Namespace) -> None:
+    """Make a data set of a folder of images, or of arrays."""
+    from ablkit.data.importing import import_images
+
+    names = ("labels", "size", "test_share", "seed")
+    import_images(options.source, options.name, **{name: getattr(options, name) for name in names})
+    print(f"next: ablkit run run --preset smoke -p dataset {options.name}")
+
+
 def parameters(options: argparse.Namespace) -> None:
     """Print the parameters of a notebook as YAML."""
     import yaml
@@ -193,6 +202,15 @@ def attacks(options: argparse.Namespace) -> None:
         if attack.twin:
             print(f"{'':<9}without {attack.twin.without}: {attack.twin.settings}")
         print(f"{'':<9}cost: {costs.get(name, f'unknown before a run; ablkit run run -p attack {name}')}")
+
+
+def export_attack(options: argparse.Namespace) -> None:
+    """Write a poisoned set as PNG files."""
+    from ablkit.attacks.export import export
+
+    names = ("dataset", "attack", "rate", "target", "seed", "train_size", "device")
+    arguments.check_folder("--to", options.to)
+    export(options.to, settings=_pairs(options.p), **{name: getattr(options, name) for name in names})
 
 
 def methods(options: argparse.Namespace) -> None:

@@ -9,7 +9,17 @@ import numpy as np
 import torch
 
 Purpose = Literal[
-    "subset", "poison", "trigger", "weights", "order", "augmentation", "statistics", "defense", "folds", "control"
+    "subset",
+    "poison",
+    "trigger",
+    "weights",
+    "order",
+    "augmentation",
+    "statistics",
+    "defense",
+    "folds",
+    "control",
+    "split",
 ]
 _INDEXED = {"trigger": (2, 3), "order": (2,), "augmentation": (2,), "defense": (2, 3)}
 """How many indices a purpose takes; the others take none. SeedSequence fills what it is given with zeros up to four

@@ -33,7 +33,7 @@ def test_the_house_has_nine_rooms_ten_modules_and_a_readme():
     files = [path for path in entries if path.is_file()]
     assert len(files) <= 11 and [path.name for path in files if path.suffix != ".py"] == ["README.md"]
     attacks = {path.stem for path in (Path(provenance.__file__).parent / "attacks").iterdir() if path.suffix != ".md"}
-    assert attacks - {"__pycache__"} == {*ATTACKS, "__init__", "attack", "attacker"}
+    assert attacks - {"__pycache__"} == {*ATTACKS, "__init__", "attack", "attacker", "export"}
 
 
 def test_what_executes_a_notebook_imports_no_torch():

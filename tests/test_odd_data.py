@@ -223,7 +223,10 @@ def test_pictures_are_answered_with_how_to_make_a_data_set_of_them(roots: Path, 
         (where / "pets" / "cat" / "1.png").touch()
     monkeypatch.setenv("HOME", str(roots.parent / "home"))
     monkeypatch.chdir(roots)
-    assert prepared.BY_WRITE in refused(data.load, name.format(here=roots))
+    assert "`ablkit data import " in refused(data.load, name.format(here=roots))
+    for folder in (roots, roots.parent / "home"):
+        (folder / "pets" / "cat" / "1.png").rename(folder / "pets" / "cat" / "1.txt")
+    assert prepared.BY_WRITE in refused(data.load, name.format(here=roots))  # the twin: no images are there
 
 
 def test_a_path_of_a_data_set_is_answered_with_its_name(roots: Path, tmp_path: Path, monkeypatch):

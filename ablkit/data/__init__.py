@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 
 import numpy as np
 
 from ablkit import paths
-from ablkit.data import cifar10, digits, prepared
+from ablkit.data import cifar10, digits, pictures, prepared
 from ablkit.data.images import Images
 from ablkit.errors import UserError, shown, unknown
 from ablkit.randomness import numpy_stream
@@ -108,13 +109,21 @@ def digest(name: str, root: Path | None = None) -> str:
 
 
 def files(name: str, root: Path | None = None) -> prepared.Files | None:
-    return None
+    """The file of each image of the data set `name`; None where it was made of arrays."""
+    return prepared.files(prepare(name, root))
 
 
 def _way_out(name: str, folder: Path) -> str:
+    if pictures.are_in(folder):
+        return _by_import(folder, f"{name}-32")
     if name in DATASETS:
         return f"delete the folder {folder} and run `ablkit data {name}`"
     return f"make the folder {folder} again with {prepared.BY_WRITE}"
+
+
+def _by_import(folder: Path | str, name: str) -> str:
+    command = f"ablkit data import {shlex.quote(str(folder))} --name {shlex.quote(name)} --size 32"
+    return f"its images are imported with `{command}`; then give {shown(name)}"
 
 
 def _folders(root: Path) -> list[str]:
@@ -151,4 +160,6 @@ def _no_dataset(name: str, root: Path, folders: list[str]) -> UserError:
         return UserError(f"{said}; give {shown(plain)}")
     if os.path.isfile(os.path.join(where, "meta.json")):
         return UserError(f"{said}; set ABLKIT_DATA to {os.path.dirname(where)} and give {shown(plain)}")
+    if pictures.are_in(where):
+        return UserError(f"{said}; {_by_import(where, plain if is_elsewhere else f'{plain}-32')}")
     return UserError(f"{said}; make one there from arrays with {prepared.BY_WRITE}, then give {shown(plain)}")

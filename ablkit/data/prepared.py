@@ -3,12 +3,14 @@
 <name>/train_images.npy  uint8 (n, h, w, 3)      <name>/train_labels.npy  int64 (n,)
 <name>/test_images.npy                           <name>/test_labels.npy
 <name>/meta.json         name, classes, source, and the shape and the sha256 of each array
+<name>/files.json        only of imported files: where each image comes from; no part of the digest
 
-`write` makes one from arrays.
+`write` makes one from arrays, `ablkit.data.importing` from files.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import glob
 import hashlib
@@ -19,6 +21,7 @@ import re
 import shutil
 import stat
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,7 +29,7 @@ import numpy as np
 
 from ablkit.data.images import Images, check_classes
 from ablkit.errors import UserError, shown
-from ablkit.files import read_text, write_json, write_whole
+from ablkit.files import read_json, read_text, write_json, write_whole
 from ablkit.shapes import ndarray
 
 ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
@@ -39,12 +42,20 @@ _DENIED = {errno.EACCES, errno.EPERM}
 _checked: set[tuple] = set()
 
 
-def write(folder: Path | str, train: Images, test: Images, source: str) -> None:
+class Files(NamedTuple):
+    """The file that each image comes from, relative to what was imported; the order is that of the arrays."""
+
+    train: list[str]
+    test: list[str]
+
+
+def write(folder: Path | str, train: Images, test: Images, source: str, files: Files | None = None) -> None:
     """Write both splits as the prepared folder `folder`, whole or not at all.
 
-    `source` says in a few words where the images come from. Writing the same again changes nothing, and what killed
-    writers of it have left goes. Raises UserError where a split is empty, where the two differ in the shape of their
-    images or in their classes, where `folder` holds something else or cannot be written, and where the disk is full.
+    `source` says in a few words where the images come from, `files` of which file each is made. Writing the same again
+    changes nothing, and what killed writers of it have left goes. Raises UserError where a split is empty, where the
+    two differ in the shape of their images or in their classes, where `folder` holds something else or cannot be
+    written, and where the disk is full.
     """
     folder = Path(folder).expanduser()
     if not re.fullmatch(r"[^.\x00-\x1f][^\x00-\x1f]*", folder.name):
@@ -58,15 +69,27 @@ def write(folder: Path | str, train: Images, test: Images, source: str) -> None:
         "shapes": {key: list(array.shape) for key, array in arrays.items()},
         "sha256": {key: _sha256(array) for key, array in arrays.items()},
     }
+    with beside(folder) as temporary:
+        for key, array in arrays.items():
+            write_whole(temporary / f"{key}.npy", lambda path, array=array: _save(path, array))
+        if files is not None:
+            write_json(temporary / "files.json", files._asdict())
+        write_json(temporary / "meta.json", meta)
+        _move_into_place(temporary, folder, meta)
+
+
+@contextlib.contextmanager
+def beside(folder: Path) -> Iterator[Path]:
+    """A new folder beside `folder`, to be filled and renamed to it; it goes if it is not, and what killed writers left.
+
+    Raises UserError in place of the system's error where it cannot be written.
+    """
     # Beside the target, for a rename cannot cross file systems; named by process, for two may prepare at once.
     temporary = folder.with_name(f".{folder.name}.{_host()}.{os.getpid()}.tmp")
     try:
         _sweep(folder)
         temporary.mkdir(parents=True)
-        for key, array in arrays.items():
-            write_whole(temporary / f"{key}.npy", lambda path, array=array: _save(path, array))
-        write_json(temporary / "meta.json", meta)
-        _move_into_place(temporary, folder, meta)
+        yield temporary
     except OSError as error:
         raise UserError(f"cannot write {folder}: {error.strerror}; name a folder you may write") from error
     finally:
@@ -98,11 +121,22 @@ def read(folder: Path, way_out: str = _AGAIN) -> tuple[Images, Images]:
     return train, test
 
 
-class Files(NamedTuple):
-    """STUB"""
+def files(folder: Path, way_out: str = _AGAIN) -> Files | None:
+    """The file that each image of the prepared folder `folder` comes from; None where it was not made of files.
 
-    train: list[str]
-    test: list[str]
+    Names that are no UTF-8 are as `os.fsdecode` gives them. Raises UserError where the list does not fit the images.
+    """
+    path = folder / "files.json"
+    if not os.path.lexists(path):
+        return None
+    found, shapes = read_json(path), read_meta(folder, way_out)["shapes"]
+    for split in Files._fields:
+        names = found.get(split)
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise UserError(f"{path} lacks `{split}`, a list of names of files; {way_out}")
+        if [len(names)] != shapes.get(f"{split}_labels"):
+            raise UserError(f"{path} names {len(names)} files of another number of {split} images; {way_out}")
+    return Files(found["train"], found["test"])
 
 
 def digest(folder: Path) -> str:

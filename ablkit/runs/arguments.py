@@ -30,6 +30,17 @@ def whole(name: str, value: object, least: int, most: int) -> int:
     return number
 
 
+def share(name: str, value: str) -> float:
+    """A share of 1, from its text; raises UserError for what is none."""
+    try:
+        number = float(value) if value.isascii() else -1.0
+    except ValueError:
+        number = -1.0
+    if not 0 <= number < 1:
+        raise UserError(f"{name} {shown(value)} is no share; give a number in [0, 1), such as 0.1")
+    return number
+
+
 def seconds(name: str, value: object) -> float:
     """A time limit as a number of seconds, or its text; raises UserError for one that kills at once or never."""
     try:

@@ -1,0 +1,147 @@
+"""Your own images as a prepared data set: from a folder of class folders, or from arrays in files of NumPy."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from ablkit import data, paths
+from ablkit.data import prepared
+from ablkit.data.images import Images
+from ablkit.data.importing import arrays, reading, tree, words
+from ablkit.data.importing.source import Source
+from ablkit.errors import UserError, shown
+from ablkit.files import saying_why
+
+_WAYS = "give a folder of class folders, an .npz file, or the images and the labels as two .npy files"
+
+
+def import_images(
+    source: Path | str,
+    name: str,
+    *,
+    labels: Path | str | None = None,
+    size: int | None = None,
+    test_share: float = 0.2,
+    seed: int = 0,
+    root: Path | None = None,
+    report: Callable[[str], None] = print,
+) -> Path:
+    """Make the prepared data set `name` of a folder of images, or of arrays, whole or not at all; returns its folder.
+
+    `ablkit.data.importing.tree` says what a folder looks like, `arrays` what a file holds, and
+    `ablkit.data.pictures.rgb` what is done with images that are not plain RGB. Images that cannot be read are counted,
+    named and left out. `prepared.files` gives the file of each image of a folder.
+
+    Args:
+        labels: the .npy file of the labels, where `source` is that of the images.
+        size: both sides of the images, to which the whole frame is resized; without it all must have one size.
+        test_share: share of every class that becomes the test set, drawn by `seed`, where the source has none.
+        root: of the prepared folders, by default `paths.data_root()`.
+        report: takes the lines of the summary.
+
+    Raises UserError where that cannot be a data set, `name` is taken, or there is no room.
+    """
+    root = paths.data_root() if root is None else Path(root)
+    source = Path(source).expanduser()
+    folder = _target(root, name)
+    _check_numbers(size, test_share, seed)
+    found = _source(source, None if labels is None else Path(labels).expanduser())
+    number = len(found.train) + len(found.test or ())
+    paths.check_writable(root, "ABLKIT_DATA")
+    with saying_why(folder):
+        root.mkdir(parents=True, exist_ok=True)
+        # Without names: whatever ends this process, nothing of them is left.
+        with tempfile.TemporaryFile(dir=root) as first, tempfile.TemporaryFile(dir=root) as second:
+            if size is not None:
+                reading.check_room(root, number, size, copies=2 if found.test is not None else 3)
+            read = reading.read(found.train, found.test or [], size, first, found.tally, report)
+            train, test, files = _parts(found, read, second, name, test_share, seed)
+            prepared.write(folder, train, test, _origin(source, found, size, test_share, seed), files)
+    for line in words.summary(found, train, test, folder, size):
+        report(line)
+    return folder
+
+
+def _target(root: Path, name: str) -> Path:
+    if not name.isprintable() or name != os.path.basename(name) or name[:1] in ("", ".", "-") or len(name) > 100:
+        raise UserError(f"--name {shown(name)} can be no data set's name; give a word, such as pets")
+    if name in data.DATASETS:
+        raise UserError(f"--name {name} is the name of a data set of the kit; give another one, such as my-{name}")
+    folder = root / name
+    if os.path.lexists(folder):
+        raise UserError(f"{folder} exists already; give another --name, or delete it first")
+    return folder
+
+
+def _check_numbers(size: int | None, test_share: float, seed: int) -> None:
+    least, most = reading.LEAST_SIDE, reading.MOST_SIDE
+    if size is not None and not least <= size <= most:
+        raise UserError(f"--size {shown(size)} must be a whole number from {least} to {most}; most sets here take 32")
+    if not 0 < test_share < 1:
+        raise UserError(f"--test-share {shown(test_share)} must be between 0 and 1, such as 0.2")
+    if seed < 0:
+        raise UserError(f"--seed {shown(seed)} is negative; use 0, 1, 2, ...")
+
+
+def _source(path: Path, labels: Path | None) -> Source:
+    if not os.path.lexists(path):
+        raise UserError(f"{path} does not exist; {_WAYS}")
+    if os.path.isdir(path):
+        if labels is not None:
+            raise UserError(f"{path} is a folder, whose class folders are its labels; leave {labels} out")
+        if (path / "meta.json").is_file() and (path / "train_images.npy").is_file():
+            raise UserError(
+                f"{path} is a prepared data set already; to use it set ABLKIT_DATA to {path.resolve().parent} and give"
+                f" {shown(path.name)}"
+            )
+        return tree.read(path)
+    if not os.path.isfile(path):
+        raise UserError(f"{path} is neither a folder nor a regular file; {_WAYS}")
+    ending = path.suffix.lower()
+    if ending == ".npz" and labels is None:
+        return arrays.read(path)
+    if ending == ".npy" and labels is not None:
+        return arrays.read(path, labels)
+    if ending == ".npy":
+        raise UserError(f"{path} has no labels beside it; give both, as in `ablkit data import images.npy labels.npy`")
+    is_packed = ending in (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")
+    raise UserError(f"{path} is a file; {'unpack it and give its folder' if is_packed else _WAYS}")
+
+
+def _parts(
+    found: Source, read: reading.Read, file: object, name: str, test_share: float, seed: int
+) -> tuple[Images, Images, prepared.Files | None]:
+    """The two splits, and the files that their images come from."""
+    labels, images, names, count = read.labels, read.images, read.names, read.count
+    _check_every_class(found, labels[:count] if found.test is not None else labels)
+    if found.test is None:
+        first, second = reading.drawn(labels, found.classes, test_share, seed)
+        order = [*first, *second]
+        images, labels, names = reading.copied(images, order, file), labels[order], [names[at] for at in order]
+        count = len(first)
+    elif count == len(labels):
+        raise UserError(f"{found.where} has no test image that can be read; add some, or take the folder away")
+    splits = (slice(None, count), slice(count, None))
+    train, test = (Images(images[part], labels[part], found.classes, name) for part in splits)
+    return train, test, prepared.Files(*(names[part] for part in splits)) if found.has_files else None
+
+
+def _check_every_class(found: Source, labels: object) -> None:
+    lacking = [name for label, name in enumerate(found.classes) if label not in labels]
+    if lacking:
+        left = "; ".join(found.tally.left_out())
+        raise UserError(
+            f"{found.where}: class {shown(lacking[0])} has no training image that can be read; see to them, or take it"
+            f" away{f'; left out: {left}' if left else ''}"
+        )
+
+
+def _origin(source: Path, found: Source, size: int | None, test_share: float, seed: int) -> str:
+    resized = "" if size is None else f", resized to {size} x {size}"
+    split = (
+        "" if found.test is not None else f", a share of {test_share:g} of every class drawn for testing, seed {seed}"
+    )
+    return f"imported from {source.resolve().name}{resized}{split}"

@@ -1,0 +1,172 @@
+"""Arrays in files of NumPy: an .npz archive of images and labels, or two .npy files. No pickle is ever loaded."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import zipfile
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ablkit.data.importing.source import Item, Source, Tally
+from ablkit.errors import UserError, shown
+from ablkit.shapes import ndarray
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+_NAMES = {
+    "train": (("train_images", "train_labels"), ("x_train", "y_train"), ("images", "labels"), ("x", "y")),
+    "test": (("test_images", "test_labels"), ("x_test", "y_test"), ("val_images", "val_labels")),
+}
+"""What the arrays in an archive are called, the first that is there being taken."""
+_CHANNELS = (1, 2, 3, 4)
+_WAY_OUT = "give images of shape (number, height, width, channels), uint8 or uint16"
+
+
+def read(path: Path, labels: Path | None = None) -> Source:
+    """The images of an archive, or of two files.
+
+    Images are uint8 or uint16 of shape (n, h, w) or (n, h, w, c), or (n, c, h, w) where that can be nothing else, with
+    1 to 4 channels. Labels are whole numbers or texts of shape (n,) or (n, 1); each that occurs is a class, and is its
+    name unless the archive names the classes in an array `classes`. Raises UserError for everything else.
+    """
+    tally = Tally()
+    if labels is None:
+        arrays = _archive(path)
+        train, test = (_pair(path, arrays, split) for split in ("train", "test"))
+        if train is None:
+            names = ", ".join(map(shown, sorted(arrays)[:8])) or "nothing"
+            raise UserError(
+                f"{path} holds {names}; an archive of images holds train_images and train_labels, or images and labels"
+            )
+        given = arrays.get("classes")
+    else:
+        train, test, given = (_single(path), _single(labels)), None, None
+    pairs = [_checked(path, *pair, tally) for pair in (train, test) if pair is not None]
+    classes, numbers = _classes(path, [labels for _, labels in pairs], given)
+    items = [_items(images, own) for (images, _), own in zip(pairs, numbers, strict=True)]
+    return Source(str(path), classes, items[0], items[1] if len(items) > 1 else None, tally, has_files=False)
+
+
+def _archive(path: Path) -> dict[str, ndarray]:
+    """The arrays of an .npz by name, in memory."""
+    import psutil
+
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = [entry for entry in archive.infolist() if entry.filename.endswith(".npy")]
+            needed, free = sum(entry.file_size for entry in entries), psutil.virtual_memory().available
+            if needed > free:
+                raise UserError(
+                    f"{path} unpacks to {needed / 2**30:.1f} GiB and {free / 2**30:.1f} GiB of memory are free; give"
+                    " the images and the labels as two .npy files, which are read piece by piece"
+                )
+            return {entry.filename.removesuffix(".npy"): _entry(path, archive, entry) for entry in entries}
+    except (OSError, zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
+        reason = getattr(error, "strerror", None) or "damaged, or no archive"
+        raise UserError(f"{path} cannot be read: {reason}; write it with numpy.savez") from None
+
+
+def _entry(path: Path, archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> ndarray:
+    with archive.open(entry) as file:
+        return _loaded(f"{entry.filename} in {path}", lambda: np.lib.format.read_array(file, allow_pickle=False))
+
+
+def _single(path: Path) -> ndarray:
+    if not os.path.isfile(path):
+        raise UserError(f"{path} is no file; give the images and the labels as two .npy files")
+    return _loaded(str(path), lambda: np.lib.format.open_memmap(path, mode="r"))
+
+
+def _loaded(what: str, load: Callable[[], ndarray]) -> ndarray:
+    try:
+        with np.errstate(over="raise"):
+            return load()
+    except PermissionError as error:
+        raise UserError(f"{what} cannot be read: {error.strerror}; allow yourself to read it") from None
+    except Exception:  # what a header makes numpy and Python's parser raise has no end
+        raise UserError(f"{what} is truncated or no plain array; write it with numpy.save, without objects") from None
+
+
+def _pair(path: Path, arrays: dict[str, ndarray], split: str) -> tuple[ndarray, ndarray] | None:
+    for images, labels in _NAMES[split]:
+        if images in arrays and labels in arrays:
+            return arrays[images], arrays[labels]
+        if images in arrays or labels in arrays:
+            there, missing = (images, labels) if images in arrays else (labels, images)
+            raise UserError(f"{path} holds {there} but no {missing}; give both")
+    return None
+
+
+def _checked(path: Path, images: ndarray, labels: ndarray, tally: Tally) -> tuple[ndarray, ndarray]:
+    """Images of shape (n, h, w) or (n, h, w, c) and labels of shape (n,)."""
+    if images.dtype.kind != "u" or images.dtype.itemsize > 2:
+        of_floats = ", such as numpy.uint8(numpy.round(255 * images)) of fractions of 1"
+        raise UserError(
+            f"{path}: images are {images.dtype!s:.80} of shape {images.shape}; {_WAY_OUT}"
+            f"{of_floats if images.dtype.kind == 'f' else ''}"
+        )
+    if images.ndim == 4 and images.shape[3] not in _CHANNELS and images.shape[1] in (1, 3, 4):
+        images = images.transpose(0, 2, 3, 1)
+        tally.hints.append("the arrays are (n, c, h, w): their channels were put last")
+    if images.ndim not in (3, 4) or (images.ndim == 4 and images.shape[3] not in _CHANNELS) or 0 in images.shape[1:]:
+        raise UserError(f"{path}: images have the shape {images.shape}; {_WAY_OUT}")
+    if images.dtype.itemsize == 2 and images.ndim == 4 and images.shape[3] != 1:
+        tally.hints.append("the arrays have 16 bits: the upper 8 were taken")
+    labels = labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
+    if labels.ndim != 1 or labels.dtype.kind not in "iuU":
+        one_hot = "; of one column a class give labels.argmax(axis=1)" if labels.ndim == 2 else ""
+        raise UserError(
+            f"{path}: labels are {labels.dtype!s:.80} of shape {labels.shape}; give one whole number or text an image"
+            f"{one_hot}"
+        )
+    if len(images) != len(labels):
+        raise UserError(f"{path}: {len(images)} images but {len(labels)} labels; give one label an image")
+    return images, labels
+
+
+def _classes(path: Path, labels: list[ndarray], given: ndarray | None) -> tuple[tuple[str, ...], list[ndarray]]:
+    """The names of the classes, and the labels as places among them."""
+    if len({one.dtype.kind == "U" for one in labels}) > 1:
+        raise UserError(f"{path}: the labels of one split are numbers and those of the other texts; give both alike")
+    if given is not None and given.ndim == 1 and given.dtype.kind == "U" and labels[0].dtype.kind != "U":
+        for one in labels:
+            outside = one[(one < 0) | (one >= len(given))]
+            if len(outside):
+                raise UserError(
+                    f"{path}: label {outside[0]} is outside the {len(given)} classes; give labels from 0 to"
+                    f" {len(given) - 1}"
+                )
+        return tuple(map(str, given)), [one.astype(np.int64) for one in labels]
+    found = np.unique(labels[0])
+    for one in labels[1:]:
+        lacking = np.setdiff1d(one, found)
+        if len(lacking):
+            raise UserError(
+                f"{path}: the test images have a class {shown(lacking[0].item())} that the training images lack; give"
+                " it training images, or leave its test images out"
+            )
+    if len(found) and found.dtype.kind != "U" and found[0] < 0:
+        raise UserError(f"{path}: label {found[0]} is negative; give labels from 0, and leave unlabelled images out")
+    return tuple(map(str, found)), [np.searchsorted(found, one).astype(np.int64) for one in labels]
+
+
+def _items(images: ndarray, labels: ndarray) -> list[Item]:
+    """In the order of the array, each opened as an image when it is asked for."""
+    return [Item(f"image {at}", int(label), partial(_opened, images, at)) for at, label in enumerate(labels)]
+
+
+@contextlib.contextmanager
+def _opened(images: ndarray, at: int) -> Iterator[Image.Image]:
+    from PIL import Image
+
+    one = np.ascontiguousarray(images[at])
+    one = one[..., 0] if one.ndim == 3 and one.shape[2] == 1 else one
+    if one.dtype.itemsize == 2:  # of which Pillow knows grey images alone
+        one = (one >> 8).astype(np.uint8) if one.ndim == 3 else one.astype(np.uint16)
+    yield Image.fromarray(one)

@@ -1,0 +1,140 @@
+"""Images that go from their files to the disk one by one, so that no set is too large for the memory."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+from ablkit.data import pictures
+from ablkit.data.importing.source import Item, Tally
+from ablkit.errors import UserError, shown
+from ablkit.randomness import numpy_stream
+from ablkit.shapes import Int64, UInt8, ndarray
+
+LEAST_SIDE, MOST_SIDE = 5, 1024
+"""Pixels of a side: what every model takes, and more than any is trained on here."""
+_PIECE = 256
+_SECONDS_BETWEEN = 10
+
+
+@dataclass(frozen=True)
+class Read:
+    """The images that could be read, in the order of the items."""
+
+    images: UInt8[ndarray, "n h w c"]
+    """A map of the file that they were written to."""
+    labels: Int64[ndarray, " n"]
+    names: list[str]
+    count: int
+    """How many of them come from the first list of items."""
+
+
+def read(
+    train: list[Item], test: list[Item], size: int | None, file: IO[bytes], tally: Tally, report: Callable[[str], None]
+) -> Read:
+    """Write the pixels of all items that can be read to a file, and count the others.
+
+    Raises UserError where images are of several sizes and `size` is None, where they are too small, where none can be
+    read, and OSError where the disk is full.
+    """
+    shape, labels, names, count, both = None, [], [], 0, train + test
+    told = time.monotonic()
+    for place, item in enumerate(both):
+        if time.monotonic() - told >= _SECONDS_BETWEEN:
+            told = time.monotonic()
+            report(f"{place:,} of {len(both):,} images read")
+        try:
+            with item.opened() as image:
+                pixels, done = pictures.rgb(image, size)
+                sides = pictures.shape(image)
+        except pictures.Unusable as error:
+            tally.leave("files that cannot be read as images", item.name, str(error))
+            continue
+        shape = shape or pixels.shape
+        if pixels.shape != shape:
+            raise _several_sizes(both)
+        file.write(pixels.tobytes())
+        labels.append(item.label)
+        names.append(item.name)
+        tally.done.update(done)
+        tally.sizes[sides] += 1
+        count += place < len(train)
+    if shape is None:
+        raise UserError(
+            f"none of {len(both)} files can be read as an image: {'; '.join(tally.left_out())}; see to them"
+        )
+    check_side(min(shape[:2]), shape)
+    file.flush()
+    images = np.memmap(file, np.uint8, "r", shape=(len(labels), *shape))
+    return Read(images, np.array(labels, np.int64), names, count)
+
+
+def check_side(side: int, shape: tuple[int, ...]) -> None:
+    """Raise UserError where images are smaller than any model takes them."""
+    if side < LEAST_SIDE:
+        raise UserError(
+            f"images of {shape[0]} x {shape[1]} are too small to be trained on; give --size {LEAST_SIDE} or more, such"
+            " as --size 32"
+        )
+
+
+def _several_sizes(items: list[Item]) -> UserError:
+    """The error that names the sizes, which the heads of the files tell."""
+    found: Counter[tuple[int, int]] = Counter()
+    for item in items:
+        try:
+            with item.opened() as image:
+                found[pictures.shape(image)] += 1
+        except pictures.Unusable:
+            continue
+    named = ", ".join(f"{height} x {width} ({number} images)" for (height, width), number in found.most_common(3))
+    more = f" and {len(found) - 3} more sizes" if len(found) > 3 else ""
+    return UserError(
+        f"the images are of several sizes: {named}{more}; give --size 32, or another number of pixels, to resize them"
+    )
+
+
+def check_room(folder: Path, number: int, size: int, copies: int) -> None:
+    """Raise UserError where the disk of a folder has no room for so many images of size x size pixels."""
+    needed, free = number * size * size * 3 * copies, shutil.disk_usage(folder).free
+    if needed > free:
+        raise UserError(
+            f"{number} images of {size} x {size} need {needed / 2**30:.1f} GiB on the disk of {folder}, which has"
+            f" {free / 2**30:.1f} GiB free; give a smaller --size, or set ABLKIT_DATA to a folder elsewhere"
+        )
+
+
+def drawn(labels: ndarray, classes: tuple[str, ...], share: float, seed: int) -> tuple[ndarray, ndarray]:
+    """Places of training and of test images, drawn class by class, each in its former order.
+
+    Of every class the share `share` is for testing, rounded to whole images, at least one and not all. Raises
+    UserError where a class has fewer than two images.
+    """
+    stream, test = numpy_stream(seed, "split"), []
+    for label, name in enumerate(classes):
+        members = np.flatnonzero(labels == label)
+        if len(members) < 2:
+            raise UserError(
+                f"class {shown(name)} has {len(members)} image{'s' * (len(members) != 1)} that can be read, and a test"
+                " set can be drawn where every class has two or more; add images, take the class away, or give test"
+                " images of your own"
+            )
+        count = min(max(1, round(share * len(members))), len(members) - 1)
+        test.append(stream.choice(members, count, replace=False))
+    chosen = np.sort(np.concatenate(test))
+    return np.setdiff1d(np.arange(len(labels)), chosen), chosen
+
+
+def copied(images: ndarray, order: ndarray, file: IO[bytes]) -> ndarray:
+    """A map of another file with the images in that order, copied piece by piece."""
+    for start in range(0, len(order), _PIECE):
+        file.write(images[order[start : start + _PIECE]].tobytes())
+    file.flush()
+    return np.memmap(file, np.uint8, "r", shape=(len(order), *images.shape[1:]))

@@ -1,0 +1,201 @@
+"""A folder of class folders: which files are images of which class, and what is left out.
+
+Files further down belong to the class folder that they lie in. No link is followed out of the folder or to one above
+it, and nothing is opened here: see `ablkit.data.pictures`.
+"""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from functools import partial
+from pathlib import Path
+
+from ablkit.data import pictures
+from ablkit.data.images import check_classes
+from ablkit.data.importing.source import Item, Source, Tally
+from ablkit.errors import UserError, shown
+
+_TRAIN = ("train", "training")
+_TEST = ("test", "testing", "val", "valid", "validation")
+_OF_THE_SYSTEM = {"thumbs.db", "desktop.ini", "__macosx", "ehthumbs.db", "$recycle.bin"}
+
+
+def read(folder: Path) -> Source:
+    """The images of a folder with class folders in it, or with a folder of such for training and one for testing.
+
+    Raises UserError where there are no two classes with images, where two have names that only some systems tell
+    apart, and where the test set has a class that the training set lacks.
+    """
+    tally = Tally()
+    root = os.path.realpath(folder)
+    try:
+        names = _folders(root, "", Tally())
+    except OSError as error:
+        raise UserError(f"{folder} cannot be read: {error.strerror}; allow yourself to read it") from None
+    train, test, beside = _splits(root, names)
+    if train:
+        _folders(root, "", tally)  # what lies beside the two; of a whole, `_classes` counts it
+    for name in beside:
+        tally.leave("folders beside those for training and testing", name)
+    first = _classes(root, train, tally)
+    second = {} if test is None else _classes(root, test, tally)
+    classes = _checked(folder, first, second, train, tally)
+    items = [_items(root, files, classes) for files in (first, second)]
+    return Source(str(folder), classes, items[0], items[1] if test is not None else None, tally)
+
+
+def _splits(root: str, names: list[str]) -> tuple[str, str | None, list[str]]:
+    """The folder of the training images, "" for the whole, that of the test images, and those which are neither."""
+    by_name = {name.casefold(): name for name in names}
+    train = next((by_name[name] for name in _TRAIN if name in by_name), None)
+    tests = [by_name[name] for name in _TEST if name in by_name]
+    # A class may be called so, too: of vehicles, or of what hangs on a line.
+    if train is None or not _holds_folders(root, train) or (not tests and len(names) > 1):
+        return "", None, []
+    test = next((name for name in tests if _holds_folders(root, name)), None)
+    return train, test, [name for name in names if name not in (train, test)]
+
+
+def _holds_folders(root: str, name: str) -> bool:
+    try:
+        return bool(_folders(root, name, Tally()))
+    except OSError:
+        return False
+
+
+def _classes(root: str, split: str, tally: Tally) -> dict[str, list[str]]:
+    """Class -> its files, relative to the root; those of a folder which cannot be opened are counted."""
+    try:
+        names = _folders(root, split, tally)
+    except OSError as error:
+        tally.leave("folders that cannot be opened", split, error.strerror or "")
+        return {}
+    found = {}
+    for name in sorted(names, key=os.fsencode):
+        files = _files(root, _joined(split, name), tally)
+        if files:
+            found[name] = files
+        else:
+            tally.leave("class folders without images", _joined(split, name))
+    return found
+
+
+def _folders(root: str, inner: str, tally: Tally) -> list[str]:
+    """The names of the folders in one that holds no images itself; what else lies there is counted."""
+    found = []
+    with os.scandir(os.path.join(root, inner)) as entries:
+        for entry in sorted(entries, key=lambda entry: os.fsencode(entry.name)):
+            name = _joined(inner, entry.name)
+            if _is_hidden(entry.name):
+                tally.leave("hidden or of the system", name)
+            elif wrong := _wrong_link(entry, root, os.path.join(root, inner)):
+                tally.leave(wrong, name)
+            elif entry.is_dir():
+                found.append(entry.name)
+            else:
+                is_image = entry.name.lower().endswith(pictures.ENDINGS)
+                tally.leave("images in no class folder" if is_image else "files that are no images", name)
+    return found
+
+
+def _files(root: str, top: str, tally: Tally) -> list[str]:
+    """The image files in a folder and below it, relative to the root, in the order of their names."""
+    found, left, seen = [], [top], set()
+    while left:
+        inner = left.pop()
+        where = os.path.join(root, inner)
+        real = os.path.realpath(where)
+        if real in seen:  # reached over another link
+            continue
+        seen.add(real)
+        try:
+            with os.scandir(where) as scanned:
+                entries = list(scanned)
+        except OSError as error:
+            tally.leave("folders that cannot be opened", inner, error.strerror or "")
+            continue
+        for entry in entries:
+            name = f"{inner}/{entry.name}"
+            if _is_hidden(entry.name):
+                tally.leave("hidden or of the system", name)
+            elif wrong := _wrong_link(entry, root, where):
+                tally.leave(wrong, name)
+            elif entry.is_dir():
+                left.append(name)
+                tally.done["folders in class folders"] += 1
+            elif not entry.is_file():
+                tally.leave("no regular files", name)
+            elif entry.name.lower().endswith(pictures.ENDINGS):
+                found.append(name)
+            else:
+                tally.leave("files that are no images by their ending", name)
+    return sorted(found, key=os.fsencode)
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".") or name.casefold() in _OF_THE_SYSTEM
+
+
+def _wrong_link(entry: os.DirEntry, root: str, where: str) -> str:
+    """Why a link is not followed; empty for one that is, and for what is none."""
+    if not entry.is_symlink():
+        return ""
+    real = os.path.realpath(entry.path)
+    if not os.path.exists(real):
+        return "links to nothing"
+    if not _is_in(real, root):
+        return "links out of the folder"
+    return "links to a folder that they lie in" if _is_in(os.path.realpath(where), real) else ""
+
+
+def _is_in(path: str, folder: str) -> bool:
+    return os.path.commonpath([path, folder]) == folder
+
+
+def _joined(inner: str, name: str) -> str:
+    return f"{inner}/{name}" if inner else name
+
+
+def _items(root: str, files: dict[str, list[str]], classes: tuple[str, ...]) -> list[Item]:
+    return [
+        Item(name, label, partial(pictures.opened, os.path.join(root, name)))
+        for label, of_class in enumerate(classes)
+        for name in files.get(of_class, [])
+    ]
+
+
+def _checked(folder: Path, first: dict, second: dict, train: str, tally: Tally) -> tuple[str, ...]:
+    """The classes in their order; raises UserError where they are none."""
+    left = "; left out: " + "; ".join(tally.left_out()[:3]) if tally.left else ""
+    if not first:
+        where = folder / train if train else folder
+        raise UserError(
+            f"{where} has no class folders with images: put each image into a folder named after its class, such as"
+            f" {where.name}/cat/1.png{left}"
+        )
+    alike: dict[str, str] = {}
+    for name in sorted({*first, *second}):
+        other = alike.setdefault(unicodedata.normalize("NFC", name).casefold(), name)
+        if other != name:
+            raise UserError(
+                f"{folder}: the class folders {shown(other)} and {shown(name)} differ in case or in how Unicode writes"
+                " them alone, which not every system tells apart; rename one, or make them one"
+            )
+    if len(first) == 1:
+        (only,) = first
+        raise UserError(
+            f"{folder} has images in one class folder, {shown(only)}, and one class leaves nothing to tell apart; give"
+            f" a folder with two or more. If {shown(only)} holds class folders itself, give that{left}"
+        )
+    # Numbers by their size, as sets with numbered classes mean them.
+    by_number = all(name.isascii() and name.isdecimal() and len(name) < 19 for name in first)
+    classes = tuple(sorted(first, key=lambda name: (int(name) if by_number else 0, os.fsencode(name))))
+    check_classes(classes, str(folder))
+    for name in second:
+        if name not in first:
+            raise UserError(
+                f"{folder}: the test images have a class {shown(name)} that the training images lack; take its folder"
+                " away, or give it training images"
+            )
+    return classes
