@@ -1,4 +1,4 @@
-"""The command line: `ablkit data | parameters | run | report | sweep | runs | export | attacks | methods`."""
+"""The command line: `ablkit data | clean | predict | parameters | run | report | sweep | runs | export | attacks | methods`."""
 
 from __future__ import annotations
 
@@ -114,6 +114,7 @@ def _parser() -> Parser:
     data.add_argument("name", help="cifar10 or digits; for images of your own see `ablkit data import --help`")
     data.set_defaults(command=commands.data)
     _add_import(kinds)
+    _add_clean(kinds)
 
     parameters = kinds.add_parser("parameters", help="print a notebook's parameters as YAML, for papermill -f")
     parameters.add_argument("notebook")
@@ -161,6 +162,31 @@ def _add_import(kinds: argparse._SubParsersAction) -> None:
     )
     importing.add_argument("--seed", type=_whole("--seed"), default=0, help="draws that test set (0)")
     importing.set_defaults(command=commands.import_data)
+
+
+def _add_clean(kinds: argparse._SubParsersAction) -> None:
+    clean = kinds.add_parser("clean", help="train on data of unknown trust: verdict, table of all images, model")
+    clean.add_argument("source", help="a data set's name, or a folder of class folders, as `data import` takes it")
+    clean.add_argument("--name", help="of the data set that a folder becomes (the folder's name)")
+    clean.add_argument("--size", type=_whole("--size", most=10_000), help="resize a folder's images to SIZE x SIZE")
+    clean.add_argument("--test-share", type=_share("--test-share"), default=0.2, help="of a folder, for testing (0.2)")
+    clean.add_argument("--seed", type=_whole("--seed"), default=0, help="draws test set, weights and order (0)")
+    clean.add_argument("--export", type=partial(arguments.path, "--export"), metavar="FOLDER", help="the cleaned set")
+    clean.add_argument("--preset", default="quick", help="smoke, quick, paper or released (default: quick)")
+    clean.add_argument(
+        "-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="a parameter of your_data"
+    )
+    clean.add_argument("--force", action="store_true", help="run again although it is done, training all anew")
+    clean.set_defaults(command=commands.clean)
+
+    predict = kinds.add_parser("predict", help="say what a model that `clean` has made takes images for")
+    predict.add_argument(
+        "model", type=partial(arguments.path, "MODEL"), metavar="MODEL", help="the folder of the model"
+    )
+    predict.add_argument(
+        "images", type=partial(arguments.path, "IMAGE"), nargs="+", metavar="IMAGE", help="files of images"
+    )
+    predict.set_defaults(command=commands.predict)
 
 
 def _add_export_of_attack(kinds: argparse._SubParsersAction) -> None:

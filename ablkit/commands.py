@@ -28,6 +28,51 @@ def import_data(options: argparse.Namespace) -> None:
     print(f"next: ablkit run run --preset smoke -p dataset {options.name}")
 
 
+def clean(options: argparse.Namespace) -> int:
+    """Look for poison in a data set, train without it, and hand on what was found; 1 where the run fails."""
+    from ablkit import data
+    from ablkit.cleaning import export, source
+    from ablkit.paths import runs_root
+    from ablkit.report import your_data
+    from ablkit.runs.execute import RunFailed, execute
+    from ablkit.runs.parameters import changed, check
+
+    given = _pairs(options.p)
+    if "dataset" in given:
+        raise UserError("-p dataset has no meaning here: the first argument is the data set")
+    check("your_data", changed("your_data", options.preset, given), strict=False)
+    arguments.check_folder("ABLKIT_RUNS", runs_root())
+    if options.export is not None:
+        export.check_new(options.export)
+    imported = {"size": options.size, "test_share": options.test_share, "seed": options.seed}
+    name, folder = source.found(options.source, options.name, **imported)
+    given = {"seed": options.seed, "threads": arguments.cores(), **given, "dataset": name}
+    parameters = check("your_data", changed("your_data", options.preset, given), strict=False)
+    try:
+        outcome = execute("your_data", parameters, force=options.force)
+    except RunFailed as error:
+        print(f"ablkit: your_data failed: {shortened(str(error), 600)}", file=sys.stderr)
+        return 1
+    print((outcome.folder / your_data.WORDS).read_text(encoding="utf-8"))
+    print(f"page, table and model: {outcome.folder}")
+    if options.export is not None:
+        splits = data.load(name, seed=parameters.seed, **parameters.drawing())
+        kept, left = export.export(options.export, splits, outcome.folder / your_data.TABLE, name, folder)
+        print(f"without {left:,} suspects: {kept:,} images in {options.export}")
+    return 0
+
+
+def predict(options: argparse.Namespace) -> None:
+    """Say what a model that `clean` has made takes images for."""
+    from ablkit.cleaning import model_card
+
+    network, card = model_card.read(options.model)
+    images = [model_card.pixels(card, path) for path in options.images]
+    for path, image in zip(options.images, images, strict=True):
+        (shares,) = model_card.probabilities(network, image[None])
+        print(f"{ascii(str(path))[1:-1]}: {model_card.best(card, shares)}")
+
+
 def parameters(options: argparse.Namespace) -> None:
     """Print the parameters of a notebook as YAML."""
     import yaml

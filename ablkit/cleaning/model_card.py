@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import nn
 
 from ablkit import models
+from ablkit.data import pictures
 from ablkit.data.images import Images, check_classes
 from ablkit.errors import UserError, shown
 from ablkit.files import read_json, strict, write_bytes, write_json
@@ -114,6 +117,18 @@ def read(path: Path) -> tuple[nn.Module, Card]:
 def probabilities(model: nn.Module, images: UInt8[ndarray, "n h w 3"]) -> Float[ndarray, "n classes"]:
     """What a model says of each image, as shares that add up to 1."""
     return torch.softmax(logits_of(model, images, "fp32"), dim=1).cpu().numpy()
+
+
+def pixels(card: Card, path: Path) -> UInt8[ndarray, "h w 3"]:
+    """The image in a file as the model takes it; raises UserError where it cannot be read."""
+    try:
+        with pictures.opened(os.fspath(path)) as image:
+            found, _ = pictures.rgb(image)
+    except (pictures.Unusable, OSError) as error:
+        raise UserError(f"{ascii(str(path))[1:-1]} is no image that can be read ({error}); leave it out") from None
+    if found.shape[:2] == (card.height, card.width):
+        return found
+    return np.asarray(Image.fromarray(found).resize((card.width, card.height), Image.Resampling.BILINEAR))
 
 
 def best(card: Card, shares: Float[ndarray, " classes"]) -> str:

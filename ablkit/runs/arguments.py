@@ -96,3 +96,8 @@ def check_file(name: str, file: Path) -> None:
     if len(os.fsencode(file.name)) > 200:  # with room for what a temporary name has in addition
         raise UserError(f"{name} {shown(str(file))} is too long a name for a file; give a shorter one")
     check_folder(name, file.parent)
+
+
+def cores() -> int:
+    """The processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

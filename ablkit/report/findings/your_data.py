@@ -114,7 +114,8 @@ LIMITS = """A group is not yet an attack: a class of two very different kinds of
 a group is no proof: mixed images (CBA), triggers on a handful of images, and attackers who know this rule are not seen.
 The page *Clean models* of the reports has the attacks, with what was found of each."""
 
-NEXT_FOUND = """- Look at the pictures. If they show the same odd mark, or images of other classes, take them for poisoned.
+NEXT_FOUND = """- Look at the pictures. If they show the same odd mark, or images of other classes, take them for
+  poisoned.
 - Ask where these files come from: `images.csv` names each one.
 - Use the model: `ablkit predict FOLDER IMAGE ...` with this folder. Its training has not seen the suspects.
 - Write the set without the suspects: the same `ablkit clean` command with `--export FOLDER`.

@@ -1,0 +1,65 @@
+"""The set without the suspects, as folders of image files."""
+
+from __future__ import annotations
+
+import csv
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+
+from ablkit import data
+from ablkit.data import Images, folders, prepared
+from ablkit.errors import UserError
+from ablkit.files import saying_why
+from ablkit.shapes import Bool, ndarray
+
+
+def check_new(to: Path) -> None:
+    """Raise UserError where a folder is there already."""
+    if os.path.lexists(to):
+        raise UserError(f"--export {to} exists already; name a new folder")
+
+
+def export(to: Path, splits: tuple[Images, Images], table: Path, dataset: str, folder: Path | None) -> tuple[int, int]:
+    """Write the images without suspicion as the new folder `to`, whole or not at all; return how many, and how many not.
+
+    The original files are copied where their folder is known, with their paths in it. Otherwise the prepared pixels are
+    written as `to`/train/CLASS/*.png and `to`/test/CLASS/*.png.
+
+    Args:
+        table: of the images, `images.csv` of the run.
+        folder: that the set was imported from, where it is there.
+
+    Raises UserError where `to` is there or cannot be written, and where a file of the folder has gone.
+    """
+    to = Path(os.path.abspath(to))
+    check_new(to)
+    kept = [_kept(table, split) for split in ("train", "test")]
+    files = data.files(dataset) if folder is not None else None
+    with prepared.beside(to) as temporary, saying_why(to):
+        for split, images, own in zip(("train", "test"), splits, kept, strict=True):
+            if files is None:
+                list(folders.write(temporary / split, images.take(np.flatnonzero(own))))
+            else:
+                _copy(folder, [name for name, keep in zip(getattr(files, split), own, strict=True) if keep], temporary)
+        check_new(to)
+        os.rename(temporary, to)
+    whole = sum(map(len, kept))
+    left = int(sum(own.sum() for own in kept))
+    return left, whole - left
+
+
+def _kept(table: Path, split: str) -> Bool[ndarray, " n"]:
+    with open(table, encoding="utf-8", newline="") as file:
+        return np.array([row["is_suspected"] == "False" for row in csv.DictReader(file) if row["split"] == split], bool)
+
+
+def _copy(folder: Path, names: list[str], to: Path) -> None:
+    for name in names:
+        try:
+            (to / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(folder / name, to / name)
+        except FileNotFoundError:
+            raise UserError(f"{name!a} has gone from {folder} since it was imported; bring it back") from None
