@@ -1,4 +1,4 @@
-"""The command line: `ablkit data | clean | predict | parameters | run | report | sweep | runs | export | attacks | methods`."""
+"""The command line: `ablkit COMMAND`, a function of `ablkit.commands` each; `ablkit --help` lists them."""
 
 from __future__ import annotations
 

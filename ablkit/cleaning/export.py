@@ -23,7 +23,9 @@ def check_new(to: Path) -> None:
 
 
 def export(to: Path, splits: tuple[Images, Images], table: Path, dataset: str, folder: Path | None) -> tuple[int, int]:
-    """Write the images without suspicion as the new folder `to`, whole or not at all; return how many, and how many not.
+    """Write the images without suspicion as the new folder `to`, whole or not at all.
+
+    Returns how many they are, and how many the others.
 
     The original files are copied where their folder is known, with their paths in it. Otherwise the prepared pixels are
     written as `to`/train/CLASS/*.png and `to`/test/CLASS/*.png.
