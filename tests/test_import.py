@@ -134,7 +134,7 @@ def deep_colour(path: Path) -> None:
     def chunk(kind: bytes, content: bytes) -> bytes:
         return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
-    rows = b"".join(b"\0" + (row.astype(">u2") * 256 + 77).tobytes() for row in COLOUR)
+    rows = b"".join(b"\0" + (row.astype(np.uint16) * 256 + 77).astype(">u2").tobytes() for row in COLOUR)
     head = struct.pack(">IIBBBBB", 8, 8, 16, 2, 0, 0, 0)
     content = chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + content)

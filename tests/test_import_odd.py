@@ -79,7 +79,8 @@ def broken_test(source: Path) -> None:
 def flat(source: Path) -> None:
     for path in sorted(source.rglob("*.png")):
         path.rename(source / f"{path.parent.name}-{path.name}")
-    alone(source, "")
+    for name in ("cat", "dog"):
+        (source / name).rmdir()
 
 
 def moved_out(source: Path) -> None:
