@@ -7,6 +7,8 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+
 from ablkit import data, paths
 from ablkit.data import prepared
 from ablkit.data.images import Images
@@ -119,7 +121,7 @@ def _parts(
     _check_every_class(found, labels[:count] if found.test is not None else labels)
     if found.test is None:
         first, second = reading.drawn(labels, found.classes, test_share, seed)
-        order = [*first, *second]
+        order = np.concatenate((first, second))
         images, labels, names = reading.copied(images, order, file), labels[order], [names[at] for at in order]
         count = len(first)
     elif count == len(labels):

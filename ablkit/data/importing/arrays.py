@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ablkit.data.images import check_classes
 from ablkit.data.importing.source import Item, Source, Tally
 from ablkit.errors import UserError, shown
 from ablkit.shapes import ndarray
@@ -49,6 +50,7 @@ def read(path: Path, labels: Path | None = None) -> Source:
         train, test, given = (_single(path), _single(labels)), None, None
     pairs = [_checked(path, *pair, tally) for pair in (train, test) if pair is not None]
     classes, numbers = _classes(path, [labels for _, labels in pairs], given)
+    check_classes(classes, str(path))
     items = [_items(images, own) for (images, _), own in zip(pairs, numbers, strict=True)]
     return Source(str(path), classes, items[0], items[1] if len(items) > 1 else None, tally, has_files=False)
 

@@ -20,7 +20,8 @@ from ablkit.shapes import Int64, UInt8, ndarray
 
 LEAST_SIDE, MOST_SIDE = 5, 1024
 """Pixels of a side: what every model takes, and more than any is trained on here."""
-_PIECE = 256
+_PIECE = 1 << 20
+"""Bytes that are copied at a time."""
 _SECONDS_BETWEEN = 10
 
 
@@ -134,7 +135,8 @@ def drawn(labels: ndarray, classes: tuple[str, ...], share: float, seed: int) ->
 
 def copied(images: ndarray, order: ndarray, file: IO[bytes]) -> ndarray:
     """A map of another file with the images in that order, copied piece by piece."""
-    for start in range(0, len(order), _PIECE):
-        file.write(images[order[start : start + _PIECE]].tobytes())
+    step = max(1, _PIECE // images[0].nbytes)
+    for start in range(0, len(order), step):
+        file.write(images[order[start : start + step]].tobytes())
     file.flush()
     return np.memmap(file, np.uint8, "r", shape=(len(order), *images.shape[1:]))
