@@ -79,7 +79,7 @@ def clean_images(
     """Training images that `load` with the same arguments leaves out: what a defender holds who knows them as clean.
 
     As many as the share `held_out` of the training images: on top of `train_size` > 0, or of them all. Of a set with
-    groups, and without `train_size`, they may be fewer by the rest of one group.
+    groups they come from all groups that are left, and without `train_size` may be fewer by the rest of one group.
     """
     train, _ = _read(name, root)
     return drawing.held(train, train_size=train_size, seed=seed, held_out=held_out)

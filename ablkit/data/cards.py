@@ -27,6 +27,13 @@ class Card:
     """See `Images.mirrors`."""
 
     @property
+    def line(self) -> str:
+        """What it is, in a line."""
+        got = f"{self.download_bytes / 1e6:.0f} MB to download" if self.download_bytes else "no download"
+        images = f"{self.train:,} + {self.test:,} images of {self.size} x {self.size}"
+        return f"{images}, {self.classes} classes, {got}"
+
+    @property
     def facts(self) -> dict[str, str]:
         """Column -> what a table of data sets says there."""
         megabytes = f"{self.download_bytes / 1e6:.0f} MB" if self.download_bytes else "none"

@@ -13,15 +13,19 @@ from ablkit.shapes import Int64, ndarray
 def kept(train: Images, *, train_size: int, seed: int, held_out: float) -> Images:
     """The images that are trained on; see `ablkit.data.load`."""
     order = _order(train, seed)
-    first, _ = _sides(train, order, train_size, held_out)
-    return train if first == (0, len(train)) else train.take(np.sort(order[slice(*first)]))
+    count, _, _ = _counts(train, order, train_size, held_out)
+    return train if count == len(train) else train.take(np.sort(order[:count]))
 
 
 def held(train: Images, *, train_size: int, seed: int, held_out: float) -> Images:
     """The images that are held out; see `ablkit.data.clean_images`."""
     order = _order(train, seed)
-    _, second = _sides(train, order, train_size, held_out)
-    return train if second == (0, len(train)) else train.take(np.sort(order[slice(*second)]))
+    _, border, further = _counts(train, order, train_size, held_out)
+    left = order[border:]
+    if train.groups is not None:
+        # Of all groups that are left, as frames of a few tracks would show a few signs.
+        left = numpy_stream(seed, "subset").spawn(1)[0].permutation(left)
+    return train if further == len(train) else train.take(np.sort(left[:further]))
 
 
 def _order(train: Images, seed: int) -> Int64[ndarray, " n"]:
@@ -43,10 +47,8 @@ def _order(train: Images, seed: int) -> Int64[ndarray, " n"]:
     return np.argsort(rank[group], kind="stable")
 
 
-def _sides(
-    train: Images, order: Int64[ndarray, " n"], train_size: int, held_out: float
-) -> tuple[tuple[int, int], tuple[int, int]]:
-    """From where to where the order is trained on, and held out as clean.
+def _counts(train: Images, order: Int64[ndarray, " n"], train_size: int, held_out: float) -> tuple[int, int, int]:
+    """How many images of the order are trained on, from which on others may be held out, and how many of them are.
 
     A group that `train_size` cuts has its rest on neither side. Without `train_size` none is cut: the training gets the
     rest of the one at the border.
@@ -66,7 +68,7 @@ def _sides(
             f"train_size {train_size} leaves no room for held_out {held_out}: {name} has {images} training images;"
             " lower one of them, or set train_size 0 to train on all the others"
         )
-    return (0, train_size or border), (border, min(border + further, images))
+    return train_size or border, border, min(further, images - border)
 
 
 def _next_group(train: Images, order: Int64[ndarray, " n"], place: int) -> int:
