@@ -110,8 +110,10 @@ def _parser() -> Parser:
     parser.add_argument("--version", action="version", version=__version__)
     kinds = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=partial(Parser, parents=[everywhere]))
 
-    data = kinds.add_parser("data", help="prepare a data set")
-    data.add_argument("name", help="cifar10 or digits; for images of your own see `ablkit data import --help`")
+    data = kinds.add_parser("data", help="prepare a data set; without a name list them all")
+    data.add_argument("name", nargs="?", help="one of the list; for images of your own see `ablkit data import --help`")
+    data.add_argument("--from", type=partial(arguments.path, "--from"), metavar="FOLDER", help="with its files already")
+    data.add_argument("--size", type=_side, metavar="PIXELS", help="of each side, where a set lets you choose")
     data.set_defaults(command=commands.data)
     _add_import(kinds)
     _add_clean(kinds)
@@ -228,7 +230,7 @@ def _add_report(kinds: argparse._SubParsersAction) -> None:
     report.add_argument("--preset", default="quick", help="smoke, quick, paper or released (default: quick)")
     several = {"action": "extend", "nargs": "+", "default": []}  # given twice, an option adds to what it names
     report.add_argument("--seeds", type=_seed, **several, help="one run of each kind for each seed (default: 0)")
-    report.add_argument("--dataset", help="cifar10 (default), digits or a prepared folder")
+    report.add_argument("--dataset", help="cifar10 (default), another of `ablkit data`, or a prepared folder")
     report.add_argument("--attacks", **several, metavar="ATTACK", help="names, or 'all' (default: badnets)")
     more = "also: loss_gap, attacks, defenses, unlearning, what_unlearns, twins, isolators, exclusion"
     report.add_argument("--with", **several, metavar="NOTEBOOK", help=more)
@@ -301,6 +303,10 @@ _table = _archive = partial(arguments.file_path, "--to")
 
 def _at_a_time(option: str, least: int = 1) -> Callable[[str], int]:
     return partial(arguments.whole, option, least=least, most=arguments.MOST_AT_A_TIME)
+
+
+def _side(text: str) -> int:
+    return arguments.whole("--size", text, 8, 4096)
 
 
 def _number_or_auto(text: str) -> int | str:

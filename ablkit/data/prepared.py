@@ -5,6 +5,7 @@
 <name>/meta.json         name, classes, source, and the shape and the sha256 of each array
 <name>/files.json        only of imported files: where each image comes from; no part of the digest
 
+Only where a set has them: train_groups.npy, int64 (n,), and `"mirrors": false` in meta.json; see `Images`.
 `write` makes one from arrays, `ablkit.data.importing` from files.
 """
 
@@ -20,8 +21,9 @@ import platform
 import re
 import shutil
 import stat
+import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,10 +31,11 @@ import numpy as np
 
 from ablkit.data.images import Images, check_classes
 from ablkit.errors import UserError, shown
-from ablkit.files import read_json, read_text, write_json, write_whole
-from ablkit.shapes import ndarray
+from ablkit.files import read_json, read_text, saying_why, write_json, write_whole
+from ablkit.shapes import UInt8, ndarray
 
 ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
+OPTIONAL = ("train_groups",)
 BY_WRITE = "ablkit.data.prepared.write(folder, train, test, source)"
 """How a folder is made of arrays, as messages say it."""
 _AGAIN = f"make the folder again with {BY_WRITE}"
@@ -62,7 +65,10 @@ def write(folder: Path | str, train: Images, test: Images, source: str, files: F
         raise UserError(f"{shown(str(folder))} has no name that a data set can have; give data/NAME")
     _check_splits(folder, train, test)
     arrays = dict(zip(ARRAYS, (train.images, train.labels, test.images, test.labels), strict=True))
-    meta = {
+    if train.groups is not None:
+        arrays["train_groups"] = train.groups
+    meta: dict[str, object] = {} if train.mirrors else {"mirrors": False}
+    meta |= {
         "name": folder.name,
         "classes": list(train.classes),
         "source": str(source),
@@ -104,7 +110,7 @@ def read(folder: Path, way_out: str = _AGAIN) -> tuple[Images, Images]:
     what `write` refuses, it says so instead.
     """
     meta = read_meta(folder, way_out)
-    arrays = {key: _open(folder / f"{key}.npy", way_out) for key in ARRAYS}
+    arrays = {key: _open(folder / f"{key}.npy", way_out) for key in meta["sha256"]}
     for key, array in arrays.items():
         path = folder / f"{key}.npy"
         status = path.stat()
@@ -114,9 +120,9 @@ def read(folder: Path, way_out: str = _AGAIN) -> tuple[Images, Images]:
             part = "sha256" if is_same else "shape"
             raise UserError(f"{path} is corrupt: its {part} is not the one in meta.json; {way_out}")
         _checked.add(state)
-    about = (tuple(meta["classes"]), folder.name)
-    train = Images(arrays["train_images"], arrays["train_labels"], *about)
-    test = Images(arrays["test_images"], arrays["test_labels"], *about)
+    about = {"classes": tuple(meta["classes"]), "name": folder.name, "mirrors": meta["mirrors"]}
+    train = Images(arrays["train_images"], arrays["train_labels"], groups=arrays.get("train_groups"), **about)
+    test = Images(arrays["test_images"], arrays["test_labels"], **about)
     _check_splits(folder, train, test)
     return train, test
 
@@ -142,11 +148,15 @@ def files(folder: Path, way_out: str = _AGAIN) -> Files | None:
 def digest(folder: Path) -> str:
     """Twelve hex digits that stand for the images, their labels and the names of the classes, without reading arrays.
 
+    For the groups and for `mirrors`, too, where a set has them.
     Only folders of earlier versions, whose meta.json does not know the shapes, have their arrays opened for these.
     """
     meta = read_meta(folder)
-    shapes = {key: meta["shapes"].get(key) or list(_open(folder / f"{key}.npy", _AGAIN).shape) for key in ARRAYS}
+    shapes = {
+        key: meta["shapes"].get(key) or list(_open(folder / f"{key}.npy", _AGAIN).shape) for key in meta["sha256"]
+    }
     facts = {"classes": meta["classes"], "shapes": shapes, "sha256": meta["sha256"]}
+    facts |= {} if meta["mirrors"] else {"mirrors": False}
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]
 
 
@@ -166,14 +176,36 @@ def read_meta(folder: Path, way_out: str = _AGAIN) -> dict:
         raise UserError(f"{path} lacks `sha256` of {', '.join(ARRAYS)}; {way_out}")
     if not isinstance(shapes, dict):
         raise UserError(f"{path} has `shapes` that are no shapes of arrays; {way_out}")
+    mirrors = meta.get("mirrors", True)
+    if not isinstance(mirrors, bool):
+        raise UserError(f"{path} has `mirrors` that is neither true nor false; {way_out}")
     check_classes(classes, str(path))
-    return {**meta, "sha256": {key: sums[key] for key in ARRAYS}, "shapes": shapes}
+    found = {key: sums[key] for key in (*ARRAYS, *OPTIONAL) if isinstance(sums.get(key), str)}
+    return {**meta, "sha256": found, "shapes": shapes, "mirrors": mirrors}
+
+
+def on_disk(
+    images: Iterable[UInt8[ndarray, "h w c"]], count: int, shape: tuple[int, int, int]
+) -> UInt8[ndarray, "n h w c"]:
+    """So many images of one shape as an array that lies on the disk, so that `write` needs memory for one at a time.
+
+    The file is a temporary one without a name, gone with the array; TMPDIR says where. Raises UserError where the disk
+    is full.
+    """
+    with tempfile.TemporaryFile(prefix="ablkit-") as file, saying_why(Path(tempfile.gettempdir())):
+        # Written and then mapped: a map that grows while the disk is full ends the process.
+        for image in images:
+            file.write(np.ascontiguousarray(image).data)
+        file.flush()
+        return np.memmap(file, np.uint8, "r", shape=(count, *shape))
 
 
 def _check_splits(folder: Path, train: Images, test: Images) -> None:
     """Raise UserError where a split is empty or the two do not go together."""
     if train.classes != test.classes:
         raise UserError(f"{folder}: the two splits have different classes; give the same names in the same order")
+    if train.mirrors != test.mirrors:
+        raise UserError(f"{folder}: only one of the two splits may be mirrored; give both the same `mirrors`")
     for split, images in (("training", train), ("test", test)):
         if not len(images):
             raise UserError(f"{folder}: there are no {split} images; give some")

@@ -81,7 +81,7 @@ def train(
             [batch.to(place.device) for batch in taken],
             stage.loss,
             place,
-            partial(augment, recipe=given.recipe, generator=drawn) if stage.augmented else None,
+            partial(augment, recipe=given.recipe.fitting(examples), generator=drawn) if stage.augmented else None,
         )
         if not math.isfinite(loss):
             raise UserError(

@@ -11,6 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from ablkit.attacks import ATTACKS
+from ablkit.data import CARDS
 from ablkit.defenses import METHODS
 from ablkit.errors import shown
 from ablkit.report import data
@@ -21,7 +22,7 @@ from ablkit.runs.job import Job
 from ablkit.runs.parameters import PRESETS, defaults
 from ablkit.runs.records import Damaged
 
-DATASETS = {"cifar10": "CIFAR-10", "digits": "digits"}
+DATASETS = {name: card.title for name, card in CARDS.items()}
 """Data set -> its name on pages."""
 FULL = ("paper", "released")
 """The presets at the paper's scale, the only ones whose numbers are judged against its own."""

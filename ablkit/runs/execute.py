@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ablkit import attacks, data, defenses, provenance
+from ablkit.data import memory
 from ablkit.errors import NotRunError, UserError
 from ablkit.files import LOCK, Busy, locked, read_json, saying_why, sweep_temporary, write_json
 from ablkit.paths import cache_root, check_writable, runs_root
@@ -180,6 +181,9 @@ def check_against_data(parameters: Parameters) -> None:
         check_writable(cache_root(), "ABLKIT_CACHE")
     if not isinstance(parameters, OneRun):
         return
+    whole, _ = data.load(parameters.dataset)  # as memory maps
+    count = min(parameters.train_size or len(whole), len(whole))
+    memory.check(parameters.dataset, count, whole.images.shape[1:])
     train, test = data.load(parameters.dataset, seed=parameters.seed, **parameters.drawing())
     parameters.recipe().check_images(train.images.shape[1:], parameters.dataset)
     choice = {name: value for name, value in parameters.poisoning().items() if name not in ("device", "precision")}

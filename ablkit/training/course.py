@@ -55,6 +55,7 @@ class Course:
         if not isinstance(data, Images):
             way_out = "of a poisoned set give its `data`" if hasattr(data, "data") else "see ablkit.data.Images"
             raise UserError(f"a training takes Images and not {type(data).__name__}; {way_out}")
+        recipe = recipe.fitting(data)
         self.classes, self.recipe, self.seed, self.place = len(data.classes), recipe, seed, place
         recipe.check_images(data.images.shape[1:])
         isolated_count(len(data), recipe.isolation_rate)

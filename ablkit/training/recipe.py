@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Literal, get_args
 
 from ablkit import models
-from ablkit.data.images import check_shape
+from ablkit.data.images import Images, check_shape
 from ablkit.errors import UserError, unknown
 from ablkit.settings import at_least
 from ablkit.training import scores
@@ -15,6 +15,7 @@ from ablkit.training.scores import IsolationScore
 Schedule = Literal["sequential", "joint"]
 IsolationLoss = Literal["lga", "flooding", "plain"]
 BatchNorm = Literal["train", "eval"]
+Crop = Literal["padded", "resized"]
 
 
 @dataclass(frozen=True)
@@ -86,10 +87,16 @@ class Recipe:
     """Nesterov's form of the momentum (C)."""
     weight_decay: float = 1e-4
     """L2 penalty (C)."""
+    crop: Crop = "padded"
+    """`padded`: a window of the image with `crop_padding` zeros around it (C). `resized`: a part of the image, enlarged
+    to its size, for images of more than about 64 pixels."""
     crop_padding: int = 4
     """Zero pixels on each side before a random crop of the original size (C)."""
+    crop_area: float = 0.08
+    """Smallest share of the image that a `resized` crop takes; a small trigger may lie outside of it."""
     flip: bool = True
-    """Mirror half of the images left to right (C)."""
+    """Mirror half of the images left to right (C). Never done on a set whose classes that would change; see
+    `Images.mirrors`."""
     cutout_length: int = 2
     """Side of the square that cutout blanks; the authors' "length 3" blanks 2 x 2 pixels (C)."""
 
@@ -100,6 +107,7 @@ class Recipe:
             ("isolation_loss", IsolationLoss),
             ("isolation_score", IsolationScore),
             ("unlearn_batchnorm", BatchNorm),
+            ("crop", Crop),
         ):
             if getattr(self, name) not in get_args(choices):
                 raise unknown(name, getattr(self, name), get_args(choices))
@@ -109,6 +117,8 @@ class Recipe:
             raise UserError(
                 f"batch_size {self.batch_size} is too small for batch norm; the paper's code uses 64 or 128"
             )
+        if not 0 < self.crop_area <= 1:
+            raise UserError(f"crop_area {self.crop_area} is outside (0, 1]; ImageNet is trained with 0.08")
         at_least(self, **_SMALLEST)
         scores.named(self.trajectories)
         for name in ("momentum", "weight_decay", "average_decay"):
@@ -120,6 +130,10 @@ class Recipe:
             raise UserError(f"isolation_score {self.isolation_score} needs isolation_epochs of at least 1")
         if self.nesterov and self.momentum == 0:
             raise UserError("nesterov needs a momentum above 0; set nesterov False or momentum 0.9")
+
+    def fitting(self, data: Images) -> Recipe:
+        """This recipe with what a data set forbids switched off."""
+        return self if data.mirrors else replace(self, flip=False)
 
     def check_images(self, shape: tuple[int, ...], name: str = "training") -> None:
         """Raise UserError, in the name of a data set, where images of (height, width, channels) do not fit this.

@@ -103,7 +103,9 @@ def _key(order: Order, facts: dict, make: Callable) -> str:
     place = hardware.choose(order.device, order.precision)
     where = [place.device.type, place.precision, hardware.name(place), torch.__version__, torch.get_num_threads()]
     digest = hashlib.sha256(json.dumps([code, order.seed, where, facts], sort_keys=True).encode())
-    digest.update(repr((order.train.images.shape, order.train.classes)).encode())
+    digest.update(repr((order.train.images.shape, order.train.classes, order.train.mirrors)).encode())
+    if order.train.groups is not None:
+        digest.update(np.ascontiguousarray(order.train.groups))
     digest.update(np.ascontiguousarray(order.train.images))
     digest.update(np.ascontiguousarray(order.train.labels))
     return digest.hexdigest()[:12]

@@ -21,8 +21,9 @@ MODEL = "wrn-16-1"
 def trained(order: Order, epochs: int) -> tuple[nn.Module, dict[str, float]]:
     """A model trained by the attacker on the clean training set, in eval mode, and what to report of it.
 
-    Cross entropy with crop and flip for `epochs`, the learning rate dropped to a tenth after two thirds of them. One
-    in ten training images is held out to measure its accuracy. Equal orders share one file, whatever the attack.
+    Cross entropy with crop, and with flip where the set allows it, for `epochs`, the learning rate dropped to a tenth
+    after two thirds of them. One in ten training images is held out to measure its accuracy. Equal orders share one
+    file, whatever the attack.
     Raises UserError for fewer than 20 training images.
     """
     rest, held = split(order.train)
@@ -50,7 +51,7 @@ def trained(order: Order, epochs: int) -> tuple[nn.Module, dict[str, float]]:
 
 def plain_recipe(order: Order, epochs: int) -> Recipe:
     """Plain training: no first phase, everything in the fine-tuning."""
-    return recipe(
+    plain = recipe(
         "quick",
         model=MODEL,
         batch_size=min(64, max(2, len(order.train) // 4)),
@@ -60,6 +61,7 @@ def plain_recipe(order: Order, epochs: int) -> Recipe:
         finetune_epochs=epochs,
         finetune_drop_epoch=-(-2 * epochs // 3),
     )
+    return plain.fitting(order.train)
 
 
 def _say(what: str, epoch: int, epochs: int, seconds: float) -> None:

@@ -24,9 +24,15 @@ Parts = dict[str, tuple[nn.Module, torch.optim.Optimizer]]
 
 
 def split(train: Images) -> tuple[Images, Images]:
-    """Nine in ten images to train on, and the tenth on which an attacker measures; see `check_size`."""
+    """Nine in ten images to train on, and the tenth on which an attacker measures; see `check_size`.
+
+    Of a set with groups it is nine in ten groups, where there are so many.
+    """
     check_size(train)
-    held_out = np.arange(len(train)) % 10 == 9
+    number = np.arange(len(train))
+    if train.groups is not None and len(named := np.unique(train.groups)) >= FEWEST:
+        number = np.searchsorted(named, train.groups)
+    held_out = number % 10 == 9
     return train.take(np.flatnonzero(~held_out)), train.take(np.flatnonzero(held_out))
 
 

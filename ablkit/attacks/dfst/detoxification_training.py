@@ -55,7 +55,7 @@ def model(
         network.train()
         drawn = torch_stream(order.seed, "trigger", 43, number, epoch)
         batches = one_set(torch.arange(len(data)), size, torch_stream(order.seed, "trigger", 44, number, epoch))
-        crop = partial(augment, recipe=_AUGMENTATION, generator=drawn)
+        crop = partial(augment, recipe=_AUGMENTATION.fitting(data), generator=drawn)
         on_place = [batch.to(place.device) for batch in batches]
         return {"loss": run_epoch(network, sgd, images, labels, on_place, cross_entropy, place, crop)}
 

@@ -25,7 +25,7 @@ from ablkit.training import hardware
 from ablkit.training.augmentation import augment
 from ablkit.training.epoch import one_set
 from ablkit.training.hardware import Hardware
-from ablkit.training.recipe import recipe
+from ablkit.training.recipe import Recipe, recipe
 
 BATCH_SIZE = 64
 _GENERATOR_RATE = 0.01
@@ -126,9 +126,10 @@ def train(order: Order, images: Images, settings: Settings, folder: Path) -> dic
     pixels = torch.tensor(images.images, device=place.device)
     labels = torch.tensor(images.labels, device=place.device)
     deviation, first = float(pixels.float().std()) / 255, settings.mask_epochs
+    augmentation = _AUGMENTATION.fitting(images)
 
     def one_epoch(epoch: int) -> dict[str, float]:
-        batches = _batches(pixels, labels, order.seed, epoch, place)
+        batches = _batches(pixels, labels, augmentation, order.seed, epoch, place)
         if epoch < first:
             return _train_masks(parts, batches, settings, deviation, place)
         return _train_patterns(parts, batches, settings, order.target, place)
@@ -188,14 +189,14 @@ def _train_patterns(
     return training.means(seen)
 
 
-def _batches(pixels: Tensor, labels: Tensor, seed: int, epoch: int, place: Hardware) -> Batches:
+def _batches(pixels: Tensor, labels: Tensor, augmentation: Recipe, seed: int, epoch: int, place: Hardware) -> Batches:
     """Full batches in a drawn order, cropped and flipped: floats in [0, 1] and labels."""
     drawn = torch_stream(seed, "trigger", 3, epoch)
     size = min(BATCH_SIZE, len(labels))
     for members in one_set(torch.arange(len(labels)), size, torch_stream(seed, "trigger", 4, epoch)):
         if len(members) == size:
             indices = members.to(place.device)
-            yield place.inputs(augment(pixels[indices], _AUGMENTATION, drawn)), labels[indices]
+            yield place.inputs(augment(pixels[indices], augmentation, drawn)), labels[indices]
 
 
 def _distance(a: Tensor, b: Tensor) -> Tensor:

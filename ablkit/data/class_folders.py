@@ -1,0 +1,53 @@
+"""Folders of classes, each with its images, as one array: what image sets such as ImageNet are handed on as."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ablkit.data import prepared
+from ablkit.data.images import Images
+from ablkit.errors import UserError, unknown
+
+_ENDINGS = {".jpeg", ".jpg", ".png", ".webp", ".bmp", ".ppm"}
+
+
+def read(folder: Path, name: str, *, size: int, classes: Sequence[str] = ()) -> Images:
+    """The images in the folders of some classes, in the order of classes and file names.
+
+    Each is cut to its centre square, which is resized to `size` x `size` (bilinear). They are written to the disk one
+    by one, so that there may be more than memory holds.
+
+    Args:
+        name: of the data set.
+        classes: names of their folders; all by default.
+
+    Raises UserError where a folder is missing or has no image, and for a file that is no picture.
+    """
+    there = sorted(path.name for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+    if not there:
+        raise UserError(f"{name}: {folder} holds no folders of classes; give one that does")
+    for one in classes:
+        if one not in there:
+            raise unknown(f"class of {name}", one, there)
+    paths, labels = [], []
+    for label, one in enumerate(classes or there):
+        own = sorted(path for path in (folder / one).iterdir() if path.suffix.lower() in _ENDINGS)
+        if not own:
+            raise UserError(f"{name}: {folder / one} holds no images; add some or choose other classes")
+        paths += own
+        labels += [label] * len(own)
+    images = prepared.on_disk((_square(path, size) for path in paths), len(paths), (size, size, 3))
+    return Images(images, np.array(labels, np.int64), tuple(classes or there), name)
+
+
+def _square(path: Path, size: int) -> np.ndarray:
+    from PIL import Image, ImageOps
+
+    try:
+        with Image.open(path) as picture:
+            return np.asarray(ImageOps.fit(picture.convert("RGB"), (size, size), Image.Resampling.BILINEAR))
+    except (OSError, ValueError, Image.DecompressionBombError):
+        raise UserError(f"{path} is no picture that can be read; replace or remove it") from None
