@@ -17,6 +17,7 @@ from ablkit.runs.parameters.notebooks import (
     model_of,
 )
 from ablkit.settings import MOST, MOST_COUNTED
+from ablkit.training.recipe import Recipe
 
 _MOST_NAMED, _MOST_THREADS = 1_000, 1_024
 
@@ -103,11 +104,15 @@ def _check_run(parameters: OneRun) -> None:
     attacks.check(parameters.attack, parameters.attack_settings)
     if not 0 <= parameters.poison_rate < 1:
         raise UserError(f"poison_rate {parameters.poison_rate} is outside [0, 1); the paper uses 0.1, 0 is clean data")
-    own = defenses.settings_of(parameters.method, parameters.method_settings)
-    if hasattr(own, "check_recipe"):
-        own.check_recipe(recipe)
+    _check_method(parameters.method, parameters.method_settings, recipe)
     if parameters.seed < 0:
         raise UserError(f"seed {parameters.seed} is negative; use 0, 1, 2, ...")
+
+
+def _check_method(method: str, text: str, recipe: Recipe) -> None:
+    own = defenses.settings_of(method, text)
+    if hasattr(own, "check_recipe"):
+        own.check_recipe(recipe)
 
 
 def _check_comparison(parameters: Comparison) -> None:
@@ -119,6 +124,8 @@ def _check_comparison(parameters: Comparison) -> None:
         whole("epochs", parameters.epochs, 1, MOST_COUNTED)
     for one in parameters.first_runs():
         _check_values(one)
+    for method in parameters.methods():
+        _check_method(method, "", one.recipe())
     if isinstance(parameters, Twins) and not parameters.runs():
         names = shown(parameters.attack_names)
         raise UserError(f"attack_names {names} have no twin; ablkit attacks shows which have one")
