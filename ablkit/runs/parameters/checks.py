@@ -7,15 +7,9 @@ from pydantic import ValidationError
 from ablkit import attacks, defenses
 from ablkit.errors import UserError, shown, unknown
 from ablkit.runs.arguments import MOST_AT_A_TIME, whole
-from ablkit.runs.parameters.notebooks import (
-    RUN,
-    Comparison,
-    LossGap,
-    OneRun,
-    Parameters,
-    Twins,
-    model_of,
-)
+from ablkit.runs.parameters.comparisons import Comparison, LossGap, Twins
+from ablkit.runs.parameters.notebooks import model_of
+from ablkit.runs.parameters.one_run import RUN, OneRun, Parameters
 from ablkit.settings import MOST, MOST_COUNTED
 from ablkit.training.recipe import Recipe
 
@@ -137,7 +131,7 @@ def _check_lists(parameters: Comparison) -> None:
             listed = f"seeds {shown(parameters.seeds)} must be whole numbers with spaces between"
             raise UserError(f"{listed}; {shown(part)} is none from 0 to {10**18 - 1}")
     parameters.methods()
-    names = ("attack_names", "seeds", "method_names", "losses", "arm_names")
+    names = ("attack_names", "seeds", "method_names", "losses", "arm_names", "model_names")
     for name in [name for name in names if hasattr(parameters, name)]:
         values = parameters.seed_numbers() if name == "seeds" else getattr(parameters, name).split()
         if not values or len(set(values)) < len(values):
