@@ -209,7 +209,7 @@ class Architectures(Comparison):
         return [
             self.one(attack, seed, method).model_copy(update={"model": model, "isolation_epochs": self.epochs, **own})
             for attack in self.attack_names.split()
-            for model in self.model_names.split()
+            for model in (models.NAMES if self.model_names == "all" else self.model_names.split())
             for method, own in kinds
             for seed in self.seed_numbers()
         ]

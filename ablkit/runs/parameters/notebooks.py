@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from ablkit import attacks, models
+from ablkit import attacks
 from ablkit.errors import UserError, shown, unknown
 from ablkit.files import read_text
 from ablkit.paths import notebooks_root
@@ -57,7 +57,7 @@ NOTEBOOKS: dict[str, type[Parameters]] = {
     "architectures": made(
         Architectures,
         attack_names="badnets blend",
-        model_names=" ".join(models.NAMES),
+        model_names="all",
         to_the_end="",
         epochs=8,
         train_size=5_000,
