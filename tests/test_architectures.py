@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 import torch
 from conftest import toy
+from safetensors.torch import save_file
 
 from ablkit import models, training
 from ablkit.data import Images
@@ -26,7 +27,6 @@ from ablkit.report.collect import Collection, collect
 from ablkit.report.pages import architectures as page_of
 from ablkit.report.render import markdown
 from ablkit.runs import execute, methods
-from ablkit.runs.folder import Run
 from ablkit.runs.parameters import changed, check
 from ablkit.sweep import definition
 from ablkit.training.inference import features_of
@@ -53,8 +53,8 @@ def count(name: str, size: int = 32) -> int:
         ("vgg-16-bn", 32, 138_365_992 - 25_089 * 4_096 - 4_097 * 4_096 - 4_097 * 1_000 + 5_130),
         ("mobilenet-v3-small", 32, 2_542_856 - 990 * 1_025),
         ("mobilenet-v3-large", 64, 5_483_032 - 990 * 1_281),
-        # 432 of the stem; per group six blocks, of which the first widens; the last norm and the head.
-        ("wrn-40-2", 32, 432 + 107_232 + 426_624 + 1_707_712 + 256 - 0 + 1_290),
+        # The stem; three groups of six blocks, the first of which widens; the last norm; the head.
+        ("wrn-40-2", 32, 432 + 107_232 + 427_456 + 1_706_880 + 256 + 1_290),
     ],
 )
 def test_a_model_has_as_many_parameters_as_is_published(name, size, number):
@@ -89,7 +89,7 @@ def test_every_model_learns_and_can_be_looked_into(name, normalise):
         same = torch.equal(last, outputs[-1])
         assert torch.equal(found, torch.cat(own if same else [*own, last.mean(dim=(2, 3))], dim=1))
     # The twin: one pixel less, and the last norm sees a single one.
-    with pytest.raises((ValueError, RuntimeError), match="Expected more than 1 value per channel|too small"):
+    with pytest.raises((ValueError, RuntimeError), match=r"Expected more than 1 value per channel|too small"):
         models.build(name, 7, size=smallest - 1).train()(x[:1, :, 1:, 1:])
 
 
@@ -107,7 +107,11 @@ def test_the_seed_draws_all_weights_of_a_model(name):
 
 @pytest.mark.parametrize(
     ("wrong", "told"),
-    [("resnet18", "'resnet18' is no model; did you mean 'resnet-18'"), ("alexnet", "known: "), ("wrn", "wrn")],
+    [
+        ("resnet18", "'resnet18' is no model; did you mean 'resnet-18'"),
+        ("x", "known: mobilenet-v3-large"),
+        ("wrn", "wrn"),
+    ],
 )
 def test_a_slip_in_a_name_is_told_in_one_line(wrong, told):
     with pytest.raises(UserError, match="is no model") as error:
@@ -162,10 +166,123 @@ def test_the_last_three_stages_are_distilled_and_excluding_sees_every_model():
 def test_a_run_keeps_the_model_of_its_images_size(size, tmp_path):
     one = check("run", changed("run", "smoke", {"model": "resnet-18"}))
     model = models.build("resnet-18", 10, size=size, seed=3)
-    from safetensors.torch import save_file
 
     save_file(model.state_dict(), tmp_path / "model.safetensors")
     loaded = methods.load_model(tmp_path, one, 10, size)
     assert torch.equal(loaded.head.weight, model.head.weight)
     with pytest.raises(UserError, match="is damaged"):  # the twin: of the other size it does not fit
         methods.load_model(tmp_path, one, 10, 96 - size)
+
+
+# The comparison
+
+
+def epochs(**precisions: list[float]) -> pd.DataFrame:
+    """Two epochs of phase 1 with each model, whose name has _ for -, a seed a value; a backdoor in each."""
+    rows = [
+        {"model": model.replace("_", "-"), "attack": "badnets", "seed": seed, "epoch": epoch}
+        | dict.fromkeys(summary.FIRST_PHASE, 0.7)
+        | {"isolation_precision": value if epoch == 2 else 0.0}
+        for model, values in precisions.items()
+        for seed, value in enumerate(values)
+        for epoch in (1, 2)
+    ]
+    return pd.DataFrame(rows)
+
+
+@pytest.mark.parametrize(
+    ("made", "word", "told"),
+    [
+        (epochs(wrn_16_1=[1.0, 0.9, 1.0]), "Holds.", "in 3 of 3 runs (1 model, 1 attack). n = 3"),
+        (epochs(wrn_16_1=[1.0, 0.8, 1.0], resnet_18=[0.0, 0.0, 1.0]), "Holds in part.", "learned in 3 of 3."),
+        (epochs(resnet_18=[0.0, 0.1, 0.2]), "Fails.", "- ResNet-18, mean precision: BadNets 10 % (lowest 0.0 %"),
+        (epochs(resnet_18=[1.0]), "Cannot be said.", "A verdict takes 3 seeds."),
+        (epochs(resnet_18=[1.0]).iloc[:0], "Cannot be said.", "No run"),
+    ],
+)
+def test_the_verdict_on_architectures(made, word, told):
+    found = findings.of_architectures(made)
+    assert found.startswith(f"**{word}**") and told in found and "nan" not in found
+
+
+def test_what_is_trained_to_the_end_is_told_too():
+    whole = pd.DataFrame({"model": ["resnet-18"] * 2, "method": "abl", "attack_success_rate": [0.0, 0.4]})
+    made = epochs(resnet_18=[1.0])
+    found = findings.of_architectures(made, whole.assign(clean_accuracy=0.6))
+    assert "ResNet-18, ABL, trained to the end: at most 5 % attack success on 1 of 2 runs, mean 20 %" in found
+    assert "to the end" not in findings.of_architectures(made)  # the twin
+
+
+def test_every_seed_of_every_model_is_drawn():
+    made = epochs(wrn_16_1=[1.0, 0.8], resnet_18=[0.0, 0.1])
+    first, *others = architectures.after_phase_1(made).axes
+    assert [sum(len(dots.get_offsets()) for dots in place.collections) for place in (first, *others)] == [8, 4, 4]
+    assert [text.get_text() for text in first.get_yticklabels()] == ["WRN-16-1, BadNets", "ResNet-18, BadNets"]
+    assert [len(place.lines) for place in architectures.by_epoch(made).axes] == [6, 6]
+    plt.close("all")
+
+
+def test_the_sweep_makes_runs_that_the_notebook_compares():
+    made = {job.parameters.model_dump_json() for job in definition.read(ROOT / "notebooks/sweeps/architectures.yaml")}
+    values = changed("architectures", "quick", {})
+    assert made < {one.model_dump_json() for one in check("architectures", values).runs()} and len(made) == 30
+    few = check("architectures", values | {"model_names": "resnet-18", "to_the_end": "none abl", "seeds": "0"})
+    assert [(one.method, bool(one.finetune_epochs)) for one in few.runs()] == 2 * [
+        ("abl", False),
+        ("none", True),
+        ("abl", True),
+    ]
+
+
+@pytest.fixture(scope="module")
+def collections(tmp_path_factory) -> tuple[Collection, Collection]:
+    """A folder of numbers without a run of phase 1, and with those of one model."""
+    folder = tmp_path_factory.mktemp("architectures") / "data"
+    like = next(
+        path.parent
+        for path in sorted((ROOT / "reports/data").glob("*/params.json"))
+        if "blend" in str(path.read_text())
+    )
+    (folder / like.name).mkdir(parents=True)
+    for name in ("params.json", "env.json", "metrics.json", "history.csv"):
+        (folder / like.name / name).write_bytes((like / name).read_bytes())
+    before = collect(folder)
+    facts, metrics = (json.loads((like / name).read_text()) for name in ("params.json", "metrics.json"))
+    values = changed("architectures", "quick", {"model_names": "resnet-18 vgg-16-bn"})
+    for number, one in enumerate(check("architectures", values).runs()):
+        if (one.model, one.seed) == ("vgg-16-bn", 2):
+            continue
+        run = folder / f"{number:012x}"
+        run.mkdir()
+        (run / "params.json").write_text(json.dumps(facts | {"parameters": one.model_dump()}))
+        (run / "metrics.json").write_text(json.dumps(metrics))
+        (run / "env.json").write_bytes((like / "env.json").read_bytes())
+        rows = epochs(**{one.model: [1.0 if one.model == "resnet-18" else 0.2]}).assign(stage="isolate")
+        rows.drop(columns=["model", "attack", "seed"]).to_csv(run / "history.csv", index=False)
+    return before, collect(folder)
+
+
+def test_the_page_says_what_the_runs_say_and_which_are_missing(collections):
+    before, after = (page_of.page(c) for c in collections)
+    assert before.finding == "Not known yet: none of the 48 runs that would tell is there."
+    assert "ablkit run architectures -p model_names resnet-18" in markdown(before)
+    assert after.finding.startswith("**Holds in part.**") and "in 6 of 10 runs (2 models, 2 attacks)" in after.finding
+    text = markdown(after)
+    assert "VGG-16-BN, mean precision: BadNets 20 %" in text
+    assert "model_names vgg-16-bn" in text and "model_names resnet-18" not in text
+    assert sum(block.block == "figure" and b"<svg" in block.svg for block in after.blocks) == 2
+
+
+def test_the_notebook_makes_its_runs_and_ends_with_the_verdict(smoke_runs, data_root, monkeypatch):
+    monkeypatch.setenv("ABLKIT_DATA", str(data_root))
+    monkeypatch.setenv("ABLKIT_RUNS", str(smoke_runs))
+    values = {"attack_names": "badnets", "model_names": "mobilenet-v3-small", "to_the_end": "none", "epochs": 1}
+    values = changed("architectures", "smoke", values | {"train_size": 300, "changes": "finetune_epochs=1"})
+    with pytest.raises(UserError, match="changes sets finetune_epochs"):
+        check("architectures", values)
+    folder = execute.execute("architectures", check("architectures", values | {"changes": ""})).folder
+    numbers = pd.read_csv(folder / "figures" / "architectures.csv")
+    assert list(numbers["model"]) == ["mobilenet-v3-small"] and numbers["isolation_precision"].notna().all()
+    verdict = nbformat.read(folder / "notebook.ipynb", as_version=4).cells[-1].outputs[0]["data"]["text/markdown"]
+    assert verdict.startswith(findings.of_architectures(numbers)) and "undefended, trained to the end" in verdict
+    assert {path.stem for path in (folder / "figures").glob("*.png")} == {"architectures", "epochs"}
