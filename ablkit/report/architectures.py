@@ -25,7 +25,7 @@ _PANELS = {
     "attack success after phase 1": {"attack_success_rate": "attack_success_rate"},
     "clean accuracy after phase 1": {"clean_accuracy": "clean_accuracy"},
 }
-_SCORES = {"loss": "ranked by the loss", "averaged": "ranked by the loss under averaged weights"}
+_SCORES = {"loss": "left: ranked by the loss", "averaged": "left: ranked by the loss under averaged weights"}
 
 
 def after_phase_1(epochs: pd.DataFrame) -> Figure:
@@ -80,8 +80,9 @@ def by_epoch(epochs: pd.DataFrame) -> Figure:
 
     figure = charts.grid(list(panels), draw, columns=4)
     width, height = figure.get_size_inches()
-    figure.set_size_inches(max(width, 6.4), height + 0.5)
-    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8)
+    figure.set_size_inches(max(1.25 * width, 6.4), height + 0.5)
+    # Above, as the name of the axis stands below.
+    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=3, fontsize=8)
     figure.supxlabel("epoch of phase 1", fontsize=9)
     return figure
 
