@@ -90,5 +90,8 @@ def test_the_head_on_the_last_groups_output_is_the_model(normalise):
 
 
 def test_a_model_without_three_groups_is_refused():
-    with pytest.raises(UserError, match="a Linear has no three groups to look into"):
+    with pytest.raises(UserError, match="a Linear has no stages to look into"):
         models.unwrapped(nn.Linear(1, 1))
+    with pytest.raises(UserError, match="a Staged has no three groups to look into"):
+        models.wide(models.build("mobilenet-v3-small", 10))
+    assert models.wide(models.build("wrn-10-1", 10)).head.out_features == 10  # the twin

@@ -67,6 +67,7 @@ FINDINGS = {
     "what_unlearns": "of_arms",
     "twins": "of_twins",
     "isolators": "of_isolators",
+    "architectures": "of_architectures",
 }
 """Notebook that judges a hypothesis -> the finding with which it ends."""
 
@@ -108,6 +109,7 @@ def test_a_notebook_asks_and_ends_with_what_the_data_say(name):
         ("what_unlearns", (findings.GONE, findings.PRESENT, findings.MOST, findings.MATTERS)),
         ("twins", (findings.MATTERS,)),
         ("isolators", (findings.RELIABLE, findings.PRECISE)),
+        ("architectures", (findings.RELIABLE, findings.PRESENT)),
     ],
 )
 def test_a_notebook_says_by_which_limits_it_judges(name, limits):

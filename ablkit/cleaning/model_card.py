@@ -97,7 +97,8 @@ def read(path: Path) -> tuple[nn.Module, Card]:
         models.check(card.model)
         check_classes(card.classes, str(folder / CARD))
         content = (folder / WEIGHTS).read_bytes()
-        model = models.build(card.model, len(card.classes), normalise=card.normalise)
+        size = min(card.height, card.width)
+        model = models.build(card.model, len(card.classes), size=size, normalise=card.normalise)
         tensors = load(content)
         checkpoint.check_fit(tensors, model.state_dict())
     except ValidationError as error:

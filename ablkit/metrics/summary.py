@@ -204,3 +204,30 @@ def of_isolators(frame: pd.DataFrame) -> dict:
         for (score, attack, loss), row in medians.iterrows()
         for metric, value in row.items()
     }
+
+
+FIRST_PHASE = ("isolation_precision", "isolation_precision_averaged", "isolation_auroc")
+FIRST_PHASE += ("clean_accuracy", "attack_success_rate")
+"""What architectures are compared by: what would be isolated by the loss and by averaged weights, what is learned."""
+
+
+def first_phase(history: list[dict], **run: object) -> pd.DataFrame:
+    """The epochs of phase 1 of a run, one a row with `epoch` and FIRST_PHASE; nan for what was not measured.
+
+    Args:
+        run: further columns, such as attack, seed and model.
+    """
+    rows = [{**run, **record} for record in history if record["stage"] == "isolate"]
+    found = pd.DataFrame(rows).reindex(columns=[*run, "epoch", *FIRST_PHASE])
+    return found.astype(dict.fromkeys(FIRST_PHASE, float))
+
+
+def of_architectures(epochs: pd.DataFrame) -> dict:
+    """The flat metrics of a comparison of models: means over seeds after the last epoch; attack and model behind."""
+    last = epochs[epochs["epoch"] == epochs["epoch"].max()]
+    means = _means(last, ["attack", "model"], FIRST_PHASE)
+    return {
+        f"{metric}_{attack}_{model}": _number(value)
+        for (attack, model), row in means.iterrows()
+        for metric, value in row.items()
+    }

@@ -25,6 +25,14 @@ def group_norm(channels: int) -> nn.GroupNorm:
     return nn.GroupNorm(_NORM_GROUPS, channels)
 
 
+def he_normal(network: nn.Module) -> None:
+    """Draw the weights of all convolutions anew, normal with variance 2 / fan_out (He et al. 2015)."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            fan_out = module.kernel_size[0] * module.kernel_size[1] * module.out_channels
+            nn.init.normal_(module.weight, 0.0, math.sqrt(2.0 / fan_out))
+
+
 class Block(nn.Module):
     """Two 3x3 convolutions, each after its norm and ReLU, plus a shortcut."""
 
@@ -67,10 +75,7 @@ class WideResNet(nn.Module):
         )
         self.norm = norm(widths[3])
         self.head = nn.Linear(widths[3], classes)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                fan_out = module.kernel_size[0] * module.kernel_size[1] * module.out_channels
-                nn.init.normal_(module.weight, 0.0, math.sqrt(2.0 / fan_out))
+        he_normal(self)
         nn.init.zeros_(self.head.bias)
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n classes"]:
@@ -84,6 +89,11 @@ class WideResNet(nn.Module):
             if number % (len(self.groups) // 3) == 0:
                 outputs.append(x)
         return outputs
+
+    def maps(self, x: Float[Tensor, "n c h w"]) -> list[Float[Tensor, "n d i j"]]:
+        """What each of the groups gives, and the maps that the head takes."""
+        outputs = self.group_outputs(x)
+        return [*outputs, self.last_channels(outputs[-1])]
 
     def last_channels(self, output: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
         """The maps whose means the head takes, from the output of the last group."""

@@ -21,6 +21,7 @@ COMPARISONS = {
     "twins": "attacks with their idea off",
     "isolators": "scores that isolation may rank on",
     "exclusion": "training without suspects",
+    "architectures": "phase 1 with several models",
 }
 """Notebooks that compare runs -> what they compare."""
 _METHODS = {"none": "undefended", "abl": "ABL"}

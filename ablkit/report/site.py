@@ -10,6 +10,7 @@ from ablkit.report import data, render
 from ablkit.report.collect import Collection, collect
 from ablkit.report.page import Figure, Page
 from ablkit.report.pages import (
+    architectures,
     attack,
     attacks,
     cost,
@@ -32,6 +33,7 @@ _PAGES = (
     table1,
     loss_gap,
     isolation,
+    architectures,
     settings,
     attacks,
     defenses,

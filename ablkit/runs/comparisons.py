@@ -43,6 +43,23 @@ def isolators(parameters: Comparison) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
+def architectures(parameters: Comparison) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Phase 1 with each model, epoch by epoch, and the runs that were trained to their end; missing ones run first.
+
+    The epochs have `model`, `attack`, `seed` and what `summary.first_phase` gives, the runs parameters and metrics.
+    Raises what `execute.need` raises.
+    """
+    epochs, whole = [], []
+    for one in parameters.runs():
+        found = execute.need("run", one)
+        if one.finetune_epochs:
+            whole.append(found)
+        else:
+            of = {"model": one.model, "attack": one.attack, "seed": one.seed}
+            epochs.append(summary.first_phase(records.history(found), **of))
+    return pd.concat(epochs, ignore_index=True), folder.frame(whole) if whole else pd.DataFrame()
+
+
 def compare(parameters: Comparison) -> tuple[pd.DataFrame, dict[str, str]]:
     """The runs that a comparison needs, one a row, those that are missing run first; and method -> why it was not run.
 

@@ -96,7 +96,7 @@ def _defend(p: OneRun, poisoned: Poisoned, evaluate: Measurements, folder: Path,
     history = records.history(base)
     isolated = arrays.isolated(base, len(poisoned))
     given = Given(
-        load_model(base, p, len(poisoned.data.classes)),
+        load_model(base, p, len(poisoned.data.classes), min(poisoned.data.images.shape[1:3])),
         data.clean_images(p.dataset, train_size=p.train_size, seed=p.seed, held_out=p.held_out),
         poisoned.data,
         isolated,
@@ -123,13 +123,17 @@ def _defend(p: OneRun, poisoned: Poisoned, evaluate: Measurements, folder: Path,
 _BEFORE_UNLEARNING = {"method": "abl", "schedule": "sequential", "unlearn_epochs": 0}
 
 
-def load_model(folder: Path, parameters: OneRun, classes: int) -> nn.Module:
-    """The model of a finished run, on the CPU and in eval mode; raises UserError where its file is damaged."""
+def load_model(folder: Path, parameters: OneRun, classes: int, size: int = 32) -> nn.Module:
+    """The model of a finished run, on the CPU and in eval mode; raises UserError where its file is damaged.
+
+    Args:
+        size: pixels of the images' shorter side, see `models.build`.
+    """
     from safetensors import SafetensorError
     from safetensors.torch import load
 
     recipe = parameters.recipe()
-    model = models.build(recipe.model, classes, normalise=recipe.normalise)
+    model = models.build(recipe.model, classes, size=size, normalise=recipe.normalise)
     path = folder / "model.safetensors"
     if not path.is_file():
         raise records.Damaged(path, "does not exist, or is no regular file")

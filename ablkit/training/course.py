@@ -60,7 +60,8 @@ class Course:
         recipe.check_images(data.images.shape[1:])
         isolated_count(len(data), recipe.isolation_rate)
         self.stages = plan(recipe, method)
-        self.model = place.place(models.build(recipe.model, self.classes, normalise=recipe.normalise, seed=seed))
+        own = {"size": min(data.images.shape[1:3]), "normalise": recipe.normalise, "seed": seed}
+        self.model = place.place(models.build(recipe.model, self.classes, **own))
         self.on_device = tuple(torch.tensor(array, device=place.device) for array in (data.images, data.labels))
         score = recipe.isolation_score if method == "abl" else "loss"
         self.scores = Scores(

@@ -23,7 +23,8 @@ class Recipe:
     """Settings of ABL. The defaults are the paper's; where the paper is silent, the authors' code decides (C)."""
 
     model: str = "wrn-16-1"
-    """`wrn-DEPTH-WIDTH`, with `-gn` behind it group norm in the place of batch norm."""
+    """`wrn-DEPTH-WIDTH`, with `-gn` behind it group norm in the place of batch norm; or `resnet-18`, `resnet-34`,
+    `preact-resnet-18`, `vgg-16-bn`, `mobilenet-v3-small`, `mobilenet-v3-large`."""
     normalise: bool = False
     """Normalise the input inside the model; the authors' code does not (C)."""
     batch_size: int = 128
@@ -142,10 +143,11 @@ class Recipe:
         """
         check_shape(shape, name)
         size, side = f"{shape[0]} x {shape[1]}", min(shape[:2])
-        if side < _SMALLEST_SIDE:
+        smallest = models.smallest_side(self.model)
+        if side < smallest:
             raise UserError(
-                f"{name}: images of {size} are too small for the model, which halves them twice; give at least"
-                f" {_SMALLEST_SIDE} x {_SMALLEST_SIDE}, such as by repeating their pixels"
+                f"{name}: images of {size} are too small for the model {self.model}, which halves them several times;"
+                f" give at least {smallest} x {smallest}, such as by repeating their pixels"
             )
         for setting in ("crop_padding", "cutout_length"):
             if getattr(self, setting) > side:
@@ -154,8 +156,6 @@ class Recipe:
                 )
 
 
-# Of 4 x 4 a single position would be left, and batch norm cannot normalise one of a last batch of one image.
-_SMALLEST_SIDE = 5
 _SMALLEST = {
     "batch_size": 2,
     "gamma": 0,

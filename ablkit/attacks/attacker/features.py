@@ -20,7 +20,7 @@ def maps(model: nn.Module, x: Float[Tensor, "n c h w"], layer: int) -> Float[Ten
 
     Raises UserError where the model is no `wrn`.
     """
-    network = models.unwrapped(model)
+    network = models.wide(model)
     norm = network.norm if layer == LAYERS else network.groups[layer * len(network.groups) // LAYERS].norm1
     return F.relu(norm(models.group_outputs(model, x)[layer - 1])).float()
 

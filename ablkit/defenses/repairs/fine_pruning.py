@@ -23,6 +23,7 @@ from ablkit.settings import at_least
 from ablkit.shapes import Float, UInt8, ndarray
 from ablkit.training import hardware
 from ablkit.training.inference import predict
+from ablkit.training.recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,14 @@ class Settings(clean_data.Settings):
         if not 0 < self.validation_share < 1:
             raise UserError(f"validation_share {self.validation_share} is outside (0, 1); the default is 0.5")
 
+    def check_recipe(self, recipe: Recipe) -> None:
+        """Raise UserError where the recipe's model has no norm that alone decides what the head sees of a channel."""
+        if not models.is_wide(recipe.model):
+            raise UserError(
+                f"fine_pruning cuts channels at the norm before the head, and {recipe.model} has none there; use a"
+                " model wrn-DEPTH-WIDTH, or another method"
+            )
+
 
 def repair(given: Given, settings: Settings, evaluate: Evaluation | None = None) -> Repaired:
     """Prune the least active channels of the last convolution, then fine-tune; pruned channels stay pruned.
@@ -70,7 +79,7 @@ def channel_activity(
     It is taken where the head takes it, which is also where a channel is cut: in a pre-activation network the output
     of the last convolution has its shortcut added and passes a norm and a ReLU first.
     """
-    place, network = hardware.of(model, precision), models.unwrapped(model)
+    place, network = hardware.of(model, precision), models.wide(model)
     model.eval()
     total = torch.zeros(network.head.in_features, device=place.device)
     for start in range(0, len(images), place.evaluation_batch):
@@ -87,7 +96,7 @@ def cut(model: nn.Module, channels: ndarray) -> None:
     Scale and shift of their norm become 0. As ReLU passes no gradient at 0 and weight decay leaves a 0 alone,
     further training never wakes them.
     """
-    norm = models.unwrapped(model).norm
+    norm = models.wide(model).norm
     with torch.no_grad():
         norm.weight[channels] = 0
         norm.bias[channels] = 0
@@ -107,7 +116,7 @@ def _prune(
     def accuracy() -> float:
         return float((predict(model, validation.images, given.precision) == validation.labels).mean())
 
-    norm = models.unwrapped(model).norm
+    norm = models.wide(model).norm
     idle_first = np.argsort(channel_activity(model, rest.images, given.precision), kind="stable")
     channels = len(idle_first)
     step = max(1, round(settings.step * channels))

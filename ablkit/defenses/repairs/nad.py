@@ -34,11 +34,11 @@ class Settings(clean_data.Settings):
     power: float = 2.0
     """p of the attention map, the sum over channels of |activation|^p."""
     beta_low: float = 500.0
-    """Weight of the distance in the first group."""
+    """Weight of the distance in the first of the three groups; of a model with more stages, in the last but two."""
     beta_middle: float = 1000.0
-    """Weight of the distance in the second group."""
+    """Weight of the distance in the second group, or the last stage but one."""
     beta_high: float = 1000.0
-    """Weight of the distance in the third group."""
+    """Weight of the distance in the third group, or the last stage."""
     distance: Distance = "mean_square"
     """Between two maps of unit length: `norm` is the paper's equation, the length of their difference; `mean_square`
     is what the authors' code takes (C) and what weights of this size fit, as it divides by the number of pixels."""
@@ -54,10 +54,10 @@ def repair(given: Given, settings: Settings, evaluate: Evaluation | None = None)
     """Fine-tune a teacher, then distill its attention into the backdoored model.
 
     The history has the epochs of the stages `teacher` and `distill`; with `evaluate` the first ones show what fine-
-    tuning alone does. Maps are compared where the authors' code does, at the output of each group. With all betas 0 the
-    result is that of `clean_data.finetune`.
+    tuning alone does. Maps are compared where the authors' code does, at the output of each group, and in a model with
+    more stages at the outputs of the last three. With all betas 0 the result is that of `clean_data.finetune`.
 
-    Raises UserError where there are no clean images, the model is no `wrn` or the loss is not finite.
+    Raises UserError where there are no clean images, the model has no stages to look into or the loss is not finite.
     """
     teacher, student = training.working_copy(given), training.working_copy(given)
     alone = replace(settings, epochs=settings.teacher_epochs)
@@ -71,7 +71,7 @@ def repair(given: Given, settings: Settings, evaluate: Evaluation | None = None)
         outputs = models.group_outputs(student, x)
         distances = [
             beta * attention_distance(ours, theirs, settings.power, settings.distance)
-            for beta, ours, theirs in zip(betas, outputs, wanted, strict=True)
+            for beta, ours, theirs in zip(betas, outputs[-3:], wanted[-3:], strict=True)
         ]
         return models.unwrapped(student).classify(outputs[-1]), sum(distances)
 

@@ -9,6 +9,7 @@ import pandas as pd
 
 from ablkit.attacks import ATTACKS
 from ablkit.defenses import METHODS
+from ablkit.report.findings.architectures import of_architectures
 from ablkit.report.findings.arms import ARM_TITLES, of_arms
 from ablkit.report.findings.exclusion import of_exclusion
 from ablkit.report.findings.isolators import of_isolators
@@ -50,6 +51,7 @@ __all__ = [
     "PRECISE",
     "PRESENT",
     "RELIABLE",
+    "of_architectures",
     "of_arms",
     "of_attacks",
     "of_exclusion",

@@ -1,19 +1,12 @@
 """The parameters of each notebook: names, types, defaults and presets, checked before anything runs."""
 
 from ablkit.runs.parameters.checks import check, judge
+from ablkit.runs.parameters.comparisons import Comparison, LossGap
 from ablkit.runs.parameters.namespace import given
-from ablkit.runs.parameters.notebooks import (
-    NOTEBOOKS,
-    Comparison,
-    LossGap,
-    OneRun,
-    Parameters,
-    YourData,
-    changed,
-    defaults,
-    model_of,
-)
+from ablkit.runs.parameters.notebooks import NOTEBOOKS, changed, defaults, model_of
+from ablkit.runs.parameters.one_run import OneRun, Parameters
 from ablkit.runs.parameters.presets import PRESETS
+from ablkit.runs.parameters.your_data import YourData
 
 __all__ = [
     "NOTEBOOKS",

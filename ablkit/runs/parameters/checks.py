@@ -7,17 +7,12 @@ from pydantic import ValidationError
 from ablkit import attacks, defenses
 from ablkit.errors import UserError, shown, unknown
 from ablkit.runs.arguments import MOST_AT_A_TIME, whole
-from ablkit.runs.parameters.notebooks import (
-    RUN,
-    Comparison,
-    LossGap,
-    OneRun,
-    Parameters,
-    Twins,
-    YourData,
-    model_of,
-)
+from ablkit.runs.parameters.comparisons import Comparison, LossGap, Twins
+from ablkit.runs.parameters.notebooks import model_of
+from ablkit.runs.parameters.one_run import RUN, OneRun, Parameters
+from ablkit.runs.parameters.your_data import YourData
 from ablkit.settings import MOST, MOST_COUNTED
+from ablkit.training.recipe import Recipe
 
 _MOST_NAMED, _MOST_THREADS = 1_000, 1_024
 
@@ -105,7 +100,11 @@ def _check_run(parameters: OneRun) -> None:
     attacks.check(parameters.attack, parameters.attack_settings)
     if not 0 <= parameters.poison_rate < 1:
         raise UserError(f"poison_rate {parameters.poison_rate} is outside [0, 1); the paper uses 0.1, 0 is clean data")
-    own = defenses.settings_of(parameters.method, parameters.method_settings)
+    _check_method(parameters.method, parameters.method_settings, recipe)
+
+
+def _check_method(method: str, text: str, recipe: Recipe) -> None:
+    own = defenses.settings_of(method, text)
     if hasattr(own, "check_recipe"):
         own.check_recipe(recipe)
 
@@ -135,6 +134,8 @@ def _check_comparison(parameters: Comparison) -> None:
         whole("epochs", parameters.epochs, 1, MOST_COUNTED)
     for one in parameters.first_runs():
         _check_values(one)
+    for method in parameters.methods():
+        _check_method(method, "", one.recipe())
     if isinstance(parameters, Twins) and not parameters.runs():
         names = shown(parameters.attack_names)
         raise UserError(f"attack_names {names} have no twin; ablkit attacks shows which have one")
@@ -146,7 +147,7 @@ def _check_lists(parameters: Comparison) -> None:
             listed = f"seeds {shown(parameters.seeds)} must be whole numbers with spaces between"
             raise UserError(f"{listed}; {shown(part)} is none from 0 to {10**18 - 1}")
     parameters.methods()
-    names = ("attack_names", "seeds", "method_names", "losses", "arm_names")
+    names = ("attack_names", "seeds", "method_names", "losses", "arm_names", "model_names")
     for name in [name for name in names if hasattr(parameters, name)]:
         values = parameters.seed_numbers() if name == "seeds" else getattr(parameters, name).split()
         if not values or len(set(values)) < len(values):
