@@ -9,7 +9,20 @@ from pathlib import Path
 from ablkit import provenance
 from ablkit.attacks import ATTACKS
 
-ROOMS = ("ground", "data", "models", "training", "attacks", "defenses", "metrics", "cleaning", "runs", "sweep", "report", "cli")
+ROOMS = (
+    "ground",
+    "data",
+    "models",
+    "training",
+    "attacks",
+    "defenses",
+    "metrics",
+    "cleaning",
+    "runs",
+    "sweep",
+    "report",
+    "cli",
+)
 """From the ground up; each imports from those before it alone."""
 
 

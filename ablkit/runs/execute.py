@@ -175,16 +175,16 @@ def check_against_data(parameters: Parameters) -> None:
             check_against_data(one)
         for method in parameters.methods():
             _check_clean_images(method, ones[0])
-    if isinstance(parameters, YourData):
-        train, _ = data.load(parameters.dataset, seed=parameters.seed, **parameters.drawing())
-        parameters.recipe(len(train)).check_images(train.images.shape[1:], parameters.dataset)
-        check_writable(cache_root(), "ABLKIT_CACHE")
-    if not isinstance(parameters, OneRun):
+    if not isinstance(parameters, OneRun | YourData):
         return
     whole, _ = data.load(parameters.dataset)  # as memory maps
     count = min(parameters.train_size or len(whole), len(whole))
     memory.check(parameters.dataset, count, whole.images.shape[1:])
+    check_writable(cache_root(), "ABLKIT_CACHE")
     train, test = data.load(parameters.dataset, seed=parameters.seed, **parameters.drawing())
+    if isinstance(parameters, YourData):
+        parameters.recipe(len(train)).check_images(train.images.shape[1:], parameters.dataset)
+        return
     parameters.recipe().check_images(train.images.shape[1:], parameters.dataset)
     choice = {name: value for name, value in parameters.poisoning().items() if name not in ("device", "precision")}
     own = {name: value for name, value in choice.items() if name not in ("rate", "seed", "include_target")}
@@ -197,7 +197,6 @@ def check_against_data(parameters: Parameters) -> None:
     isolated_count(len(train), parameters.isolation_rate)
     _check_clean_images(parameters.method, parameters)
     attacks.check_test(test, **{name: value for name, value in own.items() if name != "released"})
-    check_writable(cache_root(), "ABLKIT_CACHE")
 
 
 def _check_clean_images(method: str, parameters: OneRun) -> None:
