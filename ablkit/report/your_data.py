@@ -104,7 +104,9 @@ def _of_class(found: Verdict, k: int) -> list[Block]:
 def humps(found: Verdict) -> Drawing:
     """Where the images of a few classes lie between their two groups, a panel a class; the suspected ones first."""
     classes = _drawn(found)
-    figure, axes = plt.subplots(1, len(classes), figsize=(1.2 + 2.3 * len(classes), 2.3), sharex=True, squeeze=False)
+    figure, axes = plt.subplots(
+        1, len(classes), figsize=(max(5.0, 1.2 + 2.3 * len(classes)), 2.4), sharex=True, squeeze=False
+    )
     judged = found.train
     bins = np.linspace(-0.75, 1.75, 51)
     for place, k in zip(axes[0], classes, strict=True):

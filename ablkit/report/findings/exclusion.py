@@ -10,6 +10,8 @@ from ablkit.report.findings.words import FAILS, FEWEST, GONE, HOLDS, IN_PART, UN
 
 NEAR = {"clean_accuracy": 0.02, "target_class_accuracy": 0.05}
 """How far below a model that was trained on clean data a model may lie and still count as one like it."""
+CHOSEN_WITH = ("badnets", "blend", "sig", "cba")
+"""The attacks that settings were chosen with, on seeds that are not reported."""
 MEASURED = ("attack_success_rate", *NEAR)
 """What is compared."""
 
@@ -34,16 +36,20 @@ def beside(frame: pd.DataFrame) -> pd.DataFrame:
     return own
 
 
-def gap(runs: pd.DataFrame, metric: str, method: str = "") -> statistics.Summary:
-    """How far a method lies below training on clean data, over seeds: each the mean over its attacks.
+def differences(runs: pd.DataFrame, metric: str, method: str = "") -> pd.Series:
+    """How far a method lies below training on clean data, by seed: each the mean over its attacks.
 
     Args:
         runs: what `beside` gives.
         method: the suffix of another than `exclude`.
     """
     own = runs[f"{metric}_{method}" if method else metric]
-    differences = (runs[f"{metric}_oracle"] - own).groupby(runs["seed"]).mean().dropna()
-    return statistics.summary(differences)
+    return (runs[f"{metric}_oracle"] - own).groupby(runs["seed"]).mean().dropna()
+
+
+def gap(runs: pd.DataFrame, metric: str, method: str = "") -> statistics.Summary:
+    """`differences` over seeds."""
+    return statistics.summary(differences(runs, metric, method))
 
 
 def of_exclusion(frame: pd.DataFrame) -> str:
@@ -59,6 +65,9 @@ def of_exclusion(frame: pd.DataFrame) -> str:
     gaps = {metric: gap(runs, metric) for metric in NEAR}
     near = all(gaps[metric].n and gaps[metric].mean <= NEAR[metric] for metric in NEAR)
     word = FAILS if not gone.any() else HOLDS if gone.all() and near else IN_PART
+    names = list(runs["attack"].unique())
+    if word == HOLDS and len(names) < len(ATTACKS):
+        word = f"**Holds on the {count(len(names), 'attack')} measured so far, of {len(ATTACKS)}.**"
     if runs["seed"].nunique() < FEWEST:
         word = f"{UNKNOWN} A verdict takes {FEWEST} seeds."
     told = [f"Trained without its suspects, a model has at most {limit(GONE)} attack success {_removed(runs, '')}."]
@@ -67,6 +76,8 @@ def of_exclusion(frame: pd.DataFrame) -> str:
     if runs["attack_success_rate_abl"].notna().any():
         told.append(f"ABL reaches that {_removed(runs.dropna(subset='attack_success_rate_abl'), '_abl')}.")
     told += [_price(runs), _excluded(runs)]
+    if set(names) <= set(CHOSEN_WITH):
+        told.append("Settings were chosen with these attacks, on other seeds.")
     return " ".join([word, *(part for part in told if part), over(runs["seed"].nunique())])
 
 

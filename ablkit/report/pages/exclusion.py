@@ -9,7 +9,8 @@ from ablkit.report.collect import Collection, hardware_of
 from ablkit.report.exclusion import drawn
 from ablkit.report.figures import TITLES
 from ablkit.report.findings import GONE
-from ablkit.report.findings.exclusion import MEASURED, NEAR, beside, gap
+from ablkit.report.findings.exclusion import MEASURED, NEAR, beside, differences, gap
+from ablkit.report.findings.words import count
 from ablkit.report.page import Block, Cell, Figure, Heading, Page, Table, Text, code, link, listed
 from ablkit.report.pages import missing
 from ablkit.report.text import percent
@@ -47,6 +48,27 @@ def page(c: Collection) -> Page:
     own = beside(frame)
     blocks += [figure(frame, own), _table(own), *_controls(own), *_protocol(), *_left_out(c, own)]
     return Page(NAME, title, findings.of_exclusion(frame), blocks, "Clean models")
+
+
+def fact(c: Collection) -> tuple[str, str] | None:
+    """What the first page says of it, beside ABL: a number and a sentence; None where no run is there."""
+    frame = runs_of(c)
+    own = beside(frame).dropna(subset="attack_success_rate") if len(frame) else frame
+    if own.empty:
+        return None
+    gone, names = int((own["attack_success_rate"] <= GONE).sum()), list(own["attack"].unique())
+    lost, abl = differences(own, "clean_accuracy"), gap(own, "clean_accuracy", "abl")
+    said = (
+        f"end with at most {percent(GONE, 0)} attack success when trained without the suspects, this kit's own method,"
+        f" on {listed([TITLES[name] for name in names])}, {count(own['seed'].nunique(), 'seed')} each"
+    )
+    if len(lost) and abl.n:
+        points = [f"{100 * value:.1f}" for value in (lost.mean(), lost.min(), lost.max(), abl.mean)]
+        said += (
+            f". They have {points[0]} points ({points[1]} to {points[2]} over seeds) less clean accuracy than training"
+            f" on clean data; ABL on the same attacks and seeds {points[3]}"
+        )
+    return f"{gone} of {count(len(own), 'run')}", f"{said}: {link('clean models', NAME)}"
 
 
 _HOW = (
