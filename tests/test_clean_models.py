@@ -8,6 +8,7 @@ import nbformat
 import pandas as pd
 import pytest
 
+from ablkit.attacks import ATTACKS
 from ablkit.report import exclusion, findings
 from ablkit.report.findings.exclusion import beside, gap
 from ablkit.runs import execute
@@ -37,7 +38,7 @@ def compared(attacks: tuple[str, ...] = ("badnets", "sig"), seeds: int = 3, **ch
 
 
 VERDICTS = {
-    "as good as clean": ({}, "Holds"),
+    "as good as clean": ({}, "Holds on the 2 attacks measured so far, of 10"),
     "the backdoor stays": ({"exclude": (0.9, 0.77, 0.78)}, "Fails"),
     "three points lost": ({"exclude": (0.02, 0.75, 0.78)}, "Holds in part"),
     "six points lost in the target class": ({"exclude": (0.02, 0.77, 0.74)}, "Holds in part"),
@@ -52,6 +53,10 @@ def test_the_verdict_follows_the_numbers(kind):
     told = findings.of_exclusion(compared(**changes))
     assert told.startswith(f"**{expected}.**")
     assert "nan" not in told and "None" not in told
+
+
+def test_it_holds_where_every_attack_is_measured():
+    assert findings.of_exclusion(compared(tuple(ATTACKS))).startswith("**Holds.**")
 
 
 def test_two_seeds_are_no_verdict():

@@ -118,7 +118,9 @@ def test_every_command_is_understood(command):
 def test_commands_of_every_program_are_found():
     assert {command.words[0] for command in COMMANDS} == {*PROGRAMS}
     kinds = {command.words[1] for command in ABLKIT}
-    assert kinds == {"data", "parameters", "run", "report", "sweep", "runs", "export", "attacks", "methods"}
+    assert kinds == {
+        *("attacks", "clean", "data", "export", "methods", "parameters", "predict", "report", "run", "runs", "sweep"),
+    }
 
 
 @pytest.mark.parametrize(

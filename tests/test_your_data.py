@@ -7,12 +7,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from conftest import TOY_RECIPE, refused, toy
+from pets import pets
 
 from ablkit import attacks, training
 from ablkit.cleaning import model_card, table, verdict
+from ablkit.cli import main
 from ablkit.data import Images
 from ablkit.report import your_data
 from ablkit.report.findings import your_data as words
+from ablkit.runs.parameters import changed, check
 
 RECIPE = replace(TOY_RECIPE, average_decay=0.95, isolation_rate=0.05)
 ENV = {"ablkit": "1", "torch": "2", "started": "2026-01-01T00:00:00"}
@@ -151,3 +154,64 @@ def test_a_model_that_is_damaged_or_another_is_refused(poisoned, tmp_path):
     assert "is damaged" in refused(model_card.read, tmp_path)
     weights.unlink()
     assert "does not exist" in refused(model_card.read, tmp_path)
+
+
+@pytest.fixture
+def photos(roots, tmp_path):
+    """A folder of images that somebody else made; the roots of data and runs are new."""
+    return pets(tmp_path / "photos", 40, shape=(16, 16, 3))
+
+
+def test_a_folder_is_cleaned_and_written_again_and_the_model_predicts(photos, tmp_path, capfd):
+    options = ["--preset", "smoke", "-p", "isolation_epochs", "1", "-p", "finetune_epochs", "1", "-p", "threads", "1"]
+    command = ["clean", str(photos), *options, "--export", str(tmp_path / "cleaned")]
+    assert main(command) == 0
+    said = capfd.readouterr().out
+    assert "No sign of a backdoor" in said and "64 training images" in said
+    (card,) = tmp_path.rglob("model.json")
+    rows = table.pd.read_csv(card.parent / "images.csv")
+    assert sorted(rows["file"]) == sorted(f"{name}/{at:03}.png" for name in ("cat", "dog") for at in range(40))
+    first = photos / "cat" / "000.png"
+    assert (tmp_path / "cleaned/cat/000.png").read_bytes() == first.read_bytes()
+    assert len(list((tmp_path / "cleaned").rglob("*.png"))) == 80
+    assert main(["predict", str(card.parent), str(first), str(first)]) == 0
+    assert capfd.readouterr().out.count("%") == 2
+    # Again, it is done; with another folder in its place it is not what was imported.
+    assert main(["clean", str(photos), *options]) == 0
+    assert "imported before" in capfd.readouterr().out
+    first.unlink()
+    assert main(["clean", str(photos), *options]) == 2
+    assert "is not what" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["clean", "nowhere"], "no dataset"),
+        (["clean", "{photos}/cat"], "no class folders with images"),
+        (["clean", "{photos}", "-p", "model", "nothing"], "is no model"),
+        (["clean", "{photos}", "-p", "dataset", "x"], "the first argument is the data set"),
+        (["clean", "{photos}", "-p", "suspicion_settings", "least=1"], "setting of suspicion"),
+        (["clean", "{photos}", "-p", "isolation_epochs", "0"], "isolation_epochs is 0"),
+        (["clean", "{photos}", "--export", "{photos}"], "exists already"),
+        (["clean", "{photos}", "--size", "2"], "--size 2 must be"),
+        (["clean", "digits", "--name", "x"], "--name x has no meaning"),
+        (["predict", "{photos}", "{photos}/cat/000.png"], "model.json does not exist"),
+    ],
+)
+def test_mistakes_are_one_line_and_nothing_is_made(given, message, photos, tmp_path, capfd):
+    there = {path.name for path in tmp_path.iterdir()}
+    assert main([word.format(photos=photos) for word in given]) == 2
+    said = capfd.readouterr().err
+    assert message in said and said.count("\n") == 1
+    assert {path.name for path in tmp_path.iterdir()} <= there | {"data", "runs", "cache"}
+    assert not list(tmp_path.rglob("meta.json")) and not list(tmp_path.rglob("params.json"))
+
+
+def test_small_sets_are_trained_for_more_epochs():
+    def epochs(images: int, **values: object) -> int:
+        return check("your_data", changed("your_data", "quick", values)).recipe(images).isolation_epochs
+
+    assert epochs(10_000) == 6 and epochs(50_000) == 6
+    assert epochs(1_000) == 59  # 16 steps an epoch
+    assert epochs(1_000, least_steps=0) == 6

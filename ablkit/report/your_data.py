@@ -66,13 +66,13 @@ _FILES = f"""- `{TABLE}`: every image with its file, label, suspicion, and the c
 
 
 def _evidence(found: Verdict) -> list[Block]:
-    if not _drawn(found):
+    if not compared(found):
         return [Text("No class has two groups of images, so there is nothing to draw.")]
     least = "Two humps with hardly an image between them are two groups; one hump, however it is cut, is one."
     return [Figure("groups", charts.later(humps, found), HUMPS, f"{words.of_separations(found)} {least}")]
 
 
-def _drawn(found: Verdict) -> list[int]:
+def compared(found: Verdict) -> list[int]:
     """The suspected classes and the next one, or the two that come first: four at most."""
     return (found.classes + found.others())[: max(2, min(_CLASSES, len(found.classes) + 1))]
 
@@ -103,7 +103,7 @@ def _of_class(found: Verdict, k: int) -> list[Block]:
 
 def humps(found: Verdict) -> Drawing:
     """Where the images of a few classes lie between their two groups, a panel a class; the suspected ones first."""
-    classes = _drawn(found)
+    classes = compared(found)
     figure, axes = plt.subplots(
         1, len(classes), figsize=(max(5.0, 1.2 + 2.3 * len(classes)), 2.4), sharex=True, squeeze=False
     )
