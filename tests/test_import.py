@@ -310,7 +310,11 @@ def test_progress_is_told_every_ten_seconds(roots: Path, tmp_path: Path, monkeyp
 def test_the_command_of_the_page_does_what_it_says(roots: Path, tmp_path: Path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     pets(tmp_path / "photos")
-    (command,) = {one.text: one for one in ABLKIT if "photos" in one.words and one.page == "ablkit/README.md"}.values()
+    (command,) = {
+        one.text: one
+        for one in ABLKIT
+        if "import" in one.words and "photos" in one.words and one.page == "ablkit/README.md"
+    }.values()
     assert main(command.words[1:]) == 0
     assert data.load("pets")[0].images.shape == (6, 32, 32, 3)
     assert "next: ablkit run run --preset smoke -p dataset pets" in capsys.readouterr().out

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ablkit.cleaning.verdict import Verdict
 from ablkit.report.page import listed, literal
 from ablkit.report.text import label, number, percent
+from ablkit.training.suspects import Settings
 
 LONGEST = 40
 """Letters of a class name in a sentence."""
@@ -103,8 +104,9 @@ def warnings(verdict: Verdict) -> list[str]:
     return said
 
 
-NOTHING_FOUND = """What it can mean: the set has no backdoor of a kind that makes images of a class alike in what a
-network sees, such as a patch, a blended picture, a wave or a style, on 1 % or more of a class.
+NOTHING_FOUND = f"""What it can mean: the set has no backdoor of a kind that makes images of a class alike in what a
+network sees, such as a patch, a blended picture, a wave or a style, on {percent(Settings().least_part, 0)} of a class
+or more.
 
 What it cannot mean: a proof. Mixed images (CBA) make no group of their own, and are not seen. Neither are triggers on a
 handful of images, nor an attacker who knows this rule and works against it. The page *Clean models* of the reports has
