@@ -209,7 +209,7 @@ def _add_export_of_attack(kinds: argparse._SubParsersAction) -> None:
 
 def _add_run(kinds: argparse._SubParsersAction) -> None:
     run = kinds.add_parser("run", help="run one notebook through papermill")
-    run.add_argument("notebook", help="run, loss_gap, attacks, defenses, unlearning, what_unlearns, twins or sweep")
+    run.add_argument("notebook", help="a file of notebooks/, such as run, loss_gap, exclusion or sweep")
     run.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="set a parameter")
     run.add_argument(
         "-f",

@@ -69,8 +69,9 @@ def clean(options: argparse.Namespace) -> int:
     print((outcome.folder / your_data.WORDS).read_text(encoding="utf-8"))
     print(f"page, table and model: {outcome.folder}")
     if options.export is not None:
-        splits = data.load(name, seed=parameters.seed, **parameters.drawing())
-        kept, left = export.export(options.export, splits, outcome.folder / your_data.TABLE, name, folder)
+        drawn = {"seed": parameters.seed, **parameters.drawing()}
+        table, files = outcome.folder / your_data.TABLE, data.files(name, **drawn)
+        kept, left = export.export(options.export, data.load(name, **drawn), table, files, folder)
         print(f"without {left:,} suspects: {kept:,} images in {options.export}")
     return 0
 

@@ -164,16 +164,20 @@ def photos(roots, tmp_path):
 
 def test_a_folder_is_cleaned_and_written_again_and_the_model_predicts(photos, tmp_path, capfd):
     options = ["--preset", "smoke", "-p", "isolation_epochs", "1", "-p", "finetune_epochs", "1", "-p", "threads", "1"]
+    options += ["-p", "train_size", "60"]  # of 64: the table and what is written name those that were drawn
     command = ["clean", str(photos), *options, "--export", str(tmp_path / "cleaned")]
     assert main(command) == 0
     said = capfd.readouterr().out
-    assert "No sign of a backdoor" in said and "64 training images" in said
+    assert "No sign of a backdoor" in said and "60 training images and 16 test images" in said
     (card,) = tmp_path.rglob("model.json")
     rows = table.pd.read_csv(card.parent / "images.csv")
-    assert sorted(rows["file"]) == sorted(f"{name}/{at:03}.png" for name in ("cat", "dog") for at in range(40))
-    first = photos / "cat" / "000.png"
-    assert (tmp_path / "cleaned/cat/000.png").read_bytes() == first.read_bytes()
-    assert len(list((tmp_path / "cleaned").rglob("*.png"))) == 80
+    names = sorted(rows["file"])
+    assert len(set(names)) == 76 and names == sorted(path for path in names if (photos / path).is_file())
+    assert (rows["label"] == rows["file"].str.split("/").str[0]).all()
+    written = {path.relative_to(tmp_path / "cleaned").as_posix() for path in (tmp_path / "cleaned").rglob("*.png")}
+    assert written == set(names)
+    first = photos / names[0]
+    assert (tmp_path / "cleaned" / names[0]).read_bytes() == first.read_bytes()
     assert main(["predict", str(card.parent), str(first), str(first)]) == 0
     assert capfd.readouterr().out.count("%") == 2
     # Again, it is done; with another folder in its place it is not what was imported.

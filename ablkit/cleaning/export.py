@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ablkit import data
 from ablkit.data import Images, folders, prepared
+from ablkit.data.prepared import Files
 from ablkit.errors import UserError
 from ablkit.files import saying_why
 from ablkit.shapes import Bool, ndarray
@@ -22,7 +22,9 @@ def check_new(to: Path) -> None:
         raise UserError(f"--export {to} exists already; name a new folder")
 
 
-def export(to: Path, splits: tuple[Images, Images], table: Path, dataset: str, folder: Path | None) -> tuple[int, int]:
+def export(
+    to: Path, splits: tuple[Images, Images], table: Path, files: Files | None, folder: Path | None
+) -> tuple[int, int]:
     """Write the images without suspicion as the new folder `to`, whole or not at all.
 
     Returns how many they are, and how many the others.
@@ -31,7 +33,9 @@ def export(to: Path, splits: tuple[Images, Images], table: Path, dataset: str, f
     written as `to`/train/CLASS/*.png and `to`/test/CLASS/*.png.
 
     Args:
-        table: of the images, `images.csv` of the run.
+        splits: the images of the run, training ones first.
+        table: of these images, `images.csv` of the run.
+        files: of these images, see `data.files`.
         folder: that the set was imported from, where it is there.
 
     Raises UserError where `to` is there or cannot be written, and where a file of the folder has gone.
@@ -39,10 +43,9 @@ def export(to: Path, splits: tuple[Images, Images], table: Path, dataset: str, f
     to = Path(os.path.abspath(to))
     check_new(to)
     kept = [_kept(table, split) for split in ("train", "test")]
-    files = data.files(dataset) if folder is not None else None
     with prepared.beside(to) as temporary, saying_why(to):
         for split, images, own in zip(("train", "test"), splits, kept, strict=True):
-            if files is None:
+            if files is None or folder is None:
                 list(folders.write(temporary / split, images.take(np.flatnonzero(own))))
             else:
                 _copy(folder, [name for name, keep in zip(getattr(files, split), own, strict=True) if keep], temporary)

@@ -13,7 +13,18 @@ from ablkit.data.cards import Card
 from ablkit.data.images import Images
 from ablkit.errors import UserError, shown, unknown
 
-__all__ = ["CARDS", "DATASETS", "Card", "Images", "clean_images", "digest", "load", "prepare", "prepared_names"]
+__all__ = [
+    "CARDS",
+    "DATASETS",
+    "Card",
+    "Images",
+    "clean_images",
+    "digest",
+    "files",
+    "load",
+    "prepare",
+    "prepared_names",
+]
 
 _SETS = (cifar10, cifar100, digits, fashion_mnist, gtsrb, imagenette)
 _SOURCES = {one.CARD.name: one.fetch for one in _SETS}
@@ -96,9 +107,16 @@ def digest(name: str, root: Path | None = None) -> str:
     return prepared.digest(prepare(name, root))
 
 
-def files(name: str, root: Path | None = None) -> prepared.Files | None:
-    """The file of each image of the data set `name`; None where it was made of arrays."""
-    return prepared.files(prepare(name, root))
+def files(
+    name: str, *, train_size: int = 0, seed: int = 0, held_out: float = 0.0, root: Path | None = None
+) -> prepared.Files | None:
+    """The file of each image that `load` with the same arguments gives; None where the set was made of arrays."""
+    found = prepared.files(prepare(name, root))
+    if found is None:
+        return None
+    train, _ = _read(name, root)
+    chosen = drawing.kept_indices(train, train_size=train_size, seed=seed, held_out=held_out)
+    return found._replace(train=[found.train[index] for index in chosen])
 
 
 def prepared_names(root: Path | None = None) -> list[str]:

@@ -7,11 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ablkit.data import prepared
+from ablkit.data import pictures, prepared
 from ablkit.data.images import Images
 from ablkit.errors import UserError, unknown
-
-_ENDINGS = {".jpeg", ".jpg", ".png", ".webp", ".bmp", ".ppm"}
 
 
 def read(folder: Path, name: str, *, size: int, classes: Sequence[str] = ()) -> Images:
@@ -34,7 +32,7 @@ def read(folder: Path, name: str, *, size: int, classes: Sequence[str] = ()) -> 
             raise unknown(f"class of {name}", one, there)
     paths, labels = [], []
     for label, one in enumerate(classes or there):
-        own = sorted(path for path in (folder / one).iterdir() if path.suffix.lower() in _ENDINGS)
+        own = sorted(path for path in (folder / one).iterdir() if path.name.lower().endswith(pictures.ENDINGS))
         if not own:
             raise UserError(f"{name}: {folder / one} holds no images; add some or choose other classes")
         paths += own
@@ -44,10 +42,11 @@ def read(folder: Path, name: str, *, size: int, classes: Sequence[str] = ()) -> 
 
 
 def _square(path: Path, size: int) -> np.ndarray:
-    from PIL import Image, ImageOps
+    from PIL import Image, ImageOps  # here, as a machine that has only torch and numpy can do without it
 
     try:
-        with Image.open(path) as picture:
-            return np.asarray(ImageOps.fit(picture.convert("RGB"), (size, size), Image.Resampling.BILINEAR))
-    except (OSError, ValueError, Image.DecompressionBombError):
+        with pictures.opened(str(path)) as picture:
+            pixels, _ = pictures.rgb(picture)
+    except (pictures.Unusable, OSError):
         raise UserError(f"{path} is no picture that can be read; replace or remove it") from None
+    return np.asarray(ImageOps.fit(Image.fromarray(pixels), (size, size), Image.Resampling.BILINEAR))

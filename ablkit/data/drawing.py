@@ -12,9 +12,15 @@ from ablkit.shapes import Int64, ndarray
 
 def kept(train: Images, *, train_size: int, seed: int, held_out: float) -> Images:
     """The images that are trained on; see `ablkit.data.load`."""
+    chosen = kept_indices(train, train_size=train_size, seed=seed, held_out=held_out)
+    return train if len(chosen) == len(train) else train.take(chosen)
+
+
+def kept_indices(train: Images, *, train_size: int, seed: int, held_out: float) -> Int64[ndarray, " k"]:
+    """The indices of the images that are trained on, in their original order."""
     order = _order(train, seed)
     count, _, _ = _counts(train, order, train_size, held_out)
-    return train if count == len(train) else train.take(np.sort(order[:count]))
+    return np.sort(order[:count])
 
 
 def held(train: Images, *, train_size: int, seed: int, held_out: float) -> Images:

@@ -9,9 +9,9 @@ from ablkit.report.collect import Collection, hardware_of
 from ablkit.report.exclusion import drawn
 from ablkit.report.figures import TITLES
 from ablkit.report.findings import GONE
-from ablkit.report.findings.exclusion import MEASURED, NEAR, beside, differences, gap
+from ablkit.report.findings.exclusion import CHOSEN_WITH, MEASURED, NEAR, beside, differences, gap
 from ablkit.report.findings.words import count
-from ablkit.report.page import Block, Cell, Figure, Heading, Page, Table, Text, code, link, listed
+from ablkit.report.page import Block, Cell, Figure, Heading, Page, Table, Text, code, link, listed, literal
 from ablkit.report.pages import missing
 from ablkit.report.text import percent
 from ablkit.report.verdicts import INTERVAL, over_seeds
@@ -57,17 +57,22 @@ def fact(c: Collection) -> tuple[str, str] | None:
     if own.empty:
         return None
     gone, names = int((own["attack_success_rate"] <= GONE).sum()), list(own["attack"].unique())
+    dates = sorted(literal(str(started)[:10]) for started in own["env_started"])
+    measured = " to ".join(dict.fromkeys((dates[0], dates[-1])))
     lost, abl = differences(own, "clean_accuracy"), gap(own, "clean_accuracy", "abl")
     said = (
         f"end with at most {percent(GONE, 0)} attack success when trained without the suspects, this kit's own method,"
         f" on {listed([TITLES[name] for name in names])}, {count(own['seed'].nunique(), 'seed')} each"
+        f" ({listed(sorted(set(own['place'])))}, {measured})"
     )
     if len(lost) and abl.n:
         points = [f"{100 * value:.1f}" for value in (lost.mean(), lost.min(), lost.max(), abl.mean)]
         said += (
             f". They have {points[0]} points ({points[1]} to {points[2]} over seeds) less clean accuracy than training"
-            f" on clean data; ABL on the same attacks and seeds {points[3]}"
+            f" on clean data; ABL in the runs below, on the same attacks and seeds, {points[3]}"
         )
+    if set(names) <= set(CHOSEN_WITH):
+        said += ". Settings were chosen with these attacks, on other seeds"
     return f"{gone} of {count(len(own), 'run')}", f"{said}: {link('clean models', NAME)}"
 
 
