@@ -50,12 +50,12 @@ def page(c: Collection) -> Page:
     return Page(NAME, title, findings.of_exclusion(frame), blocks, "Clean models")
 
 
-def fact(c: Collection) -> tuple[str, str] | None:
-    """What the first page says of it, beside ABL: a number and a sentence; None where no run is there."""
+def in_short(c: Collection) -> str:
+    """What the first page says of it, beside ABL; empty where no run is there."""
     frame = runs_of(c)
     own = beside(frame).dropna(subset="attack_success_rate") if len(frame) else frame
     if own.empty:
-        return None
+        return ""
     gone, names = int((own["attack_success_rate"] <= GONE).sum()), list(own["attack"].unique())
     dates = sorted(literal(str(started)[:10]) for started in own["env_started"])
     measured = " to ".join(dict.fromkeys((dates[0], dates[-1])))
@@ -73,7 +73,7 @@ def fact(c: Collection) -> tuple[str, str] | None:
         )
     if set(names) <= set(CHOSEN_WITH):
         said += ". Settings were chosen with these attacks, on other seeds"
-    return f"{gone} of {count(len(own), 'run')}", f"{said}: {link('clean models', NAME)}"
+    return f"**{gone} of {count(len(own), 'run')}** {said}: {link('clean models', NAME)}."
 
 
 _HOW = (

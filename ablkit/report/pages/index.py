@@ -51,7 +51,9 @@ def page(c: Collection, pages: list[Page]) -> Page:
     if pairs.empty:
         finding = "No attack has both an undefended and an ABL run yet, so there is nothing to compare."
         return Page(NAME, "Anti-Backdoor Learning, re-run", finding, _rest(c, pages), "Index")
-    blocks: list[Block] = [Text(_warning(c, scale), "notice"), Facts(_facts(c, pairs)), _table(c, scale, pairs)]
+    own = exclusion.in_short(c)
+    blocks: list[Block] = [Text(_warning(c, scale), "notice"), *([Text(own)] if own else []), Facts(_facts(pairs))]
+    blocks.append(_table(c, scale, pairs))
     return Page(NAME, _headline(pairs), _scope(c, scale), [*blocks, _figure(pairs), *_rest(c, pages)], "Index")
 
 
@@ -145,20 +147,18 @@ def _warning(c: Collection, scale: Scale) -> str:
     return f"**These runs confirm or refute nothing in Table 1**{small}.{cost}{full}"
 
 
-def _facts(c: Collection, pairs: pd.DataFrame) -> list[tuple[str, str]]:
+def _facts(pairs: pd.DataFrame) -> list[tuple[str, str]]:
     gone, number = removed(pairs), pairs["attack"].nunique()
     worst = [name for name in order(pairs) if name not in gone]
     low = [name for name, own in pairs.groupby("attack", sort=False) if own["target_class_accuracy"].mean() < 0.3]
     left = [f"{percent(pairs.loc[pairs['attack'] == name, 'attack_success_rate'].mean(), 0)}" for name in worst]
-    own = exclusion.fact(c)
-    entries = [own] if own else []
-    entries.append(
+    entries = [
         (
             f"{len(gone)} of {number}",
             f"attacks at most {percent(GONE, 0)} successful after ABL, in the mean over"
             f" seeds; {len(_always(pairs))} of them on every seed",
         )
-    )
+    ]
     if worst:
         entries.append((listed([TITLES[name] for name in worst]), f"missed: {listed(left)} success left"))
     fallen = f"; below 30 % for {listed([TITLES[name] for name in low])}" if low else ""
