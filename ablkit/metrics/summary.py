@@ -151,6 +151,38 @@ def unlearning(history: list[dict]) -> pd.DataFrame:
     return pd.DataFrame(rows).reindex(columns=["epoch", *UNLEARNED])
 
 
+def stages(history: list[dict], **run: object) -> pd.DataFrame:
+    """What each stage of a run took, in its order: `stage`, `epochs`, `seconds` and `measuring` (seconds, too).
+
+    `measuring` is what was measured after each epoch, on test and training images; no defender pays it.
+
+    Args:
+        run: further columns, such as method and seed.
+    """
+    rows: dict[str, dict] = {}
+    for record in history:
+        own = rows.setdefault(record["stage"], {**run, "stage": record["stage"], "epochs": 0})
+        own["epochs"] += 1
+        for name, kept in (("seconds", "seconds"), ("measuring", "evaluation_seconds")):
+            own[name] = own.get(name, 0.0) + (_number(record.get(kept)) or 0.0)
+    return pd.DataFrame(rows.values(), columns=[*run, "stage", "epochs", "seconds", "measuring"])
+
+
+def of_cost(frame: pd.DataFrame) -> dict:
+    """The flat metrics of a comparison of costs: seconds of training and MiB, means over seeds; attack, method behind.
+
+    Args:
+        frame: see `comparisons.costs`.
+    """
+    each = frame.groupby(["attack", "method", "seed"], sort=False).agg(seconds=("seconds", "sum"), mib=("mib", "first"))
+    means = each.groupby(level=["attack", "method"], sort=False).mean()
+    return {
+        f"{name}_{attack}_{method}": _number(value)
+        for (attack, method), row in means.iterrows()
+        for name, value in row.items()
+    }
+
+
 def of_undefended(frame: pd.DataFrame) -> list[str]:
     """The metrics of undefended runs that any of them has."""
     return [name for name in (*UNDEFENDED, *OF_SOME_ATTACKS) if name in frame]

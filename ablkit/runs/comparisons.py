@@ -75,6 +75,26 @@ def compare(parameters: Comparison) -> tuple[pd.DataFrame, dict[str, str]]:
     return with_effectiveness(folder.frame(folders)), reasons
 
 
+def costs(parameters: Comparison) -> pd.DataFrame:
+    """What each stage of the runs took, those that are missing run first: a row for each attack, method, seed, stage.
+
+    The columns of `summary.stages`, and `mib`: the most memory that the process of the run held. A stage that was
+    taken from the cache has the seconds of when it was trained. Raises what `execute.need` raises, but for a method
+    that cannot be had on this machine.
+    """
+    parts = []
+    for wanted in parameters.runs():
+        try:
+            found = execute.need("run", wanted)
+        except NotRunError as error:
+            print(error)
+            continue
+        of = {"attack": wanted.attack, "method": wanted.method, "seed": wanted.seed}
+        memory = records.environment(found).get("peak_memory_bytes")
+        parts.append(summary.stages(records.history(found), **of).assign(mib=memory and memory / 2**20))
+    return pd.concat(parts, ignore_index=True)
+
+
 def compare_cases(parameters: Cases) -> pd.DataFrame:
     """The runs of a notebook that varies one thing, one a row, those that are missing run first.
 

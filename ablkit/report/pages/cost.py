@@ -7,10 +7,11 @@ import json
 import pandas as pd
 
 from ablkit.defenses import METHODS
-from ablkit.report import charts, costs, data
+from ablkit.metrics import summary
+from ablkit.report import charts, costs, data, stages
 from ablkit.report.collect import Collection, Scale
 from ablkit.report.figures import TITLES
-from ablkit.report.page import Block, Cell, Code, Figure, Heading, Page, Table, Text, code, link
+from ablkit.report.page import Block, Cell, Code, Figure, Heading, Page, Table, Text, code, link, literal
 from ablkit.report.text import number
 from ablkit.runs.environment import hardware_line
 from ablkit.runs.records import Damaged
@@ -24,7 +25,7 @@ def page(c: Collection) -> Page:
     blocks: list[Block] = []
     for scale in c.scales:
         blocks += [Heading(scale.title), _methods(scale), *_attacks(scale)]
-    blocks += [*_spent(c), *_scales(c), *_bench(c), *_gpu(c)]
+    blocks += [*_stages(c), *_spent(c), *_scales(c), *_bench(c), *_gpu(c)]
     return Page("cost.html", "Speed and cost", _finding(c), blocks, "Cost")
 
 
@@ -67,6 +68,35 @@ def _methods(scale: Scale) -> Table:
         "Median, lowest and highest run. Of a run on a CPU training and the making of its attack; on a GPU its process."
     )
     return Table(("method", "minutes", "images/s in training", "memory, MiB", "n"), rows, note=note)
+
+
+def _stages(c: Collection) -> list[Block]:
+    """What each stage of each method took on the attack that most methods were run on."""
+    if c.main is None:
+        return []
+    tried = c.main.runs.groupby("attack", sort=False)["method"].nunique()
+    runs = c.main.runs[c.main.runs["attack"] == tried.idxmax()]
+    memory = runs.get("env_peak_memory_bytes", pd.Series(float("nan"), runs.index)).astype(float)
+    parts = [
+        summary.stages(
+            c.history(run).to_dict("records"), attack=run["attack"], method=run["method"], seed=run["seed"]
+        ).assign(mib=memory[index] / 2**20)
+        for index, run in runs.iterrows()
+    ]
+    frame = pd.concat(parts, ignore_index=True)
+    if frame.empty:
+        return []
+    shown = stages.table(frame)
+    rows = [tuple(Cell(literal(str(value))) for value in row) for row in shown.itertuples(index=False)]
+    named = (
+        f"{TITLES[tried.idxmax()]}, {c.main.title}. Means over runs; a stage that a defence starts from counts for it."
+    )
+    notebook = f"The same on one machine: {code('ablkit run cost')}."
+    return [
+        Heading("Stage by stage", "stages"),
+        Text(stages.said(frame)),
+        Table(tuple(shown.columns), rows, note=f"{named} {notebook}"),
+    ]
 
 
 def _attacks(scale: Scale) -> list[Block]:

@@ -52,7 +52,7 @@ NOTEBOOKS: dict[str, type[Parameters]] = {
     "loss_gap": made(LossGap, attack="badnets", seed=0, **_PRESET),
     "attacks": made(Comparison, attack_names=" ".join(attacks.ATTACKS), **_OVER),
     "defenses": made(Comparison, attack_names="badnets", method_names="none repairs abl oracle", **_OVER),
-    "unlearning": made(Comparison, attack_names="badnets", method_names="none ways abl oracle", **_OVER),
+    "unlearning": made(Comparison, attack_names="badnets blend sig", method_names="none ways abl oracle", **_OVER),
     "what_unlearns": made(WhatUnlearns, attack_names="badnets blend sig", arm_names="all", **_OVER),
     "twins": made(Twins, attack_names=_TWINS, **_OVER),
     "isolators": made(Isolators, attack_names=" ".join(attacks.ATTACKS), losses="lga-0.5", epochs=6, **_OVER),
@@ -71,6 +71,7 @@ NOTEBOOKS: dict[str, type[Parameters]] = {
     "turning_epoch": made(TurningEpoch, attack_names="badnets blend sig", method_names="abl", **_CASES),
     "poison_rate": made(PoisonRate, attack_names="badnets blend", method_names="none abl exclude", **_CASES),
     "adaptive": made(Adaptive, attack_names="badnets blend", method_names="none abl exclude", **_CASES),
+    "cost": made(Comparison, attack_names="badnets", method_names="none abl exclude repairs", **_OVER),
     "your_data": YOUR_DATA,
     "sweep": made(SweepParameters, dataset="digits", file="smoke.yaml", workers=2),
 }
