@@ -4,8 +4,8 @@ Each setting comes from the file that stands above it, at that commit; a comment
 are known. "summary": a table of these recipes alone says so, without a file and a line. What was not read is named as
 not known and stays as in the preset `paper`.
 
-Only the recipe is theirs. The data, the attack, the isolation and the model `wrn-16-1` are this kit's, so that nothing
-but the recipe differs between presets: BackdoorBench trains a PreActResNet-18, BackdoorBox and NAB a ResNet-18, and
+Only the recipe is theirs. The data, the attack and the model `wrn-16-1` are those of `paper`, so that nothing but the
+recipe differs: BackdoorBench trains a PreActResNet-18, BackdoorBox and NAB a ResNet-18, and
 the model of backdoor-toolbox was not read.
 """
 
