@@ -5,8 +5,8 @@ are known. "summary": a table of these recipes alone says so, without a file and
 not known and stays as in the preset `paper`.
 
 Only the recipe is theirs. The data, the attack and the model `wrn-16-1` are those of `paper`, so that nothing but the
-recipe differs: BackdoorBench trains a PreActResNet-18, BackdoorBox and NAB a ResNet-18, and
-the model of backdoor-toolbox was not read.
+recipe differs: BackdoorBench trains a PreActResNet-18, BackdoorBox and NAB a ResNet-18, and the model of
+backdoor-toolbox was not read.
 """
 
 from __future__ import annotations
