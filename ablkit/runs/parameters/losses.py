@@ -1,4 +1,4 @@
-"""Names for losses of phase 1, so that a list of them is one parameter: `plain`, `flooding-0.5`, `lga-0.5-per-sample`."""
+"""Names for losses of phase 1, so that a list of them is one parameter: `plain`, `lga-0.5`, `lga-0.5-per-sample`."""
 
 from __future__ import annotations
 
