@@ -17,6 +17,8 @@ from ablkit import __version__, commands
 from ablkit.errors import UserError, shortened
 from ablkit.runs import arguments
 
+_PRESETS = "smoke, quick, paper, released, or a peer's: backdoorbench, toolbox, backdoorbox, nab (default: quick)"
+
 
 class Parser(argparse.ArgumentParser):
     """argparse's, with one line and no abbreviated options: a mistake is a UserError like every other."""
@@ -120,7 +122,7 @@ def _parser() -> Parser:
 
     parameters = kinds.add_parser("parameters", help="print a notebook's parameters as YAML, for papermill -f")
     parameters.add_argument("notebook")
-    parameters.add_argument("--preset", default="quick", help="smoke, quick, paper or released (default: quick)")
+    parameters.add_argument("--preset", default="quick", help=_PRESETS)
     parameters.set_defaults(command=commands.parameters)
 
     _add_run(kinds)
@@ -174,7 +176,7 @@ def _add_clean(kinds: argparse._SubParsersAction) -> None:
     clean.add_argument("--test-share", type=_share("--test-share"), default=0.2, help="of a folder, for testing (0.2)")
     clean.add_argument("--seed", type=_whole("--seed"), default=0, help="draws test set, weights and order (0)")
     clean.add_argument("--export", type=partial(arguments.path, "--export"), metavar="FOLDER", help="the cleaned set")
-    clean.add_argument("--preset", default="quick", help="smoke, quick, paper or released (default: quick)")
+    clean.add_argument("--preset", default="quick", help=_PRESETS)
     clean.add_argument(
         "-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="a parameter of your_data"
     )
@@ -219,7 +221,7 @@ def _add_run(kinds: argparse._SubParsersAction) -> None:
         metavar="FILE",
         help="set parameters from YAML",
     )
-    run.add_argument("--preset", default="quick", help="smoke, quick, paper or released (default: quick)")
+    run.add_argument("--preset", default="quick", help=_PRESETS)
     run.add_argument("--force", action="store_true", help="run again although it is done, training all anew")
     run.add_argument("--timeout", type=_seconds, metavar="SECONDS", help="kill the run after this time")
     run.set_defaults(command=commands.run)
@@ -227,7 +229,7 @@ def _add_run(kinds: argparse._SubParsersAction) -> None:
 
 def _add_report(kinds: argparse._SubParsersAction) -> None:
     report = kinds.add_parser("report", help="run what is missing and build the pages")
-    report.add_argument("--preset", default="quick", help="smoke, quick, paper or released (default: quick)")
+    report.add_argument("--preset", default="quick", help=_PRESETS)
     several = {"action": "extend", "nargs": "+", "default": []}  # given twice, an option adds to what it names
     report.add_argument("--seeds", type=_seed, **several, help="one run of each kind for each seed (default: 0)")
     report.add_argument("--dataset", help="cifar10 (default), another of `ablkit data`, or a prepared folder")

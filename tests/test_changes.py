@@ -101,7 +101,7 @@ def test_the_key_of_a_comparison_holds_what_its_preset_stands_for():
     assert "first_run" not in facts_of("run", smoke.runs()[0], None)
 
 
-@pytest.mark.parametrize("preset", ["smoke", "quick", "released"])
+@pytest.mark.parametrize("preset", ["smoke", "quick", "released", "nab"])
 def test_a_report_passes_its_preset_on_and_names_the_command_of_each_of_its_runs(preset):
     needed = jobs(preset, [0, 3], {"dataset": "digits"}, ("badnets", "cba"), ("loss_gap", "twins"))
     presets = [job.parameters.preset for job in needed if isinstance(job.parameters, Comparison)]

@@ -77,7 +77,7 @@ def test_with_the_momentum_of_the_fine_tuning_the_stage_is_another(given):
     assert not same(run("gradient_ascent", given), train_toy(replace(SHORT, carry_momentum=True)))
 
 
-@pytest.mark.parametrize("batchnorm", ["train", "eval"])
+@pytest.mark.parametrize("batchnorm", ["train", "eval", "momentum_0"])
 def test_batch_norm_is_that_of_the_recipe(given, batchnorm):
     recipe = replace(SHORT, unlearn_batchnorm=batchnorm)
     ascended = run("gradient_ascent", replace(given, recipe=recipe))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
@@ -17,7 +17,7 @@ from ablkit.errors import UserError
 from ablkit.shapes import Tensor
 from ablkit.training import hardware
 from ablkit.training.augmentation import augment
-from ablkit.training.epoch import one_set, run_epoch, sgd
+from ablkit.training.epoch import one_set, run_epoch, sgd, training_mode
 from ablkit.training.hardware import Hardware
 from ablkit.training.stages import Stage
 
@@ -38,7 +38,7 @@ def train(
     *,
     forward: Callable[[Tensor], object] | None = None,
     optimiser: torch.optim.Optimizer | None = None,
-    parts: Iterable[nn.Module] | None = None,
+    parts: Sequence[nn.Module] | None = None,
     redraw: Callable[[Tensor, int], Tensor] | None = None,
     batches: Batches | None = None,
     ends: Callable[[nn.Module, dict], bool] | None = None,
@@ -70,19 +70,18 @@ def train(
             group["lr"] = rate
         order, drawn = streams(epoch)
         model.eval()
-        for part in [model] if parts is None else parts:
-            part.train(not stage.freezes_batchnorm)
         taken = one_set(torch.arange(len(labels)), batch_size, order) if batches is None else batches(order)
-        loss = run_epoch(
-            forward or model,
-            optimiser,
-            images if redraw is None else redraw(images, epoch),
-            labels,
-            [batch.to(place.device) for batch in taken],
-            stage.loss,
-            place,
-            partial(augment, recipe=given.recipe.fitting(examples), generator=drawn) if stage.augmented else None,
-        )
+        with training_mode([model] if parts is None else parts, stage.batchnorm):
+            loss = run_epoch(
+                forward or model,
+                optimiser,
+                images if redraw is None else redraw(images, epoch),
+                labels,
+                [batch.to(place.device) for batch in taken],
+                stage.loss,
+                place,
+                partial(augment, recipe=given.recipe.fitting(examples), generator=drawn) if stage.augmented else None,
+            )
         if not math.isfinite(loss):
             raise UserError(
                 f"the loss is {loss} in stage {stage.name}, epoch {epoch + 1}; lower its learning rate ({rate:g})"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import nn
@@ -88,6 +90,22 @@ def is_wide(name: str) -> bool:
 def batch_norms(model: nn.Module) -> list[_BatchNorm]:
     """The layers of a model that keep statistics of batches; see `has_batch_norm`."""
     return [module for module in model.modules() if isinstance(module, _BatchNorm)]
+
+
+@contextmanager
+def statistics_momentum(norms: Sequence[_BatchNorm], momentum: float) -> Iterator[None]:
+    """Batch norms whose running statistics move by this share towards each batch's: 0 keeps them, 1 takes the batch's.
+
+    Their own momentum comes back at the end.
+    """
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = momentum
+    try:
+        yield
+    finally:
+        for norm, before in zip(norms, momenta, strict=True):
+            norm.momentum = before
 
 
 def unwrapped(model: nn.Module) -> WideResNet | Staged:

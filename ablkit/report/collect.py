@@ -21,11 +21,14 @@ from ablkit.runs.environment import hardware_line
 from ablkit.runs.job import Job
 from ablkit.runs.parameters import PRESETS, defaults
 from ablkit.runs.records import Damaged
+from ablkit.training.peers import PEERS
 
 DATASETS = {name: card.title for name, card in CARDS.items()}
 """Data set -> its name on pages."""
 FULL = ("paper", "released")
 """The presets at the paper's scale, the only ones whose numbers are judged against its own."""
+_SMALL = ("quick", "smoke")
+"""The presets in which each attack comes with its own poisoning rate."""
 _SUBJECT = ("attack", "attack_settings", "poison_rate", "method", "method_settings", "seed")
 """Parameters that say which of a preset's runs one is."""
 ASIDE = ("device", "precision", "threads", "monitor_images", "trajectories", "dataset", "train_size")
@@ -54,12 +57,18 @@ class Scale:
         return self.preset in FULL
 
     @property
+    def is_peers(self) -> bool:
+        """Whether its recipe is ABL as another kit runs it."""
+        return self.preset in PEERS
+
+    @property
     def title(self) -> str:
-        """Data set, number of images, epochs and hardware, in one line."""
+        """Data set, number of images, epochs, hardware, and whose recipe it is if it is a peer's, in one line."""
         first = self.runs.iloc[0]
         whole = sum(int(first[f"{stage}_epochs"]) for stage in ("isolation", "finetune", "unlearn"))
         images = f"{self.images:,} images" if self.images else "all images"
-        return f"{dataset_title(self.dataset)}, {images}, {whole} epochs, {self.place}"
+        recipe = f", recipe {self.preset}" if self.is_peers else ""
+        return f"{dataset_title(self.dataset)}, {images}, {whole} epochs, {self.place}{recipe}"
 
     @property
     def images(self) -> int:
@@ -92,13 +101,13 @@ class Collection:
     """One row a run; `repeats` tells how often it was made, `preset` and `is_standard` what of, and `is_first_phase`
     that it ends with phase 1 of ABL, so that it is no run of a finished defence."""
     scales: list[Scale]
-    """That with the most attacks first."""
+    """That with the most attacks first; those of the peers' recipes last."""
     wanted: tuple[tuple[Job, str], ...] = ()
     """Runs that a report asked for and that are not there, each with its state and what went wrong."""
 
     @property
     def main(self) -> Scale | None:
-        """The scale that the index shows: the one with the most attacks; None without any run."""
+        """The scale that the index shows: the first; None without any run."""
         return self.scales[0] if self.scales else None
 
     @property
@@ -130,9 +139,11 @@ def collect(folder: Path, wanted: tuple[tuple[Job, str], ...] = ()) -> Collectio
     order = runs.assign(attack=runs["attack"].map(ranks), method=runs["method"].map(ranks))
     runs = runs.loc[order.sort_values(["attack", "method", "seed", "preset", "place", "env_started"]).index]
     runs = runs.reset_index(drop=True).copy()  # in one piece: pages take parts of it hundreds of times
-    groups = runs[runs["is_standard"]].groupby(["preset", "dataset", "place"], sort=False)
+    # A preset that ends with phase 1, such as `nab`, has no run of a finished defence.
+    finished = runs["finetune_epochs"] + runs["unlearn_epochs"] > 0
+    groups = runs[runs["is_standard"] & finished].groupby(["preset", "dataset", "place"], sort=False)
     scales = [Scale(*key, own) for key, own in groups]
-    scales.sort(key=lambda s: (-s.runs["attack"].nunique(), -len(s.runs), s.preset, s.place))
+    scales.sort(key=lambda s: (s.is_peers, -s.runs["attack"].nunique(), -len(s.runs), s.preset, s.place))
     return Collection(folder, runs, scales, wanted)
 
 
@@ -168,11 +179,19 @@ def place_of(run: pd.Series) -> str:
 def _describe(run: pd.Series) -> dict:
     """What a run is one of: the preset whose recipe it has, and whether all else is the preset's too."""
     preset = next((name for name in PRESETS if not differences(run, name)), "")
-    full_rate = 0.1 if preset in FULL else ATTACKS[run["attack"]].quick_rate
-    standard = run["poison_rate"] == full_rate and not run["attack_settings"] and not run["method_settings"]
+    standard = (
+        run["poison_rate"] == standard_rate(preset, run["attack"])
+        and not run["attack_settings"]
+        and not run["method_settings"]
+    )
     alone = run["method"] == "abl" and not run["finetune_epochs"] and not run["unlearn_epochs"]
     kind = {"is_standard": bool(preset) and standard, "is_first_phase": alone}
     return {"preset": preset, **kind, "place": place_of(run)}
+
+
+def standard_rate(preset: str, attack: str) -> float:
+    """The poisoning rate of an attack in the runs of a preset."""
+    return ATTACKS[attack].quick_rate if preset in _SMALL else 0.1
 
 
 def differences(run: pd.Series, preset: str) -> dict:

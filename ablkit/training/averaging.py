@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import torch
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from ablkit import models
 from ablkit.randomness import torch_stream
@@ -75,21 +72,8 @@ def with_fresh_statistics(model: nn.Module, images: UInt8[Tensor, "k h w c"], pr
     place = hardware.of(model, precision)
     fresh = copy.deepcopy(model).eval()
     if norms := models.batch_norms(fresh):
-        with _taking_over(norms), torch.no_grad(), place.autocast():
+        for norm in norms:
+            norm.train()
+        with models.statistics_momentum(norms, 1.0), torch.no_grad(), place.autocast():
             fresh(place.inputs(images))
-    return fresh
-
-
-@contextmanager
-def _taking_over(norms: list[_BatchNorm]) -> Iterator[None]:
-    """Batch norms that take the next batch's statistics for their own."""
-    momenta = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.train()
-        norm.momentum = 1.0
-    try:
-        yield
-    finally:
-        for norm, momentum in zip(norms, momenta, strict=True):
-            norm.eval()
-            norm.momentum = momentum
+    return fresh.eval()

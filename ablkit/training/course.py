@@ -21,7 +21,7 @@ from ablkit.training import checkpoint, graphs, hardware
 from ablkit.training.augmentation import augment
 from ablkit.training.averaging import Average
 from ablkit.training.checkpoint import Progress
-from ablkit.training.epoch import one_set, run_epoch, sgd, two_sets
+from ablkit.training.epoch import one_set, run_epoch, sgd, training_mode, two_sets
 from ablkit.training.hardware import Hardware
 from ablkit.training.inference import per_example_losses
 from ablkit.training.isolation import isolate, isolated_count
@@ -169,20 +169,20 @@ class Course:
         rate = stage.learning_rate(state.epoch)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
-        self.model.train(not stage.freezes_batchnorm)
         drawn = torch_stream(self.seed, "augmentation", index, state.epoch)
         batches = list(self._batches(stage, torch_stream(self.seed, "order", index, state.epoch)))
-        loss = run_epoch(
-            self.forward,
-            self.optimiser,
-            *self.on_device,
-            [batch.to(self.place.device) for batch in batches],
-            stage.loss,
-            self.place,
-            partial(augment, recipe=self.recipe, generator=drawn) if stage.augmented else None,
-            capture=True,
-            after_step=self.scores.average.update if self.scores.average and isolating else None,
-        )
+        with training_mode([self.model], stage.batchnorm):
+            loss = run_epoch(
+                self.forward,
+                self.optimiser,
+                *self.on_device,
+                [batch.to(self.place.device) for batch in batches],
+                stage.loss,
+                self.place,
+                partial(augment, recipe=self.recipe, generator=drawn) if stage.augmented else None,
+                capture=True,
+                after_step=self.scores.average.update if self.scores.average and isolating else None,
+            )
         state.epoch += 1
         if not math.isfinite(loss):
             raise UserError(

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import nn
 
+from ablkit import models
 from ablkit.shapes import Int64, Tensor, UInt8
 from ablkit.training.graphs import captured
 from ablkit.training.hardware import Hardware
-from ablkit.training.recipe import Recipe
+from ablkit.training.recipe import BatchNorm, Recipe
 
 
 def run_epoch(
@@ -59,6 +61,20 @@ def run_epoch(
         for batch, targets in zip(chosen.split(sizes), labels[members].split(sizes), strict=True):
             take(batch, targets)
     return total.item() / len(batches)
+
+
+@contextmanager
+def training_mode(parts: Iterable[nn.Module], batchnorm: BatchNorm) -> Iterator[None]:
+    """Modules as an epoch trains them, with batch norm as the recipe's `unlearn_batchnorm` says."""
+    norms = []
+    for part in parts:
+        part.train(batchnorm != "eval")
+        norms += models.batch_norms(part)
+    if batchnorm != "momentum_0":
+        yield
+        return
+    with models.statistics_momentum(norms, 0.0):
+        yield
 
 
 _CHUNK_BYTES = 2**28

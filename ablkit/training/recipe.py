@@ -10,11 +10,12 @@ from ablkit.data.images import Images, check_shape
 from ablkit.errors import UserError, unknown
 from ablkit.settings import at_least
 from ablkit.training import scores
+from ablkit.training.peers import PEERS
 from ablkit.training.scores import IsolationScore
 
 Schedule = Literal["sequential", "joint"]
 IsolationLoss = Literal["lga", "flooding", "plain"]
-BatchNorm = Literal["train", "eval"]
+BatchNorm = Literal["train", "eval", "momentum_0"]
 Crop = Literal["padded", "resized"]
 
 
@@ -78,8 +79,10 @@ class Recipe:
     unlearn_augmentation: bool = False
     """Crop, flip and cutout in the ascent (C: none)."""
     unlearn_batchnorm: BatchNorm = "train"
-    """Batch norm in the ascent. With `eval` the ascent hardly moves the model: it works through the statistics of
-    batches that hold nothing but poisoned images."""
+    """Batch norm in the ascent. `train`: each batch is normalised by its own statistics, and the running ones move (C).
+    `eval`: the running ones are used and kept. The ascent then hardly moves the model: it works through the statistics
+    of batches that hold nothing but poisoned images. `momentum_0`: each batch is normalised by its own statistics, and
+    the running ones are kept (backdoor-toolbox)."""
     carry_momentum: bool = True
     """Keep the fine-tuning's optimiser state in the ascent (C)."""
     momentum: float = 0.9
@@ -196,8 +199,10 @@ RECIPES = {
         finetune_drop_epoch=1,
         unlearn_epochs=2,
     ),
+    **{name: Recipe(**own) for name, own in PEERS.items()},
 }
-"""`paper` and `released` are the settings to reproduce; `quick` fits a laptop, `smoke` a test."""
+"""`paper` and `released` are the settings to reproduce; `quick` fits a laptop, `smoke` a test. The others are those of
+`peers`: ABL as other kits run it."""
 
 
 def recipe(name: str = "paper", **changes) -> Recipe:

@@ -9,7 +9,7 @@ from typing import Literal
 
 from ablkit.shapes import Tensor
 from ablkit.training import losses
-from ablkit.training.recipe import Recipe
+from ablkit.training.recipe import BatchNorm, Recipe
 
 Members = Literal["all", "kept", "isolated", "both"]
 
@@ -28,7 +28,8 @@ class Stage:
     """Epoch, counted from 0 -> learning rate."""
     augmented: bool
     shuffled: bool = True
-    freezes_batchnorm: bool = False
+    batchnorm: BatchNorm = "train"
+    """See the recipe's `unlearn_batchnorm`."""
     keeps_optimiser: bool = False
     """Go on with the optimiser of the stage before."""
 
@@ -82,7 +83,7 @@ def plan(recipe: Recipe, method: str) -> list[Stage]:
         losses.gradient_ascent,
         lambda epoch: recipe.unlearn_learning_rate,
         augmented=recipe.unlearn_augmentation,
-        freezes_batchnorm=recipe.unlearn_batchnorm == "eval",
+        batchnorm=recipe.unlearn_batchnorm,
         keeps_optimiser=recipe.carry_momentum,
     )
     return [isolate, finetune, unlearn]

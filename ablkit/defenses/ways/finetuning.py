@@ -128,7 +128,7 @@ def unlearning_stage(
         loss_of,
         lambda epoch: settings.learning_rate or recipe.unlearn_learning_rate,
         augmented=recipe.unlearn_augmentation,
-        freezes_batchnorm=recipe.unlearn_batchnorm == "eval",
+        batchnorm=recipe.unlearn_batchnorm,
     )
 
 

@@ -98,7 +98,8 @@ def unlearn(given: Given, settings: Unlearn, evaluate: Evaluation | None = None)
     if settings.schedule != "sequential":
         loss_of = partial(mixed_loss, classes=len(given.data.classes), of_isolated=loss_of)
         examples, batches = _beside_kept(given, examples, settings)
-    stage = replace(unlearning_stage(given, settings, NAME, loss_of), freezes_batchnorm=settings.batchnorm == "frozen")
+    batchnorm = "eval" if settings.batchnorm == "frozen" else "train"
+    stage = replace(unlearning_stage(given, settings, NAME, loss_of), batchnorm=batchnorm)
     if settings.batchnorm == "statistics":
         stage = replace(stage, learning_rate=lambda epoch: 0.0)
     repaired = train_on(

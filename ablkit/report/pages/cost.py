@@ -149,14 +149,15 @@ def _spent(c: Collection) -> list[Block]:
 def _scales(c: Collection) -> list[Block]:
     """Hours of an ABL run by preset, at the speeds that were measured."""
     rows = []
+    scales = [scale for scale in c.scales if not scale.is_peers]
     for preset in ("quick", "paper"):
         images = costs.images_of(preset)
         cells = []
-        for scale in c.scales:
+        for scale in scales:
             rate = costs.images_per_second(scale)
             cells.append(Cell(number(images / rate / 60 if rate else None, "{:,.1f}")))
         rows.append((code(preset), f"{images:,}", *cells))
-    columns = ("preset", "images of an ABL run", *(f"minutes, {scale.place}" for scale in c.scales))
+    columns = ("preset", "images of an ABL run", *(f"minutes, {scale.place}" for scale in scales))
     note = "Images by the median images/s of the runs of each place; measuring after each epoch is not in it."
     return [Heading("Other scales", "scales"), Table(columns, rows, note=note)]
 

@@ -149,6 +149,7 @@ def _warning(c: Collection, scale: Scale) -> str:
         full = f" At the paper's size there are {count(len(other.runs), 'run')} on {names}: {there}."
     share = scale.images / 50_000
     small = f": they have {percent(share, 0)} of the paper's images" if scale.dataset == "cifar10" else ""
+    small = ": they follow another recipe than the paper's" if scale.is_peers else small
     return f"**These runs confirm or refute nothing in Table 1**{small}.{cost}{full}"
 
 

@@ -36,7 +36,8 @@ class _Line:
 def page(c: Collection) -> Page:
     """All cells of Table 1."""
     full = c.full[0] if c.full else None
-    small = next((scale for scale in c.scales if not scale.is_full and scale.dataset == "cifar10"), None)
+    others = [scale for scale in c.scales if not (scale.is_full or scale.is_peers)]
+    small = next((scale for scale in others if scale.dataset == "cifar10"), None)
     lines = [line for name in TITLES for method in _METHODS for line in _lines(full, small, name, method)]
     note = (
         f"The paper's number marked \\* is transcribed from memory; its verdict is grey and never counted. {INTERVAL}"

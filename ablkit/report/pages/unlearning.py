@@ -6,10 +6,9 @@ from dataclasses import replace
 
 import pandas as pd
 
-from ablkit.attacks import ATTACKS
 from ablkit.defenses import named
 from ablkit.report import arms, charts, findings
-from ablkit.report.collect import Collection, Scale, differences
+from ablkit.report.collect import Collection, Scale, differences, standard_rate
 from ablkit.report.figures import TITLES
 from ablkit.report.findings.words import percent
 from ablkit.report.page import Block, Cell, Figure, Heading, Page, Table, Text, code
@@ -75,7 +74,7 @@ def of_arms(c: Collection) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 def _is_comparable(run: pd.Series, scale: Scale) -> bool:
     """Whether a run is of the scale but for what an arm changes."""
-    rate = 0.1 if scale.is_full else ATTACKS[run["attack"]].quick_rate
+    rate = standard_rate(scale.preset, run["attack"])
     own = (run["dataset"], run["place"], run["poison_rate"], run["attack_settings"])
     same = own == (scale.dataset, scale.place, rate, "") and run["method"] in ("abl", "unlearn")
     return same and set(differences(run, scale.preset)) <= _OF_ARMS

@@ -1,12 +1,18 @@
-"""The presets: `smoke` for tests, `quick` for a laptop, `paper`, and `released`, what the authors' code really does."""
+"""The presets: `smoke` for tests, `quick` for a laptop, `paper`, and `released`, what the authors' code really does.
+
+Beside them ABL as other kits run it: the recipes of `training.peers` on the data of `paper`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 from ablkit.errors import unknown
+from ablkit.training.peers import PEERS
 from ablkit.training.recipe import RECIPES
 
+_WHOLE = {"train_size": 0, "poison_rate": 0.1, "monitor_images": 2_000}
+"""The data set as a whole, and the same share of it poisoned by every attack."""
 _DATA = {
     "smoke": {
         "dataset": "digits",
@@ -17,16 +23,9 @@ _DATA = {
         "least_steps": 0,
     },
     "quick": {},
-    "paper": {"train_size": 0, "poison_rate": 0.1, "monitor_images": 2_000, "epochs": 20},
-    "released": {
-        "epochs": 10,
-        "train_size": 0,
-        "poison_rate": 0.1,
-        "monitor_images": 2_000,
-        "include_target": True,
-        "released": True,
-        "held_out": 0.0,
-    },
+    "paper": {**_WHOLE, "epochs": 20},
+    "released": {**_WHOLE, "epochs": 10, "include_target": True, "released": True, "held_out": 0.0},
+    **{name: {**_WHOLE, "epochs": own["isolation_epochs"]} for name, own in PEERS.items()},
 }
 PRESETS = tuple(_DATA)
 
