@@ -68,6 +68,10 @@ FINDINGS = {
     "twins": "of_twins",
     "isolators": "of_isolators",
     "architectures": "of_architectures",
+    "gamma": "of_cases",
+    "isolation_rate": "of_cases",
+    "turning_epoch": "of_cases",
+    "poison_rate": "of_cases",
 }
 """Notebook that judges a hypothesis -> the finding with which it ends."""
 
@@ -110,6 +114,8 @@ def test_a_notebook_asks_and_ends_with_what_the_data_say(name):
         ("twins", (findings.MATTERS,)),
         ("isolators", (findings.RELIABLE, findings.PRECISE)),
         ("architectures", (findings.RELIABLE, findings.PRESENT)),
+        ("gamma", (findings.GONE, findings.PRESENT)),
+        ("adaptive", (findings.GONE, findings.PRESENT)),
     ],
 )
 def test_a_notebook_says_by_which_limits_it_judges(name, limits):

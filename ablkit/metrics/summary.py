@@ -119,6 +119,21 @@ def of_arms(frame: pd.DataFrame) -> dict:
     }
 
 
+def of_cases(frame: pd.DataFrame) -> dict:
+    """The flat metrics of a notebook that varies one thing: means over seeds; attack, case and method behind."""
+    means = _means(frame, ["attack", "case", "method"], compared_cases(frame))
+    return {
+        f"{metric}_{attack}_{case}_{method}": _number(value)
+        for (attack, case, method), row in means.iterrows()
+        for metric, value in row.items()
+    }
+
+
+def compared_cases(frame: pd.DataFrame) -> list[str]:
+    """What cases are compared by: UNLEARNED, and how precise the isolation was where there was any."""
+    return [*UNLEARNED, *(["isolation_precision"] if "isolation_precision" in frame else [])]
+
+
 def unlearning(history: list[dict]) -> pd.DataFrame:
     """The unlearning of one run, a row an epoch, with `epoch` and what of UNLEARNED was measured.
 

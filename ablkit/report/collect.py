@@ -28,7 +28,7 @@ FULL = ("paper", "released")
 """The presets at the paper's scale, the only ones whose numbers are judged against its own."""
 _SUBJECT = ("attack", "attack_settings", "poison_rate", "method", "method_settings", "seed")
 """Parameters that say which of a preset's runs one is."""
-_ASIDE = ("device", "precision", "threads", "monitor_images", "trajectories", "dataset", "train_size")
+ASIDE = ("device", "precision", "threads", "monitor_images", "trajectories", "dataset", "train_size")
 """Parameters that make no other recipe: where it ran, what was watched, and on how many images."""
 MEASURED = ("attack_success_rate", "clean_accuracy", "clean_accuracy_non_target", "target_class_accuracy")
 MEASURED += ("isolation_precision", "seconds", "images_per_second", "training_images")
@@ -178,7 +178,7 @@ def _describe(run: pd.Series) -> dict:
 def differences(run: pd.Series, preset: str) -> dict:
     """The parameters of a run's recipe that are not those of a preset, with their values."""
     own = defaults("run", preset)
-    names = [name for name in own if name not in (*_SUBJECT, *_ASIDE)]
+    names = [name for name in own if name not in (*_SUBJECT, *ASIDE)]
     found = {name: run[name] for name in names if run[name] != own[name]}
     sized = run["train_size"] == own["train_size"] or (preset == "smoke" and run["dataset"] != own["dataset"])
     return found if sized or run["dataset"] != own["dataset"] else found | {"train_size": run["train_size"]}

@@ -15,7 +15,7 @@ from ablkit.report.findings.exclusion import beside
 from ablkit.report.style import COLOURS, MARKERS
 from ablkit.report.text import percent
 
-_METHODS = {"none": "undefended", "abl": "ABL", "exclude": "suspects excluded"}
+METHOD_TITLES = {"none": "undefended", "abl": "ABL", "exclude": "suspects excluded"}
 _COLUMNS = {
     "attack_success_rate_none": "ASR undefended",
     "attack_success_rate_abl": "ASR with ABL",
@@ -46,7 +46,7 @@ def drawn(frame: pd.DataFrame) -> Figure:
     shown = frame[(frame["method_settings"] == "") & frame["attack"].isin(order) & frame["seed"].isin(own["seed"])]
     figure, axes = plt.subplots(1, 3, figsize=(9.6, 1.4 + 0.36 * len(order)), sharey=True)
     for place, (metric, title) in zip(axes, PANELS.items(), strict=True):
-        for number, (method, label) in enumerate(_METHODS.items()):
+        for number, (method, label) in enumerate(METHOD_TITLES.items()):
             rows = shown[shown["method"] == method]
             height = [-order.index(name) - 0.24 * (number - 1) for name in rows["attack"]]
             filled = "white" if method == "none" else COLOURS[method]

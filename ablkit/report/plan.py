@@ -22,6 +22,11 @@ COMPARISONS = {
     "isolators": "scores that isolation may rank on",
     "exclusion": "training without suspects",
     "architectures": "phase 1 with several models",
+    "poison_rate": "how much is poisoned",
+    "gamma": "the threshold of LGA",
+    "isolation_rate": "how many images are isolated",
+    "turning_epoch": "when images are isolated",
+    "adaptive": "attackers who know the defence",
 }
 """Notebooks that compare runs -> what they compare."""
 _METHODS = {"none": "undefended", "abl": "ABL"}

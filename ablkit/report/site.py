@@ -13,6 +13,7 @@ from ablkit.report.pages import (
     architectures,
     attack,
     attacks,
+    cases,
     cost,
     defenses,
     exclusion,
@@ -44,6 +45,8 @@ _PAGES = (
     method,
 )
 """In the order of the navigation, after the index."""
+_STUDIES = _PAGES.index(settings) + 1
+"""Where the pages of `cases` come in."""
 README = "README.md"
 """The index as Markdown, for hosts that show HTML as source."""
 
@@ -51,6 +54,7 @@ README = "README.md"
 def pages(c: Collection) -> list[Page]:
     """All pages, the index first."""
     others = [module.page(c) for module in _PAGES]
+    others[_STUDIES:_STUDIES] = cases.pages(c)
     return [index.page(c, others), *others, *attack.pages(c)]
 
 

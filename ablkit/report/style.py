@@ -34,8 +34,11 @@ DASHES = {
     "poisoned_loss": (0, (1, 1)),
     "loss": (0, (1, 1)),
     "averaged": "-",
+    "none": (0, (1, 1)),
+    "abl": (0, (5, 1.5)),
+    "exclude": "-",
 }
-"""Quantity or isolation score -> its line, as matplotlib takes it."""
+"""Quantity, isolation score or kind of run -> its line, as matplotlib takes it."""
 MARKERS = {
     "clean_accuracy": "o",
     "target_class_accuracy": "s",

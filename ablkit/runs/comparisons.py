@@ -8,7 +8,7 @@ from ablkit.errors import NotRunError
 from ablkit.metrics import summary
 from ablkit.metrics.summary import with_effectiveness
 from ablkit.runs import execute, folder, records
-from ablkit.runs.parameters import Comparison, losses
+from ablkit.runs.parameters import Cases, Comparison, losses
 from ablkit.runs.parameters.arms import arm_of
 
 
@@ -73,6 +73,16 @@ def compare(parameters: Comparison) -> tuple[pd.DataFrame, dict[str, str]]:
         except NotRunError as error:
             reasons[wanted.method] = str(error)
     return with_effectiveness(folder.frame(folders)), reasons
+
+
+def compare_cases(parameters: Cases) -> pd.DataFrame:
+    """The runs of a notebook that varies one thing, one a row, those that are missing run first.
+
+    Parameters, metrics and `case`, its name. Raises what `execute.need` raises.
+    """
+    each = parameters.each()
+    frame = folder.frame([execute.need("run", wanted) for _, wanted in each])
+    return frame.assign(case=[name for name, _ in each])
 
 
 def compare_arms(parameters: Comparison) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -11,6 +11,7 @@ from ablkit.attacks import ATTACKS
 from ablkit.defenses import METHODS
 from ablkit.report.findings.architectures import of_architectures
 from ablkit.report.findings.arms import ARM_TITLES, of_arms
+from ablkit.report.findings.cases import of_cases
 from ablkit.report.findings.exclusion import of_exclusion
 from ablkit.report.findings.isolators import of_isolators
 from ablkit.report.findings.methods import of_methods
@@ -54,6 +55,7 @@ __all__ = [
     "of_architectures",
     "of_arms",
     "of_attacks",
+    "of_cases",
     "of_exclusion",
     "of_gap",
     "of_isolators",

@@ -33,10 +33,12 @@ _RUN = ["attack", "seed"]
 
 
 def loss_title(name: str) -> str:
-    """What a loss of phase 1 is called: `plain training`, `LGA, gamma 0.5`, `LGA per image, gamma 0.5`."""
+    """What a loss of phase 1 is called: `plain training`, `flooding, gamma 0.5`, `LGA per image, gamma 0.5`."""
     kind, _, rest = name.partition("-")
     gamma, _, per_sample = rest.partition("-")
-    return "plain training" if kind == "plain" else f"LGA{' per image' * bool(per_sample)}, gamma {gamma}"
+    if kind == "plain":
+        return "plain training"
+    return f"{'LGA' if kind == 'lga' else kind}{' per image' * bool(per_sample)}, gamma {gamma}"
 
 
 def settled(frame: pd.DataFrame) -> pd.DataFrame:

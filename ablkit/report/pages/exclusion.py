@@ -57,12 +57,14 @@ def in_short(c: Collection) -> str:
     if own.empty:
         return ""
     gone, names = int((own["attack_success_rate"] <= GONE).sum()), list(own["attack"].unique())
+    each = own.groupby("attack")["seed"].nunique()
+    seeds = count(each.max(), "seed") if each.min() == each.max() else f"{each.min()} to {each.max()} seeds"
     dates = sorted(literal(str(started)[:10]) for started in own["env_started"])
     measured = " to ".join(dict.fromkeys((dates[0], dates[-1])))
     lost, abl = differences(own, "clean_accuracy"), gap(own, "clean_accuracy", "abl")
     said = (
         f"end with at most {percent(GONE, 0)} attack success when trained without the suspects, this kit's own method,"
-        f" on {listed([TITLES[name] for name in names])}, {count(own['seed'].nunique(), 'seed')} each"
+        f" on {listed([TITLES[name] for name in names])}, {seeds} each"
         f" ({listed(sorted(set(own['place'])))}, {measured})"
     )
     if len(lost) and abl.n:

@@ -20,14 +20,16 @@ from ablkit.report.verdicts import percent_number
 from ablkit.runs.parameters import changed, check, defaults, losses
 
 _TITLE, _NAME = "Does isolation depend on luck?", "isolation.html"
-LOSSES = "lga-0.5 plain lga-0.25 lga-1 lga-0.5-per-sample"
+LOSSES = "lga-0.5 plain flooding-0.5 lga-0.25 lga-1 lga-0.5-per-sample"
 """The losses of phase 1 that the page compares; scores are compared under the first."""
 _COMMANDS = (
     "ablkit run isolators",
-    f"ablkit run isolators -p attack_names 'badnets blend sig' -p losses '{LOSSES}'",
+    f"ablkit run isolators -p attack_names 'badnets blend sig' -p losses '{LOSSES}' -p epochs 20",
 )
 _OTHERWISE = {"isolation_epochs", "finetune_epochs", "unlearn_epochs", *losses.SETTINGS}
 """Parameters in which these runs may differ from those of the quick preset."""
+_KEPT = {"fresh_statistics", "averaged"}
+"""What a run keeps in whose phase 1 scores may be compared."""
 
 
 def page(c: Collection) -> Page:
@@ -52,9 +54,9 @@ def page(c: Collection) -> Page:
     runs = count(len(frame.groupby(["attack", "loss", "seed"])), "run")
     blocks.append(
         Text(
-            f"Numbers: the histories of {runs} of phase 1 alone, in data/KEY/history.csv. The same at the paper's"
-            f" scale: {link('there', 'paper-scale.html')}. What a failed isolation does to the outcome:"
-            f" {link('settings', 'settings.html')}.",
+            f"Numbers: phase 1 of {runs}, in data/KEY/history.csv; what came after it, if anything, is another matter."
+            f" The same at the paper's scale: {link('there', 'paper-scale.html')}. What a failed isolation does to the"
+            f" outcome: {link('settings', 'settings.html')}.",
             "soft",
         )
     )
@@ -66,13 +68,18 @@ def _not_run(c: Collection, commands: tuple[str, ...]) -> list[Block]:
 
 
 def first_phases(c: Collection) -> pd.DataFrame:
-    """What each score isolates in the runs of phase 1 alone; see `comparisons.isolators`. LGA as in the paper first."""
+    """What each score isolates in phase 1 of the runs that kept them all; see `comparisons.isolators`.
+
+    Phase 1 is the same whatever comes after it. LGA as in the paper comes first.
+    """
     parts = [summary.isolators([], attack="", loss="", seed=0, poisoned=0.0)]
-    runs = c.runs[c.runs["is_first_phase"]] if len(c.runs) else c.runs
-    for _, run in runs.iterrows():
+    runs = c.runs[c.runs["trajectories"].map(lambda kept: set(kept.split()) >= _KEPT)] if len(c.runs) else c.runs
+    longest = runs.sort_values("isolation_epochs", ascending=False, kind="stable") if len(runs) else runs
+    same = ["attack", "seed", "place", "poison_rate", "attack_settings", "model", "train_size", *losses.SETTINGS]
+    for _, run in longest.drop_duplicates(same).sort_index().iterrows():
         loss = losses.name_of(run["isolation_loss"], run["gamma"], run["per_sample"])
         standard = run["poison_rate"] == ATTACKS[run["attack"]].quick_rate and not run["attack_settings"]
-        if loss and standard and run["dataset"] == "cifar10" and not {*differences(run, "quick")} - _OTHERWISE:
+        if standard and run["dataset"] == "cifar10" and not {*differences(run, "quick")} - _OTHERWISE:
             of = {"attack": run["attack"], "loss": loss, "seed": run["seed"]}
             share = run.get("poisoned_images", float("nan")) / run["training_images"]
             history = c.history(run).to_dict("records")

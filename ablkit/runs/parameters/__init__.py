@@ -1,5 +1,6 @@
 """The parameters of each notebook: names, types, defaults and presets, checked before anything runs."""
 
+from ablkit.runs.parameters.cases import Cases
 from ablkit.runs.parameters.checks import check, judge
 from ablkit.runs.parameters.comparisons import Comparison, LossGap
 from ablkit.runs.parameters.namespace import given
@@ -11,6 +12,7 @@ from ablkit.runs.parameters.your_data import YourData
 __all__ = [
     "NOTEBOOKS",
     "PRESETS",
+    "Cases",
     "Comparison",
     "LossGap",
     "OneRun",

@@ -147,7 +147,7 @@ def _check_lists(parameters: Comparison) -> None:
             listed = f"seeds {shown(parameters.seeds)} must be whole numbers with spaces between"
             raise UserError(f"{listed}; {shown(part)} is none from 0 to {10**18 - 1}")
     parameters.methods()
-    names = ("attack_names", "seeds", "method_names", "losses", "arm_names", "model_names")
+    names = ("attack_names", "seeds", "method_names", "losses", "arm_names", "model_names", "case_names")
     for name in [name for name in names if hasattr(parameters, name)]:
         values = parameters.seed_numbers() if name == "seeds" else getattr(parameters, name).split()
         if not values or len(set(values)) < len(values):

@@ -9,6 +9,7 @@ from ablkit import attacks
 from ablkit.errors import UserError, shown, unknown
 from ablkit.files import read_text
 from ablkit.paths import notebooks_root
+from ablkit.runs.parameters.cases import Adaptive, Gamma, IsolationRate, PoisonRate, TurningEpoch
 from ablkit.runs.parameters.comparisons import (
     Architectures,
     Comparison,
@@ -43,6 +44,7 @@ class SweepParameters(Parameters):
 
 _PRESET = {"preset": "quick", "changes": ""}
 _OVER = {"seeds": "0 1 2", **_PRESET}
+_CASES = {"case_names": "all", **_OVER}
 _TWINS = " ".join(name for name, attack in attacks.ATTACKS.items() if attack.twin)
 
 NOTEBOOKS: dict[str, type[Parameters]] = {
@@ -53,7 +55,7 @@ NOTEBOOKS: dict[str, type[Parameters]] = {
     "unlearning": made(Comparison, attack_names="badnets", method_names="none ways abl oracle", **_OVER),
     "what_unlearns": made(WhatUnlearns, attack_names="badnets blend sig", arm_names="all", **_OVER),
     "twins": made(Twins, attack_names=_TWINS, **_OVER),
-    "isolators": made(Isolators, attack_names=" ".join(attacks.ATTACKS), losses="lga-0.5", epochs=8, **_OVER),
+    "isolators": made(Isolators, attack_names=" ".join(attacks.ATTACKS), losses="lga-0.5", epochs=6, **_OVER),
     "exclusion": made(Exclusion, attack_names=" ".join(attacks.ATTACKS), **_OVER),
     "architectures": made(
         Architectures,
@@ -64,6 +66,11 @@ NOTEBOOKS: dict[str, type[Parameters]] = {
         train_size=5_000,
         **_OVER,
     ),
+    "gamma": made(Gamma, attack_names="badnets blend sig", method_names="abl", **_CASES),
+    "isolation_rate": made(IsolationRate, attack_names="badnets blend sig", method_names="abl", **_CASES),
+    "turning_epoch": made(TurningEpoch, attack_names="badnets blend sig", method_names="abl", **_CASES),
+    "poison_rate": made(PoisonRate, attack_names="badnets blend", method_names="none abl exclude", **_CASES),
+    "adaptive": made(Adaptive, attack_names="badnets blend", method_names="none abl exclude", **_CASES),
     "your_data": YOUR_DATA,
     "sweep": made(SweepParameters, dataset="digits", file="smoke.yaml", workers=2),
 }

@@ -1,0 +1,115 @@
+"""The figure and the table of notebooks that vary one thing, and the committed runs that are such cases."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+from pandas.io.formats.style import Styler
+
+from ablkit.report import tables
+from ablkit.report.collect import ASIDE, Collection
+from ablkit.report.exclusion import METHOD_TITLES
+from ablkit.report.figures import TITLES
+from ablkit.report.style import COLOURS, DASHES, MARKERS
+from ablkit.report.text import percent
+from ablkit.runs.parameters import Cases, changed, check, defaults
+
+METRICS = {
+    "attack_success_rate": "attack success rate",
+    "clean_accuracy": "clean accuracy",
+    "target_class_accuracy": "target class",
+    "isolation_precision": "isolation precision",
+}
+"""What cases are compared by -> its name."""
+
+
+def of_collection(c: Collection, notebook: str) -> tuple[pd.DataFrame, Cases]:
+    """The committed runs that a notebook compares at quick scale, with their `case`, and its parameters.
+
+    On whatever seed; of one kind of hardware, the one that has most of them.
+    """
+    parameters = check(notebook, changed(notebook, "quick", {"seeds": "0"}))
+    wanted = {_identity(one.model_dump()): case for case, one in parameters.each()}
+    cases = [wanted.get(_identity(dict(run))) for _, run in c.runs.iterrows()]
+    frame = c.runs.assign(case=pd.Series(cases, c.runs.index, dtype=object)).dropna(subset="case")
+    if len(frame):
+        frame = frame[frame["place"] == frame["place"].mode()[0]]
+    return frame, parameters
+
+
+def _identity(values: Mapping[str, object]) -> str:
+    """All parameters of a run but its seed and what changes no result."""
+    aside = {"seed", *ASIDE} - {"dataset", "train_size"}
+    names = [name for name in defaults("run") if name not in aside]
+    return json.dumps([_plain(values[name]) for name in names])
+
+
+def _plain(value: object) -> str:
+    """The same text for a number whatever type a table gave it."""
+    try:
+        return f"{float(str(value)):.12g}"
+    except ValueError:
+        return str(value)
+
+
+def drawn(frame: pd.DataFrame, titles: Mapping[str, str]) -> Figure:
+    """A row a metric, a column an attack: a marker for each seed of each method, a line through the means.
+
+    Args:
+        frame: columns `attack`, `case`, `method`, `seed` and those of METRICS.
+        titles: case -> its name, in the order of the axis.
+    """
+    names = list(dict.fromkeys(frame["attack"]))
+    metrics = [name for name in METRICS if name in frame and frame[name].notna().any()]
+    order = [case for case in titles if case in set(frame["case"])]
+    methods = [name for name in METHOD_TITLES if name in set(frame["method"])]
+    longest = max(len(titles[case]) for case in order)
+    wide = max(2.4, 0.45 * len(order) + 0.4)
+    size = (1.0 + wide * len(names), 0.8 + 0.055 * longest + 1.45 * len(metrics))
+    figure, axes = plt.subplots(len(metrics), len(names), figsize=size, sharex=True, sharey=True, squeeze=False)
+    for line, metric in zip(axes, metrics, strict=True):
+        for place, attack in zip(line, names, strict=True):
+            for number, method in enumerate(methods):
+                own = frame[(frame["attack"] == attack) & (frame["method"] == method)]
+                aside = 0.16 * (number - (len(methods) - 1) / 2)
+                own = own.assign(place=own["case"].map(order.index) + aside)
+                means = own[metric].astype(float).groupby(own["case"]).mean().reindex(order)
+                look = {"color": COLOURS[method], "linestyle": DASHES[method], "linewidth": 1.1}
+                place.plot([line + aside for line in range(len(order))], means, **look)
+                dots = {"facecolors": "white" if method == "none" else COLOURS[method], "edgecolors": COLOURS[method]}
+                dots |= {"marker": MARKERS[method], "s": 16, "linewidths": 0.9, "zorder": 3}
+                place.scatter(own["place"], own[metric].astype(float), label=METHOD_TITLES[method], **dots)
+            place.set_ylim(-0.04, 1.04)
+            place.yaxis.set_major_formatter(PercentFormatter(1.0))
+        line[0].set_ylabel(METRICS[metric], fontsize=8)
+    for place, attack in zip(axes[0], names, strict=True):
+        place.set_title(TITLES[attack], fontsize=9, loc="left")
+    turned = {"rotation": 90} if longest > 6 else {}
+    for place in axes[-1]:
+        place.set_xticks(range(len(order)), [titles[case] for case in order], fontsize=8, **turned)
+        place.set_xlim(-0.5, len(order) - 0.5)
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=3, fontsize=8)
+    return figure
+
+
+def table(frame: pd.DataFrame, titles: Mapping[str, str]) -> Styler:
+    """Mean over seeds (lowest to highest) by attack, case and method."""
+    rows = []
+    for (attack, case, method), own in frame.groupby(["attack", "case", "method"], sort=False):
+        row = {"attack": TITLES[attack], "case": titles[case], "method": METHOD_TITLES.get(method, method)}
+        row |= {title: _spread(own[name]) for name, title in METRICS.items() if name in own}
+        rows.append(row | {"n": len(own)})
+    return tables.shown(pd.DataFrame(rows))
+
+
+def _spread(values: pd.Series) -> str:
+    found = values.dropna().astype(float)
+    if found.empty:
+        return ""
+    mean = percent(found.mean())
+    return mean if len(found) == 1 else f"{mean} ({percent(found.min())} to {percent(found.max())})"

@@ -1,0 +1,90 @@
+"""Whether a backdoor is removed in every case of a notebook that varies one thing, and at what accuracy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+from ablkit.attacks import ATTACKS
+from ablkit.report.findings.words import (
+    FAILS,
+    FEWEST,
+    GONE,
+    HOLDS,
+    IN_PART,
+    PRESENT,
+    UNKNOWN,
+    count,
+    limit,
+    name_of,
+    over,
+    percent,
+    upper,
+)
+
+_PAIR = ["attack", "case"]
+
+
+def of_cases(frame: pd.DataFrame, titles: Mapping[str, str], claimed: str) -> str:
+    """Whether a method removes the backdoor of each attack in each case, on every seed; the others beside it.
+
+    What the undefended training does not learn is not counted, where that was run.
+
+    Args:
+        frame: columns `attack`, `case`, `seed`, `method`, `attack_success_rate`, `clean_accuracy`.
+        titles: case -> what it is called.
+        claimed: the method that the hypothesis is about.
+    """
+    runs = frame.assign(attack_success_rate=frame["attack_success_rate"].astype(float))
+    runs = runs.dropna(subset="attack_success_rate")
+    learned, missed = _learned(runs)
+    own = learned[learned["method"] == claimed]
+    if own.empty:
+        return f"{UNKNOWN} No run of {name_of(claimed)} was made on a backdoor that is learned."
+    gone = _gone(own)
+    word = HOLDS if gone.all() else IN_PART if gone.any() else FAILS
+    seeds = own.groupby(_PAIR)["seed"].nunique()
+    if seeds.min() < FEWEST:
+        word = f"{UNKNOWN} A verdict takes {FEWEST} seeds."
+    methods = [claimed, *(m for m in dict.fromkeys(learned["method"]) if m not in (claimed, "none"))]
+    told = [_of_method(learned[learned["method"] == method], method, titles) for method in methods]
+    if missed:
+        told.append(f"Not counted, as the undefended model learns no backdoor: {_places(missed, titles)}.")
+    return " ".join([word, *told, over(int(seeds.min()), int(seeds.max()))])
+
+
+def _learned(runs: pd.DataFrame) -> tuple[pd.DataFrame, list[tuple[str, str]]]:
+    """The runs on backdoors that undefended training learns, and the attacks and cases of the others."""
+    undefended = runs[runs["method"] == "none"].groupby(_PAIR, sort=False)["attack_success_rate"].mean()
+    missed = list(undefended.index[undefended < PRESENT])
+    pairs = list(zip(runs["attack"], runs["case"], strict=True))
+    return runs[[pair not in missed for pair in pairs]], missed
+
+
+def _gone(own: pd.DataFrame) -> pd.Series:
+    """Of each attack and case, whether the backdoor is gone on every seed."""
+    return (own["attack_success_rate"] <= GONE).groupby([own[name] for name in _PAIR], sort=False).all()
+
+
+def _of_method(own: pd.DataFrame, method: str, titles: Mapping[str, str]) -> str:
+    gone = _gone(own)
+    left = [pair for pair, is_gone in gone.items() if not is_gone]
+    worst = own["attack_success_rate"].groupby([own[name] for name in _PAIR], sort=False).max()
+    accuracy = own["clean_accuracy"].astype(float).groupby([own[name] for name in _PAIR]).mean()
+    told = (
+        f"{upper(name_of(method))} leaves at most {limit(GONE)} attack success on every seed in {int(gone.sum())} of"
+        f" {count(len(gone), 'pair')} of attack and case"
+    )
+    if left:
+        told += f"; not with {_places(left, titles)}, where it leaves up to {percent(worst[left].max())}"
+    low, high = percent(accuracy.min()), percent(accuracy.max())
+    return f"{told}. Mean clean accuracy is {low if low == high else f'{low} to {high}'}."
+
+
+def _places(pairs: list[tuple[str, str]], titles: Mapping[str, str]) -> str:
+    """`BadNets (0.5 %, 1 %), Blend (1 %)`."""
+    found: dict[str, list[str]] = {}
+    for attack, case in pairs:
+        found.setdefault(attack, []).append(titles.get(case, case))
+    return ", ".join(f"{ATTACKS[attack].title} ({', '.join(cases)})" for attack, cases in found.items())

@@ -1,0 +1,153 @@
+"""Pages of the notebooks that vary one thing: what each leaves of the backdoor, by case, method and attack."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pandas as pd
+
+from ablkit.report import cases, charts, findings
+from ablkit.report.collect import Collection, hardware_of
+from ablkit.report.exclusion import METHOD_TITLES
+from ablkit.report.figures import TITLES
+from ablkit.report.findings import GONE
+from ablkit.report.findings.words import count
+from ablkit.report.page import Block, Cell, Figure, Page, Table, Text, code, listed
+from ablkit.report.pages import missing
+from ablkit.report.verdicts import INTERVAL, over_seeds
+
+_FEWEST = 2
+"""Cases of which something can be said about what varies."""
+_METRICS = ("attack_success_rate", "clean_accuracy", "target_class_accuracy")
+
+
+@dataclass(frozen=True)
+class Study:
+    """A page, and the notebook whose runs it shows."""
+
+    notebook: str
+    title: str
+    hypothesis: str
+    claimed: str
+    """The method that the hypothesis is about."""
+    short: str = ""
+    """In the navigation; empty where another page leads to it."""
+
+    @property
+    def name(self) -> str:
+        """Of its file."""
+        return f"{self.notebook.replace('_', '-')}.html"
+
+
+STUDIES = (
+    Study(
+        "poison_rate",
+        "How much poison can there be?",
+        "Hypothesis (paper, its stress test): ABL removes the backdoor whether one image in a hundred is poisoned or"
+        " seven in ten.",
+        "abl",
+    ),
+    Study(
+        "gamma",
+        "Does the threshold of local gradient ascent matter?",
+        "Hypothesis (the paper uses one gamma for all experiments): ABL removes the backdoor with others, too. With"
+        " gamma 0 the loss of phase 1 is the plain one.",
+        "abl",
+    ),
+    Study(
+        "isolation_rate",
+        "How many images must be isolated?",
+        "Hypothesis (the paper isolates one image in a hundred in all experiments): ABL removes the backdoor with fewer"
+        " and with more, too.",
+        "abl",
+    ),
+    Study(
+        "turning_epoch",
+        "When should images be isolated?",
+        "Hypothesis (the paper isolates after a fifth of the epochs in all experiments): ABL removes the backdoor"
+        " earlier and later, too. Phase 1 is longer or shorter here, and the fine-tuning shorter or longer by as many"
+        " epochs.",
+        "abl",
+    ),
+    Study(
+        "adaptive",
+        "What does an attacker gain who knows the defence?",
+        "Hypothesis of this kit: training without the suspects removes the backdoor of an attacker who knows how they"
+        " are found, too. Each way of hiding works against a part of the rule: a trigger that is learned later, poison"
+        " in several classes, images with the trigger and their true label, a trigger that tells the label half of the"
+        " time.",
+        "exclude",
+        "Adaptive attacks",
+    ),
+)
+
+
+def pages(c: Collection) -> list[Page]:
+    """A page a study."""
+    return [_page(c, study) for study in STUDIES]
+
+
+def _page(c: Collection, study: Study) -> Page:
+    frame, parameters = cases.of_collection(c, study.notebook)
+    titles = {name: case.title for name, case in parameters.cases.items()}
+    blocks: list[Block] = [Text(study.hypothesis)]
+    wanted = {(one.attack, case, one.method) for case, one in parameters.each()}
+    known = set(zip(frame["attack"], frame["case"], frame["method"], strict=True))
+    runs = f"{len(wanted & known)} of {count(len(wanted), 'combination')} of attack, case and method"
+    if frame.loc[frame["method"] == study.claimed, "case"].nunique() < _FEWEST:
+        finding = f"Not known yet: {runs} were run."
+        return Page(study.name, study.title, finding, [*blocks, *_not_run(c, study, wanted - known)], study.short)
+    finding = findings.of_cases(frame, titles, study.claimed)
+    blocks += [_figure(frame, titles, study), *_tables(frame, titles), *_not_run(c, study, wanted - known)]
+    hardware = f"{runs} at quick scale: {listed(sorted(set(frame['place'])))}. {hardware_of(frame)}."
+    blocks.append(Text(f"{hardware} Its notebook: {code(study.notebook + '.ipynb')}.", "soft"))
+    return Page(study.name, study.title, finding, blocks, study.short)
+
+
+def _not_run(c: Collection, study: Study, lacking: set[tuple[str, str, str]]) -> list[Block]:
+    """The command for each attack of which runs are missing; nothing where all are there."""
+    names = [name for name in TITLES if any(attack == name for attack, _, _ in lacking)]
+    commands = [f"ablkit run {study.notebook} -p attack_names {name}" for name in names]
+    if not commands:
+        return []
+    return missing.not_run(c, f"{count(len(lacking), 'combination')} of attack, case and method", commands)
+
+
+def _figure(frame: pd.DataFrame, titles: Mapping[str, str], study: Study) -> Figure:
+    alt = f"Attack success and accuracy by case, a column an attack: {study.title}"
+    caption = f"**{_spread(frame)}** A column an attack, a marker a seed, a line through the means."
+    return Figure(study.notebook.replace("_", "-"), charts.later(cases.drawn, frame, titles), alt, caption)
+
+
+def _spread(frame: pd.DataFrame) -> str:
+    """How far the mean attack success of each method reaches over the cases."""
+    told = []
+    for method in METHOD_TITLES:
+        own = frame[frame["method"] == method]
+        means = own.groupby(["attack", "case"])["attack_success_rate"].mean()
+        if len(means):
+            told.append(f"{100 * means.min():.0f} to {100 * means.max():.0f} % ({METHOD_TITLES[method]})")
+    return f"Over attacks and cases the mean attack success is {listed(told)}."
+
+
+def _tables(frame: pd.DataFrame, titles: Mapping[str, str]) -> list[Block]:
+    methods = [name for name in METHOD_TITLES if name in set(frame["method"])]
+    precise = frame["isolation_precision"].notna().any()
+    rows = []
+    for (attack, case), own in frame.groupby(["attack", "case"], sort=False):
+        cells: list[Cell] = []
+        for metric in _METRICS:
+            for method in methods:
+                values = own.loc[own["method"] == method, metric]
+                failed = metric == "attack_success_rate" and method != "none" and values.mean() > GONE
+                cells.append(over_seeds(values, bad=failed))
+        if precise:
+            cells.append(over_seeds(own["isolation_precision"], digits=0))
+        rows.append((TITLES[attack], Cell(titles[case], kind="text"), *cells, str(own["seed"].nunique())))
+    columns = ("attack", "case", *([METHOD_TITLES[m] for m in methods] * len(_METRICS)))
+    groups = (("", 2), ("attack success, %", len(methods)), ("clean accuracy, %", len(methods)))
+    groups += (("target class, %", len(methods)),)
+    extra = (("isolation", 1),) if precise else ()
+    last = (*(("precision, %",) if precise else ()), "n")
+    return [Table((*columns, *last), rows, (*groups, *extra, ("", 1)), f"Mean over seeds. {INTERVAL}")]

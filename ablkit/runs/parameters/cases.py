@@ -1,0 +1,158 @@
+"""The notebooks that vary one thing: their cases, what each sets in run.ipynb, and which runs they stand for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ablkit import defenses
+from ablkit.errors import UserError, shown, unknown
+from ablkit.runs.parameters.comparisons import Comparison
+from ablkit.runs.parameters.one_run import OneRun
+
+
+@dataclass(frozen=True)
+class Case:
+    """One of the values that a notebook compares."""
+
+    title: str
+    """In figures and tables."""
+    sets: Callable[[OneRun], Mapping[str, object]]
+    """A run of the preset -> the parameters that are otherwise in this case, with their values."""
+    attacks: tuple[str, ...] = ()
+    """Those that it is tried on; empty for all."""
+
+
+def _fixed(title: str, *attacks: str, **values: object) -> Case:
+    return Case(title, lambda one: values, attacks)
+
+
+def _turned(factor: float) -> Case:
+    """Another turning epoch, the epochs of plain training and those before the drop of the rate together unchanged."""
+
+    def sets(one: OneRun) -> dict:
+        epochs = max(1, round(factor * one.isolation_epochs))
+        later = min(epochs - one.isolation_epochs, one.finetune_epochs)
+        drop = max(0, one.finetune_drop_epoch - later)
+        return {
+            "isolation_epochs": one.isolation_epochs + later,
+            "finetune_epochs": one.finetune_epochs - later,
+            "finetune_drop_epoch": drop,
+        }
+
+    return Case("as in the preset" if factor == 1 else f"{factor:g} times as late", sets)
+
+
+GAMMA = {f"{gamma:g}": _fixed(f"{gamma:g}", gamma=gamma) for gamma in (0.0, 0.25, 0.5, 0.75, 1.0, 1.5)}
+POISON_RATE = {
+    f"{rate:g}": _fixed(f"{100 * rate:g} %", poison_rate=rate) for rate in (0.005, 0.01, 0.05, 0.1, 0.2, 0.5, 0.7)
+}
+ISOLATION_RATE = {
+    f"{rate:g}": _fixed(f"{100 * rate:g} %", isolation_rate=rate) for rate in (0.001, 0.005, 0.01, 0.05, 0.2)
+}
+TURNING_EPOCH = {f"x{factor:g}": _turned(factor) for factor in (0.5, 1.0, 1.5, 2.0)}
+ADAPTIVE = {
+    "as-it-is": _fixed("attack as it is"),
+    "weaker": _fixed("weaker trigger (alpha 0.1)", "blend", attack_settings="alpha=0.1"),
+    "three-classes": _fixed("three target classes", attack_settings="labels=all2three"),
+    "all-classes": _fixed("every class a target", attack_settings="labels=all2all"),
+    "cover": _fixed("cover images (10 %)", attack_settings="cover=0.1"),
+    "inconsistent": _fixed("half of the labels wrong", attack_settings="consistency=0.5"),
+}
+
+
+COMPARED = ("none", "abl", "exclude")
+"""The methods that figures of these notebooks tell apart."""
+
+
+class Cases(Comparison):
+    """Those of a notebook that varies one thing; every run is of one attack, method, case and seed."""
+
+    cases: ClassVar[Mapping[str, Case]] = {}
+    """Name -> case, in the order of figures."""
+
+    def methods(self) -> list[str]:
+        """The methods of the runs, the undefended training only where it is asked for.
+
+        Raises UserError for others than COMPARED.
+        """
+        names = defenses.named(self.method_names)
+        for name in names:
+            if name not in COMPARED:
+                raise UserError(f"method_names names {name}; this notebook compares {', '.join(COMPARED)}")
+        return names
+
+    def chosen_cases(self) -> dict[str, Case]:
+        """The cases of the runs; raises UserError for a name that is none."""
+        names = list(self.cases) if self.case_names == "all" else list(dict.fromkeys(self.case_names.split()))
+        for name in names:
+            if name not in self.cases:
+                raise unknown("case", name, self.cases)
+        return {name: self.cases[name] for name in names}
+
+    def each(self) -> list[tuple[str, OneRun]]:
+        """The case and the parameters of each run that is compared.
+
+        Raises UserError where no case is tried on any of the attacks.
+        """
+        found = [
+            (name, one.model_copy(update=dict(case.sets(one))))
+            for attack in self.attack_names.split()
+            for name, case in self.chosen_cases().items()
+            if not case.attacks or attack in case.attacks
+            for method in self.methods()
+            for seed in self.seed_numbers()
+            for one in (self.one(attack, seed, method),)
+        ]
+        if not found:
+            names = f"case_names {shown(self.case_names)} are not for attack_names {shown(self.attack_names)}"
+            raise UserError(f"{names}; name one of both that go together, or case_names all")
+        return found
+
+    def runs(self) -> list[OneRun]:
+        """The parameters of each run that is compared."""
+        return [one for _, one in self.each()]
+
+    def first_runs(self) -> list[OneRun]:
+        """The parameters of the runs of each attack, case and method with the first of the seeds."""
+        return [one for one in self.runs() if one.seed == self.seed_numbers()[0]]
+
+
+def varied(*names: str) -> tuple[str, ...]:
+    """What `changes` may not set where a notebook varies these parameters."""
+    return (*Comparison.chosen, *names)
+
+
+class Gamma(Cases):
+    """Those of the notebook about the threshold of local gradient ascent."""
+
+    chosen: ClassVar = varied("gamma")
+    cases: ClassVar = GAMMA
+
+
+class PoisonRate(Cases):
+    """Those of the notebook about how much of the set is poisoned."""
+
+    chosen: ClassVar = varied("poison_rate")
+    cases: ClassVar = POISON_RATE
+
+
+class IsolationRate(Cases):
+    """Those of the notebook about how many images are isolated."""
+
+    chosen: ClassVar = varied("isolation_rate")
+    cases: ClassVar = ISOLATION_RATE
+
+
+class TurningEpoch(Cases):
+    """Those of the notebook about when images are isolated."""
+
+    chosen: ClassVar = varied("isolation_epochs", "finetune_epochs", "finetune_drop_epoch")
+    cases: ClassVar = TURNING_EPOCH
+
+
+class Adaptive(Cases):
+    """Those of the notebook about attackers who know the defence."""
+
+    cases: ClassVar = ADAPTIVE

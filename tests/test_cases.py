@@ -1,0 +1,211 @@
+"""Notebooks that vary one thing: their runs, the verdict, the figure, the pages."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import nbformat
+import pandas as pd
+import pytest
+
+from ablkit.errors import UserError
+from ablkit.report import cases, findings
+from ablkit.report.collect import Collection, collect
+from ablkit.report.pages import cases as pages
+from ablkit.report.render import markdown
+from ablkit.runs import execute
+from ablkit.runs.parameters import NOTEBOOKS, Cases, changed, check
+from ablkit.sweep import definition
+
+ROOT = Path(__file__).parents[1]
+STUDIED = [name for name, model in NOTEBOOKS.items() if issubclass(model, Cases)]
+TITLES = {"low": "1 %", "high": "50 %"}
+
+
+def parameters(notebook: str, preset: str = "quick", **values: str) -> Cases:
+    return check(notebook, changed(notebook, preset, values))
+
+
+# The runs
+
+
+@pytest.mark.parametrize("name", STUDIED)
+def test_a_case_changes_what_it_names_and_nothing_else(name):
+    p = parameters(name, seeds="0")
+    own = {case: {one.model_dump_json() for at, one in p.each() if at == case} for case in p.cases}
+    assert sum(map(len, own.values())) == len({one.model_dump_json() for one in p.runs()}) == len(p.runs())
+    for _, one in p.each():
+        plain = p.one(one.attack, 0, one.method).model_dump()
+        differing = {key for key, value in one.model_dump().items() if value != plain[key]}
+        assert differing <= {*p.chosen, "attack_settings"} - {"attack", "seed", "method"}
+    # The twin: most cases do differ from the preset.
+    assert sum(one != p.one(one.attack, 0, one.method) for one in p.runs()) >= len(p.runs()) / 2
+
+
+@pytest.mark.parametrize("preset", ["quick", "paper"])
+def test_another_turning_epoch_leaves_the_number_of_epochs_and_where_the_rate_drops(preset):
+    p = parameters("turning_epoch", preset, seeds="0", attack_names="badnets")
+    found = [(one.isolation_epochs, one.finetune_epochs, one.finetune_drop_epoch) for one in p.runs()]
+    assert len({first for first, _, _ in found}) == 4
+    assert len({first + second for first, second, _ in found}) == 1
+    assert len({first + drop for first, _, drop in found}) == 1
+    if preset == "paper":
+        assert [first for first, _, _ in found] == [10, 20, 30, 40]
+
+
+@pytest.mark.parametrize(
+    ("notebook", "values", "message"),
+    [
+        ("gamma", {"case_names": "0.5 0.55"}, "'0.55' is no case"),
+        ("gamma", {"case_names": ""}, "case_names '' must name one or more"),
+        ("gamma", {"method_names": "nad"}, "this notebook compares none, abl, exclude"),
+        ("gamma", {"changes": "gamma=1"}, "changes sets gamma, which the comparison itself sets"),
+        ("turning_epoch", {"changes": "finetune_epochs=3"}, "which the comparison itself sets"),
+        ("adaptive", {"attack_names": "badnets", "case_names": "weaker"}, "name one of both that go together"),
+    ],
+)
+def test_what_makes_no_comparison_is_refused_in_one_line(notebook, values, message):
+    with pytest.raises(UserError) as error:
+        parameters(notebook, **values)
+    assert message in str(error.value) and "\n" not in str(error.value)
+
+
+# The sweep of what notebooks compare
+
+
+def test_a_sweep_of_comparisons_makes_the_runs_that_they_compare_each_once(tmp_path):
+    path = tmp_path / "two.yaml"
+    path.write_text(
+        "preset: smoke\nparams: {seeds: '0'}\ncomparisons:\n  - {notebook: gamma, attack_names: badnets}\n  - gamma\n"
+    )
+    made = [job.parameters.model_dump_json() for job in definition.read(path)]
+    assert made == list(dict.fromkeys(made))
+    assert set(made) == {one.model_dump_json() for one in parameters("gamma", "smoke", seeds="0").runs()}
+    assert len(definition.read(path, "quick")) == len(made)
+    assert definition.read(path, "quick")[0].parameters.train_size == 10_000
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("comparisons: [gamma]\nnotebook: run", "comparisons and notebook exclude each other"),
+        ("comparisons: [gamma]\ngrid: {seed: [0]}", "comparisons and grid exclude each other"),
+        ("comparisons: gamma", "comparisons must be a list of notebooks, got 'gamma'"),
+        ("comparisons: [3]", "each of comparisons must name a notebook, got 3"),
+        ("comparisons: [{seeds: '0'}]", "each of comparisons must name a notebook"),
+        ("comparisons: [gama]", "'gama' is no notebook; did you mean 'gamma'?"),
+        ("comparisons: [run]", "run compares no runs of run.ipynb; name it as 'notebook'"),
+        ("comparisons: [{notebook: gamma, seds: '0'}]", "'seds' is no parameter of gamma"),
+    ],
+)
+def test_comparisons_of_another_form_are_refused(tmp_path, text, message):
+    path = tmp_path / "wrong.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError) as error:
+        definition.read(path)
+    assert message in str(error.value)
+
+
+# The verdict
+
+
+def frame(left: dict[tuple[str, str], list[float]], attack: str = "blend") -> pd.DataFrame:
+    """Runs by method and case: the attack success that each seed is left with."""
+    rows = [
+        {"attack": attack, "case": case, "method": method, "seed": seed, "attack_success_rate": value}
+        | {"clean_accuracy": 0.7, "target_class_accuracy": 0.6, "isolation_precision": 0.9}
+        for (method, case), values in left.items()
+        for seed, value in enumerate(values)
+    ]
+    return pd.DataFrame(rows)
+
+
+def test_the_verdict_is_that_of_the_claimed_method_over_all_cases():
+    low, high = ("abl", "low"), ("abl", "high")
+    good, bad = [0.01, 0.05, 0.0], [0.01, 0.06, 0.0]
+    for values, word in ((good, "**Holds.**"), (bad, "**Holds in part.**")):
+        assert findings.of_cases(frame({low: good, high: values}), TITLES, "abl").startswith(word)
+    told = findings.of_cases(frame({low: good, high: bad}), TITLES, "abl")
+    assert "in 1 of 2 pairs of attack and case; not with Blend (50 %), where it leaves up to 6.0 %" in told
+    assert findings.of_cases(frame({low: bad, high: bad}), TITLES, "abl").startswith("**Fails.**")
+    assert findings.of_cases(frame({low: good[:2], high: good[:2]}), TITLES, "abl").startswith("**Cannot be said.**")
+
+
+def test_a_backdoor_that_nobody_learns_is_not_counted():
+    runs = {("none", "low"): [0.1] * 3, ("none", "high"): [0.9] * 3, ("abl", "low"): [0.0] * 3}
+    told = findings.of_cases(frame(runs | {("abl", "high"): [0.9] * 3}), TITLES, "abl")
+    assert told.startswith("**Fails.**") and "learns no backdoor: Blend (1 %)" in told
+    # The twin: it is learned.
+    runs[("none", "low")] = [0.9] * 3
+    told = findings.of_cases(frame(runs | {("abl", "high"): [0.9] * 3}), TITLES, "abl")
+    assert told.startswith("**Holds in part.**") and "learns no backdoor" not in told
+
+
+def test_the_figure_shows_every_seed_of_every_method():
+    rows = frame({(m, c): [0.1, 0.2, 0.3] for m in ("none", "abl", "exclude") for c in TITLES})
+    figure = cases.drawn(rows, TITLES)
+    assert len(figure.axes) == 4
+    assert sum(len(dots.get_offsets()) for dots in figure.axes[0].collections) == len(rows)
+    assert [text.get_text() for text in figure.axes[-1].get_xticklabels()] == list(TITLES.values())
+    plt.close("all")
+
+
+# The pages
+
+
+@pytest.fixture(scope="module")
+def collection() -> Collection:
+    return collect(ROOT / "reports" / "data")
+
+
+def test_committed_runs_are_found_as_cases_by_what_they_are(collection):
+    found, _ = cases.of_collection(collection, "gamma")
+    assert set(found["case"]) == {"0.5"} and set(found["method"]) == {"abl"}
+    # The twin: the same runs with another gamma are another case, and none with what no case has.
+    for gamma, wanted in ((1.0, {"1"}), (1.1, set())):
+        other = replace(collection, runs=collection.runs.assign(gamma=gamma))
+        assert set(cases.of_collection(other, "gamma")[0]["case"]) == wanted
+
+
+def test_a_page_waits_for_a_second_case_and_then_judges(collection):
+    before = {page.name: page for page in pages.pages(collection)}
+    assert before["gamma.html"].finding.startswith("Not known yet: 3 of 18 combinations")
+    assert "ablkit run gamma -p attack_names blend" in markdown(before["gamma.html"])
+    more = collection.runs[collection.runs["is_standard"]].assign(gamma=1.0)
+    after = {page.name: page for page in pages.pages(replace(collection, runs=pd.concat([collection.runs, more])))}
+    assert "of 6 pairs of attack and case" in after["gamma.html"].finding
+    assert sum(block.block == "figure" and b"<svg" in block.svg for block in after["gamma.html"].blocks) == 1
+    assert after["adaptive.html"].finding == before["adaptive.html"].finding
+
+
+# The notebooks
+
+
+def shape(name: str) -> list[str]:
+    """The code of a notebook without its parameters and its names."""
+    cells = json.loads((ROOT / "notebooks" / f"{name}.ipynb").read_text())["cells"]
+    code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code" and cell["id"] != "parameters"]
+    claimed = next(study.claimed for study in pages.STUDIES if study.notebook == name)
+    for own in (f'"{name}"', f'"{name.replace("_", "-")}"', f'claimed="{claimed}"'):
+        code = [text.replace(own, "OWN") for text in code]
+    return code
+
+
+def test_these_notebooks_have_the_same_cells_and_each_a_page():
+    assert {study.notebook for study in pages.STUDIES} == set(STUDIED)
+    assert len({tuple(shape(name)) for name in STUDIED}) == 1
+
+
+def test_a_notebook_makes_its_runs_and_ends_with_the_verdict(smoke_runs, data_root, monkeypatch):
+    monkeypatch.setenv("ABLKIT_DATA", str(data_root))
+    monkeypatch.setenv("ABLKIT_RUNS", str(smoke_runs))
+    own = parameters("isolation_rate", "smoke", attack_names="badnets", case_names="0.05 0.2")
+    folder = execute.execute("isolation_rate", own).folder
+    assert len(pd.read_csv(folder / "figures" / "isolation-rate.csv")) == 2
+    verdict = nbformat.read(folder / "notebook.ipynb", as_version=4).cells[-1].outputs[0]["data"]["text/markdown"]
+    assert verdict.startswith("**Cannot be said.**") and "1 seed: a demonstration" in verdict
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert metrics["isolation_precision_badnets_0.2_abl"] <= 1
