@@ -11,13 +11,10 @@ import threading
 import traceback
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
 from ablkit import __version__, commands
 from ablkit.errors import UserError, shortened
-from ablkit.runs import arguments
-
-_PRESETS = "smoke, quick, paper, released, or a peer's: backdoorbench, toolbox, backdoorbox, nab (default: quick)"
+from ablkit.runs import arguments, options
 
 
 class Parser(argparse.ArgumentParser):
@@ -50,8 +47,8 @@ def main(given: list[str] | None = None, parser: Parser | None = None) -> int:
         sys.stdout.reconfigure(errors="backslashreplace")  # a path may hold what the terminal's encoding does not
     try:
         _check_current_folder()
-        options = _parser().parse_args(_joined(given)) if parser is None else parser.parse_args(given)
-        code = options.command(options) or 0
+        read = _parser().parse_args(_joined(given)) if parser is None else parser.parse_args(given)
+        code = read.command(read) or 0
         sys.stdout.flush()  # here, where a full disk is still one line
         return code
     except KeyboardInterrupt:
@@ -120,20 +117,12 @@ def _parser() -> Parser:
     _add_import(kinds)
     _add_clean(kinds)
 
-    parameters = kinds.add_parser("parameters", help="print a notebook's parameters as YAML, for papermill -f")
-    parameters.add_argument("notebook")
-    parameters.add_argument("--preset", default="quick", help=_PRESETS)
-    parameters.set_defaults(command=commands.parameters)
-
-    _add_run(kinds)
+    for name, (add, text) in options.COMMANDS.items():
+        about_runs = kinds.add_parser(name, help=text)
+        add(about_runs)
+        about_runs.set_defaults(command=getattr(commands, name.rpartition(" ")[2]))
     _add_report(kinds)
     _add_sweep(kinds)
-    _add_runs(kinds)
-
-    export = kinds.add_parser("export", help="write the finished runs as CSV and Parquet")
-    export.add_argument("notebook", nargs="?", default="run")
-    export.add_argument("--to", type=_table, default=Path("results"), metavar="NAME", help="NAME.csv and NAME.parquet")
-    export.set_defaults(command=commands.export)
 
     attack_list = kinds.add_parser("attacks", help="list the attacks: kind, paper, rate, settings, cost")
     attack_list.set_defaults(command=commands.attacks)
@@ -162,6 +151,13 @@ def _add_import(kinds: argparse._SubParsersAction) -> None:
     importing.add_argument("--name", required=True, help="of the data set, such as pets")
     importing.add_argument("--size", type=_whole("--size", most=10_000), help="resize the images to SIZE x SIZE pixels")
     importing.add_argument(
+        "--classes",
+        type=lambda text: text.split(","),
+        default=(),
+        metavar="NAME,...",
+        help="take these class folders of a folder alone, in this order",
+    )
+    importing.add_argument(
         "--test-share", type=_share("--test-share"), default=0.2, help="of each class, where there is no test set (0.2)"
     )
     importing.add_argument("--seed", type=_whole("--seed"), default=0, help="draws that test set (0)")
@@ -176,7 +172,7 @@ def _add_clean(kinds: argparse._SubParsersAction) -> None:
     clean.add_argument("--test-share", type=_share("--test-share"), default=0.2, help="of a folder, for testing (0.2)")
     clean.add_argument("--seed", type=_whole("--seed"), default=0, help="draws test set, weights and order (0)")
     clean.add_argument("--export", type=partial(arguments.path, "--export"), metavar="FOLDER", help="the cleaned set")
-    clean.add_argument("--preset", default="quick", help=_PRESETS)
+    clean.add_argument("--preset", default="quick", help=options.PRESETS)
     clean.add_argument(
         "-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="a parameter of your_data"
     )
@@ -209,27 +205,9 @@ def _add_export_of_attack(kinds: argparse._SubParsersAction) -> None:
     export.set_defaults(command=commands.export_attack)
 
 
-def _add_run(kinds: argparse._SubParsersAction) -> None:
-    run = kinds.add_parser("run", help="run one notebook through papermill")
-    run.add_argument("notebook", help="a file of notebooks/, such as run, loss_gap, exclusion or sweep")
-    run.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="set a parameter")
-    run.add_argument(
-        "-f",
-        type=partial(arguments.path, "-f"),
-        action="append",
-        default=[],
-        metavar="FILE",
-        help="set parameters from YAML",
-    )
-    run.add_argument("--preset", default="quick", help=_PRESETS)
-    run.add_argument("--force", action="store_true", help="run again although it is done, training all anew")
-    run.add_argument("--timeout", type=_seconds, metavar="SECONDS", help="kill the run after this time")
-    run.set_defaults(command=commands.run)
-
-
 def _add_report(kinds: argparse._SubParsersAction) -> None:
     report = kinds.add_parser("report", help="run what is missing and build the pages")
-    report.add_argument("--preset", default="quick", help=_PRESETS)
+    report.add_argument("--preset", default="quick", help=options.PRESETS)
     several = {"action": "extend", "nargs": "+", "default": []}  # given twice, an option adds to what it names
     report.add_argument("--seeds", type=_seed, **several, help="one run of each kind for each seed (default: 0)")
     report.add_argument("--dataset", help="cifar10 (default), another of `ablkit data`, or a prepared folder")
@@ -267,27 +245,6 @@ def _add_sweep(kinds: argparse._SubParsersAction) -> None:
     sweep.set_defaults(command=commands.sweep)
 
 
-def _add_runs(kinds: argparse._SubParsersAction) -> None:
-    kept = kinds.add_parser("runs", help="list runs, show one, delete failed ones")
-    kept.add_argument("key", nargs="?", help="show the run whose key begins so")
-    kept.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="only runs like this")
-    kept.add_argument("--state", choices=("done", "failed", "unfinished"), help="only runs in this state")
-    kept.add_argument("--delete-failed", action="store_true", help="delete the folders of failed runs")
-    kept.set_defaults(command=commands.runs)
-
-    bundle = kinds.add_parser("runs bundle", help="write finished runs, without their weights, as one archive")
-    bundle.add_argument("keys", nargs="*", metavar="KEY", help="runs whose keys begin so (all that are finished)")
-    bundle.add_argument("--sweep", type=partial(arguments.path, "--sweep"), metavar="FILE", help="those of a sweep")
-    bundle.add_argument(
-        "--to", type=_archive, required=True, metavar="FILE", help="such as runs.tar.gz; at most 16 MiB"
-    )
-    bundle.set_defaults(command=commands.bundle)
-
-    add = kinds.add_parser("runs add", help="add the runs of such an archive to those here")
-    add.add_argument("file", type=partial(arguments.path, "file"), metavar="FILE", help="an archive")
-    add.set_defaults(command=commands.add)
-
-
 def _whole(option: str, most: int = arguments.MOST_SEED) -> Callable[[str], int]:
     return partial(arguments.whole, option, least=0, most=most)
 
@@ -300,7 +257,6 @@ _seconds = partial(arguments.seconds, "--timeout")
 _minutes = partial(arguments.minutes, "--budget")
 _seed = partial(arguments.whole, "--seeds", least=0, most=arguments.MOST_SEED)
 _to = partial(arguments.path, "--to")
-_table = _archive = partial(arguments.file_path, "--to")
 
 
 def _at_a_time(option: str, least: int = 1) -> Callable[[str], int]:

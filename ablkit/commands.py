@@ -36,7 +36,7 @@ def import_data(options: argparse.Namespace) -> None:
     """Make a data set of a folder of images, or of arrays."""
     from ablkit.data.importing import import_images
 
-    names = ("labels", "size", "test_share", "seed")
+    names = ("labels", "size", "test_share", "seed", "classes")
     import_images(options.source, options.name, **{name: getattr(options, name) for name in names})
     print(f"next: ablkit run run --preset smoke -p dataset {options.name}")
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import zlib
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import torch
+
+if TYPE_CHECKING:  # imported where it is needed, as it takes seconds and data are drawn without it
+    import torch
 
 Purpose = Literal[
     "subset",
@@ -50,5 +52,7 @@ def torch_stream(seed: int, purpose: Purpose, *indices: int) -> torch.Generator:
     Being a function of (seed, purpose, indices) alone, it needs no saved state: a resumed run draws what an
     uninterrupted one would have drawn.
     """
+    import torch
+
     state = int(_sequence(seed, purpose, indices).generate_state(1, np.uint64)[0])
     return torch.Generator().manual_seed(state)

@@ -12,7 +12,7 @@ from conftest import TOY_RECIPE, measured, refused, toy, train_toy, weights
 from torch import nn
 
 from ablkit import attacks, models, training
-from ablkit.metrics import after_epoch
+from ablkit.metrics import after_epoch, definitions
 from ablkit.training import averaging, checkpoint, scores
 from ablkit.training.averaging import Average, with_fresh_statistics
 from ablkit.training.checkpoint import Progress
@@ -82,6 +82,31 @@ def test_fresh_statistics_are_those_of_the_images():
                for name, n in norms.items())  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("number", "side", "batches"), [(2048, 64, 1), (9000, 32, 1), (2048, 96, 3), (2048, 224, 13), (100, 224, 1)]
+)
+def test_only_images_of_more_than_64_pixels_pass_in_several_batches(number, side, batches):
+    assert averaging._batches(number, side, side) == batches
+
+
+def test_statistics_of_several_batches_are_about_those_of_one(monkeypatch):
+    large = IMAGES.repeat_interleave(5, 1).repeat_interleave(5, 2)
+    assert large.shape[1] > 64
+    model, passed = models.build("wrn-10-1", 10, seed=1), []
+    one = with_fresh_statistics(model, large, "fp32").state_dict()
+    monkeypatch.setattr(averaging, "_MOST_PIXELS", 21 * large[0, ..., 0].numel())
+    hook = nn.modules.module.register_module_forward_pre_hook(
+        lambda module, given: passed.append(len(given[0])) if isinstance(module, type(model)) else None
+    )
+    several = with_fresh_statistics(model, large, "fp32").state_dict()
+    hook.remove()
+    assert passed == [20, 20, 20]
+    last = with_fresh_statistics(model, large[40:], "fp32").state_dict()  # the twin: those of a part are further away
+    for name in (name for name in one if "running_" in name):
+        off, off_of_last = ((found[name] - one[name]).abs().mean() for found in (several, last))
+        assert off < off_of_last / 2
+
+
 def test_the_images_for_statistics_are_drawn_once_for_a_seed():
     draw = averaging.drawn_for_statistics
     assert torch.equal(draw(100, 20, 5), draw(100, 20, 5))
@@ -131,9 +156,39 @@ def test_an_isolation_score_is_computed_without_being_asked_for():
     assert scores.needed("averaged", "median") == scores.needed("averaged", "last_three") == ["loss", "averaged"]
 
 
+@pytest.mark.parametrize(
+    ("kept", "score", "each", "last"),
+    [
+        ("", "averaged", [], ["averaged"]),
+        ("loss", "averaged", ["loss"], ["loss", "averaged"]),
+        ("averaged", "averaged", ["averaged"], ["averaged"]),
+        ("", "median", ["loss"], ["loss"]),
+        ("", "last_three", ["loss"], ["loss"]),
+        ("", "loss", [], []),
+    ],
+)
+def test_a_score_is_computed_after_those_epochs_alone_that_need_it(monkeypatch, kept, score, each, last):
+    computed = []
+    compute = scores.Scores.compute
+    monkeypatch.setattr(scores.Scores, "compute", lambda self, names: computed.append(names) or compute(self, names))
+    trained = train_toy(replace(TWO, isolation_epochs=3, trajectories=kept, isolation_score=score))
+    names = [sorted(first + second) for first, second in zip(computed[::2], computed[1::2], strict=True)][:3]
+    assert names == [sorted(each), sorted(each), sorted(last)]
+    assert {name: len(values) for name, values in trained.trajectories.items()} == {
+        name: 3 if name in each else 1 for name in last
+    }
+
+
+def test_what_was_known_up_to_an_epoch_ends_with_it():
+    kept = {"loss": np.arange(6.0).reshape(3, 2), "averaged": np.ones((1, 2))}
+    assert {name: len(values) for name, values in scores.up_to(kept, 2, 3).items()} == {"loss": 2}
+    assert {name: len(values) for name, values in scores.up_to(kept, 3, 3).items()} == {"loss": 3, "averaged": 1}
+
+
+@pytest.mark.parametrize("kept", [ALL, "loss", ""])
 @pytest.mark.parametrize("killed_after", [1, 2, 3])
-def test_a_killed_training_resumes_to_the_same_average_and_trajectories(tmp_path, killed_after):
-    recipe = replace(TWO, isolation_epochs=3, isolation_score="averaged")
+def test_a_killed_training_resumes_to_the_same_average_and_trajectories(tmp_path, killed_after, kept):
+    recipe = replace(TWO, isolation_epochs=3, isolation_score="averaged", trajectories=kept)
     whole = train_toy(recipe)
     seen = []
 
@@ -162,18 +217,22 @@ def a_checkpoint(folder, scores_of_it: list[str], rows: int = 1):
     return model, Average(model, 0.9)
 
 
+def shapes_of(epochs: int) -> dict:
+    return {"averaged": (epochs, 20)}
+
+
 def test_a_checkpoint_whose_trajectories_do_not_fit_is_dropped_with_a_line(tmp_path, capsys):
     model, average = a_checkpoint(tmp_path, ["averaged"])
-    progress, _ = checkpoint.load(tmp_path / "c", "same", model, (["averaged"], 20), average)  # the twin
+    progress, _ = checkpoint.load(tmp_path / "c", "same", model, shapes_of, average)  # the twin
     assert progress.trajectories["averaged"].shape == (1, 20)
     assert all(bool(tensor.any()) for tensor in list(average.state().values())[-1:])
     for names, rows in ((["averaged"], 2), (["loss"], 1), ([], 1)):
         model, average = a_checkpoint(tmp_path, names, rows)
-        progress, _ = checkpoint.load(tmp_path / "c", "same", model, (["averaged"], 20), average)
+        progress, _ = checkpoint.load(tmp_path / "c", "same", model, shapes_of, average)
         assert progress == Progress()
         assert "is dropped" in capsys.readouterr().out
     a_checkpoint(tmp_path, ["averaged"])
-    assert checkpoint.load(tmp_path / "c", "same", model, (["averaged"], 20), None)[0] == Progress()
+    assert checkpoint.load(tmp_path / "c", "same", model, shapes_of, None)[0] == Progress()
 
 
 def test_the_history_tells_how_well_each_score_isolates():
@@ -190,6 +249,18 @@ def test_the_history_tells_how_well_each_score_isolates():
     perfect = judge({"loss": np.where(poisoned.is_poisoned, 0, 1).astype(np.float32)[None]})
     assert "isolation_auroc_class_first" not in perfect  # it needs the averaged score, too
     assert perfect["isolation_precision_at_10_loss"] == perfect["isolation_auroc_loss"] == 1
+
+
+def test_after_an_epoch_without_the_score_that_is_ranked_on_its_metrics_are_unknown():
+    poisoned = attacks.poison(toy(200, 1))
+    judge = after_epoch.judge(poisoned, TWO.isolation_rate, "averaged", ["averaged"])
+    told = train_toy(replace(TWO, isolation_score="averaged", trajectories="loss"), poisoned, judge=judge).history
+    # Not those of the loss, which is there: one name would stand for two scores.
+    assert [told[0][name] for name in definitions.RANKING] == [None] * 4
+    assert told[0]["poisoned_loss"] > 0
+    assert "isolation_auroc_averaged" not in told[0]
+    assert told[1].keys() >= {*definitions.RANKING, "isolation_auroc_averaged"}  # the twin
+    assert all(told[1][name] is not None for name in definitions.RANKING)
 
 
 def test_a_score_over_epochs_outlives_an_unlucky_last_one():

@@ -33,7 +33,8 @@ def stepped(model: torch.nn.Module) -> torch.optim.SGD:
     return optimiser
 
 
-LOSSES = (["loss"], 20)
+def losses_of(epochs: int) -> dict:
+    return {"loss": (epochs, 20)}
 
 
 @pytest.fixture
@@ -100,7 +101,7 @@ CHECKPOINTS = NO_FILE | {
 
 def test_a_whole_checkpoint_is_gone_on_from_and_strict(saved_checkpoint, capsys):
     model = small_model(2)
-    progress, momentum = checkpoint.load(saved_checkpoint, "mine", model, LOSSES)
+    progress, momentum = checkpoint.load(saved_checkpoint, "mine", model, losses_of)
     assert (progress.epoch, progress.trajectories["loss"].shape) == (1, (1, 20))
     assert len(momentum) == len(list(model.parameters()))
     assert not torch.equal(model.head.weight, small_model(2).head.weight)
@@ -112,7 +113,7 @@ def test_a_whole_checkpoint_is_gone_on_from_and_strict(saved_checkpoint, capsys)
 def test_a_checkpoint_that_does_not_serve_is_dropped_with_a_line(saved_checkpoint, damage, capsys):
     CHECKPOINTS[damage](saved_checkpoint)
     model = small_model(2)
-    assert checkpoint.load(saved_checkpoint, "mine", model, LOSSES) == (Progress(), {})
+    assert checkpoint.load(saved_checkpoint, "mine", model, losses_of) == (Progress(), {})
     said = capsys.readouterr().out
     assert said.startswith(f"abc/{CHECKPOINT} is dropped: ")
     assert said.endswith("; its training starts again\n")

@@ -10,7 +10,7 @@ from conftest import TOY_RECIPE, refused, toy, weights
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ablkit import attacks, training
+from ablkit import attacks, data, training
 from ablkit.attacks import attack
 from ablkit.metrics import after_epoch, summary
 from ablkit.training import splits, suspects
@@ -234,6 +234,21 @@ def test_a_killed_one_resumes_to_the_same_bits(tmp_path, killed_after):
     assert np.array_equal(whole.suspects.images, resumed.suspects.images)
     lines = (tmp_path / "history.jsonl").read_text().splitlines()
     assert len(lines) == len(whole.history) == len(resumed.history)
+
+
+def test_kept_scores_change_nothing_that_is_found_on_digits(data_root):
+    train, _ = data.load("digits", train_size=300, root=data_root)
+    poisoned = attacks.poison(train)
+    recipe = training.recipe("smoke", isolation_epochs=3)
+    few, every = (excluded(poisoned, replace(recipe, trajectories=text)) for text in ("", "loss averaged"))
+    assert [values.shape for values in few.trajectories.values()] == [(1, 300)]
+    assert [values.shape for values in every.trajectories.values()] == [(3, 300)] * 2
+    assert np.array_equal(weights(few), weights(every))
+    assert np.array_equal(few.losses, every.losses)
+    assert np.array_equal(few.suspects.separations, every.suspects.separations, equal_nan=True)
+    assert np.array_equal(few.suspects.images, every.suspects.images)
+    other = excluded(poisoned, replace(recipe, average_decay=0.5))
+    assert not np.array_equal(few.losses, other.losses)  # the twin
 
 
 def test_wrong_settings_are_refused(as_users_run_it, monkeypatch):

@@ -49,10 +49,11 @@ def test_the_house_has_ten_rooms_ten_modules_and_a_readme():
     assert attacks - {"__pycache__"} == {*ATTACKS, "__init__", "attack", "attacker", "export"}
 
 
-def test_what_executes_a_notebook_imports_no_torch():
+def test_what_executes_a_notebook_or_imports_images_imports_no_torch():
     def imported(module: str) -> bool:
         code = f"import sys, {module}; print('torch' in sys.modules)"
         return subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout == b"True\n"
 
     assert not imported("ablkit.runs.child")
+    assert not imported("ablkit.cli, ablkit.data.importing")
     assert imported("ablkit.runs.execute")  # the twin

@@ -89,6 +89,22 @@ def test_a_level_of_train_and_test_is_taken_as_such(roots: Path, tmp_path: Path,
     assert any(expected[2] in line for line in said)
 
 
+@pytest.mark.parametrize("split", ["", "train"])
+def test_chosen_classes_are_taken_alone_and_in_that_order(roots: Path, tmp_path: Path, split: str):
+    source = pets(tmp_path / "zoo" / split, classes=("ape", "bee", "cat", "dog"))
+    if split:
+        pets(tmp_path / "zoo" / "val", 2, ("bee", "dog", "elk"), start=50)
+    train, test, said = brought(tmp_path / "zoo", "few", classes=["dog", "bee"])
+    assert train.classes == test.classes == ("dog", "bee")
+    names = prepared.files(roots / "few").train
+    wanted = [name for name in ("dog", "bee") for _ in range(len(names) // 2)]
+    assert [Path(name).parent.name for name in names] == wanted == [train.classes[k] for k in train.labels]
+    assert "2 of 4 class folders are taken, as chosen" in said
+    if not split:
+        every = brought(source, "all")[0]
+        assert every.classes == ("ape", "bee", "cat", "dog")  # the twin
+
+
 def test_classes_may_be_called_train_and_numbers_are_in_their_order(roots: Path, tmp_path: Path):
     classes = ("train", "bus", "tram")
     assert brought(pets(tmp_path / "vehicles", classes=classes), "vehicles")[0].classes == tuple(sorted(classes))

@@ -144,7 +144,24 @@ OPTIONS = {
     ("--name", "../x"): "--name '../x' can be no data set's name",
     ("--name", "a\nb"): "--name 'a\\nb' can be no data set's name",
     ("--name", ""): "--name '' can be no data set's name",
+    ("--classes", "cat,dgo"): "'dgo' is no class folder of",
+    ("--classes", "cat,dog,cat"): "--classes names 'cat' 2 times; name each class once",
+    ("--classes", "cat"): "--classes names 'cat' alone",
+    ("--classes", "cat,"): "--classes has an empty name",
+    ("--classes", ""): "--classes has an empty name",
 }
+
+
+def test_a_chosen_class_without_images_and_a_choice_of_a_file_are_one_line(roots: Path, tmp_path: Path, capsys):
+    (pets(tmp_path / "pets") / "cow").mkdir()
+    check_refused(
+        bring(tmp_path / "pets", "--classes", "cat,cow"), capsys, roots, "the class folder 'cow' has no images"
+    )
+    np.savez(tmp_path / "x.npz", images=np.zeros((9, 8, 8, 3), np.uint8), labels=np.arange(9) % 2)
+    check_refused(
+        bring(tmp_path / "x.npz", "--classes", "0,1"), capsys, roots, "--classes chooses among the class folders"
+    )
+    assert bring(tmp_path / "pets", "--classes", "cat,dog") == 0  # the twin
 
 
 @pytest.mark.parametrize("given", OPTIONS)

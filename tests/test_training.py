@@ -13,7 +13,7 @@ from conftest import TOY_RECIPE, measured, toy, train_toy, weights
 from ablkit import attacks, training
 from ablkit.errors import UserError
 from ablkit.metrics import after_epoch
-from ablkit.training import RECIPES, Recipe, Store, checkpoint, recipe
+from ablkit.training import RECIPES, Recipe, Store, checkpoint, progress, recipe
 from ablkit.training.checkpoint import CHECKPOINT
 from ablkit.training.stages import plan
 
@@ -154,6 +154,21 @@ def test_between_checkpoints_only_the_end_of_a_stage_makes_one(tmp_path, monkeyp
 def test_the_history_has_one_line_an_epoch(tmp_path):
     train_toy(SHORT, folder=tmp_path)
     assert len((tmp_path / "history.jsonl").read_text().splitlines()) == 6
+
+
+def test_a_column_that_nothing_is_measured_for_is_not_printed(capsys):
+    told = {"stage": "isolate", "loss": 1.5, "learning_rate": 0.1, "seconds": 2.0, "seconds_left": 61.0}
+    for epoch in (1, 2):
+        progress.print_epoch({**told, "epoch": epoch})
+    head, first, second = capsys.readouterr().out.splitlines()
+    assert head.split() == ["stage", "epoch", "loss", "lr", "s", "left"]
+    assert len(head) == len(first) == len(second)
+    # The twin: a measurement has its column, empty while it is not known.
+    for epoch, value in ((1, None), (2, 0.75)):
+        progress.print_epoch({**told, "epoch": epoch, "isolation_precision": value})
+    head, first, second = capsys.readouterr().out.splitlines()
+    assert "prec" in head and "75.0%" in second
+    assert len(head) == len(first) == len(second)
 
 
 def test_a_loss_that_is_not_finite_ends_the_training_and_keeps_the_last_checkpoint(tmp_path):

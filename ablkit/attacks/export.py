@@ -24,9 +24,11 @@ from ablkit.data import Images, folders, prepared
 from ablkit.errors import UserError
 from ablkit.files import saying_why, write_json, write_whole
 
-COLUMNS = ("file", "label", "true_label", "is_poisoned", "is_decoy", "aim")
-"""`label` is the one of the folder. `is_decoy` marks what has the trigger, or a part of it, and its true label.
-`aim` is the class that a triggered test image is to be taken for, empty in the rows of other files."""
+COLUMNS = ("file", "label", "true_label", "is_poisoned", "is_decoy", "aim", "partner")
+"""`label` is the one of the folder. `true_label` of a poisoned image that is put together from others (`cba`) is that
+of the image whose place it takes. `is_decoy` marks what has the trigger, or a part of it, and its true label. `aim` is
+the class that a triggered test image is to be taken for. `partner` is, where such an image is made of two, the true
+class of the second. Both are empty in the rows of other files."""
 
 
 def export(
@@ -85,14 +87,15 @@ def _rows(folder: Path, poisoned: Poisoned, test: Images) -> Iterator[tuple]:
     """Write the images of all three parts; a row for each."""
     of_train = (poisoned.data.labels, poisoned.true_labels, poisoned.is_poisoned, poisoned.is_decoy)
     for name, *truth in zip(folders.write(folder / "train", poisoned.data), *of_train, strict=True):
-        yield (f"train/{name}", *map(int, truth), "")
+        yield (f"train/{name}", *map(int, truth), "", "")
     for name, label in zip(folders.write(folder / "test", test), test.labels, strict=True):
-        yield f"test/{name}", int(label), int(label), 0, 0, ""
+        yield f"test/{name}", int(label), int(label), 0, 0, "", ""
     found = poisoned.triggered(test)
     triggered = replace(test, images=np.asarray(found.images), labels=found.labels)
     names = folders.write(folder / "triggered_test", triggered)
-    for name, label, aim in zip(names, found.labels, found.aims, strict=True):
-        yield f"triggered_test/{name}", int(label), int(label), 0, 0, int(aim)
+    partners = [""] * len(found.labels) if found.partners is None else map(int, found.partners)
+    for name, label, aim, partner in zip(names, found.labels, found.aims, partners, strict=True):
+        yield f"triggered_test/{name}", int(label), int(label), 0, 0, int(aim), partner
 
 
 def _write_rows(path: Path, rows: list[tuple]) -> None:

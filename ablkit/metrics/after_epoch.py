@@ -14,7 +14,14 @@ from ablkit import provenance
 from ablkit.attacks.attack import OneByOne, Poisoned, Triggered
 from ablkit.data.images import Images
 from ablkit.errors import UserError
-from ablkit.metrics.definitions import evaluate, isolation_auroc, isolation_quality, loss_gap, ranking_quality
+from ablkit.metrics.definitions import (
+    RANKING,
+    evaluate,
+    isolation_auroc,
+    isolation_quality,
+    loss_gap,
+    ranking_quality,
+)
 from ablkit.training import scores
 from ablkit.training.inference import per_example_losses
 from ablkit.training.isolation import isolate
@@ -90,8 +97,8 @@ def judge(
 
     Args:
         rate: isolation rate.
-        ranked_by: the score that isolation ranks on. Where that can be told, its metrics also take the names that
-            `measure` gives to those of the loss.
+        ranked_by: the score that isolation ranks on. Its metrics also take the names that `measure` gives to those of
+            the loss; they are None after an epoch in which it was not computed.
         compared: the scores, where they are there, whose own metrics are told, with those of `scores.all_of` that come
             from these alone.
     """
@@ -105,7 +112,9 @@ def judge(
                 found = isolation_quality(isolate(values, part), truth)["isolation_precision"]
                 record[f"isolation_precision{suffix}_{name}"] = found
             record[f"isolation_auroc_{name}"] = isolation_auroc(values, truth)
-        own = None if ranked_by == "loss" else scores.ranked_by(ranked_by, trajectories)
-        return record if own is None else record | ranking_quality(own, truth, rate)
+        if ranked_by == "loss":
+            return record
+        own = scores.ranked_by(ranked_by, trajectories)
+        return record | (dict.fromkeys(RANKING) if own is None else ranking_quality(own, truth, rate))
 
     return judge_scores

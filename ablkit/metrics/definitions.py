@@ -157,6 +157,10 @@ def loss_gap(losses: Float[ndarray, " n"], poisoned: Poisoned, rate: float) -> d
     }
 
 
+RANKING = ("isolation_precision", "isolation_recall", "isolation_auroc", "isolation_average_precision")
+"""What `ranking_quality` tells."""
+
+
 def ranking_quality(
     losses: Float[ndarray, " n"], is_poisoned: Bool[ndarray, " n"], rate: float
 ) -> dict[str, float | None]:

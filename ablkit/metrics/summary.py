@@ -215,7 +215,8 @@ def loss_gap(histories: dict[str, list[dict]]) -> pd.DataFrame:
     columns = ["clean_loss", "poisoned_loss", "isolation_precision", "isolation_recall"]
     columns += ["isolation_auroc", "isolation_average_precision"]
     rows = [{"method": method, **record} for method, records in histories.items() for record in records]
-    return pd.DataFrame([row for row in rows if row["stage"] == "isolate"])[["method", "epoch", *columns]]
+    own = pd.DataFrame([row for row in rows if row["stage"] == "isolate"])
+    return own.reindex(columns=["method", "epoch", *columns])
 
 
 ISOLATION = {"precision": "isolation_precision", "precision_at_5": "isolation_precision_at_5"}

@@ -181,6 +181,8 @@ def epochs(rows: pd.DataFrame, order: list[str]) -> Figure:
         for metric in ("attack_success_rate", "clean_accuracy", "target_class_accuracy", "isolation_precision"):
             if metric in own and own[metric].notna().any():
                 style = {"color": COLOURS[metric], "linestyle": DASHES[metric], "linewidth": 1.2}
+                if own[metric].count() == 1:  # such as a precision that was measured after the last epoch alone
+                    style |= {"marker": "."}
                 place.plot(own["number"], own[metric].astype(float), label=metric.replace("_", " "), **style)
         for begin in own.loc[own["stage"] != own["stage"].shift(), "number"].iloc[1:]:
             place.axvline(begin - 0.5, color="#999999", linewidth=0.8)

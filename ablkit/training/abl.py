@@ -39,8 +39,9 @@ class Trained:
     record: dict[str, float] = field(default_factory=dict)
     """What a defence measured of itself; names say the unit."""
     trajectories: Trajectories = field(default_factory=dict)
-    """Scores of each training example (columns) after each epoch of phase 1 (rows), float16: those that the recipe's
-    `trajectories` names, and what its `isolation_score` needs."""
+    """Scores of each training example (columns) by epoch of phase 1 (rows), float16: those that the recipe's
+    `trajectories` names, after each epoch, and what its `isolation_score` needs, where one epoch is enough after the
+    last alone."""
     averaged: nn.Module | None = None
     """The model of averaged weights and fresh statistics, of phase 1, where isolation ranks on its losses."""
     suspects: Suspects | None = None

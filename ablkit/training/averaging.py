@@ -60,20 +60,36 @@ def drawn_for_statistics(n: int, count: int, seed: int) -> Int64[Tensor, " k"]:
 
 
 def with_fresh_statistics(model: nn.Module, images: UInt8[Tensor, "k h w c"], precision: str = "auto") -> nn.Module:
-    """A copy of `model`, in eval mode, whose batch norms hold the exact statistics of `images`.
+    """A copy of `model`, in eval mode, whose batch norms hold the statistics of `images`.
 
     The running statistics of a training lag behind its weights. Here the images pass once, as one batch, so that each
-    layer is measured on what the layers before it give with their own new statistics. A model without batch norm is
-    copied as it is.
+    layer is measured on what the layers before it give with their own new statistics. Larger images than 64 x 64 pass
+    in batches of about equal size, as few as hold no more pixels than 2,048 images of 64 x 64 do; a mean and a variance
+    are then the means of those of the batches. A model without batch norm is copied as it is.
 
     Args:
-        images: on the device of the model; 2,048 of 32 x 32 take about 1 GB there for a moment.
+        images: on the device of the model; 2,048 of 32 x 32 take about 1 GB there for a moment, larger ones up to four
+            times as much.
     """
     place = hardware.of(model, precision)
     fresh = copy.deepcopy(model).eval()
     if norms := models.batch_norms(fresh):
+        seen = 0
         for norm in norms:
             norm.train()
         with models.statistics_momentum(norms, 1.0), torch.no_grad(), place.autocast():
-            fresh(place.inputs(images))
+            for batch in images.tensor_split(_batches(*images.shape[:3])):
+                seen += len(batch)
+                for norm in norms:
+                    norm.momentum = len(batch) / seen  # 1 for the first: it takes the place of what was there
+                fresh(place.inputs(batch))
     return fresh.eval()
+
+
+_MOST_PIXELS = 2048 * 64 * 64
+"""Of a batch for statistics, where the images are larger than 64 x 64."""
+
+
+def _batches(number: int, height: int, width: int) -> int:
+    """Into how many batches the images for statistics are split."""
+    return 1 if height * width <= 64 * 64 else min(number, -(-number * height * width // _MOST_PIXELS))

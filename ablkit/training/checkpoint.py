@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -30,7 +31,7 @@ class Progress:
     history: list[dict] = field(default_factory=list)
     """One record for each."""
     trajectories: dict[str, np.ndarray] = field(default_factory=dict)
-    """In phase 1 the scores of each training example after each of them, float32."""
+    """In phase 1 the scores of each training example after each of them or after the last, float32."""
 
 
 def save(
@@ -106,13 +107,13 @@ def load(
     path: Path,
     identity: str,
     model: nn.Module,
-    trajectories: tuple[list[str], int] = ([], 0),
+    shapes: Callable[[int], dict[str, tuple[int, int]]] | None = None,
     average: Average | None = None,
 ) -> tuple[Progress, dict[int, torch.Tensor]]:
     """Fill `model` and `average` from a checkpoint; return the progress and the optimiser's momentum by its index.
 
     Args:
-        trajectories: the scores whose trajectories it holds, and of how many examples.
+        shapes: the shape of the trajectory of each score that it holds, by the number of finished epochs.
 
     Without a file it is the beginning. So it is where the file is damaged, or belongs to a training with other data or
     settings: it is then dropped with a line, and the model stays as it is.
@@ -124,7 +125,7 @@ def load(
         if facts.get("identity") != identity:
             raise ValueError("it belongs to a training with other data or settings")
         progress = _progress(facts.get("progress", ""))
-        progress.trajectories = _trajectories(tensors, *trajectories, progress.epoch)
+        progress.trajectories = _trajectories(tensors, shapes(progress.epoch) if shapes else {})
         sums = {name: tensors.pop(name) for name in list(tensors) if name.startswith("average.")}
         check_fit(sums, average.state() if average else {})
         weights = {name.removeprefix("model."): v for name, v in tensors.items() if name.startswith("model.")}
@@ -182,9 +183,8 @@ def _progress(text: str) -> Progress:
     return Progress(epoch, history)
 
 
-def _trajectories(tensors: dict[str, torch.Tensor], names: list[str], n: int, epochs: int) -> dict[str, np.ndarray]:
-    """Take the trajectories out of the tensors; raises ValueError where they are not those of so many epochs."""
+def _trajectories(tensors: dict[str, torch.Tensor], shapes: dict[str, tuple[int, int]]) -> dict[str, np.ndarray]:
+    """Take the trajectories out of the tensors; raises ValueError where they do not have these shapes."""
     found = {name: tensors.pop(name) for name in list(tensors) if name.startswith("trajectory.")}
-    wanted = torch.empty(epochs, n, device="meta")
-    check_fit(found, {f"trajectory.{name}": wanted for name in names if epochs})
+    check_fit(found, {f"trajectory.{name}": torch.empty(shape, device="meta") for name, shape in shapes.items()})
     return {name.removeprefix("trajectory."): values.numpy() for name, values in found.items()}

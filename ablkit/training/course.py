@@ -28,7 +28,7 @@ from ablkit.training.isolation import isolate, isolated_count
 from ablkit.training.kept import STAGES
 from ablkit.training.progress import Clock, Evaluation
 from ablkit.training.recipe import Recipe
-from ablkit.training.scores import Scores, Trajectories, joined, needed, ranked_by
+from ablkit.training.scores import Scores, Trajectories, followed, joined, needed, ranked_by, up_to
 from ablkit.training.stages import Stage, plan
 
 Judge = Callable[[Trajectories], dict]
@@ -66,6 +66,7 @@ class Course:
         score = recipe.isolation_score if method == "abl" else "loss"
         self.scores = Scores(
             needed(recipe.trajectories, score),
+            followed(recipe.trajectories, score),
             self.model,
             *self.on_device,
             place.precision,
@@ -146,9 +147,8 @@ class Course:
         """How far the stage has come already, with the model and the optimiser as they were then."""
         state, momentum = Progress(), {}
         if path is not None:
-            names = self.scores.names if stage.name == "isolate" else []
-            kept = names, len(self.on_device[1])
-            state, momentum = checkpoint.load(path, identity, self.model, kept, self._average(stage))
+            shapes = partial(self.scores.shapes, epochs=stage.epochs) if stage.name == "isolate" else None
+            state, momentum = checkpoint.load(path, identity, self.model, shapes, self._average(stage))
         if self.optimiser is None or not stage.keeps_optimiser:
             self.optimiser = sgd(self.model.parameters(), self.recipe)
         checkpoint.restore_momentum(self.optimiser, momentum)
@@ -188,7 +188,8 @@ class Course:
             raise UserError(
                 f"the loss is {loss} in stage {stage.name}, epoch {state.epoch}; lower its learning rate ({rate:g})"
             )
-        found = self.scores.compute(self.own_scores) if isolating else {}
+        due = self.scores.due(is_last=state.epoch == stage.epochs) if isolating else []
+        found = self.scores.compute([name for name in self.own_scores if name in due])
         record = {
             "stage": stage.name,
             "epoch": state.epoch,
@@ -199,7 +200,7 @@ class Course:
         }
         started = time.perf_counter()
         if isolating:
-            found |= self.scores.compute([name for name in self.scores.names if name not in found])
+            found |= self.scores.compute([name for name in due if name not in found])
             state.trajectories = joined(state.trajectories, found)
         if evaluate is not None:
             record |= evaluate(self.model, stage.name, state.epoch, state.epoch == stage.epochs)
@@ -224,6 +225,7 @@ def _judged(state: Progress, epoch: int, judge: Judge | None) -> dict:
     """
     record = dict(state.history[epoch])
     seconds = record.pop("evaluation_seconds")
-    if judge is not None and state.trajectories:
-        record |= judge({name: values[: epoch + 1] for name, values in state.trajectories.items()})
+    known = up_to(state.trajectories, epoch + 1, state.epoch)
+    if judge is not None and known:
+        record |= judge(known)
     return record | {"evaluation_seconds": seconds}

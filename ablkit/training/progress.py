@@ -25,10 +25,14 @@ COLUMNS = (
 
 
 def print_epoch(record: dict) -> None:
-    """Print a record as one line, after the header where a stage begins."""
+    """Print a record as one line, after the header where a stage begins; what is measured nowhere has no column.
+
+    A stage's records have the same keys: what is not known after an epoch is None there.
+    """
+    columns = [column for column in COLUMNS if column[0] in record]
     if record["epoch"] == 1:
-        print("  ".join(f"{title:{form[2]}{_width(form)}}" for _, title, form in COLUMNS))
-    print("  ".join(_cell(record, key, form) for key, _, form in COLUMNS), flush=True)
+        print("  ".join(f"{title:{form[2]}{_width(form)}}" for _, title, form in columns))
+    print("  ".join(_cell(record, key, form) for key, _, form in columns), flush=True)
 
 
 def _width(form: str) -> str:

@@ -22,7 +22,8 @@ IsolationScore = Literal["loss", "fresh_statistics", "averaged", "median", "last
 """One of these after the last epoch; or the `median` of the loss over all epochs of phase 1, or its geometric mean over
 the last three of them, which is the mean of the log-loss."""
 Trajectories = dict[str, ndarray]
-"""Score -> its value for each example (columns) after each epoch of phase 1 (rows)."""
+"""Score -> its value for each example (columns) after the epochs of phase 1 (rows): after each, or after the last alone
+where nothing asks for more."""
 
 
 def _logarithm(losses: ndarray) -> ndarray:
@@ -46,7 +47,7 @@ def named(text: str) -> list[str]:
 
 
 def needed(trajectories: str, isolation_score: str) -> list[str]:
-    """The scores to be computed after each epoch: those that are kept, and what isolation needs.
+    """The scores to be computed in phase 1: those that are kept, and what isolation needs.
 
     For the paper's that is none: isolation computes it once, itself.
     """
@@ -54,11 +55,17 @@ def needed(trajectories: str, isolation_score: str) -> list[str]:
     return named(f"{trajectories} {own}")
 
 
+def followed(trajectories: str, isolation_score: str) -> list[str]:
+    """Those of them to be computed after each epoch; of the others that after the last epoch is all that counts."""
+    return named(f"{trajectories} loss" if isolation_score in _OVER_EPOCHS else trajectories)
+
+
 class Scores:
     """Computes the scores of a training set under the model that is trained on it.
 
     Args:
         names: which; see `needed`.
+        each: those of them that are computed after each epoch; see `followed`.
         decay: of the average of the weights.
         count: images that batch norm statistics are re-estimated on, drawn with `seed`.
     """
@@ -66,6 +73,7 @@ class Scores:
     def __init__(
         self,
         names: list[str],
+        each: list[str],
         model: nn.Module,
         images: Tensor,
         labels: Tensor,
@@ -75,14 +83,29 @@ class Scores:
         count: int,
         seed: int,
     ) -> None:
-        self.names, self.model, self.images, self.labels, self.precision = names, model, images, labels, precision
+        self.names, self.each, self.model, self.precision = names, each, model, precision
+        self.images, self.labels = images, labels
         self.average = Average(model, decay) if "averaged" in names else None
         self.count = count if set(names) - {"loss"} else 0
         self._drawn = images[drawn_for_statistics(len(labels), self.count, seed).to(images.device)]
 
     def facts(self) -> dict:
         """What decides them beside model, data and seed, as JSON values."""
-        return {"scores": self.names, "decay": self.average and self.average.decay, "count": self.count}
+        return {
+            "scores": self.names,
+            "each": self.each,
+            "decay": self.average and self.average.decay,
+            "count": self.count,
+        }
+
+    def due(self, *, is_last: bool) -> list[str]:
+        """The scores to be computed after an epoch of phase 1."""
+        return self.names if is_last else self.each
+
+    def shapes(self, epoch: int, epochs: int) -> dict[str, tuple[int, int]]:
+        """Score -> the shape of its trajectory after so many of all epochs."""
+        rows = {name: epoch if name in self.each else int(epoch == epochs) for name in self.names}
+        return {name: (number, len(self.labels)) for name, number in rows.items() if number}
 
     def compute(self, names: list[str]) -> dict[str, Float[ndarray, " n"]]:
         """Score -> its value for each example, as the model is now, of these scores."""
@@ -101,7 +124,20 @@ class Scores:
 def joined(trajectories: Trajectories, scores: dict[str, Float[ndarray, " n"]]) -> Trajectories:
     """The trajectories with one more epoch."""
     rows = {name: value[None] for name, value in scores.items()}
-    return {name: np.concatenate([trajectories[name], row]) if trajectories else row for name, row in rows.items()}
+    return {
+        name: np.concatenate([trajectories[name], row]) if name in trajectories else row for name, row in rows.items()
+    }
+
+
+def up_to(trajectories: Trajectories, epoch: int, epochs: int) -> Trajectories:
+    """What was known of trajectories up to the end of an epoch.
+
+    Args:
+        epoch: counted from 1.
+        epochs: after which the last rows stand.
+    """
+    known = {name: values[: max(0, len(values) - (epochs - epoch))] for name, values in trajectories.items()}
+    return {name: values for name, values in known.items() if len(values)}
 
 
 def ranked_by(name: str, trajectories: Trajectories) -> Float[ndarray, " n"] | None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,7 @@ def import_images(
     size: int | None = None,
     test_share: float = 0.2,
     seed: int = 0,
+    classes: Sequence[str] = (),
     root: Path | None = None,
     report: Callable[[str], None] = print,
 ) -> Path:
@@ -41,6 +43,7 @@ def import_images(
         labels: the .npy file of the labels, where `source` is that of the images.
         size: both sides of the images, to which the whole frame is resized; without it all must have one size.
         test_share: share of every class that becomes the test set, drawn by `seed`, where the source has none.
+        classes: of a folder those that are taken, in this order; all by default.
         root: of the prepared folders, by default `paths.data_root()`.
         report: takes the lines of the summary.
 
@@ -50,7 +53,8 @@ def import_images(
     source = Path(source).expanduser()
     folder = _target(root, name)
     _check_numbers(size, test_share, seed)
-    found = _source(source, None if labels is None else Path(labels).expanduser())
+    _check_classes(classes)
+    found = _source(source, None if labels is None else Path(labels).expanduser(), tuple(classes))
     number = len(found.train) + len(found.test or ())
     paths.check_writable(root, "ABLKIT_DATA")
     with saying_why(folder):
@@ -61,7 +65,8 @@ def import_images(
                 reading.check_room(root, number, size, copies=2 if found.test is not None else 3)
             read = reading.read(found.train, found.test or [], size, first, found.tally, report)
             train, test, files = _parts(found, read, second, name, test_share, seed)
-            prepared.write(folder, train, test, _origin(source, found, size, test_share, seed), files)
+            origin = _origin(source, found, size, test_share, seed, classes)
+            prepared.write(folder, train, test, origin, files)
     for line in words.summary(found, train, test, folder, size):
         report(line)
     return folder
@@ -88,7 +93,19 @@ def _check_numbers(size: int | None, test_share: float, seed: int) -> None:
         raise UserError(f"--seed {shown(seed)} is negative; use 0, 1, 2, ...")
 
 
-def _source(path: Path, labels: Path | None) -> Source:
+def _check_classes(classes: Sequence[str]) -> None:
+    for name, number in Counter(classes).items():
+        if not name:
+            raise UserError("--classes has an empty name; give those of class folders, such as cat,dog")
+        if number > 1:
+            raise UserError(f"--classes names {shown(name)} {number} times; name each class once")
+    if len(classes) == 1:
+        raise UserError(
+            f"--classes names {shown(classes[0])} alone, which leaves nothing to tell apart; name two or more"
+        )
+
+
+def _source(path: Path, labels: Path | None, classes: tuple[str, ...]) -> Source:
     if not os.path.lexists(path):
         raise UserError(f"{path} does not exist; {_WAYS}")
     if os.path.isdir(path):
@@ -99,9 +116,11 @@ def _source(path: Path, labels: Path | None) -> Source:
                 f"{path} is a prepared data set already; to use it set ABLKIT_DATA to {path.resolve().parent} and give"
                 f" {shown(path.name)}"
             )
-        return tree.read(path)
+        return tree.read(path, classes)
     if not os.path.isfile(path):
         raise UserError(f"{path} is neither a folder nor a regular file; {_WAYS}")
+    if classes:
+        raise UserError(f"{path} is a file, and --classes chooses among the class folders of a folder; leave it out")
     ending = path.suffix.lower()
     if ending == ".npz" and labels is None:
         return arrays.read(path)
@@ -141,9 +160,10 @@ def _check_every_class(found: Source, labels: object) -> None:
         )
 
 
-def _origin(source: Path, found: Source, size: int | None, test_share: float, seed: int) -> str:
+def _origin(source: Path, found: Source, size: int | None, test_share: float, seed: int, classes: Sequence[str]) -> str:
     resized = "" if size is None else f", resized to {size} x {size}"
     split = (
         "" if found.test is not None else f", a share of {test_share:g} of every class drawn for testing, seed {seed}"
     )
-    return f"imported from {source.resolve().name}{resized}{split}"
+    chosen = f", {len(classes)} classes chosen" if classes else ""
+    return f"imported from {source.resolve().name}{chosen}{resized}{split}"

@@ -14,18 +14,21 @@ from pathlib import Path
 from ablkit.data import pictures
 from ablkit.data.images import check_classes
 from ablkit.data.importing.source import Item, Source, Tally
-from ablkit.errors import UserError, shown
+from ablkit.errors import UserError, shown, unknown
 
 _TRAIN = ("train", "training")
 _TEST = ("test", "testing", "val", "valid", "validation")
 _OF_THE_SYSTEM = {"thumbs.db", "desktop.ini", "__macosx", "ehthumbs.db", "$recycle.bin"}
 
 
-def read(folder: Path) -> Source:
+def read(folder: Path, chosen: tuple[str, ...] = ()) -> Source:
     """The images of a folder with class folders in it, or with a folder of such for training and one for testing.
 
-    Raises UserError where there are no two classes with images, where two have names that only some systems tell
-    apart, and where the test set has a class that the training set lacks.
+    Args:
+        chosen: the class folders that are taken, in this order; all by default.
+
+    Raises UserError where there are no two classes with images, where a chosen one is missing or has none, where two
+    have names that only some systems tell apart, and where the test set has a class that the training set lacks.
     """
     tally = Tally()
     root = os.path.realpath(folder)
@@ -38,9 +41,13 @@ def read(folder: Path) -> Source:
         _folders(root, "", tally)  # what lies beside the two; of a whole, `_classes` counts it
     for name in beside:
         tally.leave("folders beside those for training and testing", name)
-    first = _classes(root, train, tally)
-    second = {} if test is None else _classes(root, test, tally)
+    first = _classes(root, train, tally, chosen)
+    second = {} if test is None else _classes(root, test, tally, chosen)
+    _check_chosen(folder / train, chosen, first, root, train)
     classes = _checked(folder, first, second, train, tally)
+    if chosen:
+        tally.hints.append(f"{len(chosen)} of {len(_folders(root, train, Tally()))} class folders are taken, as chosen")
+        classes = chosen
     items = [_items(root, files, classes) for files in (first, second)]
     return Source(str(folder), classes, items[0], items[1] if test is not None else None, tally)
 
@@ -64,21 +71,30 @@ def _holds_folders(root: str, name: str) -> bool:
         return False
 
 
-def _classes(root: str, split: str, tally: Tally) -> dict[str, list[str]]:
-    """Class -> its files, relative to the root; those of a folder which cannot be opened are counted."""
+def _classes(root: str, split: str, tally: Tally, chosen: tuple[str, ...]) -> dict[str, list[str]]:
+    """Class -> its files, relative to the root, of the chosen or all; what cannot be opened is counted."""
     try:
         names = _folders(root, split, tally)
     except OSError as error:
         tally.leave("folders that cannot be opened", split, error.strerror or "")
         return {}
     found = {}
-    for name in sorted(names, key=os.fsencode):
+    for name in sorted(set(names) & set(chosen or names), key=os.fsencode):
         files = _files(root, _joined(split, name), tally)
         if files:
             found[name] = files
         else:
             tally.leave("class folders without images", _joined(split, name))
     return found
+
+
+def _check_chosen(where: Path, chosen: tuple[str, ...], found: dict, root: str, split: str) -> None:
+    """Raise UserError where a class that was chosen is not there, or has no images."""
+    if lacking := [name for name in chosen if name not in found]:
+        there = _folders(root, split, Tally())
+        if lacking[0] not in there:
+            raise unknown(f"class folder of {where}", lacking[0], there)
+        raise UserError(f"{where}: the class folder {shown(lacking[0])} has no images; choose others")
 
 
 def _folders(root: str, inner: str, tally: Tally) -> list[str]:
