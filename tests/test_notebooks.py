@@ -72,6 +72,7 @@ FINDINGS = {
     "isolation_rate": "of_cases",
     "turning_epoch": "of_cases",
     "poison_rate": "of_cases",
+    "recipes": "of_cases",
 }
 """Notebook that judges a hypothesis -> the finding with which it ends."""
 

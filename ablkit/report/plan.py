@@ -26,6 +26,7 @@ COMPARISONS = {
     "gamma": "the threshold of LGA",
     "isolation_rate": "how many images are isolated",
     "turning_epoch": "when images are isolated",
+    "recipes": "the recipes of others",
     "adaptive": "attackers who know the defence",
 }
 """Notebooks that compare runs -> what they compare."""

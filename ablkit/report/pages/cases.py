@@ -71,6 +71,14 @@ STUDIES = (
         "abl",
     ),
     Study(
+        "recipes",
+        "Why do published numbers of ABL differ?",
+        "Hypothesis: ABL removes the backdoor with each recipe that others train it with, so that the recipe is not why"
+        " their numbers differ. Images, model and seeds are the same here; a recipe keeps its number of epochs, so that"
+        " it takes fewer steps than where it was published. What of it is not known stands as in the paper's.",
+        "abl",
+    ),
+    Study(
         "adaptive",
         "What does an attacker gain who knows the defence?",
         "Hypothesis of this kit: training without the suspects removes the backdoor of an attacker who knows how they"

@@ -11,7 +11,7 @@ from ablkit.metrics import summary
 from ablkit.report import charts, costs, data, stages
 from ablkit.report.collect import Collection, Scale
 from ablkit.report.figures import TITLES
-from ablkit.report.page import Block, Cell, Code, Figure, Heading, Page, Table, Text, code, link, literal
+from ablkit.report.page import Block, Cell, Code, Figure, Heading, Page, Table, Text, code, link, listed, literal
 from ablkit.report.text import number
 from ablkit.runs.environment import hardware_line
 from ablkit.runs.records import Damaged
@@ -71,32 +71,31 @@ def _methods(scale: Scale) -> Table:
 
 
 def _stages(c: Collection) -> list[Block]:
-    """What each stage of each method took on the attack that most methods were run on."""
-    if c.main is None:
-        return []
-    tried = c.main.runs.groupby("attack", sort=False)["method"].nunique()
-    runs = c.main.runs[c.main.runs["attack"] == tried.idxmax()]
-    memory = runs.get("env_peak_memory_bytes", pd.Series(float("nan"), runs.index)).astype(float)
-    parts = [
-        summary.stages(
-            c.history(run).to_dict("records"), attack=run["attack"], method=run["method"], seed=run["seed"]
-        ).assign(mib=memory[index] / 2**20)
-        for index, run in runs.iterrows()
-    ]
-    frame = pd.concat(parts, ignore_index=True)
+    """What each stage of each method took, of the scale of which most runs have recorded it."""
+    frames = {scale.title: _recorded(c, scale) for scale in c.scales}
+    title, frame = max(frames.items(), key=lambda item: len(item[1]), default=("", pd.DataFrame()))
     if frame.empty:
         return []
     shown = stages.table(frame)
     rows = [tuple(Cell(literal(str(value))) for value in row) for row in shown.itertuples(index=False)]
-    named = (
-        f"{TITLES[tried.idxmax()]}, {c.main.title}. Means over runs; a stage that a defence starts from counts for it."
+    note = (
+        f"{title}; means over {listed([TITLES[name] for name in dict.fromkeys(frame['attack'])])}. Other processes ran"
+        " beside these runs, so that seconds are too high. A stage that a defence starts"
+        f" from counts for it. The same on one machine: {code('ablkit run cost')}."
     )
-    notebook = f"The same on one machine: {code('ablkit run cost')}."
-    return [
-        Heading("Stage by stage", "stages"),
-        Text(stages.said(frame)),
-        Table(tuple(shown.columns), rows, note=f"{named} {notebook}"),
-    ]
+    ratios = [Text(stages.said(frame))] if stages.ratios(frame) else []
+    return [Heading("Stage by stage", "stages"), *ratios, Table(tuple(shown.columns), rows, note=note)]
+
+
+def _recorded(c: Collection, scale: Scale) -> pd.DataFrame:
+    """The stages of its runs that have recorded their seconds; see `comparisons.costs`."""
+    parts = [pd.DataFrame()]
+    for _, run in scale.runs.iterrows():
+        of = {"attack": run["attack"], "method": run["method"], "seed": run["seed"]}
+        own = summary.stages(c.history(run).to_dict("records"), **of)
+        memory = float(run.get("env_peak_memory_bytes", float("nan"))) / 2**20
+        parts.append(own.assign(mib=memory)[own["seconds"].astype(float) > 0])
+    return pd.concat(parts, ignore_index=True)
 
 
 def _attacks(scale: Scale) -> list[Block]:

@@ -10,6 +10,7 @@ from ablkit import defenses
 from ablkit.errors import UserError, shown, unknown
 from ablkit.runs.parameters.comparisons import Comparison
 from ablkit.runs.parameters.one_run import OneRun
+from ablkit.training.recipe import RECIPES
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,16 @@ ADAPTIVE = {
     "cover": _fixed("cover images (10 %)", attack_settings="cover=0.1"),
     "inconsistent": _fixed("half of the labels wrong", attack_settings="consistency=0.5"),
 }
+
+
+def _recipe(name: str, rate: float) -> Case:
+    """The training settings of a recipe, on the images and the model of the preset, at a poisoning rate."""
+    values = {key: value for key, value in vars(RECIPES[name]).items() if key not in ("model", "trajectories")}
+    return Case(f"{name}, {100 * rate:g} %", lambda one: values | {"poison_rate": rate})
+
+
+RECIPES_COMPARED = ("paper", "released", "backdoorbench", "toolbox", "backdoorbox", "quick")
+RECIPE = {f"{name}-{100 * rate:g}": _recipe(name, rate) for rate in (0.1, 0.01) for name in RECIPES_COMPARED}
 
 
 COMPARED = ("none", "abl", "exclude")
@@ -150,6 +161,13 @@ class TurningEpoch(Cases):
 
     chosen: ClassVar = varied("isolation_epochs", "finetune_epochs", "finetune_drop_epoch")
     cases: ClassVar = TURNING_EPOCH
+
+
+class Recipes(Cases):
+    """Those of the notebook about what others train ABL with."""
+
+    chosen: ClassVar = varied("poison_rate", *vars(RECIPES["paper"]))
+    cases: ClassVar = RECIPE
 
 
 class Adaptive(Cases):

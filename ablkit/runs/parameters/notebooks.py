@@ -9,7 +9,7 @@ from ablkit import attacks
 from ablkit.errors import UserError, shown, unknown
 from ablkit.files import read_text
 from ablkit.paths import notebooks_root
-from ablkit.runs.parameters.cases import Adaptive, Gamma, IsolationRate, PoisonRate, TurningEpoch
+from ablkit.runs.parameters.cases import Adaptive, Gamma, IsolationRate, PoisonRate, Recipes, TurningEpoch
 from ablkit.runs.parameters.comparisons import (
     Architectures,
     Comparison,
@@ -71,6 +71,7 @@ NOTEBOOKS: dict[str, type[Parameters]] = {
     "turning_epoch": made(TurningEpoch, attack_names="badnets blend sig", method_names="abl", **_CASES),
     "poison_rate": made(PoisonRate, attack_names="badnets blend", method_names="none abl exclude", **_CASES),
     "adaptive": made(Adaptive, attack_names="badnets blend", method_names="none abl exclude", **_CASES),
+    "recipes": made(Recipes, attack_names="badnets blend", method_names="abl", **_CASES),
     "cost": made(Comparison, attack_names="badnets", method_names="none abl exclude repairs", **_OVER),
     "your_data": YOUR_DATA,
     "sweep": made(SweepParameters, dataset="digits", file="smoke.yaml", workers=2),
