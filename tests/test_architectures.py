@@ -135,7 +135,7 @@ def test_fine_pruning_refuses_a_model_without_its_norm_before_anything_runs():
     check("run", values)  # the twin
     with pytest.raises(UserError, match="fine_pruning cuts channels at the norm before the head, and resnet-18"):
         check("run", values | {"model": "resnet-18"})
-    for notebook, told in (("defenses", "fine_pruning cuts"), ("what_unlearns", "arm group_norm needs a model wrn")):
+    for notebook, told in (("table1", "fine_pruning cuts"), ("what_unlearns", "arm group_norm needs a model wrn")):
         check(notebook, changed(notebook, "quick", {}))
         with pytest.raises(UserError, match=told):
             check(notebook, changed(notebook, "quick", {"changes": "model=resnet-18"}))

@@ -26,7 +26,7 @@ def written(changes: dict) -> str:
 def test_the_runs_of_a_comparison_are_those_of_a_direct_command_with_the_same_values(name, preset):
     compared = check(name, changed(name, preset, {"dataset": "digits", "changes": written(CHANGES)}))
     for one in compared.runs():
-        fields = (*Comparison.chosen, "poison_rate", "carry_momentum", "model")
+        fields = {*compared.chosen, "poison_rate", "carry_momentum", "model"} & {*NOTEBOOKS["run"].model_fields}
         chosen = {field: getattr(one, field) for field in fields}
         given = {"dataset": "digits"} | chosen | CHANGES
         assert check("run", changed("run", preset, given)).model_dump_json() == one.model_dump_json()
@@ -84,15 +84,15 @@ def test_what_one_comparison_sets_itself_another_takes():
 
 
 def test_a_preset_may_be_given_as_an_option_or_as_the_parameter_and_once():
-    assert changed("defenses", "quick", {"preset": "smoke"}) == changed("defenses", "smoke", {})
-    assert changed("defenses", "smoke", {"preset": "smoke"})["dataset"] == "digits"
+    assert changed("table1", "quick", {"preset": "smoke"}) == changed("table1", "smoke", {})
+    assert changed("table1", "smoke", {"preset": "smoke"})["dataset"] == "digits"
     for wrong in ("fast", 3, ["smoke"]):
         with pytest.raises(UserError, match="is no preset"):
-            changed("defenses", "quick", {"preset": wrong})
+            changed("table1", "quick", {"preset": wrong})
     with pytest.raises(UserError, match="is no preset"):
-        check("defenses", {"preset": "fast"})
+        check("table1", {"preset": "fast"})
     with pytest.raises(UserError, match="preset is given twice"):
-        changed("defenses", "paper", {"preset": "smoke"})
+        changed("table1", "paper", {"preset": "smoke"})
 
 
 def test_the_key_of_a_comparison_holds_what_its_preset_stands_for():
@@ -123,7 +123,7 @@ def _named(text: str) -> tuple[str, Parameters]:
 
 def test_smoke_on_the_data_set_of_the_cell_is_refused_as_plain_papermill_gives_it():
     with pytest.raises(UserError, match="preset smoke would train on all of cifar10; give dataset digits"):
-        check("defenses", {"preset": "smoke"})
+        check("table1", {"preset": "smoke"})
     # The twins: each of the ways out.
-    assert check("defenses", {"preset": "smoke", "dataset": "digits"}).runs()[0].train_size == 600
-    assert check("defenses", {"preset": "smoke", "changes": "train_size=300"}).runs()[0].train_size == 300
+    assert check("table1", {"preset": "smoke", "dataset": "digits"}).runs()[0].train_size == 600
+    assert check("table1", {"preset": "smoke", "changes": "train_size=300"}).runs()[0].train_size == 300

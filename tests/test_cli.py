@@ -55,7 +55,7 @@ CLEAN = [*DIGITS, "-p", "poison_rate", "0"]
         ([*DIGITS, "-p", "method", "nad", "-p", "held_out", "0"], "held_out 0.0 leaves 0 clean images"),
         ([*DIGITS, "-p", "momentum", "2"], "momentum 2.0 never converges"),
         ([*DIGITS, "-p", "model", "wrn-10-999"], "is larger than any that is trained here"),
-        (["run", "defenses", "--preset", "released", "-p", "dataset", "digits"], "leaves 0 clean images"),
+        (["run", "table1", "--preset", "released", "-p", "dataset", "digits"], "leaves 0 clean images"),
         ([*ATTACKS, "-p", "changes", "target=17"], "target 17 is no class of digits"),
         ([*ATTACKS, "-p", "target", "17"], "target is no parameter of attacks; set it in changes, as 'target=...'"),
         ([*ATTACKS, "-p", "preset", "paper"], "preset is given twice, 'smoke' and 'paper'; leave one out"),

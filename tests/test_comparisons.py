@@ -29,7 +29,7 @@ def direct(**values) -> Job:
     return Job("run", "", check("run", changed("run", "smoke", values)))
 
 
-@pytest.mark.parametrize(("name", "methods"), [("defenses", "mcr abl"), ("unlearning", "gradient_ascent")])
+@pytest.mark.parametrize(("name", "methods"), [("table1", "mcr abl"), ("unlearning", "gradient_ascent")])
 def test_a_comparison_runs_what_it_needs_and_shows_each_method(smoke, name, methods):
     needed = [direct(method=method) for method in ("none", *methods.split())]
     assert needed[1].state == "missing"
@@ -47,7 +47,7 @@ def test_a_comparison_runs_what_it_needs_and_shows_each_method(smoke, name, meth
     assert "paper, ASR" in shown and "defense effectiveness" in shown
     verdict = nbformat.read(folder / "notebook.ipynb", as_version=4).cells[-1].outputs[0]["data"]["text/markdown"]
     assert verdict == findings.of_methods(numbers, methods.split()[-1])
-    assert (folder / "figures" / "connectivity.png").exists() == (name == "defenses")
+    assert (folder / "figures" / "connectivity.png").exists() == (name == "table1")
 
 
 def test_an_attack_stands_beside_its_twin(smoke, smoke_runs):

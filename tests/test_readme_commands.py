@@ -132,7 +132,7 @@ def test_commands_of_every_program_are_found():
         "ablkit run run -p atack badnets",
         "ablkit run run -p attack badnet",
         "ablkit run run --preset fast",
-        "ablkit run defenses -p changes nope=1",
+        "ablkit run table1 -p changes nope=1",
         "ablkit report --with twinss",
         "ablkit report --attacks badnet",
         "ablkit sweep notebooks/sweeps/nope.yaml",

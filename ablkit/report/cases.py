@@ -19,6 +19,8 @@ from ablkit.report.style import COLOURS, DASHES, MARKERS
 from ablkit.report.text import percent
 from ablkit.runs.parameters import Cases, changed, check, defaults
 
+METHODS = METHOD_TITLES | {"fine_pruning": "Fine-Pruning", "mcr": "MCR", "nad": "NAD"}
+"""Methods that cases are compared by -> what they are called."""
 METRICS = {
     "attack_success_rate": "attack success rate",
     "clean_accuracy": "clean accuracy",
@@ -67,7 +69,7 @@ def drawn(frame: pd.DataFrame, titles: Mapping[str, str]) -> Figure:
     names = list(dict.fromkeys(frame["attack"]))
     metrics = [name for name in METRICS if name in frame and frame[name].notna().any()]
     order = [case for case in titles if case in set(frame["case"])]
-    methods = [name for name in METHOD_TITLES if name in set(frame["method"])]
+    methods = [name for name in METHODS if name in set(frame["method"])]
     longest = max(len(titles[case]) for case in order)
     wide = max(2.4, 0.45 * len(order) + 0.4)
     size = (1.0 + wide * len(names), 0.8 + 0.055 * longest + 1.45 * len(metrics))
@@ -83,7 +85,7 @@ def drawn(frame: pd.DataFrame, titles: Mapping[str, str]) -> Figure:
                 place.plot([line + aside for line in range(len(order))], means, **look)
                 dots = {"facecolors": "white" if method == "none" else COLOURS[method], "edgecolors": COLOURS[method]}
                 dots |= {"marker": MARKERS[method], "s": 16, "linewidths": 0.9, "zorder": 3}
-                place.scatter(own["place"], own[metric].astype(float), label=METHOD_TITLES[method], **dots)
+                place.scatter(own["place"], own[metric].astype(float), label=METHODS[method], **dots)
             place.set_ylim(-0.04, 1.04)
             place.yaxis.set_major_formatter(PercentFormatter(1.0))
         line[0].set_ylabel(METRICS[metric], fontsize=8)
@@ -101,7 +103,7 @@ def table(frame: pd.DataFrame, titles: Mapping[str, str]) -> Styler:
     """Mean over seeds (lowest to highest) by attack, case and method."""
     rows = []
     for (attack, case, method), own in frame.groupby(["attack", "case", "method"], sort=False):
-        row = {"attack": TITLES[attack], "case": titles[case], "method": METHOD_TITLES.get(method, method)}
+        row = {"attack": TITLES[attack], "case": titles[case], "method": METHODS[method]}
         row |= {title: _spread(own[name]) for name, title in METRICS.items() if name in own}
         rows.append(row | {"n": len(own)})
     return tables.shown(pd.DataFrame(rows))

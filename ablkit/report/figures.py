@@ -175,6 +175,9 @@ def twins(frame: pd.DataFrame) -> Figure:
     return figure
 
 
+_MOST_COLUMNS = 3
+
+
 def methods(frame: pd.DataFrame) -> Figure:
     """Accuracy, in the target class too, and attack success by method, a panel for each attack.
 
@@ -186,13 +189,18 @@ def methods(frame: pd.DataFrame) -> Figure:
     """
     metrics = [name for name in ("clean_accuracy", "target_class_accuracy", "attack_success_rate") if name in frame]
     names, order = list(dict.fromkeys(frame["attack"])), [METHODS[name] for name in dict.fromkeys(frame["method"])]
-    size = (2.2 + 3.2 * len(names), 0.8 + 0.42 * len(order))
-    figure, axes = plt.subplots(1, len(names), figsize=size, sharex=True, sharey=True, squeeze=False)
-    for place, name in zip(axes[0], names, strict=True):
+    columns = min(_MOST_COLUMNS, len(names))
+    lines = -(-len(names) // columns)
+    size = (2.2 + 3.2 * columns, 0.8 + 0.42 * len(order) * lines)
+    figure, axes = plt.subplots(lines, columns, figsize=size, sharex=True, sharey=True, squeeze=False)
+    for place in axes.flat[len(names) :]:
+        place.set_visible(False)
+    for place, name in zip(axes.flat, names, strict=False):
         rows = frame[frame["attack"] == name]
         grouped = rows.groupby(rows["method"].map(METHODS))
         bars.draw(place, {metric: dict(list(grouped[metric])) for metric in metrics}, order, NAMES, lying=True)
         place.set(xlabel=_COUNTED, xlim=(0, 1.02))
+        place.label_outer()
         place.set_title(TITLES[name], fontsize=9)
         place.xaxis.set_major_formatter(PercentFormatter(1.0))
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=len(metrics))

@@ -15,7 +15,7 @@ from ablkit.sweep.slots import cores, make
 COMPARISONS = {
     "loss_gap": "loss gap",
     "attacks": "gallery and undefended models",
-    "defenses": "ABL beside repairs",
+    "table1": "ABL beside repairs",
     "unlearning": "ways to use the isolated examples",
     "what_unlearns": "what of the unlearning does the work",
     "twins": "attacks with their idea off",
@@ -26,6 +26,7 @@ COMPARISONS = {
     "gamma": "the threshold of LGA",
     "isolation_rate": "how many images are isolated",
     "turning_epoch": "when images are isolated",
+    "repairs": "what repairs are given",
     "recipes": "the recipes of others",
     "adaptive": "attackers who know the defence",
 }
@@ -56,7 +57,7 @@ def jobs(
         return Job(notebook, COMPARISONS[notebook], parameters, sources[notebook])
 
     over = {"attack_names": " ".join(attacks), "seeds": " ".join(map(str, seeds))}
-    every = check("defenses", changed("defenses", preset, changes | over | {"method_names": "none abl"}))
+    every = check("table1", changed("table1", preset, changes | over | {"method_names": "none abl"}))
     needed = [Job("run", _METHODS[one.method], one, sources["run"]) for one in every.runs()]
     for name in comparisons:
         if name == "loss_gap":

@@ -20,6 +20,9 @@ COLOURS = {
     "none": "#8c8c8c",
     "abl": "#d55e00",
     "exclude": "#1b6ca8",
+    "fine_pruning": "#8c8c8c",
+    "mcr": "#d55e00",
+    "nad": "#1b6ca8",
 }
 """Quantity, kind of run or isolation score -> its colour, the same in every figure.
 
@@ -37,6 +40,9 @@ DASHES = {
     "none": (0, (1, 1)),
     "abl": (0, (5, 1.5)),
     "exclude": "-",
+    "fine_pruning": (0, (1, 1)),
+    "mcr": (0, (5, 1.5)),
+    "nad": "-",
 }
 """Quantity, isolation score or kind of run -> its line, as matplotlib takes it."""
 MARKERS = {
@@ -53,6 +59,9 @@ MARKERS = {
     "none": "o",
     "abl": "^",
     "exclude": "D",
+    "fine_pruning": "o",
+    "mcr": "^",
+    "nad": "D",
 }
 """Quantity, kind of run or isolation score -> its marker."""
 HATCHES = {"clean_accuracy": "", "target_class_accuracy": "\\\\\\\\", "attack_success_rate": "////"}
@@ -64,6 +73,7 @@ TOGETHER = (
     ("attack", "idea_off"),
     ("loss", "averaged"),
     ("none", "abl", "exclude"),
+    ("fine_pruning", "mcr", "nad"),
 )
 """What stands in one figure."""
 TINT = 0.6

@@ -29,7 +29,7 @@ def page(c: Collection) -> Page:
         "Hypothesis (paper, Table 1): ABL, which needs no clean data, leaves less of the backdoor than repairs with"
         " 5 % clean data, and costs less accuracy."
     )
-    made = of_methods(c, "defenses.html", "Other defences beside ABL", "Defences", names, text, "defenses", "abl")
+    made = of_methods(c, "defenses.html", "Other defences beside ABL", "Defences", names, text, "table1", "abl")
     return replace(made, blocks=[*made.blocks, *curve(c)])
 
 

@@ -35,6 +35,7 @@ _QUESTIONS = (
     ("Does the threshold of local gradient ascent matter?", "gamma.html"),
     ("How many images must be isolated?", "isolation-rate.html"),
     ("When should images be isolated?", "turning-epoch.html"),
+    ("Do the repairs get what they need?", "repairs.html"),
     ("Why do published numbers of ABL differ?", "recipes.html"),
     ("What does an attacker gain who knows the defence?", "adaptive.html"),
     ("What else could be done with the isolated images?", "unlearning.html"),

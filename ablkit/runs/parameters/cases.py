@@ -53,6 +53,13 @@ ISOLATION_RATE = {
     f"{rate:g}": _fixed(f"{100 * rate:g} %", isolation_rate=rate) for rate in (0.001, 0.005, 0.01, 0.05, 0.2)
 }
 TURNING_EPOCH = {f"x{factor:g}": _turned(factor) for factor in (0.5, 1.0, 1.5, 2.0)}
+REPAIR = {
+    "table1": _fixed("as in Table 1 here"),
+    "more-images": _fixed("5 times as many clean images", held_out=0.25),
+    "slower": _fixed("learning rate 0.01", method_settings="learning_rate=0.01"),
+    "plain": _fixed("no augmentation", method_settings="augmentation=false"),
+    "more-and-slower": _fixed("5 times as many, rate 0.01", held_out=0.25, method_settings="learning_rate=0.01"),
+}
 ADAPTIVE = {
     "as-it-is": _fixed("attack as it is"),
     "weaker": _fixed("weaker trigger (alpha 0.1)", "blend", attack_settings="alpha=0.1"),
@@ -73,25 +80,23 @@ RECIPES_COMPARED = ("paper", "released", "backdoorbench", "toolbox", "backdoorbo
 RECIPE = {f"{name}-{100 * rate:g}": _recipe(name, rate) for rate in (0.1, 0.01) for name in RECIPES_COMPARED}
 
 
-COMPARED = ("none", "abl", "exclude")
-"""The methods that figures of these notebooks tell apart."""
-
-
 class Cases(Comparison):
     """Those of a notebook that varies one thing; every run is of one attack, method, case and seed."""
 
     cases: ClassVar[Mapping[str, Case]] = {}
     """Name -> case, in the order of figures."""
+    compared: ClassVar[tuple[str, ...]] = ("none", "abl", "exclude")
+    """The methods that its figures tell apart."""
 
     def methods(self) -> list[str]:
         """The methods of the runs, the undefended training only where it is asked for.
 
-        Raises UserError for others than COMPARED.
+        Raises UserError for others than `compared`.
         """
         names = defenses.named(self.method_names)
         for name in names:
-            if name not in COMPARED:
-                raise UserError(f"method_names names {name}; this notebook compares {', '.join(COMPARED)}")
+            if name not in self.compared:
+                raise UserError(f"method_names names {name}; this notebook compares {', '.join(self.compared)}")
         return names
 
     def chosen_cases(self) -> dict[str, Case]:
@@ -161,6 +166,14 @@ class TurningEpoch(Cases):
 
     chosen: ClassVar = varied("isolation_epochs", "finetune_epochs", "finetune_drop_epoch")
     cases: ClassVar = TURNING_EPOCH
+
+
+class Repairs(Cases):
+    """Those of the notebook about what repairs are given."""
+
+    chosen: ClassVar = varied("held_out")
+    cases: ClassVar = REPAIR
+    compared: ClassVar = ("fine_pruning", "mcr", "nad")
 
 
 class Recipes(Cases):

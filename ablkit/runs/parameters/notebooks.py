@@ -9,7 +9,15 @@ from ablkit import attacks
 from ablkit.errors import UserError, shown, unknown
 from ablkit.files import read_text
 from ablkit.paths import notebooks_root
-from ablkit.runs.parameters.cases import Adaptive, Gamma, IsolationRate, PoisonRate, Recipes, TurningEpoch
+from ablkit.runs.parameters.cases import (
+    Adaptive,
+    Gamma,
+    IsolationRate,
+    PoisonRate,
+    Recipes,
+    Repairs,
+    TurningEpoch,
+)
 from ablkit.runs.parameters.comparisons import (
     Architectures,
     Comparison,
@@ -51,7 +59,9 @@ NOTEBOOKS: dict[str, type[Parameters]] = {
     "run": RUN,
     "loss_gap": made(LossGap, attack="badnets", seed=0, **_PRESET),
     "attacks": made(Comparison, attack_names=" ".join(attacks.ATTACKS), **_OVER),
-    "defenses": made(Comparison, attack_names="badnets", method_names="none repairs abl oracle", **_OVER),
+    "table1": made(
+        Comparison, attack_names=" ".join(attacks.ATTACKS), method_names="none repairs abl exclude oracle", **_OVER
+    ),
     "unlearning": made(Comparison, attack_names="badnets blend sig", method_names="none ways abl oracle", **_OVER),
     "what_unlearns": made(WhatUnlearns, attack_names="badnets blend sig", arm_names="all", **_OVER),
     "twins": made(Twins, attack_names=_TWINS, **_OVER),
@@ -71,6 +81,7 @@ NOTEBOOKS: dict[str, type[Parameters]] = {
     "turning_epoch": made(TurningEpoch, attack_names="badnets blend sig", method_names="abl", **_CASES),
     "poison_rate": made(PoisonRate, attack_names="badnets blend", method_names="none abl exclude", **_CASES),
     "adaptive": made(Adaptive, attack_names="badnets blend", method_names="none abl exclude", **_CASES),
+    "repairs": made(Repairs, attack_names="badnets blend", method_names="fine_pruning mcr nad", **_CASES),
     "recipes": made(Recipes, attack_names="badnets blend", method_names="abl", **_CASES),
     "cost": made(Comparison, attack_names="badnets", method_names="none abl exclude repairs", **_OVER),
     "your_data": YOUR_DATA,
