@@ -110,7 +110,7 @@ def test_as_it_is_the_report_runs_nothing_and_says_what_is_missing(tmp_path, dat
 def test_the_runs_of_a_comparison_are_taken_in_too():
     needed = jobs("smoke", [0, 1], {}, ("badnets",), ("table1",))
     methods = {job.parameters.method for job in runs_of(needed)}
-    assert methods == {"none", "abl", "fine_pruning", "mcr", "nad", "oracle"}
+    assert methods == {"none", "abl", "exclude", "fine_pruning", "mcr", "nad", "oracle"}
     assert len(runs_of(needed)) == 2 * len(methods), "each once"
     assert len(runs_of(jobs("smoke", [0, 1], {}))) == 4
 

@@ -36,6 +36,8 @@ def of_collection(c: Collection, notebook: str) -> tuple[pd.DataFrame, Cases]:
     On whatever seed; of one kind of hardware, the one that has most of them.
     """
     parameters = check(notebook, changed(notebook, "quick", {"seeds": "0"}))
+    if c.runs.empty:
+        return pd.DataFrame(columns=["attack", "case", "method"]), parameters
     wanted = {_identity(one.model_dump()): case for case, one in parameters.each()}
     cases = [wanted.get(_identity(dict(run))) for _, run in c.runs.iterrows()]
     frame = c.runs.assign(case=pd.Series(cases, c.runs.index, dtype=object)).dropna(subset="case")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from ablkit.report.collect import Collection, Scale
-from ablkit.runs.parameters import defaults
+from ablkit.runs.parameters import OneRun, defaults
 
 _TRAINING_IMAGES = 50_000
 """Of CIFAR-10, the set of the presets."""
@@ -35,6 +35,11 @@ def at_once(runs: pd.DataFrame) -> int:
     starts = pd.to_datetime(runs["env_started"], errors="coerce", utc=True)
     ends = starts + pd.to_timedelta(runs.get("env_wall_seconds", pd.Series(dtype=float)), unit="s")
     return max(int(((starts <= start) & (ends > start)).sum()) for start in starts) if len(runs) else 0
+
+
+def epochs_of(run: OneRun) -> int:
+    """Epochs of a run on about all training images; one of a defence counts as long as what it starts from."""
+    return (1 + (run.method == "exclude")) * run.isolation_epochs + run.finetune_epochs
 
 
 def images_of(preset: str, method: str = "abl") -> int:

@@ -67,6 +67,9 @@ def in_short(c: Collection) -> str:
         f" on {listed([TITLES[name] for name in names])}, {seeds} each"
         f" ({listed(sorted(set(own['place'])))}, {measured})"
     )
+    left = own[own["attack_success_rate"] > GONE].groupby("attack", sort=False)["attack_success_rate"].max()
+    if len(left):
+        said += f"; {listed([f'{TITLES[name]} keeps up to {percent(most, 0)}' for name, most in left.items()])}"
     if len(lost) and abl.n:
         points = [f"{100 * value:.1f}" for value in (lost.mean(), lost.min(), lost.max(), abl.mean)]
         said += (

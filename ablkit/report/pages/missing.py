@@ -48,6 +48,7 @@ def _cost(c: Collection, line: str) -> str:
     whole = parameters.trainings() if isinstance(parameters, Comparison) else 1
     own = [c.main.of("abl", name) for name in dict.fromkeys(one.attack for one in ones)]
     known = costs.minutes(pd.concat(own)).dropna()
-    each = f" of about {known.median():.0f} minutes" if len(known) else ""
+    longer = sum(map(costs.epochs_of, ones)) / len(ones) / costs.epochs_of(check("run", {}))
+    each = f" of about {longer * known.median():.0f} minutes" if len(known) else ""
     shared = f" that share {count(whole, 'training')}" if whole < len(ones) else ""
     return f": {count(len(ones), 'run')}{shared}{each} ({c.main.place}, one thread)"
