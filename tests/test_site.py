@@ -12,6 +12,9 @@ import pytest
 from browser import chromium
 
 from ablkit.cli import main
+from ablkit.report import site
+from ablkit.report.collect import collect
+from ablkit.report.page import Figure, Page
 
 ROOT = Path(__file__).parents[1]
 REPORTS = ROOT / "reports"
@@ -68,6 +71,18 @@ def _is_abl(metrics: Path) -> bool:
     own = json.loads((metrics.parent / "params.json").read_text())["parameters"]
     place = json.loads((metrics.parent / "env.json").read_text())["precision"]
     return (own["method"], own["attack"], own["train_size"], place) == ("abl", "sig", 10_000, "bf16")
+
+
+def doubled(pages: list[Page]) -> list[str]:
+    """The figures that two blocks of a site would write under one name."""
+    names = [block.name for page in pages for block in page.blocks if isinstance(block, Figure)]
+    return sorted({name for name in names if names.count(name) > 1})
+
+
+def test_no_two_figures_have_one_name():
+    pages = site.pages(collect(REPORTS / "data"))
+    assert doubled(pages) == []
+    assert doubled([*pages, *pages[:1]])  # the twin
 
 
 def test_the_readme_says_nothing_that_the_site_does_not_say():

@@ -132,7 +132,7 @@ def _not_run(c: Collection, study: Study, lacking: set[tuple[str, str, str]]) ->
 def _figure(frame: pd.DataFrame, titles: Mapping[str, str], study: Study) -> Figure:
     alt = f"Attack success and accuracy by case, a column an attack: {study.title}"
     caption = f"**{_spread(frame)}** A column an attack, a marker a seed, a line through the means."
-    return Figure(study.notebook.replace("_", "-"), charts.later(cases.drawn, frame, titles), alt, caption)
+    return Figure(f"cases-{study.notebook.replace('_', '-')}", charts.later(cases.drawn, frame, titles), alt, caption)
 
 
 def _spread(frame: pd.DataFrame) -> str:
