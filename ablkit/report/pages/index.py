@@ -29,6 +29,7 @@ _QUESTIONS = (
     ("Which attack is handled worst?", "attacks.html"),
     ("Figure 1, the loss gap, for all attacks at a glance", "loss-gap.html"),
     ("Does isolation depend on luck?", "isolation.html"),
+    ("Does it hold on other data sets?", "data-sets.html"),
     ("Does isolation work whatever the architecture?", "architectures.html"),
     ("Which settings matter?", "settings.html"),
     ("How much poison can there be?", "poison-rate.html"),

@@ -1,0 +1,80 @@
+"""Other data sets than CIFAR-10, and larger networks: undefended training, ABL and training without the suspects."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from ablkit.report.cases import METHODS
+from ablkit.report.collect import Collection, dataset_title, hardware_of
+from ablkit.report.figures import TITLES
+from ablkit.report.findings import GONE
+from ablkit.report.findings.words import FEWEST, count
+from ablkit.report.page import Block, Cell, Page, Table, Text, code, listed
+from ablkit.report.pages import missing
+from ablkit.report.text import percent
+from ablkit.report.verdicts import INTERVAL, over_seeds
+
+_TITLE, _NAME = "Does it hold on other data sets?", "data-sets.html"
+_COMPARED = ("none", "abl", "exclude")
+_METRICS = ("attack_success_rate", "clean_accuracy", "target_class_accuracy")
+_ASIDE = ("cifar10", "digits")
+"""The sets that the other pages are about, and the one that tests are made with."""
+_KIND = ["dataset", "attack", "model", "training_images", "place"]
+_COMMAND = "ablkit sweep notebooks/sweeps/other_data.yaml"
+
+
+def page(c: Collection) -> Page:
+    """A row for each data set, attack, network and number of images."""
+    runs = runs_of(c)
+    hypothesis = (
+        "Hypothesis (paper, Table 1): ABL removes the backdoor on GTSRB and on a part of ImageNet, too. Beside it stands"
+        " this kit's own method."
+    )
+    blocks: list[Block] = [Text(hypothesis)]
+    if not (runs["method"].isin(["abl", "exclude"])).any():
+        blocks += missing.not_run(c, "any defence on another data set than CIFAR-10", [_COMMAND])
+        return Page(_NAME, _TITLE, "Not known yet: no defence was run on another data set.", blocks, "Data sets")
+    blocks += [_table(runs), Text(f"{hardware_of(runs)}. Made by {code(_COMMAND)}.", "soft")]
+    return Page(_NAME, _TITLE, _finding(runs), blocks, "Data sets")
+
+
+def runs_of(c: Collection) -> pd.DataFrame:
+    """The runs on other data sets, with the attack as it is and poison, of the methods that are compared."""
+    if c.runs.empty:
+        return pd.DataFrame(columns=["method"])
+    wanted = ~c.runs["dataset"].isin(_ASIDE) & c.runs["method"].isin(_COMPARED) & ~c.runs["is_first_phase"]
+    wanted &= (c.runs["poison_rate"] > 0) & (c.runs["attack_settings"] == "") & (c.runs["method_settings"] == "")
+    return c.runs[wanted].dropna(subset="attack_success_rate")
+
+
+def _finding(runs: pd.DataFrame) -> str:
+    """On how many runs each defence removes the backdoor, by data set."""
+    told = []
+    for dataset, part in runs.groupby("dataset", sort=False):
+        for method in ("abl", "exclude"):
+            own = part[part["method"] == method]
+            if own.empty:
+                continue
+            gone = int((own["attack_success_rate"] <= GONE).sum())
+            seeds = own["seed"].nunique()
+            few = f", {count(seeds, 'seed')}: a demonstration" if seeds < FEWEST else ""
+            told.append(f"{METHODS[method]} on {dataset_title(dataset)} in {gone} of {count(len(own), 'run')}{few}")
+    return f"At most {percent(GONE, 0)} attack success is left: {listed(told)}." if told else "Nothing was measured."
+
+
+def _table(runs: pd.DataFrame) -> Table:
+    rows = []
+    for (dataset, attack, model, images, place), own in runs.groupby(_KIND, sort=False):
+        cells = []
+        for metric in _METRICS:
+            for method in _COMPARED:
+                values = own.loc[own["method"] == method, metric]
+                failed = metric == "attack_success_rate" and method != "none" and values.mean() > GONE
+                cells.append(over_seeds(values, bad=failed))
+        cells += [over_seeds(own.get(f"exclusion_{what}", [])) for what in ("precision", "recall")]
+        scale = Cell(f"{model}, {images:,.0f} images, target {own['target'].iloc[0]}, {place}", kind="text")
+        rows.append((f"{dataset_title(dataset)}, {TITLES[attack]}", scale, *cells, str(own["seed"].nunique())))
+    methods = tuple(METHODS[name] for name in _COMPARED)
+    groups = (("", 2), ("attack success, %", 3), ("clean accuracy, %", 3), ("target class, %", 3), ("suspects", 2))
+    columns = ("data set, attack", "scale", *methods * 3, "precision, %", "recall, %", "n")
+    return Table(columns, rows, (*groups, ("", 1)), f"Mean over seeds. {INTERVAL}")

@@ -1,0 +1,52 @@
+"""The page about other data sets, and the sweep that makes its runs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from ablkit.report.collect import Collection, collect
+from ablkit.report.pages import data_sets
+from ablkit.report.render import markdown
+from ablkit.sweep import definition
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def collection() -> Collection:
+    return collect(ROOT / "reports" / "data")
+
+
+def elsewhere(c: Collection, **values: object) -> Collection:
+    """The committed runs of three seeds as if they had been made on GTSRB."""
+    runs = c.runs[c.runs["is_standard"] & (c.runs["preset"] == "quick") & (c.runs["seed"] < 3)]
+    return replace(c, runs=runs.assign(dataset="gtsrb", **values))
+
+
+def test_the_page_says_what_is_left_on_each_data_set(collection):
+    page = data_sets.page(elsewhere(collection, attack_success_rate=0.04))
+    assert page.finding.startswith("At most 5 % attack success is left: ABL on GTSRB in ")
+    assert "suspects excluded on GTSRB in" in page.finding and "demonstration" not in page.finding
+    assert "GTSRB, BadNets | wrn-16-1, 10,000 images, target 0" in markdown(page)
+    # The twin: backdoors that stay.
+    worse = data_sets.page(elsewhere(collection, attack_success_rate=0.06))
+    assert "ABL on GTSRB in 0 of" in worse.finding
+
+
+def test_cifar10_digits_and_clean_data_have_no_part_in_it(collection):
+    own = elsewhere(collection)
+    assert len(data_sets.runs_of(own))
+    for values in ({"dataset": "cifar10"}, {"dataset": "digits"}, {"poison_rate": 0.0}):
+        other = replace(own, runs=own.runs.assign(**values))
+        assert data_sets.page(other).finding.startswith("Not known yet")
+    assert "ablkit sweep notebooks/sweeps/other_data.yaml" in markdown(data_sets.page(replace(own, runs=own.runs[:0])))
+
+
+def test_the_sweep_runs_what_the_page_compares():
+    jobs = definition.read(ROOT / "notebooks" / "sweeps" / "other_data.yaml")
+    found = {(job.parameters.dataset, job.parameters.attack, job.parameters.method) for job in jobs}
+    assert len(found) == 12 and len(jobs) == 36
+    assert {method for *_, method in found} == set(data_sets._COMPARED)
