@@ -27,8 +27,8 @@ def page(c: Collection) -> Page:
     """A row for each data set, attack, network and number of images."""
     runs = runs_of(c)
     hypothesis = (
-        "Hypothesis (paper, Table 1): ABL removes the backdoor on GTSRB and on a part of ImageNet, too. Beside it stands"
-        " this kit's own method."
+        "Hypothesis (paper, Table 1): ABL removes the backdoor on GTSRB and on a part of ImageNet, too. Beside it"
+        " stands this kit's own method."
     )
     blocks: list[Block] = [Text(hypothesis)]
     if not (runs["method"].isin(["abl", "exclude"])).any():
