@@ -76,6 +76,17 @@ def test_the_verdict_names_what_is_left_and_both_prices():
     assert told.endswith("n = 3 seeds.")
 
 
+def test_runs_in_which_nobody_is_suspected_are_named_apart():
+    frame = compared()
+    assert "At least 100.0 % (BadNets, seed 0) of the poisoned images are among" in findings.of_exclusion(frame)
+    frame.loc[(frame["attack"] == "sig") & (frame["method"] == "exclude"), "exclusion_precision"] = float("nan")
+    told = findings.of_exclusion(frame)
+    assert "In 3 runs no class stands out, so that nothing is excluded (SIG). In the others at least 100.0 %" in told
+    frame.loc[frame["method"] == "exclude", "exclusion_precision"] = float("nan")
+    told = findings.of_exclusion(frame)
+    assert "nothing is excluded (BadNets, SIG)" in told and "In the others" not in told
+
+
 def test_each_run_stands_beside_those_of_its_attack_and_seed_and_the_clean_one_of_its_seed():
     frame = compared(seeds=2)
     drawn = frame[frame["method"] == "exclude"].assign(method_settings="control=random", attack_success_rate=0.99)

@@ -111,12 +111,21 @@ def _lost(found: statistics.Summary) -> str:
 
 
 def _excluded(runs: pd.DataFrame) -> str:
+    """How much of the poison is among the suspects, and where nobody was suspected."""
     known = runs.dropna(subset=["exclusion_recall"]) if "exclusion_recall" in runs else runs.iloc[:0]
-    if known.empty:
-        return ""
-    lowest = known.loc[known["exclusion_recall"].idxmin()]
-    least = f"{100 * lowest['exclusion_recall']:.1f} % ({ATTACKS[lowest['attack']].title}, seed {lowest['seed']})"
-    told = f"At least {least} of the poisoned images are among the suspects"
-    precision = known["exclusion_precision"].dropna()
-    of_them = f", and at least {100 * precision.min():.1f} % of the suspects are poisoned" if len(precision) else ""
-    return f"{told}{of_them}."
+    found = known[known["exclusion_precision"].notna()]
+    told = []
+    if len(found):
+        lowest = found.loc[found["exclusion_recall"].idxmin()]
+        least = f"{100 * lowest['exclusion_recall']:.1f} % ({ATTACKS[lowest['attack']].title}, seed {lowest['seed']})"
+        precision = 100 * found["exclusion_precision"].min()
+        told.append(
+            f"At least {least} of the poisoned images are among the suspects, and at least {precision:.1f} % of the"
+            " suspects are poisoned."
+        )
+    if len(nobody := known[known["exclusion_precision"].isna()]):
+        names = ", ".join(ATTACKS[name].title for name in dict.fromkeys(nobody["attack"]))
+        rest = " In the others" if told else ""
+        head = f"In {count(len(nobody), 'run')} no class stands out, so that nothing is excluded ({names})."
+        told = [head, *(f"{rest} {text[:1].lower()}{text[1:]}".strip() for text in told)]
+    return " ".join(told)
