@@ -97,7 +97,6 @@ def drawn() -> dict[str, plt.Figure]:
         "twins": figures.twins(runs),
         "methods": figures.methods(runs),
         "curves": figures.training_curves(epochs),
-        "gap": figures.loss_gap(epochs),
         "connectivity": figures.connectivity(runs.assign(t=0.5)),
     }
 

@@ -138,6 +138,14 @@ def test_a_loss_gap_names_its_worst_phase_and_says_whether_the_ascent_does_anyth
     assert "ascent" not in findings.of_gap(gap().query("method == 'none'"))
 
 
+def test_loss_gaps_of_several_attacks_are_counted_and_the_worst_is_named():
+    both = pd.concat([gap(attack="sig"), gap(attack="cba", poisoned_loss=1.3, isolation_precision=0.2)])
+    told = findings.of_gap(both)
+    assert word(told) == "Holds in part" and "Both is so in 2 of 4 first phases." in told
+    assert "(plain training, CBA, the worst of 4)" in told
+    assert "Both is so" not in findings.of_gap(gap(attack="sig"))
+
+
 def undefended(**rates: list[float | None]) -> pd.DataFrame:
     rows = [
         {"attack": name, "seed": seed, "attack_success_rate": rate, "clean_accuracy": 0.7 + 0.01 * len(name)}

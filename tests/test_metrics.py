@@ -115,8 +115,9 @@ def test_means_of_what_no_run_has_are_none():
         "clean_accuracy_sig": 0.5,
         "clean_accuracy_non_target_sig": None,
     }
-    gap = pd.DataFrame({"method": ["abl"], "epoch": [1], "clean_loss": [0.5], "poisoned_loss": [None]})
-    assert summary.of_gap(gap) == {"clean_loss_abl": 0.5, "poisoned_loss_abl": None}
+    one = {"attack": "sig", "method": "abl", "poisoned_loss": None}
+    gap = pd.DataFrame([one | {"seed": s, "epoch": e, "clean_loss": s + e} for s in (0, 1) for e in (1, 2)])
+    assert summary.of_gap(gap) == {"clean_loss_sig_abl": 2.5, "poisoned_loss_sig_abl": None}
 
 
 def test_average_precision_agrees_with_values_by_hand():

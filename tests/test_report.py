@@ -68,7 +68,7 @@ def test_pages_open_without_console_lines_requests_or_broken_pictures(site, tmp_
 def test_the_executed_notebooks_have_figures_that_are_not_blank(site):
     found = sorted(Path(os.environ["ABLKIT_RUNS"]).glob("*/*/figures/*.png"))
     names = {path.stem for path in found}
-    assert names >= {"poisoned-images", "training-curves", "loss-gap", "gallery", "attack-results"}
+    assert names >= {"poisoned-images", "training-curves", "loss-gap-none", "loss-gap-abl", "gallery", "attack-results"}
     for path in found:
         assert matplotlib.image.imread(path)[..., :3].std() > 0.05
 
@@ -78,7 +78,7 @@ def test_a_second_call_runs_nothing_and_changes_no_page(site, capsys):
     before = {path.name: path.read_bytes() for path in site.glob("*.html")}
     assert main([*COMMAND, "--to", str(site)]) == 0
     printed = capsys.readouterr().out
-    assert printed.count("done before") == 7
+    assert printed.count("done before") == 6
     assert "BadNets  n = 1" in printed
     assert printed.rstrip().endswith(str(site / "index.html"))
     assert {page: page.stat().st_mtime for page in times} == times
@@ -102,7 +102,7 @@ def test_as_it_is_the_report_runs_nothing_and_says_what_is_missing(tmp_path, dat
     monkeypatch.setenv("ABLKIT_RUNS", str(tmp_path / "runs"))
     assert main([*COMMAND, "--as-is", "--to", str(tmp_path / "site")]) == 0
     page = text(tmp_path / "site", "index.html")
-    assert page.count(">missing<") == 7
+    assert page.count(">missing<") == 6
     assert "nothing to compare" in page
     assert not (tmp_path / "runs").exists()
 

@@ -205,9 +205,17 @@ def of_twins(frame: pd.DataFrame) -> dict:
 
 
 def of_gap(frame: pd.DataFrame) -> dict:
-    """The flat metrics of a loss gap: its state at the turning epoch, with the method as suffix."""
-    last = frame.groupby("method").last().drop(columns="epoch")
-    return {f"{name}_{method}": _number(last.loc[method, name]) for method in last.index for name in last.columns}
+    """The flat metrics of loss gaps: their state at the turning epoch, means over seeds; attack and method behind."""
+    last = frame.groupby(["attack", "method", "seed"], sort=False).tail(1)
+    means = _means(last, ["attack", "method"], [name for name in last if name not in _OF_A_GAP])
+    return {
+        f"{name}_{attack}_{method}": _number(value)
+        for (attack, method), row in means.iterrows()
+        for name, value in row.items()
+    }
+
+
+_OF_A_GAP = ("attack", "method", "seed", "epoch")
 
 
 def loss_gap(histories: dict[str, list[dict]]) -> pd.DataFrame:

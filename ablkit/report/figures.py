@@ -30,7 +30,6 @@ warnings.filterwarnings("ignore", message="Glyph .* missing from")
 
 TITLES = {name: attack.title for name, attack in ATTACKS.items()}
 """Attack -> its name in captions."""
-METHOD_TITLES = {"none": "plain training", "abl": "first phase of ABL"}
 """Method -> what its first phase is called in figures."""
 NAMES = {
     "clean_accuracy": "clean accuracy",
@@ -248,30 +247,4 @@ def training_curves(history: pd.DataFrame) -> Figure:
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=2, fontsize=8)
-    return figure
-
-
-def loss_gap(frame: pd.DataFrame) -> Figure:
-    """Mean loss of clean and poisoned images by epoch, and below it the isolation precision; a column a method.
-
-    Args:
-        frame: columns `method`, `epoch`, `clean_loss`, `poisoned_loss`, `isolation_precision`.
-    """
-    names = list(dict.fromkeys(frame["method"]))
-    figure, axes = plt.subplots(
-        2, len(names), figsize=(3.6 * len(names), 4.2), sharex=True, sharey="row", squeeze=False
-    )
-    for column, name in enumerate(names):
-        rows = frame[frame["method"] == name]
-        for metric in ("clean_loss", "poisoned_loss", "isolation_precision"):
-            place = axes[int(metric == "isolation_precision"), column]
-            place.plot(rows["epoch"], rows[metric].astype(float), **_look(metric))
-        axes[0, column].set_title(METHOD_TITLES[name], fontsize=9)
-        axes[1, column].set_xlabel("epoch")
-        axes[1, column].xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes[0, 0].set_ylabel("mean cross entropy")
-    axes[0, 0].set_ylim(bottom=0)
-    axes[0, 0].legend(fontsize=8)
-    axes[1, 0].set(ylabel="poisoned, fraction\nof isolated images", ylim=(-0.03, 1.05))
-    axes[1, 0].yaxis.set_major_formatter(PercentFormatter(1.0))
     return figure

@@ -59,12 +59,7 @@ def jobs(
     over = {"attack_names": " ".join(attacks), "seeds": " ".join(map(str, seeds))}
     every = check("table1", changed("table1", preset, changes | over | {"method_names": "none abl"}))
     needed = [Job("run", _METHODS[one.method], one, sources["run"]) for one in every.runs()]
-    for name in comparisons:
-        if name == "loss_gap":
-            needed += [job(name, {"attack": attack, "seed": seed}) for attack in attacks for seed in seeds]
-        else:
-            needed.append(job(name, over))
-    return needed
+    return [*needed, *(job(name, over) for name in comparisons)]
 
 
 def runs_of(needed: list[Job]) -> list[Job]:

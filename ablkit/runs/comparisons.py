@@ -75,6 +75,18 @@ def compare(parameters: Comparison) -> tuple[pd.DataFrame, dict[str, str]]:
     return with_effectiveness(folder.frame(folders)), reasons
 
 
+def loss_gaps(parameters: Comparison) -> pd.DataFrame:
+    """The first phase of the runs, those that are missing run first: a row for each attack, seed, method and epoch.
+
+    The columns of `summary.loss_gap`, with `attack` and `seed`. Raises what `execute.need` raises.
+    """
+    parts = []
+    for one in parameters.runs():
+        own = summary.loss_gap({one.method: records.history(execute.need("run", one))})
+        parts.append(own.assign(attack=one.attack, seed=one.seed))
+    return pd.concat(parts, ignore_index=True)
+
+
 def costs(parameters: Comparison) -> pd.DataFrame:
     """What each stage of the runs took, those that are missing run first: a row for each attack, method, seed, stage.
 

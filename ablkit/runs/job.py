@@ -14,7 +14,7 @@ from ablkit.runs import records, seals
 from ablkit.runs.folder import PARAMETERS, drop_checkpoints
 from ablkit.runs.key import facts_of, folder_of
 from ablkit.runs.notebooks import Source, read
-from ablkit.runs.parameters import Comparison, LossGap, OneRun, Parameters
+from ablkit.runs.parameters import Comparison, OneRun, Parameters
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Job:
     def subject(self) -> str:
         """What tells it from the others of its kind: attack and seed, what is compared, or else the data set."""
         p = self.parameters
-        if isinstance(p, OneRun | LossGap):
+        if isinstance(p, OneRun):
             return f"{find(p.attack).title}, seed {p.seed}"
         if isinstance(p, Comparison):
             return f"{len(p.attack_names.split())} attacks, seeds {p.seeds}"

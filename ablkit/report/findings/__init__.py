@@ -135,13 +135,13 @@ def of_gap(frame: pd.DataFrame) -> str:
     """Whether poisoned images are learned faster, at the turning epoch, so that the lowest losses are theirs.
 
     Args:
-        frame: columns `method`, `epoch`, `clean_loss`, `poisoned_loss`, `isolation_precision`, and perhaps `seed`; see
-            `summary.loss_gap`.
+        frame: columns `method`, `epoch`, `clean_loss`, `poisoned_loss`, `isolation_precision`, and perhaps `attack` and
+            `seed`; see `comparisons.loss_gaps`.
     """
     losses = ["clean_loss", "poisoned_loss", "isolation_precision"]
     frame = _numbers(frame, *losses)
-    frame = frame.assign(seed=frame.get("seed", 0))
-    ends = frame.sort_values("epoch").groupby(["method", "seed"], sort=False).tail(1).dropna(subset=losses)
+    frame = frame.assign(seed=frame.get("seed", 0), attack=frame.get("attack", ""))
+    ends = frame.sort_values("epoch").groupby(["attack", "method", "seed"], sort=False).tail(1).dropna(subset=losses)
     if ends.empty:
         return f"{UNKNOWN} The losses were not measured."
     faster = ends["poisoned_loss"] <= FASTER * ends["clean_loss"]
@@ -150,12 +150,15 @@ def of_gap(frame: pd.DataFrame) -> str:
     word = HOLDS if both.all() else FAILS if not (faster | precise).any() else IN_PART
     ratio = ends["poisoned_loss"] / ends["clean_loss"]
     worst = ends.loc[(ratio - precise).idxmax()] if ratio.notna().all() else ends.iloc[0]
-    among = f", the worst of {len(ends)}" if len(ends) > 1 else ""
+    several = ends["attack"].nunique() > 1
+    where = f", {ATTACKS[worst['attack']].title}" if several else ""
+    among = f"{where}, the worst of {len(ends)}" if len(ends) > 1 else ""
+    counted = f" Both is so in {int(both.sum())} of {count(len(ends), 'first phase')}." if several else ""
     told = (
         f"{word} At the turning epoch (epoch {worst['epoch']}) poisoned images have a mean loss of"
         f" {_loss(worst['poisoned_loss'])} and clean ones of {_loss(worst['clean_loss'])};"
         f" {percent(worst['isolation_precision'])} of the isolated images are poisoned"
-        f" ({_first_phase(worst['method'])}{among})."
+        f" ({_first_phase(worst['method'])}{among}).{counted}"
     )
     return " ".join(filter(None, (told, _ascent(frame), over(ends["seed"].nunique()))))
 
@@ -166,12 +169,12 @@ def _first_phase(method: str) -> str:
 
 def _ascent(frame: pd.DataFrame) -> str:
     """Whether the isolation loss of ABL makes any difference to plain training; empty where one of them is missing."""
-    both = frame.pivot_table(index=["seed", "epoch"], columns="method", values="clean_loss")
+    both = frame.pivot_table(index=["attack", "seed", "epoch"], columns="method", values="clean_loss")
     if not {"none", "abl"} <= set(both):
         return ""
     if (both["abl"] - both["none"]).abs().max() < 1e-9:
         return "Local gradient ascent changes nothing here: both first phases are the same."
-    last = both.dropna(subset=["none", "abl"]).groupby(level="seed").tail(1)
+    last = both.dropna(subset=["none", "abl"]).groupby(level=["attack", "seed"]).tail(1)
     if last.empty:
         return ""
     ends = f"{_loss(last['abl'].mean())} with local gradient ascent, {_loss(last['none'].mean())} without"

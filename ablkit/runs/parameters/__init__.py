@@ -2,7 +2,7 @@
 
 from ablkit.runs.parameters.cases import Cases
 from ablkit.runs.parameters.checks import check, judge
-from ablkit.runs.parameters.comparisons import Comparison, LossGap
+from ablkit.runs.parameters.comparisons import Comparison
 from ablkit.runs.parameters.namespace import given
 from ablkit.runs.parameters.notebooks import NOTEBOOKS, changed, defaults, model_of
 from ablkit.runs.parameters.one_run import OneRun, Parameters
@@ -14,7 +14,6 @@ __all__ = [
     "PRESETS",
     "Cases",
     "Comparison",
-    "LossGap",
     "OneRun",
     "Parameters",
     "YourData",

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 from ablkit import attacks, defenses
 from ablkit.errors import UserError, shown, unknown
 from ablkit.runs.arguments import MOST_AT_A_TIME, whole
-from ablkit.runs.parameters.comparisons import Comparison, LossGap, Twins
+from ablkit.runs.parameters.comparisons import Comparison, Twins
 from ablkit.runs.parameters.notebooks import model_of
 from ablkit.runs.parameters.one_run import RUN, OneRun, Parameters
 from ablkit.runs.parameters.your_data import YourData
@@ -126,8 +126,7 @@ def _check_drawing(parameters: OneRun | YourData) -> None:
 
 
 def _check_comparison(parameters: Comparison) -> None:
-    if not isinstance(parameters, LossGap):
-        _check_lists(parameters)
+    _check_lists(parameters)
     if wrong := _typed("run", parameters.shared(), strict=False)[1]:
         raise UserError(f"changes: {wrong[0]}")
     if hasattr(parameters, "epochs"):

@@ -80,12 +80,9 @@ class Comparison(Parameters):
 
 
 class LossGap(Comparison):
-    """Those of the notebook that holds ABL's first phase against plain training, on one attack and seed."""
+    """Those of the notebook that holds ABL's first phase against plain training."""
 
-    chosen: ClassVar = ("method", "method_settings")
     method_names: ClassVar = "abl"
-    attack_names = property(lambda self: self.attack)
-    seeds = property(lambda self: str(self.seed))
 
 
 class Twins(Comparison):

@@ -57,7 +57,7 @@ _TWINS = " ".join(name for name, attack in attacks.ATTACKS.items() if attack.twi
 
 NOTEBOOKS: dict[str, type[Parameters]] = {
     "run": RUN,
-    "loss_gap": made(LossGap, attack="badnets", seed=0, **_PRESET),
+    "loss_gap": made(LossGap, attack_names=" ".join(attacks.ATTACKS), **_OVER),
     "attacks": made(Comparison, attack_names=" ".join(attacks.ATTACKS), **_OVER),
     "table1": made(
         Comparison, attack_names=" ".join(attacks.ATTACKS), method_names="none repairs abl exclude oracle", **_OVER
