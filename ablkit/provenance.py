@@ -79,14 +79,18 @@ def every_module() -> tuple[str, ...]:
 
 def imports(source: str) -> set[str]:
     """The modules of the package that some Python imports, at whatever place in it."""
-    found = set()
-    for node in ast.walk(parsed(source)):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            inner = {alias.name: f"{node.module}.{alias.name}" for alias in node.names}
-            found |= {path if path in _SOURCES else str(node.module) for path in inner.values()}
+    names, parts = _import_lines(source)
+    found = {*names, *(whole if whole in _SOURCES else module for module, whole in parts)}
     return found & _SOURCES.keys()
+
+
+@cache
+def _import_lines(source: str) -> tuple[tuple[str, ...], tuple[tuple[str, str], ...]]:
+    """What is imported as a whole, and for `from a import b` the pair of `a` and `a.b`."""
+    nodes = list(ast.walk(parsed(source)))
+    names = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+    lines = [(str(node.module), node.names) for node in nodes if isinstance(node, ast.ImportFrom)]
+    return tuple(names), tuple((module, f"{module}.{alias.name}") for module, names in lines for alias in names)
 
 
 def everything(*modules: str) -> tuple[str, ...]:

@@ -14,16 +14,17 @@ from ablkit.runs import environment
 from benchmarks.measuring import cifar_images, rate
 
 ROUNDS = 9
+IMAGES = 50_000
 CLOSED_FORM = ("badnets", "trojan", "blend", "sig")
 """The attacks whose trigger is a formula; trojan once its patch is made, here an unoptimised one."""
 
 
 def bench(json_file: Path | None = None) -> dict:
-    """Print how many images a second the triggers of the closed-form attacks take, on 50,000 images of 32x32 pixels.
+    """Print how many images a second the triggers of the closed-form attacks take, on IMAGES images of 32x32 pixels.
 
     Copying the images alone is the ceiling, and stands first. Returns {attack: images per second}.
     """
-    images, labels = cifar_images(50_000)
+    images, labels = cifar_images(IMAGES)
     classes = tuple(map(str, range(10)))
     train = data.Images(images[:1_000], labels[:1_000], classes, "bench")
     triggers: dict[str, Callable] = {"(copy)": np.array}

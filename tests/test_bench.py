@@ -38,6 +38,7 @@ def test_the_benchmark_writes_rates_and_ratios(folders, tmp_path, monkeypatch, c
 
 def test_the_benchmark_of_attacks_measures_each_closed_form(folders, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(attacks, "ROUNDS", 1)
+    monkeypatch.setattr(attacks, "IMAGES", 2_000)
     figures = attacks.bench(tmp_path / "bench.json")
     assert set(figures) == {"(copy)", "badnets", "trojan", "blend", "sig"}
     assert all(rate > 0 for rate in figures.values())
@@ -97,6 +98,7 @@ def test_what_the_page_of_speed_shows_is_measured(folders, tmp_path, monkeypatch
     monkeypatch.setattr(limits, "_SIDE", {"cpu": 64})
     monkeypatch.setattr(limits, "_COPIED", {"cpu": 2**16})
     monkeypatch.setattr(limits, "_ROUNDS", 1)
+    monkeypatch.setattr(whole, "_PROFILED", 64)
     written = whole.write(tmp_path / "bench", "cpu", "fp32")
     assert "aten::" in (written.parent / "profile.txt").read_text()
     numbers = json.loads(written.read_text())
