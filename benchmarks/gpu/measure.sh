@@ -8,7 +8,7 @@ mkdir -p "$1"; OUT=$(cd "$1" && pwd); shift
 cd "$(dirname "$0")/../.." || exit
 PARTS=${*:-check speed run sweep}
 PYTHON=${PYTHON:-python3} DEVICE=${DEVICE:-cuda} PRESET=${PRESET:-paper} ROOM=${ROOM:---per-gpu 12}
-SWEEP=${SWEEP:-notebooks/sweeps/paper_gpu.yaml} SECONDS_FOR_RUNS=${SECONDS_FOR_RUNS:-400}
+SWEEP=${SWEEP:-notebooks/sweeps/paper_gpu.yaml} SECONDS_FOR_RUNS=${SECONDS_FOR_RUNS:-400} TOGETHER=${TOGETHER:-4}
 export PYTHONUNBUFFERED=1 PYTHONPATH=$PWD${PYTHONPATH:+:$PYTHONPATH}
 ablkit() { "$PYTHON" -m ablkit.cli "$@"; }
 
@@ -31,9 +31,9 @@ for name in $PARTS; do
     esac
 done
 
-# Four runs with the scores of 50,000 images fit into an archive.
+# Four runs with the scores of 50,000 images fit into an archive, about fourteen with those of 10,000.
 number=0
-ablkit runs --state done | grep -oE "^[0-9a-f]{12}" | xargs -r -n 4 | while read -r keys; do
+ablkit runs --state done | grep -oE "^[0-9a-f]{12}" | xargs -r -n "$TOGETHER" | while read -r keys; do
     number=$((number + 1))
     # shellcheck disable=SC2086
     ablkit runs bundle --to "$OUT/runs-$number.tar.gz" $keys || echo "runs-$number.tar.gz: not all of $keys are in it"
