@@ -212,7 +212,7 @@ def _add_report(kinds: argparse._SubParsersAction) -> None:
     report.add_argument("--seeds", type=_seed, **several, help="one run of each kind for each seed (default: 0)")
     report.add_argument("--dataset", help="cifar10 (default), another of `ablkit data`, or a prepared folder")
     report.add_argument("--attacks", **several, metavar="ATTACK", help="names, or 'all' (default: badnets)")
-    more = "also: loss_gap, attacks, defenses, unlearning, what_unlearns, twins, isolators, exclusion, architectures"
+    more = "also: notebooks that compare runs, such as loss_gap, attacks, table1, unlearning, exclusion or adaptive"
     report.add_argument("--with", **several, metavar="NOTEBOOK", help=more)
     report.add_argument("--as-is", action="store_true", help="run nothing: pages of what is done, a list of the rest")
     report.add_argument("--to", type=_to, help="folder of the pages (default: reports/local)")

@@ -33,7 +33,7 @@ def direct(**values) -> Job:
 def test_a_comparison_runs_what_it_needs_and_shows_each_method(smoke, name, methods):
     needed = [direct(method=method) for method in ("none", *methods.split())]
     assert needed[1].state == "missing"
-    values = changed(name, "smoke", {"method_names": methods})
+    values = changed(name, "smoke", {"attack_names": "badnets", "method_names": methods})
     folder = execute.execute(name, check(name, values)).folder
     assert {job.state for job in needed} == {"done"}
     assert direct(method="oracle").state == "missing"

@@ -234,7 +234,8 @@ def test_a_method_that_cannot_be_had_is_left_out_with_its_reason(monkeypatch):
     frame = results().query("seed == 0 and method == 'none'")
     monkeypatch.setattr(execute, "need", need)
     monkeypatch.setattr(comparisons.folder, "frame", lambda folders: frame.assign(folder=len(folders)))
-    wanted = check("unlearning", defaults("unlearning") | {"method_names": "pretrained nad", "seeds": "0"})
+    own = {"attack_names": "badnets", "method_names": "pretrained nad", "seeds": "0"}
+    wanted = check("unlearning", defaults("unlearning") | own)
     found, reasons = comparisons.compare(wanted)
     assert found["folder"].tolist() == [2]  # none, which is always among them, and nad
     assert reasons == {"pretrained": "there is no network"}

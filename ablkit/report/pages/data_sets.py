@@ -33,7 +33,9 @@ def page(c: Collection) -> Page:
     blocks: list[Block] = [Text(hypothesis)]
     if not (runs["method"].isin(["abl", "exclude"])).any():
         blocks += missing.not_run(c, "any defence on another data set than CIFAR-10", [_COMMAND])
-        return Page(_NAME, _TITLE, "Not known yet: no defence was run on another data set.", blocks, "Data sets")
+        return Page(
+            _NAME, _TITLE, "Not known yet: 0 runs of a defence were made on another data set.", blocks, "Data sets"
+        )
     blocks += [_table(runs), Text(f"{hardware_of(runs)}. Made by {code(_COMMAND)}.", "soft")]
     return Page(_NAME, _TITLE, _finding(runs), blocks, "Data sets")
 

@@ -58,7 +58,7 @@ def in_short(c: Collection) -> str:
         return ""
     gone, names = int((own["attack_success_rate"] <= GONE).sum()), list(own["attack"].unique())
     each = own.groupby("attack")["seed"].nunique()
-    seeds = count(each.max(), "seed") if each.min() == each.max() else f"{each.min()} to {each.max()} seeds"
+    seeds = count(int(each.max()), "seed") if each.min() == each.max() else f"{each.min()} to {each.max()} seeds"
     dates = sorted(literal(str(started)[:10]) for started in own["env_started"])
     measured = " to ".join(dict.fromkeys((dates[0], dates[-1])))
     lost, abl = differences(own, "clean_accuracy"), gap(own, "clean_accuracy", "abl")
