@@ -28,6 +28,7 @@ COMPARISONS = {
     "turning_epoch": "when images are isolated",
     "repairs": "what repairs are given",
     "recipes": "the recipes of others",
+    "cost": "seconds and memory of each stage",
     "adaptive": "attackers who know the defence",
 }
 """Notebooks that compare runs -> what they compare."""

@@ -69,9 +69,8 @@ def said(frame: pd.DataFrame) -> str:
     if not found:
         return "Not known yet: no method was run beside the undefended training of its attack and seed."
     parts = [
-        f"{METHODS[name]} {own.mean:.2f} times ({count})"
+        f"{METHODS[name]} {own.mean:.2f} times (n = {own.n})"
         for name, own in sorted(found.items(), key=lambda item: item[1].mean)
-        for count in (f"n = {own.n}",)
     ]
     return f"Of the seconds of an undefended training on the same attack and seed: {', '.join(parts)}."
 

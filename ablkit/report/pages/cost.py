@@ -79,8 +79,8 @@ def _stages(c: Collection) -> list[Block]:
     shown = stages.table(frame)
     rows = [tuple(Cell(literal(str(value))) for value in row) for row in shown.itertuples(index=False)]
     note = (
-        f"{title}; means over {listed([TITLES[name] for name in dict.fromkeys(frame['attack'])])}. Other processes ran"
-        " beside these runs, so that seconds are too high. A stage that a defence starts"
+        f"{title}; means over {listed([TITLES[name] for name in dict.fromkeys(frame['attack'])])}. Seconds are those"
+        " that the runs recorded, whatever ran beside them. A stage that a defence starts"
         f" from counts for it. The same on one machine: {code('ablkit run cost')}."
     )
     ratios = [Text(stages.said(frame))] if stages.ratios(frame) else []

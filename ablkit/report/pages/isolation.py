@@ -73,7 +73,10 @@ def first_phases(c: Collection) -> pd.DataFrame:
     Phase 1 is the same whatever comes after it. LGA as in the paper comes first.
     """
     parts = [summary.isolators([], attack="", loss="", seed=0, poisoned=0.0)]
-    runs = c.runs[c.runs["trajectories"].map(lambda kept: set(kept.split()) >= _KEPT)] if len(c.runs) else c.runs
+    runs = c.runs
+    if len(runs):  # an undefended run has no loss of phase 1 but the plain one, whatever its parameters say
+        keeps = runs["trajectories"].map(lambda kept: set(kept.split()) >= _KEPT)
+        runs = runs[keeps & runs["method"].isin(["abl", "exclude"])]
     longest = runs.sort_values("isolation_epochs", ascending=False, kind="stable") if len(runs) else runs
     same = ["attack", "seed", "place", "poison_rate", "attack_settings", "model", "train_size", *losses.SETTINGS]
     for _, run in longest.drop_duplicates(same).sort_index().iterrows():
