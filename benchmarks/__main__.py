@@ -1,4 +1,4 @@
-"""Measure speed: `python -m benchmarks training | attacks | sweeps`, from the clone's folder."""
+"""Measure: `python -m benchmarks training | attacks | sweeps | trust`, from the clone's folder."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from ablkit.runs import arguments
 
 def parser() -> cli.Parser:
     """The options of each benchmark."""
-    parser = cli.Parser(prog="python -m benchmarks", description="Speed, measured where it is claimed.")
+    parser = cli.Parser(
+        prog="python -m benchmarks",
+        description="Speed, and what `ablkit clean` finds, measured where they are claimed.",
+    )
     parser.add_argument("--traceback", action="store_true", help="show where an unexpected error comes from")
     kinds = parser.add_subparsers(required=True, metavar="WHAT", parser_class=cli.Parser)
     file = partial(arguments.file_path, "--json")
@@ -35,6 +38,16 @@ def parser() -> cli.Parser:
         other = kinds.add_parser(name, help=title)
         other.add_argument("--json", type=file, metavar="FILE", help="write the figures there too")
         other.set_defaults(command=command)
+    trust = kinds.add_parser("trust", help="what `ablkit clean` finds in poisoned folders, held against the truth")
+    trust.add_argument(
+        "--to",
+        type=partial(arguments.path, "--to"),
+        required=True,
+        metavar="FOLDER",
+        help="where trust.json is, or will be: reports/data",
+    )
+    trust.add_argument("--threads", type=int, default=1, metavar="K", help="of each training (1)")
+    trust.set_defaults(command=_trust)
     return parser
 
 
@@ -61,6 +74,13 @@ def _sweeps(options: argparse.Namespace) -> None:
 
     _check(options)
     sweeps.bench(options.json)
+
+
+def _trust(options: argparse.Namespace) -> None:
+    from benchmarks import trust
+
+    arguments.check_folder("--to", options.to)
+    print(trust.measure(options.to, options.threads))
 
 
 def _check(options: argparse.Namespace) -> None:
