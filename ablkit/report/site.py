@@ -26,6 +26,7 @@ from ablkit.report.pages import (
     runs,
     settings,
     table1,
+    unknown_trust,
     unlearning,
 )
 from ablkit.runs.job import Job
@@ -39,6 +40,7 @@ _PAGES = (
     settings,
     attacks,
     data_sets,
+    unknown_trust,
     defenses,
     unlearning,
     paper_scale,

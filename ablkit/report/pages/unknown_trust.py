@@ -1,0 +1,116 @@
+"""What `ablkit clean` finds in folders of images, poisoned or not, held against the truth."""
+
+from __future__ import annotations
+
+import json
+
+import pandas as pd
+
+from ablkit.report.collect import Collection, dataset_title, hardware_of
+from ablkit.report.figures import TITLES
+from ablkit.report.findings import GONE
+from ablkit.report.findings.words import count
+from ablkit.report.page import Block, Cell, Code, Page, Table, Text, code, link, listed
+from ablkit.report.pages import missing
+from ablkit.report.text import MISSING, percent
+from ablkit.runs.records import Damaged
+
+_TITLE, _NAME = "Does it find poison in a stranger's folder?", "unknown-trust.html"
+_COMMAND = "python -m benchmarks trust --to reports/data"
+FOUND = 0.95
+"""Share of the poison among the suspects from which on a folder counts as judged rightly."""
+STRANGE = {"white_bar": "a white bar", "two_triggers": "two triggers, two classes"}
+"""Attacks that the kit does not have -> what they are called; see `benchmarks/strange_attacks.py`."""
+_COLUMNS = ("data set", "attack", "seed", "verdict", "poisoned", "suspects", "found, %", "precision, %")
+_COLUMNS += ("attack success, %", "clean accuracy, %", "minutes")
+
+
+def page(c: Collection) -> Page:
+    """A row for each folder."""
+    how = (
+        f"Each folder of PNG files went through {code('ablkit clean')} as anybody's would: no attack, rate or class was"
+        " given. What it found, and the model that it handed on, were then held against the truth. The method is"
+        f" {link('training without the suspects', 'exclusion.html')}."
+    )
+    rows = folders(c)
+    if rows.empty:
+        blocks = [Text(how), *missing.not_run(c, "any folder of images", [_COMMAND])]
+        return Page(_NAME, _TITLE, "Not known yet: 0 folders were tried.", blocks, "Unknown trust")
+    blocks: list[Block] = [Text(how), _table(rows), Code(_COMMAND)]
+    return Page(_NAME, _TITLE, _finding(rows), blocks, "Unknown trust")
+
+
+def folders(c: Collection) -> pd.DataFrame:
+    """The folders that were tried, with `is_right`: the verdict names the attacked classes, and most of the poison."""
+    path = c.folder / "trust.json"
+    if not path.exists():
+        return pd.DataFrame()
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))["folders"]
+        rows = pd.DataFrame([{**one, **{f"env_{k}": v for k, v in one["environment"].items()}} for one in found])
+        if rows.empty:
+            return rows
+        numbers = rows[["found", "precision", "attack_success_rate"]].astype(float)
+        is_named = rows["suspected_classes"].map(set) == rows["attacked_classes"].map(set)
+        return rows.assign(**numbers, is_right=is_named & ~(numbers["found"] < FOUND))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise Damaged(path, f"holds no folders ({type(error).__name__}: {error})") from None
+
+
+def _finding(rows: pd.DataFrame) -> str:
+    poisoned, clean = rows[rows["poisoned"] > 0], rows[rows["poisoned"] == 0]
+    told = []
+    if len(poisoned):
+        gone = int((poisoned["attack_success_rate"] <= GONE).sum())
+        right = (
+            f"finds the attacked classes and {percent(FOUND, 0)} of the poison or more in {poisoned['is_right'].sum()}"
+        )
+        told.append(
+            f"{code('ablkit clean')} {right} of {count(len(poisoned), 'poisoned folder')}, and hands on a model with at"
+            f" most {percent(GONE, 0)} attack success in {gone}."
+        )
+        missed = poisoned[~poisoned["is_right"]]
+        if len(missed):
+            names = (f"{_attack(row['attack'])} on {dataset_title(row['dataset'])}" for _, row in missed.iterrows())
+            told.append(f"It misses {listed(list(names))}.")
+    if len(clean):
+        told.append(f"It suspects a class in {(~clean['is_right']).sum()} of {count(len(clean), 'clean folder')}.")
+    return " ".join(told)
+
+
+def _attack(name: str) -> str:
+    return {"": "none", **TITLES, **STRANGE}[name]
+
+
+def _table(rows: pd.DataFrame) -> Table:
+    lines = []
+    for _, row in rows.iterrows():
+        is_poisoned, suspected = row["poisoned"] > 0, len(row["suspected_classes"])
+        failed = is_poisoned and row["attack_success_rate"] > GONE
+        verdict = count(suspected, "class").replace("classs", "classes") if suspected else "no sign"
+        lines.append(
+            (
+                dataset_title(row["dataset"]),
+                Cell(_attack(row["attack"]), kind="text"),
+                str(row["seed"]),
+                Cell(verdict, kind="text" if row["is_right"] else "bad text"),
+                f"{row['poisoned']:,}",
+                f"{row['suspects']:,}",
+                *(_percent(row[name]) for name in ("found", "precision")),
+                Cell(_percent(row["attack_success_rate"]), kind="bad" if failed else ""),
+                _percent(row["clean_accuracy"]),
+                f"{row['seconds'] / 60:.0f}",
+            )
+        )
+    dates = sorted({str(started)[:10] for started in rows["env_started"]})
+    made = " to ".join(dict.fromkeys((dates[0], dates[-1])))
+    note = (
+        f"Training images: {listed(sorted({f'{n:,}' for n in rows['images']}))} a folder. Found: share of the poisoned"
+        " images among the suspects. Precision: share of the suspects that are poisoned. Clean accuracy: on the test"
+        f" images of the folder that are not suspected. Minutes of training. {made}, {hardware_of(rows)}."
+    )
+    return Table(_COLUMNS, lines, note=note)
+
+
+def _percent(share: float) -> str:
+    return MISSING if share != share else f"{100 * share:.1f}"

@@ -1,0 +1,96 @@
+"""What `ablkit clean` is measured with: folders as a stranger's, two strange attacks, the page of what was found."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import toy
+
+from ablkit.report.collect import Collection
+from ablkit.report.pages import unknown_trust
+from ablkit.report.render import markdown
+from ablkit.runs.records import Damaged
+from benchmarks import strange_attacks, trust
+from benchmarks.trust import Case
+
+SMOKE = ("--preset", "smoke")
+
+
+@pytest.mark.parametrize(("attack", "classes"), [("white_bar", [3]), ("two_triggers", [3, 4])])
+def test_a_strange_attack_marks_as_many_images_as_it_says(attack, classes):
+    train, test = toy(400, 1), toy(100, 2)
+    made = strange_attacks.ATTACKS[attack](train, test, 0.1, 3, 0)
+    changed = (made.train.images != train.images).any(axis=(1, 2, 3))
+    assert made.is_poisoned.sum() == 40 and np.array_equal(changed, made.is_poisoned)
+    assert np.array_equal(np.unique(made.train.labels[changed]), classes)
+    assert np.array_equal(made.train.labels[~changed], train.labels[~changed])
+    assert (train.labels[changed] != made.train.labels[changed]).all()
+    assert len(made.triggered) == len(made.aims) == 90 * len(classes)
+    assert np.array_equal(np.unique(made.aims), classes)
+    again = strange_attacks.ATTACKS[attack](train, test, 0.1, 3, 0)
+    other = strange_attacks.ATTACKS[attack](train, test, 0.1, 3, 1)
+    assert np.array_equal(again.is_poisoned, made.is_poisoned) and not np.array_equal(other.is_poisoned, changed)
+
+
+def test_folders_go_through_clean_and_are_held_against_the_truth(folders, tmp_path, monkeypatch):
+    monkeypatch.setattr(trust, "IMAGES", 400)
+    cases = (Case("digits", "badnets", 0), Case("digits", "", 1))
+    path = trust.measure(tmp_path, 1, cases, SMOKE)
+    poisoned, clean = json.loads(path.read_text())["folders"]
+    assert (poisoned["poisoned"], poisoned["attacked_classes"]) == (40, [0])
+    assert 0 <= poisoned["attack_success_rate"] <= 1 and poisoned["environment"]["threads"] == 1
+    assert (clean["poisoned"], clean["attacked_classes"], clean["attack_success_rate"]) == (0, [], None)
+    # Measured once, whatever else is asked for.
+    before = path.read_bytes()
+    assert trust.measure(tmp_path, 1, cases[:1], ("--no-such-option",)).read_bytes() == before
+
+
+def row(**changes: object) -> dict:
+    environment = {"gpu": "none", "processor": "a processor", "cores": 2, "torch": "2", "python": "3", "device": "cpu"}
+    usual = {"dataset": "cifar10", "attack": "blend", "seed": 0, "images": 10_000, "poisoned": 1_000}
+    usual |= {"attacked_classes": [0], "suspected_classes": [0], "suspects": 1_000, "found": 0.99, "precision": 0.99}
+    usual |= {"attack_success_rate": 0.02, "clean_accuracy": 0.77, "seconds": 300.0}
+    return usual | {"environment": environment | {"started": "2026-11-27T10:00:00+00:00"}} | changes
+
+
+CLEAN = {"attack": "", "poisoned": 0, "attacked_classes": [], "suspected_classes": [], "suspects": 0}
+CLEAN |= {"found": None, "precision": None, "attack_success_rate": None}
+
+
+def shown(tmp_path: Path, *rows: dict):
+    (tmp_path / "trust.json").write_text(json.dumps({"folders": rows}))
+    return unknown_trust.page(Collection(tmp_path, pd.DataFrame(), []))
+
+
+def test_the_page_counts_what_is_found(tmp_path):
+    page = shown(tmp_path, row(), row(attack="white_bar"), row(**CLEAN))
+    assert page.finding == (
+        "`ablkit clean` finds the attacked classes and 95 % of the poison or more in 2 of 2 poisoned folders, and hands"
+        " on a model with at most 5 % attack success in 2. It suspects a class in 0 of 1 clean folder."
+    )
+    assert "a white bar" in markdown(page)
+
+
+FAULTS = {
+    "half the poison": (row(found=0.5), "in 0 of 1 poisoned folder, "),
+    "another class": (row(suspected_classes=[3]), "in 0 of 1 poisoned folder, "),
+    "a class too many": (row(suspected_classes=[0, 3]), "in 0 of 1 poisoned folder, "),
+    "a backdoor that stays": (row(attack_success_rate=0.5), "attack success in 0."),
+    "a false alarm": (row(**CLEAN | {"suspected_classes": [3]}), "suspects a class in 1 of 1 clean folder."),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_the_page_says_what_goes_wrong(tmp_path, fault):
+    one, said = FAULTS[fault]
+    assert said in shown(tmp_path, one).finding
+
+
+def test_without_folders_it_says_so_and_spoilt_ones_make_no_page(tmp_path):
+    assert shown(tmp_path).finding == "Not known yet: 0 folders were tried."
+    with pytest.raises(Damaged, match="holds no folders"):
+        shown(tmp_path, {"dataset": "cifar10"})
