@@ -50,7 +50,9 @@ def together(number: int, device: str, precision: str, recipe: Recipe) -> float:
     context = multiprocessing.get_context("spawn")
     threads = max(1, len(os.sched_getaffinity(0)) // number)
     with ProcessPoolExecutor(number, context, _prepare, (context.Barrier(number), threads)) as pool:
-        each = list(pool.map(_one_of_them, [device] * number, [precision] * number, [recipe] * number))
+        # What is measured goes along: a new process does not know what a caller has set here.
+        asked = device, precision, recipe, _IMAGES, _ROUNDS
+        each = list(pool.map(_one_of_them, *([one] * number for one in asked)))
     return statistics.median(map(sum, zip(*each, strict=True)))
 
 
@@ -60,11 +62,11 @@ def _prepare(gate: Barrier, threads: int) -> None:
     torch.set_num_threads(threads)
 
 
-def _one_of_them(device: str, precision: str, recipe: Recipe) -> list[float]:
+def _one_of_them(device: str, precision: str, recipe: Recipe, count: int, rounds: int) -> list[float]:
     epoch = phase1(hardware.choose(device, precision), recipe)
-    images, labels = cifar_images(_IMAGES)
+    images, labels = cifar_images(count)
     rates = []
-    for _ in range(_ROUNDS + 1):
+    for _ in range(rounds + 1):
         _gate.wait(_PATIENCE)
         rates.append(rate(epoch, images, labels))
     return rates[1:]  # the first one warms up
