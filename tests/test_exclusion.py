@@ -96,7 +96,7 @@ def test_the_class_of_two_groups_is_suspected_and_that_of_the_lower_losses_exclu
     assert poisoned[found.images].mean() > 0.99
     assert len(found.images) == pytest.approx(300, abs=3)
     assert np.isnan(found.separations[3])  # of the last class there is no image
-    assert found.record()["largest_separation"] > 6 > found.record().get("largest_separation_of_others", 0)
+    assert found.record()["largest_separation"] > 5 > found.record().get("largest_separation_of_others", 0)
     assert "of class 1" in str(found)
 
 

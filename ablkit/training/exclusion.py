@@ -12,7 +12,7 @@ from torch import nn
 from ablkit.data.images import Images
 from ablkit.errors import UserError
 from ablkit.shapes import ndarray
-from ablkit.training import checkpoint, suspects
+from ablkit.training import checkpoint, lookalikes, suspects
 from ablkit.training.abl import Trained, train
 from ablkit.training.inference import features_of
 from ablkit.training.kept import Store
@@ -63,7 +63,8 @@ def exclude(
     first = train(data, alone, **shared, judge=judge, folder=folders[0], report=follow([]))
     settings = settings or suspects.Settings()
     seen = features_of(first.averaged, data.images, precision)
-    found = suspects.find(first.losses, seen, data.labels, len(data.classes), settings, seed)
+    alike = lookalikes.groups(data.images, data.labels, seed) if data.groups is None else data.groups
+    found = suspects.find(first.losses, seen, data.labels, len(data.classes), settings, seed, alike)
     if report is not None:
         print(found, flush=True)
     kept = suspects.kept(data.labels, found, fill=settings.fill)

@@ -11,8 +11,6 @@ LONGEST = 40
 """Letters of a class name in a sentence."""
 MEASURED = 10_000
 """Images of the training sets that the method was measured on."""
-FEW = 100
-"""Images of a class below which nobody has measured the method."""
 
 
 def name_of(verdict: Verdict, k: int, longest: int = LONGEST) -> str:
@@ -97,10 +95,11 @@ def warnings(verdict: Verdict) -> list[str]:
             " backdoor may not be learned while the suspects are sought, and is then not seen."
         )
     counts = {k: int((data.labels == k).sum()) for k in range(len(data.classes))}
-    small = [k for k, count in counts.items() if count < FEW]
+    least = Settings().least_images
+    small = [k for k, count in counts.items() if count < least]
     if small:
         named = listed([name_of(verdict, k) for k in small[:5]] + [f"{len(small) - 5} more"] * (len(small) > 5))
-        said.append(f"{len(small)} of the classes have fewer than {FEW} images, too few to judge: {named}.")
+        said.append(f"{len(small)} of the classes have fewer than {least} images and are not judged: {named}.")
     return said
 
 
