@@ -23,7 +23,7 @@ Purpose = Literal[
     "control",
     "split",
 ]
-_INDEXED = {"trigger": (2, 3), "order": (2,), "augmentation": (2,), "defense": (2, 3)}
+_INDEXED = {"trigger": (2, 3), "order": (2,), "augmentation": (2,), "defense": (2, 3), "folds": (2,)}
 """How many indices a purpose takes; the others take none. SeedSequence fills what it is given with zeros up to four
 numbers, seed and purpose among them: fewer than two indices would be the stream of two of which the last are 0."""
 

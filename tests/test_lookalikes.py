@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from conftest import refused
 
-from ablkit.training import lookalikes, suspects
+from ablkit.training import lookalikes, splits, suspects
 
 
 def films(number: int, frames: int, side: int = 32, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -25,7 +26,7 @@ def apart(found: np.ndarray, film: np.ndarray) -> float:
 
 @pytest.mark.parametrize("side", [16, 32, 64])
 def test_frames_of_a_film_are_one_group(side):
-    images, film = films(12, 10, side)
+    images, film = films(6, 20, side)
     labels = np.repeat([0, 1], 60)
     found = lookalikes.groups(images, labels)
     assert apart(found, film) < 0.2
@@ -59,10 +60,35 @@ def of_films(number: int, frames: int) -> tuple[np.ndarray, ...]:
 def test_films_are_no_poison_where_their_frames_are_kept_together():
     losses, features, film = of_films(6, 40)
     labels = np.zeros(len(film), np.int64)
-    together = suspects.find(losses, features, labels, 1, alike=film)
+    together = suspects.find(losses, features, labels, 1, alike=lambda draw: film)
     assert not len(together.classes)
     apart = suspects.find(losses, features, labels, 1)  # the twin: frames on both sides
     assert apart.classes.tolist() == [0]
+
+
+def test_the_draw_of_the_middle_speaks_for_a_class(monkeypatch):
+    """Of five draws two stand out: not suspected; three: suspected, with what any of these has found."""
+    labels = np.zeros(200, np.int64)
+    given = np.ones(200), np.zeros((200, 3)), labels, 1
+
+    def drawn(number: int):
+        draws = iter(range(5))
+
+        def groups(features, values, half, fewest):
+            draw = next(draws)
+            first = np.arange(200) < 50 + draw
+            return splits.Groups(first, 8.0, 0.1 if draw < number else 0.9, np.where(first, -0.5, 0.5))
+
+        monkeypatch.setattr(suspects, "two_groups", groups)
+        return suspects.find(*given)
+
+    assert not len(drawn(2).classes)
+    found = drawn(3)
+    assert found.classes.tolist() == [0] and found.images.tolist() == list(range(54))
+
+
+def test_draws_without_a_middle_are_refused(as_users_run_it):
+    assert "draws 4 has no middle" in refused(suspects.Settings, draws=4)
 
 
 def test_a_class_of_few_images_is_not_judged():

@@ -78,7 +78,8 @@ def test_the_words_follow_the_numbers(poisoned, clean):
     assert "2 classes look poisoned: a (" in words.of_verdict(both) and "es" in words.of_labels(both)
     assert "2,000 training images" in words.warnings(found)[0]
     assert words.warnings(found)[1:] == []
-    assert words.of_separations(found).endswith("In no other class are there two groups.")
+    alone = replace(found, found=replace(found.found, separations=np.array([12.0, *[np.nan] * 9])))
+    assert words.of_separations(alone).endswith("a 12.0. In no other class are there two groups.")
     apart = replace(found, found=replace(found.found, separations=np.linspace(4, 3, 10)))
     assert words.of_separations(apart).endswith("a 4.0 and the next class, b 3.9.")
     nowhere = replace(apart, found=replace(apart.found, classes=np.array([], np.int64)))

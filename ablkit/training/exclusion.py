@@ -63,7 +63,10 @@ def exclude(
     first = train(data, alone, **shared, judge=judge, folder=folders[0], report=follow([]))
     settings = settings or suspects.Settings()
     seen = features_of(first.averaged, data.images, precision)
-    alike = lookalikes.groups(data.images, data.labels, seed) if data.groups is None else data.groups
+
+    def alike(draw: int) -> ndarray:
+        return lookalikes.groups(data.images, data.labels, seed, draw) if data.groups is None else data.groups
+
     found = suspects.find(first.losses, seen, data.labels, len(data.classes), settings, seed, alike)
     if report is not None:
         print(found, flush=True)

@@ -13,6 +13,7 @@ averaged model, as in ABL, and that each image is judged by a discriminant that 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -25,6 +26,8 @@ from ablkit.shapes import Float, Int64, ndarray
 from ablkit.training.splits import Groups, two_groups
 
 Control = Literal["", "random"]
+_AGREES = 0.9
+"""Share of a class that two draws put into the same group, from which they have found the same."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,8 @@ class Settings:
     """How many images lie in the middle between the groups, over how many lie in the middle of one, at most."""
     least_images: int = 100
     """Images of a class that is judged, at least: in fewer, a handful that look alike are a group."""
+    draws: int = 5
+    """How often the halves are drawn, an odd number: the draw of the middle valley speaks for a class."""
     least_part: float = 0.01
     """Share of a class that the smaller of its groups makes, at least: a handful of outliers is no poison."""
     lowest_loss: float = 1e-7
@@ -49,7 +54,9 @@ class Settings:
     """`random`: exclude as many images of the same classes, drawn by chance; to show that it matters which."""
 
     def __post_init__(self) -> None:
-        at_least(self, least_separation=0, most_valley=0, least_images=0, least_part=0, lowest_loss=1e-30)
+        at_least(self, least_separation=0, most_valley=0, least_images=0, draws=1, least_part=0, lowest_loss=1e-30)
+        if self.draws % 2 == 0:
+            raise UserError(f"draws {self.draws} has no middle; give an odd number")
         if self.least_part > 0.5:
             raise UserError(f"least_part {self.least_part} is above 0.5; it is the share of the smaller of two groups")
         if self.control not in get_args(Control):
@@ -97,27 +104,36 @@ def find(
     classes: int,
     settings: Settings | None = None,
     seed: int = 0,
-    alike: Int64[ndarray, " n"] | None = None,
+    alike: Callable[[int], ndarray] | None = None,
 ) -> Suspects:
     """Judge each class by the losses and the features of its examples.
+
+    The halves are drawn several times. Poison is found in every draw; what is not poison stands out in some. So the
+    draw of the middle valley speaks for a class, and where it is suspected, what is in the first group of any draw that
+    agrees with it is excluded.
 
     Args:
         losses: under a model of averaged weights with fresh statistics, early in the training.
         features: of the same model; see `models.features`.
         seed: draws the folds, each half of the images.
-        alike: a number for each image, the same for those that are nearly the same: they are in one fold, as otherwise
-            the frames of one film, on both sides, make a group that holds for nothing else. None where none are.
+        alike: draw -> a number for each image, the same for those that are nearly the same: they are in one half, as
+            otherwise the frames of one film, on both sides, make a group that holds for nothing else. None where none
+            are.
     """
     settings = settings or Settings()
     values = np.log(np.maximum(losses, settings.lowest_loss).astype(np.float64))
-    names, group = np.unique(np.arange(len(labels)) if alike is None else alike, return_inverse=True)
-    fold = (numpy_stream(seed, "folds").permutation(len(names)) % 2)[group]
+    alone = np.arange(len(labels))
+    halves = [_halves(alone if alike is None else alike(draw), seed, draw) for draw in range(settings.draws)]
     first, found = np.zeros(len(labels), bool), []
     for k in range(classes):
         own = np.flatnonzero(labels == k)
         fewest = int(np.ceil(settings.least_part * len(own)))
-        found.append(two_groups(features[own].astype(np.float64), values[own], fold[own], fewest))
-        first[own] = found[-1].first
+        drawn = [two_groups(features[own].astype(np.float64), values[own], half[own], fewest) for half in halves]
+        drawn.sort(key=lambda groups: np.nan_to_num(groups.valley, nan=np.inf))
+        found.append(drawn[len(drawn) // 2])
+        middle = found[-1].first
+        agreeing = [one.first for one in drawn if (one.first == middle).sum() >= _AGREES * len(own)]
+        first[own] = np.any(agreeing, axis=0)
     separations, valleys = np.array([(one.separation, one.valley) for one in found]).T
     parts = np.array([one.first.mean() if len(one.first) else np.nan for one in found])
     stands_out = (separations >= settings.least_separation) & (valleys <= settings.most_valley)
@@ -128,6 +144,12 @@ def find(
     if settings.control == "random":
         excluded = _drawn_instead(excluded, labels, seed)
     return Suspects(separations, valleys, parts, suspected, excluded, tuple(found))
+
+
+def _halves(alike: Int64[ndarray, " n"], seed: int, draw: int) -> Int64[ndarray, " n"]:
+    """0 or 1 for each image: half of the groups of images that are alike, drawn."""
+    names, group = np.unique(alike, return_inverse=True)
+    return (numpy_stream(seed, "folds", 0, draw).permutation(len(names)) % 2)[group]
 
 
 def _drawn_instead(excluded: Int64[ndarray, " m"], labels: Int64[ndarray, " n"], seed: int) -> Int64[ndarray, " m"]:

@@ -84,7 +84,8 @@ def in_short(c: Collection) -> str:
 _HOW = (
     "**How.** (1) Phase 1 of ABL is trained, its weights averaged along the way. (2) In each class, the images of the"
     " lowest loss under the averaged model start a group. A linear discriminant of what the layers see, fitted on one"
-    " half of the images and applied to the other, says anew which image belongs to it, until none moves. (3) A class"
+    " half of the images and applied to the other, says anew which image belongs to it, until none moves. Look-alikes"
+    " are in one half, and of five draws of the halves the middle one decides. (3) A class"
     f" is suspected where the two groups lie {suspects.Settings().least_separation:g} standard deviations apart or more"
     " with hardly an image between them. (4) Fresh weights are trained on all other images. Neither clean images nor"
     f" the poisoning rate nor the target class is given. {code('ablkit run run -p method exclude')}"
@@ -161,12 +162,17 @@ def _protocol() -> list[Block]:
     lines = (
         "Settings were chosen on seeds 100 and 101 with BadNets, Blend, SIG and CBA and on one clean set; the other six"
         " attacks had no part in it. Seeds 0 and up are reported, each run once.",
+        "**The rule was changed once after reported runs had been seen**, on 2026-11-27. Before, groups had to lie 6"
+        " deviations apart, and Dynamic was missed on seed 0 with 5.4; now 5 are enough. Before, one draw of the halves"
+        " decided; now look-alikes are in one half, and the middle of five draws decides, as frames of films had been"
+        " taken for poison on GTSRB, seeds 100 and 101. The runs before are kept, but for that one, which was made again"
+        " with one draw; their commit tells them apart.",
         f"A backdoor counts as removed up to {percent(GONE, 0)} attack success. A model counts as like one trained on"
         f" clean data within {_POINTS['clean_accuracy']} points of clean accuracy and"
         f" {_POINTS['target_class_accuracy']} in the target class.",
         "Groups in feature space are no new idea: spectral signatures, activation clustering and SCAn look for them in"
         " finished models. New here is what they start from, an early averaged model's losses, and that each image is"
-        " judged by a discriminant that has not seen it.",
+        " judged by a discriminant that has seen neither it nor its look-alikes.",
     )
     return [Heading("Protocol"), Text("\n".join(f"- {line}" for line in lines))]
 
