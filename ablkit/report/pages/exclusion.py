@@ -76,6 +76,8 @@ def in_short(c: Collection) -> str:
             f". They have {points[0]} points ({points[1]} to {points[2]} over seeds) less clean accuracy than training"
             f" on clean data; ABL in the runs below, on the same attacks and seeds, {points[3]}"
         )
+    if "dynamic" in names:
+        said += ". One limit was lowered after Dynamic had been missed on a reported seed"
     if set(names) <= set(CHOSEN_WITH):
         said += ". Settings were chosen with these attacks, on other seeds"
     return f"**{gone} of {count(len(own), 'run')}** {said}: {link('clean models', NAME)}."
@@ -165,8 +167,8 @@ def _protocol() -> list[Block]:
         "**The rule was changed once after reported runs had been seen**, on 2026-11-27. Before, groups had to lie 6"
         " deviations apart, and Dynamic was missed on seed 0 with 5.4; now 5 are enough. Before, one draw of the halves"
         " decided; now look-alikes are in one half, and the middle of five draws decides, as frames of films had been"
-        " taken for poison on GTSRB, seeds 100 and 101. The runs before are kept, but for that one, which was made again"
-        " with one draw; their commit tells them apart.",
+        " taken for poison on GTSRB, seeds 100 and 101. The runs before are kept, but for that one, which was made"
+        " again with one draw; their commit tells them apart.",
         f"A backdoor counts as removed up to {percent(GONE, 0)} attack success. A model counts as like one trained on"
         f" clean data within {_POINTS['clean_accuracy']} points of clean accuracy and"
         f" {_POINTS['target_class_accuracy']} in the target class.",
