@@ -38,7 +38,7 @@ def compared(attacks: tuple[str, ...] = ("badnets", "sig"), seeds: int = 3, **ch
 
 
 VERDICTS = {
-    "as good as clean": ({}, "Holds on the 2 attacks measured so far, of 10"),
+    "as good as clean": ({}, "Holds on the 2 attacks measured so far on 3 seeds, of 10"),
     "the backdoor stays": ({"exclude": (0.9, 0.77, 0.78)}, "Fails"),
     "three points lost": ({"exclude": (0.02, 0.75, 0.78)}, "Holds in part"),
     "six points lost in the target class": ({"exclude": (0.02, 0.77, 0.74)}, "Holds in part"),
@@ -62,6 +62,14 @@ def test_it_holds_where_every_attack_is_measured():
 def test_two_seeds_are_no_verdict():
     told = findings.of_exclusion(compared(seeds=2))
     assert told.startswith("**Cannot be said.** A verdict takes 3 seeds.") and told.endswith("n = 2 seeds.")
+
+
+def test_an_attack_on_fewer_seeds_has_no_part_in_what_holds():
+    frame = compared()
+    fewer = frame[(frame["attack"] == "badnets") | (frame["seed"] < 1)]
+    told = findings.of_exclusion(fewer)
+    assert told.startswith("**Holds on the 1 attack measured so far on 3 seeds, of 10.**")
+    assert told.endswith("n = 1 to 3 seeds.")
 
 
 def test_the_verdict_names_what_is_left_and_both_prices():

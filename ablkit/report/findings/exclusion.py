@@ -65,10 +65,11 @@ def of_exclusion(frame: pd.DataFrame) -> str:
     gaps = {metric: gap(runs, metric) for metric in NEAR}
     near = all(gaps[metric].n and gaps[metric].mean <= NEAR[metric] for metric in NEAR)
     word = FAILS if not gone.any() else HOLDS if gone.all() and near else IN_PART
-    names = list(runs["attack"].unique())
-    if word == HOLDS and len(names) < len(ATTACKS):
-        word = f"**Holds on the {count(len(names), 'attack')} measured so far, of {len(ATTACKS)}.**"
-    if runs["seed"].nunique() < FEWEST:
+    seeds = runs.groupby("attack")["seed"].nunique()
+    enough = int((seeds >= FEWEST).sum())
+    if word == HOLDS and enough < len(ATTACKS):
+        word = f"**Holds on the {count(enough, 'attack')} measured so far on {FEWEST} seeds, of {len(ATTACKS)}.**"
+    if not enough:
         word = f"{UNKNOWN} A verdict takes {FEWEST} seeds."
     told = [f"Trained without its suspects, a model has at most {limit(GONE)} attack success {_removed(runs, '')}."]
     if not gone.all():
@@ -76,9 +77,9 @@ def of_exclusion(frame: pd.DataFrame) -> str:
     if runs["attack_success_rate_abl"].notna().any():
         told.append(f"ABL reaches that {_removed(runs.dropna(subset='attack_success_rate_abl'), '_abl')}.")
     told += [_price(runs), _excluded(runs)]
-    if set(names) <= set(CHOSEN_WITH):
+    if set(seeds.index) <= set(CHOSEN_WITH):
         told.append("Settings were chosen with these attacks, on other seeds.")
-    return " ".join([word, *(part for part in told if part), over(runs["seed"].nunique())])
+    return " ".join([word, *(part for part in told if part), over(int(seeds.min()), int(seeds.max()))])
 
 
 def _removed(runs: pd.DataFrame, suffix: str) -> str:
