@@ -72,7 +72,8 @@ def test_the_page_counts_what_is_found(tmp_path):
         "`ablkit clean` finds the attacked classes and 95 % of the poison or more in 2 of 2 poisoned folders, and hands"
         " on a model with at most 5 % attack success in 2. It suspects a class in 0 of 1 clean folder."
     )
-    assert "a white bar" in markdown(page)
+    assert "a white bar" in markdown(page) and "on one seed: a demonstration" in markdown(page)
+    assert "demonstration" not in markdown(shown(tmp_path, row(), row(seed=1)))  # the twin
 
 
 FAULTS = {

@@ -36,6 +36,8 @@ def page(c: Collection) -> Page:
     if rows.empty:
         blocks = [Text(how), *missing.not_run(c, "any folder of images", [_COMMAND])]
         return Page(_NAME, _TITLE, "Not known yet: 0 folders were tried.", blocks, "Unknown trust")
+    if rows.groupby(["dataset", "attack"])["seed"].nunique().max() == 1:
+        how += " Each kind of folder was tried on one seed: a demonstration."
     blocks: list[Block] = [Text(how), _table(rows), Code(_COMMAND)]
     return Page(_NAME, _TITLE, _finding(rows), blocks, "Unknown trust")
 
