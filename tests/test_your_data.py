@@ -16,6 +16,7 @@ from ablkit.data import Images
 from ablkit.report import your_data
 from ablkit.report.findings import your_data as words
 from ablkit.runs.parameters import changed, check
+from ablkit.training import suspects
 
 RECIPE = replace(TOY_RECIPE, average_decay=0.95, isolation_rate=0.05)
 ENV = {"ablkit": "1", "torch": "2", "started": "2026-01-01T00:00:00"}
@@ -63,6 +64,9 @@ def test_a_clean_set_shows_no_sign_of_a_backdoor(clean):
     assert words.of_verdict(found).startswith("**No sign of a backdoor.**")
     said = " ".join(block.markdown for block in your_data.page(found, found.numbers()).blocks if block.block == "text")
     assert "cannot mean: a proof" in said and "%" in said
+    (table,) = (block for block in your_data.page(found, found.numbers()).blocks if block.block == "table")
+    usual = suspects.Settings()
+    assert f"with {usual.least_separation:g} or more and at most {usual.most_valley:g}" in table.note
     assert np.isnan(found.numbers()["label_agreement_of_suspects"])
 
 

@@ -19,6 +19,7 @@ from ablkit.report.page import Block, Cell, Figure, Heading, Page, Table, Text, 
 from ablkit.report.style import COLOURS
 from ablkit.report.text import label, number, percent
 from ablkit.shapes import UInt8, ndarray
+from ablkit.training.suspects import Settings
 
 PAGE, TABLE, WORDS = "index.html", "images.csv", "verdict.md"
 HUMPS = "Histograms of the images of a few classes along the direction that tells two groups of them apart."
@@ -185,9 +186,11 @@ def _table(found: Verdict) -> Table:
                 percent(found.test.accuracy(found.test.last, unsuspected)),
             )
         )
+    usual = Settings()
     note = (
-        "Separation: how many standard deviations the two groups of a class lie apart, 6 or more is suspected. Valley:"
-        " how many images lie in the middle between them, over how many lie in the middle of one; at most 0.3 is"
-        " suspected. Both have to hold."
+        "Separation: how many standard deviations the two groups of a class lie apart. Valley: how many images lie in"
+        " the middle between them, over how many lie in the middle of one. A class is suspected, unless set otherwise,"
+        f" with {usual.least_separation:g} or more and at most {usual.most_valley:g}, if it has {usual.least_images}"
+        " images or more."
     )
     return Table(columns, rows, groups, note)
