@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from ablkit import attacks, data, training
 from ablkit.attacks import attack
 from ablkit.metrics import after_epoch, summary
-from ablkit.training import splits, suspects
+from ablkit.training import lookalikes, splits, suspects
 
 RECIPE = replace(TOY_RECIPE, average_decay=0.95, isolation_rate=0.05)
 QUIET = {"device": "cpu", "precision": "fp32", "report": None}
@@ -214,6 +214,19 @@ def test_the_kept_images_are_trained_on_as_by_method_none(monkeypatch):
     plain = training.train(poisoned.data.take(np.flatnonzero(np.arange(200) % 5)), RECIPE, method="none", **QUIET)
     assert np.array_equal(weights(trained), weights(plain))
     assert not np.array_equal(weights(everything), weights(trained))
+
+
+def test_look_alikes_are_judged_together_and_groups_of_the_set_are_those(monkeypatch):
+    given = []
+    nothing = suspects.Suspects(np.zeros(10), np.zeros(10), np.zeros(10), np.empty(0, np.int64), np.empty(0, np.int64))
+    monkeypatch.setattr(suspects, "find", lambda *arguments: given.append(arguments[-1]) or nothing)
+    poisoned = attacks.poison(toy(200, 1))
+    films = np.arange(200) // 4
+    for groups in (None, films):
+        excluded(replace(poisoned, data=replace(poisoned.data, groups=groups)), replace(RECIPE, finetune_epochs=0))
+    own, known = (alike(1) for alike in given)
+    assert np.array_equal(known, films) and not np.array_equal(own, films)
+    assert np.array_equal(own, lookalikes.groups(poisoned.data.images, poisoned.data.labels, 0, 1))
 
 
 @pytest.mark.parametrize("killed_after", [1, 2, 3])

@@ -18,6 +18,7 @@ _SIDE = 8
 _TOGETHER = 20
 """Images of a group in the mean; chosen on GTSRB, seeds 100 and 101, without its tracks, from 10, 20, 30 and 45."""
 _ROUNDS = 15
+_AT_ONCE = 500
 
 
 def groups(
@@ -38,7 +39,9 @@ def groups(
     state, known = int(numpy_stream(seed, "folds", 1, draw).integers(2**31)), 0
     for k in np.unique(labels):
         own = np.flatnonzero(labels == k)
-        thumbnails = _thumbnails(images[own])
+        # Some at a time, as the images may be more than memory holds.
+        parts = [_thumbnails(images[own[at : at + _AT_ONCE]]) for at in range(0, len(own), _AT_ONCE)]
+        thumbnails = np.concatenate(parts)
         number = min(max(2, len(own) // _TOGETHER), len(own))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # of classes in which many images are the same

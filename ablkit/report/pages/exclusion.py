@@ -162,8 +162,8 @@ def _controls(own: pd.DataFrame) -> list[Block]:
 
 def _protocol() -> list[Block]:
     lines = (
-        "Settings were chosen on seeds 100 and 101 with BadNets, Blend, SIG and CBA and on one clean set; the other six"
-        " attacks had no part in it. Seeds 0 and up are reported, each run once.",
+        "Settings were chosen on seeds 100 and 101 with BadNets, Blend, SIG and CBA and on one clean set; before the"
+        " change below the other six attacks had no part in it. Seeds 0 and up are reported, each run once.",
         "**The rule was changed once after reported runs had been seen**, on 2026-11-27. Before, groups had to lie 6"
         " deviations apart, and Dynamic was missed on seed 0 with 5.4; now 5 are enough. Before, one draw of the halves"
         " decided; now look-alikes are in one half, and the middle of five draws decides, as frames of films had been"

@@ -29,8 +29,8 @@ def page(c: Collection) -> Page:
     """A row for each folder."""
     how = (
         f"Each folder of PNG files went through {code('ablkit clean')} as anybody's would: no attack, rate or class was"
-        " given. What it found, and the model that it handed on, were then held against the truth. The method is"
-        f" {link('training without the suspects', 'exclusion.html')}."
+        " given, but for traffic signs that they must not be mirrored. What it found, and the model that it handed on,"
+        f" were then held against the truth. The method is {link('training without the suspects', 'exclusion.html')}."
     )
     rows = folders(c)
     if rows.empty:
@@ -89,7 +89,7 @@ def _table(rows: pd.DataFrame) -> Table:
     for _, row in rows.iterrows():
         is_poisoned, suspected = row["poisoned"] > 0, len(row["suspected_classes"])
         failed = is_poisoned and row["attack_success_rate"] > GONE
-        verdict = count(suspected, "class").replace("classs", "classes") if suspected else "no sign"
+        verdict = f"{suspected} class{'' if suspected == 1 else 'es'}" if suspected else "no sign"
         lines.append(
             (
                 dataset_title(row["dataset"]),
@@ -108,7 +108,9 @@ def _table(rows: pd.DataFrame) -> Table:
     made = " to ".join(dict.fromkeys((dates[0], dates[-1])))
     note = (
         f"Training images: {listed(sorted({f'{n:,}' for n in rows['images']}))} a folder. Found: share of the poisoned"
-        " images among the suspects. Precision: share of the suspects that are poisoned. Clean accuracy: on the test"
+        " images among the suspects. Precision: share of the suspects that are poisoned. Attack success: test images of"
+        " other classes that the trigger makes one of the attacked class; a clean model takes some of them for it, too,"
+        " and how many was not measured here. Clean accuracy: on the test"
         f" images of the folder that are not suspected. Minutes of training. {made}, {hardware_of(rows)}."
     )
     return Table(_COLUMNS, lines, note=note)
