@@ -26,6 +26,8 @@ from benchmarks.strange_attacks import Set
 
 FILE = "trust.json"
 """Of all that was measured, in a folder of the report's data."""
+UNPOISONED = "attack_success_rate_unpoisoned"
+"""Share of the triggered images that a model of the clean folder takes for the attacked class."""
 
 
 class Case(NamedTuple):
@@ -46,7 +48,7 @@ class Case(NamedTuple):
 # A mirrored sign is another one: whoever has signs must say so, as a folder does not.
 _SIGNS = {"target": 1, "options": ("-p", "flip", "false")}
 CASES = (
-    *(Case("gtsrb", attack, 0, **_SIGNS) for attack in ("blend", "badnets")),
+    *(Case("gtsrb", attack, 0, **_SIGNS) for attack in ("blend", "badnets", "")),
     *(Case("cifar10", attack, 0) for attack in ("blend", *strange_attacks.ATTACKS, "badnets")),
     *(Case("cifar10", "", seed) for seed in range(5)),
     Case("cifar10", "dynamic", 0),
@@ -58,7 +60,8 @@ IMAGES, RATE = 10_000, 0.1
 def measure(to: Path, threads: int, cases: tuple[Case, ...] = CASES, further: tuple[str, ...] = ()) -> Path:
     """Measure what `to`/trust.json does not hold yet, a case at a time; return its path. A killed call goes on.
 
-    A case takes 5 to 10 minutes, with `dynamic` half an hour.
+    A case takes 5 to 10 minutes, with `dynamic` half an hour. In the end, each attack meets the model of the clean
+    folder of its data set and seed: what that one takes for the attacked class is no backdoor.
 
     Args:
         threads: of each training.
@@ -73,6 +76,13 @@ def measure(to: Path, threads: int, cases: tuple[Case, ...] = CASES, further: tu
         row = _measured(case, ["-p", "threads", str(threads), *case.options, *further])
         write_json(path, {"folders": [*known, row]})
         print(row)
+    named = {(case.dataset, case.attack, case.seed): case for case in cases}
+    rows = read_json(path)["folders"]
+    for row in rows:
+        case = named.get((row["dataset"], row["attack"], row["seed"]))
+        if case and case.attack and UNPOISONED not in row:
+            row |= _unpoisoned(case)
+    write_json(path, {"folders": rows})
     return path
 
 
@@ -88,10 +98,28 @@ def _measured(case: Case, options: list[str]) -> dict:
     seed = str(case.seed)
     if cli.main(["clean", str(folder), "--name", case.name, "--seed", seed, "--size", "32", *options]):
         raise RuntimeError(f"ablkit clean failed on {folder}")
-    done = [
-        run for run in records.folders("your_data", "metrics.json") if records.parameters(run)["dataset"] == case.name
-    ]
-    return _row(case, made, max(done, key=lambda run: (run / "metrics.json").stat().st_mtime))
+    return _row(case, made, _runs(case)[-1])
+
+
+def _runs(case: Case) -> list[Path]:
+    """The finished runs of a case's folder on this machine, the newest last."""
+    done = records.folders("your_data", "metrics.json")
+    own = [run for run in done if records.parameters(run)["dataset"] == case.name]
+    return sorted(own, key=lambda run: (run / "metrics.json").stat().st_mtime)
+
+
+def _unpoisoned(case: Case) -> dict:
+    """How often the model of the clean folder hits a case's aims; nothing where that folder was not tried here."""
+    runs = _runs(case._replace(attack=""))
+    if not runs:
+        return {}
+    made = _poisoned(case, *data.load(case.dataset, train_size=IMAGES, seed=case.seed))
+    return {UNPOISONED: _success(runs[-1], made)}
+
+
+def _success(folder: Path, made: Set) -> float | None:
+    network, _ = model_card.read(folder)
+    return float((predict(network, made.triggered, "fp32") == made.aims).mean()) if len(made.aims) else None
 
 
 def _poisoned(case: Case, train: Images, test: Images) -> Set:
@@ -107,8 +135,6 @@ def _poisoned(case: Case, train: Images, test: Images) -> Set:
 def _row(case: Case, made: Set, folder: Path) -> dict:
     """What the run in a folder has found, beside the truth; shares are fractions of 1, None where nothing is shared."""
     is_suspected = _suspected(folder / your_data.TABLE, made)
-    network, card = model_card.read(folder)
-    hits = predict(network, made.triggered, "fp32") == made.aims
     both = (is_suspected & made.is_poisoned).sum()
     return {
         "dataset": case.dataset,
@@ -121,8 +147,8 @@ def _row(case: Case, made: Set, folder: Path) -> dict:
         "suspects": int(is_suspected.sum()),
         "found": float(both / made.is_poisoned.sum()) if made.is_poisoned.any() else None,
         "precision": float(both / is_suspected.sum()) if is_suspected.any() else None,
-        "attack_success_rate": float(hits.mean()) if len(hits) else None,
-        "clean_accuracy": card.numbers["clean_accuracy"],
+        "attack_success_rate": _success(folder, made),
+        "clean_accuracy": model_card.read(folder)[1].numbers["clean_accuracy"],
         "seconds": records.metrics(folder)["seconds"],
         "environment": records.environment(folder),
     }

@@ -13,6 +13,7 @@ from conftest import toy
 from ablkit.report.collect import Collection
 from ablkit.report.pages import unknown_trust
 from ablkit.report.render import markdown
+from ablkit.report.text import MISSING
 from ablkit.runs.records import Damaged
 from benchmarks import strange_attacks, trust
 from benchmarks.trust import Case
@@ -38,11 +39,15 @@ def test_a_strange_attack_marks_as_many_images_as_it_says(attack, classes):
 
 def test_folders_go_through_clean_and_are_held_against_the_truth(folders, tmp_path, monkeypatch):
     monkeypatch.setattr(trust, "IMAGES", 400)
-    cases = (Case("digits", "badnets", 0), Case("digits", "", 1))
+    cases = (Case("digits", "badnets", 0), Case("digits", "", 1), Case("digits", "", 0))
+    path = trust.measure(tmp_path, 1, cases[:2], SMOKE)
+    assert trust.UNPOISONED not in path.read_text()  # no clean folder of this seed was tried
     path = trust.measure(tmp_path, 1, cases, SMOKE)
-    poisoned, clean = json.loads(path.read_text())["folders"]
+    poisoned, clean, _ = json.loads(path.read_text())["folders"]
     assert (poisoned["poisoned"], poisoned["attacked_classes"]) == (40, [0])
     assert 0 <= poisoned["attack_success_rate"] <= 1 and poisoned["environment"]["threads"] == 1
+    # A model that has never seen the trigger seldom takes a digit for another one.
+    assert 0 <= poisoned[trust.UNPOISONED] < 0.5 and trust.UNPOISONED not in clean
     assert (clean["poisoned"], clean["attacked_classes"], clean["attack_success_rate"]) == (0, [], None)
     # Measured once, whatever else is asked for.
     before = path.read_bytes()
@@ -89,6 +94,12 @@ FAULTS = {
 def test_the_page_says_what_goes_wrong(tmp_path, fault):
     one, said = FAULTS[fault]
     assert said in shown(tmp_path, one).finding
+
+
+def test_the_page_shows_what_a_model_does_that_never_saw_the_trigger(tmp_path):
+    bar = row(attack="white_bar", attack_success_rate=0.312)
+    assert "| 31.2 | 18.7 |" in markdown(shown(tmp_path, bar | {unknown_trust.UNPOISONED: 0.187}))
+    assert f"| 31.2 | {MISSING} |" in markdown(shown(tmp_path, bar))  # the twin: not measured
 
 
 def test_without_folders_it_says_so_and_spoilt_ones_make_no_page(tmp_path):

@@ -19,10 +19,12 @@ _TITLE, _NAME = "Does it find poison in a stranger's folder?", "unknown-trust.ht
 _COMMAND = "python -m benchmarks trust --to reports/data"
 FOUND = 0.95
 """Share of the poison among the suspects from which on a folder counts as judged rightly."""
+UNPOISONED = "attack_success_rate_unpoisoned"
+"""Of a model of the clean folder, on the images of an attack that it has never seen; see `benchmarks/trust.py`."""
 STRANGE = {"white_bar": "a white bar", "two_triggers": "two triggers, two classes"}
 """Attacks that the kit does not have -> what they are called; see `benchmarks/strange_attacks.py`."""
 _COLUMNS = ("data set", "attack", "seed", "verdict", "poisoned", "suspects", "found, %", "precision, %")
-_COLUMNS += ("attack success, %", "clean accuracy, %", "minutes")
+_COLUMNS += ("attack success, %", "success unpoisoned, %", "clean accuracy, %", "minutes")
 
 
 def page(c: Collection) -> Page:
@@ -52,7 +54,7 @@ def folders(c: Collection) -> pd.DataFrame:
         rows = pd.DataFrame([{**one, **{f"env_{k}": v for k, v in one["environment"].items()}} for one in found])
         if rows.empty:
             return rows
-        numbers = rows[["found", "precision", "attack_success_rate"]].astype(float)
+        numbers = rows.reindex(columns=["found", "precision", "attack_success_rate", UNPOISONED]).astype(float)
         is_named = rows["suspected_classes"].map(set) == rows["attacked_classes"].map(set)
         return rows.assign(**numbers, is_right=is_named & ~(numbers["found"] < FOUND))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -100,6 +102,7 @@ def _table(rows: pd.DataFrame) -> Table:
                 f"{row['suspects']:,}",
                 *(_percent(row[name]) for name in ("found", "precision")),
                 Cell(_percent(row["attack_success_rate"]), kind="bad" if failed else ""),
+                _percent(row[UNPOISONED]),
                 _percent(row["clean_accuracy"]),
                 f"{row['seconds'] / 60:.0f}",
             )
@@ -109,8 +112,8 @@ def _table(rows: pd.DataFrame) -> Table:
     note = (
         f"Training images: {listed(sorted({f'{n:,}' for n in rows['images']}))} a folder. Found: share of the poisoned"
         " images among the suspects. Precision: share of the suspects that are poisoned. Attack success: test images of"
-        " other classes that the trigger makes one of the attacked class; a clean model takes some of them for it, too,"
-        " and how many was not measured here. Clean accuracy: on the test"
+        " other classes that the model takes for the attacked class. Success unpoisoned: the same of a model of the clean"
+        " folder of this seed, which has never seen the trigger; so much is no backdoor. Clean accuracy: on the test"
         f" images of the folder that are not suspected. Minutes of training. {made}, {hardware_of(rows)}."
     )
     return Table(_COLUMNS, lines, note=note)
