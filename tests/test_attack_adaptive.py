@@ -147,6 +147,39 @@ def test_other_labels_are_spread_over_all_classes_and_the_images_count_as_poison
     assert counts[0] == 250 and (counts[1:] > 10).all()
 
 
+# Several triggers
+
+
+@pytest.mark.parametrize("name", NAMES)
+@settings(max_examples=10, deadline=None)
+@given(st.integers(2, 5), seeds)
+def test_every_image_has_one_of_the_triggers_and_always_the_same(name, number, seed):
+    train = toy(200, 1)
+    poisoned, plain = (attacks.poison(train, name, rate=0.5, seed=seed, triggers=k) for k in (number, 1))
+    assert np.array_equal(poisoned.is_poisoned, plain.is_poisoned)
+    chosen = np.flatnonzero(poisoned.is_poisoned)
+    changes = poisoned.triggered.change.keywords["changes"]
+    each = np.stack([change(train.images[chosen]) for change in changes])
+    has = (each == poisoned.data.images[chosen]).all(axis=(2, 3, 4))
+    assert has.shape == (number, 100) and (has.sum(axis=0) == 1).all() and (has.sum(axis=1) >= 3).all()
+    # Whatever images come with it, an image gets the same.
+    assert np.array_equal(poisoned.triggered.change(train.images[chosen[::-3]]), poisoned.data.images[chosen[::-3]])
+    # The twin: with one trigger all images have it, and it is the first of them.
+    assert np.array_equal(plain.data.images[chosen], each[0])
+
+
+def test_the_patches_of_several_triggers_face_the_centre_and_four_of_them_are_the_four_corners():
+    images = toy(20, 1).images
+    together = images
+    for place in range(4):
+        together = badnets.stamp(together, place=place)
+    assert np.array_equal(together, badnets.stamp(images, "four_corners"))
+    middle = badnets.stamp(images, place=4)
+    changed = np.argwhere((middle != images).any(axis=(0, 3)))
+    assert changed.min(axis=0).tolist() == [7, 7] and changed.max(axis=0).tolist() == [9, 9]  # of 16 x 16
+    assert not np.array_equal(badnets.stamp(images, place=1)[:, :3, :3], badnets.stamp(images, place=0)[:, -3:, -3:])
+
+
 # What is refused
 
 
@@ -162,6 +195,11 @@ def test_other_labels_are_spread_over_all_classes_and_the_images_count_as_poison
         ({"cover": float("nan")}, "cover nan is outside [0, 1)"),
         ({"consistency": 0.0}, "consistency 0.0 is outside (0, 1]"),
         ({"consistency": 1.5}, "consistency 1.5 is outside (0, 1]"),
+        ({"triggers": 0}, "triggers 0 is outside 1 to 5"),
+        ({"triggers": 6}, "triggers 6 is outside 1 to 5"),
+        ({"triggers": 2, "released": True}, "the authors' code has one; leave out one of the two"),
+        ({"triggers": 2, "variant": "four_corners"}, "has no room beside variant four_corners"),
+        ({"triggers": 2, "pattern": "stripes", "attack": "blend"}, "but there is one of stripes; take noise"),
         ({"labels": "all2four"}, "'all2four' is no labels of badnets"),
     ],
 )

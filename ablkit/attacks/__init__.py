@@ -99,7 +99,7 @@ def choose(
     if len(chosen):
         check_train(train, attack, target=target, released=released, **settings)
         if isinstance(own, adaptive.Adaptive):
-            adaptive.check(train, chosen, aims, own)
+            adaptive.check(train, chosen, aims, own, released=released)
     return chosen
 
 

@@ -38,6 +38,8 @@ class Settings(adaptive.Adaptive):
         super().__post_init__()
         if not 0 < self.alpha <= 1:
             raise UserError(f"alpha {self.alpha} is outside (0, 1]; the paper uses 0.2")
+        if self.pattern == "stripes" and self.triggers > 1:
+            raise UserError(f"triggers {self.triggers} needs as many pictures, but there is one of stripes; take noise")
 
 
 def blend(
@@ -61,10 +63,10 @@ def blend_fresh_noise(images: UInt8[ndarray, "n h w c"], alpha: float) -> UInt8[
     return blend(images, np.stack(noise).astype(np.uint8)[..., None], alpha)
 
 
-def make_pattern(shape: tuple[int, int, int], kind: str, seed: int) -> UInt8[ndarray, "h w c"]:
-    """The picture to be blended in."""
+def make_pattern(shape: tuple[int, int, int], kind: str, seed: int, number: int = 0) -> UInt8[ndarray, "h w c"]:
+    """The picture to be blended in; of several, each has its `number`."""
     if kind == "noise":
-        return numpy_stream(seed, "trigger", 0, 0).integers(0, 256, shape, dtype=np.uint8)
+        return numpy_stream(seed, "trigger", 0, number).integers(0, 256, shape, dtype=np.uint8)
     columns = (np.arange(shape[1]) % _PERIOD < _PERIOD // 2) * np.uint8(255)
     return np.broadcast_to(columns[None, :, None], shape).copy()
 
@@ -74,8 +76,10 @@ def craft(order: Order, settings: Settings) -> Crafted:
     if order.released:
         change, pictures = partial(blend_fresh_noise, alpha=settings.alpha), {}
     else:
-        pattern = make_pattern(order.train.images.shape[1:], settings.pattern, order.seed)
-        change, pictures = partial(blend, pattern=pattern, alpha=settings.alpha), {"blended in": pattern}
+        shape, numbers = order.train.images.shape[1:], range(settings.triggers)
+        patterns = [make_pattern(shape, settings.pattern, order.seed, number) for number in numbers]
+        change = adaptive.one_of([partial(blend, pattern=pattern, alpha=settings.alpha) for pattern in patterns])
+        pictures = {"blended in" + f", {i + 1}" * (i > 0): pattern for i, pattern in enumerate(patterns)}
     additions = adaptive.additions(order, settings, change)
     return Crafted(change(order.images), OneByOne(change, order.aims), pictures=pictures, **additions)
 

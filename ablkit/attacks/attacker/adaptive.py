@@ -1,12 +1,16 @@
-"""What an attacker who knows the defence adds to a fixed trigger: three aims, cover images, inconsistent labels.
+"""What an attacker who knows the defence adds: three aims, cover images, inconsistent labels, several triggers.
 
-The defences here look for images that are learned faster than others, in one class. Each addition works against that:
-the poison is spread over three classes, the trigger alone does not tell the label, or it tells it only now and then.
+The defences here look for images that are learned faster than others, in one class, where they lie close together. Each
+addition works against that: the poison is spread over three classes, the trigger alone does not tell the label, it
+tells it only now and then, or there are several triggers with few images each.
 """
 
 from __future__ import annotations
 
+import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -15,10 +19,11 @@ from ablkit.attacks.attack import Change, Order
 from ablkit.data.images import Images
 from ablkit.errors import UserError
 from ablkit.randomness import numpy_stream
-from ablkit.shapes import Int64, ndarray
+from ablkit.shapes import Int64, UInt8, ndarray
 
 _COVER, _LABELS = 30, 31  # places in the attack's stream
 _FEWEST_CLASSES = 4
+_MOST_TRIGGERS = 5
 
 
 @dataclass(frozen=True)
@@ -36,12 +41,17 @@ class Adaptive:
     consistency: float = 1.0
     """Share of the poisoned images, above 0, that get the label aimed at. Each of the others gets a class that is drawn
     from all but its own and that one, so that the trigger is learned late (an attack of this kit)."""
+    triggers: int = 1
+    """How many triggers there are, 1 to 5. Each image gets one of them, which one its pixels decide, so that an image
+    always gets the same; the attack success is the mean over test images with one each."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.cover < 1:
             raise UserError(f"cover {self.cover} is outside [0, 1); it is a share of the training set, such as 0.1")
         if not 0 < self.consistency <= 1:
             raise UserError(f"consistency {self.consistency} is outside (0, 1]; 1 gives every image the label aimed at")
+        if not 1 <= self.triggers <= _MOST_TRIGGERS:
+            raise UserError(f"triggers {self.triggers} is outside 1 to {_MOST_TRIGGERS}; 1 is the attack as published")
 
 
 def aims(images: Images, labels: str, target: int) -> Int64[ndarray, " classes"]:
@@ -64,8 +74,23 @@ def aims(images: Images, labels: str, target: int) -> Int64[ndarray, " classes"]
     return found
 
 
-def check(train: Images, chosen: Int64[ndarray, " k"], aims: Int64[ndarray, " classes"], settings: Adaptive) -> None:
-    """Raise UserError where too few images are left for the cover, or too few classes for inconsistent labels."""
+def check(
+    train: Images,
+    chosen: Int64[ndarray, " k"],
+    aims: Int64[ndarray, " classes"],
+    settings: Adaptive,
+    *,
+    released: bool,
+) -> None:
+    """Raise UserError for what cannot be had of these images or of the authors' code.
+
+    That is a cover for which too few images are left, inconsistent labels of too few classes, or several triggers of
+    code that has one.
+    """
+    if released and settings.triggers > 1:
+        raise UserError(
+            f"triggers {settings.triggers} is of this kit, the authors' code has one; leave out one of the two"
+        )
     wanted, left = round(settings.cover * len(train)), len(_not_aimed_at(train, chosen, aims))
     if wanted > left:
         raise UserError(
@@ -77,6 +102,19 @@ def check(train: Images, chosen: Int64[ndarray, " k"], aims: Int64[ndarray, " cl
             f"consistency {settings.consistency} needs a third class for the other labels, but {train.name} has"
             f" {len(train.classes)}; leave it at 1"
         )
+
+
+def one_of(changes: Sequence[Change]) -> Change:
+    """Give each image one of these changes; see `Adaptive.triggers`."""
+    return changes[0] if len(changes) == 1 else partial(_changed_in_turn, changes=changes)
+
+
+def _changed_in_turn(images: UInt8[ndarray, "n h w c"], changes: Sequence[Change]) -> UInt8[ndarray, "n h w c"]:
+    number = np.array([zlib.crc32(image.tobytes()) % len(changes) for image in images], int)
+    changed = np.array(images)
+    for i, change in enumerate(changes):
+        changed[number == i] = change(images[number == i])
+    return changed
 
 
 def additions(order: Order, settings: Adaptive, change: Change) -> dict:

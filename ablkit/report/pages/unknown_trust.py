@@ -112,9 +112,9 @@ def _table(rows: pd.DataFrame) -> Table:
     note = (
         f"Training images: {listed(sorted({f'{n:,}' for n in rows['images']}))} a folder. Found: share of the poisoned"
         " images among the suspects. Precision: share of the suspects that are poisoned. Attack success: test images of"
-        " other classes that the model takes for the attacked class. Success unpoisoned: the same of a model of the clean"
-        " folder of this seed, which has never seen the trigger; so much is no backdoor. Clean accuracy: on the test"
-        f" images of the folder that are not suspected. Minutes of training. {made}, {hardware_of(rows)}."
+        " other classes that the model takes for the attacked class. Success unpoisoned: the same of a model of the"
+        " clean folder of this seed, which has never seen the trigger; so much is no backdoor. Clean accuracy: on the"
+        f" test images of the folder that are not suspected. Minutes of training. {made}, {hardware_of(rows)}."
     )
     return Table(_COLUMNS, lines, note=note)
 
