@@ -72,8 +72,7 @@ def _page(c: Collection, name: str) -> Page:
     blocks: list[Block] = [Text(f"{upper(how(name))} {origin} {link('All attacks', 'attacks.html')}.", "soft")]
     scales = [scale for scale in c.scales if name in scale.attacks("abl")]
     for scale in scales:
-        gaps = first_phases(c, scale)
-        learned = of_gap(gaps[gaps["attack"] == name])
+        learned = of_gap(first_phases(c, scale, name))
         verdict = of_methods(pd.concat([scale.of(method, name) for method in ("none", "abl")]), "abl")
         blocks += [
             Heading(scale.title),

@@ -52,11 +52,12 @@ def page(c: Collection) -> Page:
     return Page("loss-gap.html", "Figure 1: the loss gap", _finding(gaps), blocks, "Loss gap")
 
 
-def first_phases(c: Collection, scale: Scale) -> pd.DataFrame:
-    """The epochs of phase 1 of all undefended and ABL runs of a scale that kept them."""
+def first_phases(c: Collection, scale: Scale, attack: str | None = None) -> pd.DataFrame:
+    """The epochs of phase 1 of the undefended and ABL runs of a scale that kept them, on one attack or on all."""
     parts = [pd.DataFrame(columns=_COLUMNS)]
-    for _, run in pd.concat([scale.of("none"), scale.of("abl")]).iterrows():
-        own = c.history(run).query("stage == 'isolate'")
+    for _, run in pd.concat([scale.of(method, attack) for method in ("none", "abl")]).iterrows():
+        own = c.history(run)
+        own = own[own["stage"] == "isolate"]
         if len(own):
             parts.append(own.assign(attack=run["attack"], method=run["method"], seed=run["seed"])[_COLUMNS])
     found = pd.concat(parts[1:] or parts, ignore_index=True)

@@ -105,7 +105,8 @@ def _epochs(c: Collection, scale: Scale) -> pd.DataFrame:
     """Isolation precision after each epoch of phase 1: attack, seed, epoch, and a column for each score."""
     parts = [pd.DataFrame()]
     for _, run in scale.of("abl").iterrows():
-        first = c.history(run).query("stage == 'isolate'")
+        history = c.history(run)
+        first = history[history["stage"] == "isolate"]
         if all(f"isolation_precision{suffix}" in first for suffix in SCORES):
             found = {name: first[f"isolation_precision{suffix}"] for suffix, name in SCORES.items()}
             parts.append(first[["epoch"]].assign(attack=run["attack"], seed=run["seed"], **found))
