@@ -10,7 +10,7 @@ import pytest
 
 from ablkit.attacks import ATTACKS
 from ablkit.report import exclusion, findings
-from ablkit.report.findings.exclusion import beside, gap
+from ablkit.report.findings.exclusion import beside, gap, paired
 from ablkit.runs import execute
 from ablkit.runs.parameters import changed, check
 
@@ -105,6 +105,15 @@ def test_each_run_stands_beside_those_of_its_attack_and_seed_and_the_clean_one_o
     assert beside(frame[frame["method"] != "abl"])["clean_accuracy_abl"].isna().all()
 
 
+def test_differences_are_paired_by_attack_and_seed():
+    frame = compared(seeds=2, retrain=(0.52, 0.70, 0.50))
+    frame.loc[(frame["method"] == "retrain") & (frame["attack"] == "sig") & (frame["seed"] == 1), NUMBERS[0]] = 0.12
+    found = paired(beside(frame), "attack_success_rate", "retrain")
+    assert found.round(9).to_dict() == {0: -0.5, 1: -0.3}  # seed 1: the mean of -0.5 and -0.1
+    assert paired(beside(frame[frame["seed"] == 0]), "clean_accuracy", "abl").round(9).to_dict() == {0: 0.17}
+    assert paired(beside(frame), "clean_accuracy", "random").empty  # the twin: nothing to be held against
+
+
 def test_the_gap_is_over_seeds_with_an_interval_from_five_on():
     three, five = (gap(beside(compared(seeds=seeds)), "clean_accuracy") for seeds in (3, 5))
     assert three.mean == pytest.approx(0.01) and three.n == 3 and three.low is None
@@ -125,8 +134,8 @@ def test_the_notebook_runs_every_control_and_ends_with_the_verdict(smoke_runs, d
     values = changed("exclusion", "smoke", {"attack_names": "badnets", "seeds": "3"})  # no other test's runs
     folder = execute.execute("exclusion", check("exclusion", values)).folder
     numbers = pd.read_csv(folder / "figures" / "exclusion.csv", keep_default_na=False)
-    assert numbers["method"].tolist() == ["none", "abl", "exclude", "oracle", "exclude"]
-    assert numbers["method_settings"].tolist() == ["", "", "", "", "control=random"]
+    assert numbers["method"].tolist() == ["none", "abl", "exclude", "oracle", "retrain", "exclude"]
+    assert numbers["method_settings"].tolist() == ["", "", "", "", "", "control=random"]
     assert "clean_accuracy_badnets_exclude" in json.loads((folder / "metrics.json").read_text())
     shown = nbformat.read(folder / "notebook.ipynb", as_version=4).cells[-1].outputs[0]["data"]["text/markdown"]
     assert shown.startswith("**") and "n = 1 seed" in shown

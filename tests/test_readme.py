@@ -115,6 +115,18 @@ def test_a_file_that_does_not_exist_is_found():
     assert unknown_files("`nope.py` `attack.py` `attacks/attack.py` `data/attack.py`") == ["nope.py", "data/attack.py"]
 
 
+def unnamed(text: str) -> list[str]:
+    """Notebooks and sweep files that the text does not name."""
+    parts = [path for kind in ("*.ipynb", "sweeps/*") for path in sorted((ROOT / "notebooks").glob(kind))]
+    return [path.name for path in parts if path.name not in text]
+
+
+def test_every_notebook_and_sweep_file_is_named():
+    text = TEXTS["notebooks/README.md"]
+    assert unnamed(text) == []
+    assert unnamed(text.replace("gamma.ipynb", "").replace("smoke.yaml", "")) == ["gamma.ipynb", "smoke.yaml"]
+
+
 # Tables of what is registered
 
 

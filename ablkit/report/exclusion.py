@@ -19,6 +19,7 @@ METHOD_TITLES = {"none": "undefended", "abl": "ABL", "exclude": "suspects exclud
 _COLUMNS = {
     "attack_success_rate_none": "ASR undefended",
     "attack_success_rate_abl": "ASR with ABL",
+    "attack_success_rate_retrain": "ASR, ABL's isolated images left out",
     "attack_success_rate_random": "ASR, as many drawn by chance excluded",
     "attack_success_rate": "ASR, suspects excluded",
     "clean_accuracy_oracle": "CA, trained on clean data",

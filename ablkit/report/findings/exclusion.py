@@ -17,10 +17,10 @@ MEASURED = ("attack_success_rate", *NEAR)
 
 
 def beside(frame: pd.DataFrame) -> pd.DataFrame:
-    """The runs of `exclude`, each beside others of its attack and seed: `_none`, `_abl`, `_random`; nan where missing.
+    """The runs of `exclude`, each beside others of its attack and seed; nan where missing.
 
-    `_oracle` is of a model trained on clean data of the same seed, on whatever attack it was measured. `random` is
-    `exclude` with `control=random`.
+    The numbers of the others end with `_none`, `_abl`, `_retrain` (without the images that ABL isolates), `_random`
+    (`exclude` with `control=random`) and `_oracle`: trained on clean data of the same seed, whatever the attack.
 
     Args:
         frame: runs with the columns `attack`, `seed`, `method`, `method_settings` and those of `MEASURED`.
@@ -29,11 +29,20 @@ def beside(frame: pd.DataFrame) -> pd.DataFrame:
     drawn = frame["method_settings"].fillna("").str.contains("control=random")
     frame = frame.assign(**numbers, method=frame["method"].where(~drawn, "random"))
     own = frame[(frame["method"] == "exclude") & (frame["method_settings"].fillna("") == "")]
-    for method in ("none", "abl", "random", "oracle"):
+    for method in ("none", "abl", "retrain", "random", "oracle"):
         keys = ["seed"] if method == "oracle" else ["attack", "seed"]
         other = frame[frame["method"] == method].drop_duplicates(keys)[[*keys, *MEASURED]]
         own = own.merge(other, on=keys, how="left", suffixes=("", f"_{method}"))
     return own
+
+
+def paired(runs: pd.DataFrame, metric: str, other: str) -> pd.Series:
+    """How far `exclude` lies above another method, by seed: each the mean over the attacks that have both.
+
+    Args:
+        runs: what `beside` gives; `other` is one of its suffixes.
+    """
+    return (runs[metric] - runs[f"{metric}_{other}"]).groupby(runs["seed"]).mean().dropna()
 
 
 def differences(runs: pd.DataFrame, metric: str, method: str = "") -> pd.Series:

@@ -9,7 +9,7 @@ from ablkit.report.collect import Collection, hardware_of
 from ablkit.report.exclusion import drawn
 from ablkit.report.figures import TITLES
 from ablkit.report.findings import GONE
-from ablkit.report.findings.exclusion import CHOSEN_WITH, MEASURED, NEAR, beside, differences, gap
+from ablkit.report.findings.exclusion import CHOSEN_WITH, MEASURED, NEAR, beside, differences, gap, paired
 from ablkit.report.findings.words import count
 from ablkit.report.page import Block, Cell, Figure, Heading, Page, Table, Text, code, link, listed, literal
 from ablkit.report.pages import missing
@@ -28,6 +28,17 @@ _GROUPS = (
     ("", 1),
 )
 _POINTS = {metric: f"{100 * limit:.0f}" for metric, limit in NEAR.items()}
+
+
+_OTHERS = {
+    "abl": "ABL",
+    "retrain": "without the images that ABL isolates",
+    "random": "without as many drawn by chance",
+    "oracle": "trained on clean data",
+}
+_CONTROLS = (
+    "Isolated: the images that ABL isolates. By chance: as many images of the same classes as are suspected, drawn."
+)
 
 
 def page(c: Collection) -> Page:
@@ -141,23 +152,37 @@ def _table(own: pd.DataFrame) -> Table:
 
 
 def _controls(own: pd.DataFrame) -> list[Block]:
-    """What excluding as many images of the same class by chance leaves, and the distance from the ceiling by attack."""
+    """What leaving other images out does, the distance from the ceiling by attack, and all differences over seeds."""
     rows = []
     for name, part in own.groupby("attack", sort=False):
-        cells = [over_seeds(part[f"attack_success_rate{suffix}"]) for suffix in ("", "_random", "_oracle")]
+        cells = [over_seeds(part[f"attack_success_rate{suffix}"]) for suffix in ("", "_retrain", "_random", "_oracle")]
         for metric in NEAR:
             for method in ("", "abl"):
-                found = gap(part, metric, method)
-                cells.append(Cell(f"{100 * found.mean:+.1f}" if found.n else "-", kind="" if found.n else "soft"))
+                cells.append(over_seeds(differences(part, metric, method)))
         rows.append((TITLES[name], *cells))
-    columns = ("attack", "suspects", "by chance", "clean data", "suspects", "ABL", "suspects", "ABL")
-    groups = (("", 1), ("attack success, %: excluded are", 3), ("clean accuracy lost", 2), ("target class lost", 2))
+    columns = ("attack", "suspects", "isolated", "by chance", "clean data", "suspects", "ABL", "suspects", "ABL")
+    groups = (("", 1), ("attack success, %: excluded are", 4), ("clean accuracy lost", 2), ("target class lost", 2))
     note = (
-        "Lost: points below a model trained on clean data of the same seed, mean over the seeds that have both. By"
-        " chance: as many images of the same classes are excluded, drawn. Clean data: how often a model trained on"
-        " clean data takes triggered images for the target. A dash: not run."
+        f"{_CONTROLS} Clean data: how often a model trained on clean data takes triggered images for the target. Lost:"
+        " points below a model trained on clean data of the same seed, mean over the seeds that have both."
     )
-    return [Heading("Controls, paired by seed"), Table(columns, rows, groups, note)]
+    by_seed = [_difference(own, name) for name in _OTHERS]
+    columns_by_seed = ("held against", "attacks", "seeds", "attack success", "clean accuracy", "target class")
+    differ = (
+        "Points that training without the suspects has more than each; a seed is the mean over the attacks that have"
+        f" both. {INTERVAL}"
+    )
+    return [
+        Heading("Controls, paired by seed"),
+        Table(columns, rows, groups, note),
+        Table(columns_by_seed, by_seed, note=differ),
+    ]
+
+
+def _difference(own: pd.DataFrame, name: str) -> tuple[str | Cell, ...]:
+    both = own.dropna(subset=[f"attack_success_rate_{name}"])
+    attacks, seeds = (str(both[column].nunique()) for column in ("attack", "seed"))
+    return (_OTHERS[name], attacks, seeds, *(over_seeds(paired(own, metric, name)) for metric in MEASURED))
 
 
 def _protocol() -> list[Block]:

@@ -175,9 +175,10 @@ class WhatUnlearns(Comparison):
 
 
 class Exclusion(Comparison):
-    """Those of the notebook that holds training without suspects against ABL and training on clean data."""
+    """Those of the notebook that holds training without suspects against ABL, its isolated images left out, and
+    training on clean data."""
 
-    method_names: ClassVar = "abl exclude oracle"
+    method_names: ClassVar = "abl exclude oracle retrain"
 
     def runs(self) -> list[OneRun]:
         """The parameters of each run: of the methods, and of the control, which excludes as many images by chance."""
