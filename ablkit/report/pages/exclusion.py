@@ -18,13 +18,12 @@ from ablkit.report.verdicts import INTERVAL, over_seeds
 from ablkit.training import suspects
 
 NAME = "exclusion.html"
-_COLUMNS = ("attack", *("undefended", "ABL", "excluded") * 3, "precision, %", "recall, %", "n")
+_COLUMNS = ("attack", *("undefended", "ABL", "excluded") * 3, "n")
 _GROUPS = (
     ("", 1),
     ("attack success, %", 3),
     ("clean accuracy, %", 3),
     ("target class, %", 3),
-    ("suspects", 2),
     ("", 1),
 )
 _POINTS = {metric: f"{100 * limit:.0f}" for metric, limit in NEAR.items()}
@@ -146,8 +145,7 @@ def _table(own: pd.DataFrame) -> Table:
                 values = part[f"{metric}{suffix}"]
                 failed = metric == "attack_success_rate" and suffix != "_none" and values.mean() > GONE
                 cells.append(over_seeds(values, bad=failed))
-        found = [over_seeds(part.get(f"exclusion_{what}", [])) for what in ("precision", "recall")]
-        rows.append((link(TITLES[name], f"attack-{name}.html"), *cells, *found, str(len(part))))
+        rows.append((link(TITLES[name], f"attack-{name}.html"), *cells, str(len(part))))
     return Table(_COLUMNS, rows, _GROUPS, f"Worst attack first. Mean over seeds. {INTERVAL}")
 
 
@@ -159,12 +157,16 @@ def _controls(own: pd.DataFrame) -> list[Block]:
         for metric in NEAR:
             for method in ("", "abl"):
                 cells.append(over_seeds(differences(part, metric, method)))
+        cells += [over_seeds(part.get(f"exclusion_{what}", [])) for what in ("precision", "recall")]
         rows.append((TITLES[name], *cells))
-    columns = ("attack", "suspects", "isolated", "by chance", "clean data", "suspects", "ABL", "suspects", "ABL")
+    columns = ("attack", "suspects", "isolated", "by chance", "clean data", *("suspects", "ABL") * 2)
+    columns += ("precision, %", "recall, %")
     groups = (("", 1), ("attack success, %: excluded are", 4), ("clean accuracy lost", 2), ("target class lost", 2))
+    groups += (("suspects", 2),)
     note = (
         f"{_CONTROLS} Clean data: how often a model trained on clean data takes triggered images for the target. Lost:"
         " points below a model trained on clean data of the same seed, mean over the seeds that have both."
+        " Precision: share of the suspects that are poisoned. Recall: share of the poisoned images among them."
     )
     by_seed = [_difference(own, name) for name in _OTHERS]
     columns_by_seed = ("held against", "attacks", "seeds", "attack success", "clean accuracy", "target class")
