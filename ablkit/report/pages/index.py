@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pandas as pd
 
@@ -60,9 +61,10 @@ def page(c: Collection, pages: list[Page]) -> Page:
         finding = "No attack has both an undefended and an ABL run yet, so there is nothing to compare."
         return Page(NAME, "Anti-Backdoor Learning, re-run", finding, _rest(c, pages), "Index")
     own = exclusion.in_short(c)
-    blocks: list[Block] = [Text(_warning(c, scale), "notice"), *([Text(own)] if own else []), Facts(_facts(pairs))]
-    blocks.append(_table(c, scale, pairs))
-    return Page(NAME, _headline(pairs), _scope(c, scale), [*blocks, _figure(pairs), *_rest(c, pages)], "Index")
+    blocks: list[Block] = [*([Text(own)] if own else []), Text(_warning(c, scale), "notice"), Facts(_facts(pairs))]
+    blocks += [_figure(c, pairs), _table(c, scale, pairs)]
+    title = _headline(pairs) + exclusion.beside_abl(c)
+    return Page(NAME, title, _scope(c, scale), [*blocks, *_rest(c, pages)], "Index")
 
 
 def paired(scale: Scale) -> pd.DataFrame:
@@ -211,7 +213,10 @@ def _table(c: Collection, scale: Scale, pairs: pd.DataFrame) -> Table:
     return Table(_COLUMNS, rows, _GROUPS, f"{_NOTE} {link('All numbers as CSV', 'data/runs.csv')}.")
 
 
-def _figure(pairs: pd.DataFrame) -> Figure:
+def _figure(c: Collection, pairs: pd.DataFrame) -> Figure:
+    """Undefended and ABL, and training without the suspects too, once it was tried on all of these attacks."""
+    if own := exclusion.figure(c, "overview", order(pairs)):
+        return replace(own, caption=f"{own.caption} {ways_to_pay(pairs)}")
     names = {name: TITLES[name] for name in order(pairs)}
     columns = {f"{metric}_undefended": metric for metric in _METRICS}
     before = pairs[["attack", *columns]].rename(columns=columns).assign(is_defended=False)
@@ -231,13 +236,13 @@ def ways_to_pay(pairs: pd.DataFrame) -> str:
     means = pairs.assign(other=other).groupby("attack", sort=False)[["lost_target", "other"]].mean()
     halves = []
     for part, what, least in (
-        (means[means["lost_target"] >= means["other"]], "The target class pays most", "lost_target"),
-        (means[means["lost_target"] < means["other"]], "The other classes pay most", "other"),
+        (means[means["lost_target"] >= means["other"]], "the target class most", "lost_target"),
+        (means[means["lost_target"] < means["other"]], "the other classes most", "other"),
     ):
         if len(part):
             points = sorted({f"{100 * value:.0f}" for value in (part[least].min(), part[least].max())}, key=float)
-            halves.append(f"{what} with {listed([TITLES[n] for n in part.index])} ({' to '.join(points)} points).")
-    return " ".join(halves)
+            halves.append(f"{what} with {listed([TITLES[n] for n in part.index])} ({' to '.join(points)} points)")
+    return f"ABL costs {', '.join(halves)}."
 
 
 def _rest(c: Collection, pages: list[Page]) -> list[Block]:
