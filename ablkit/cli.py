@@ -169,7 +169,7 @@ def _add_clean(kinds: argparse._SubParsersAction) -> None:
     clean.add_argument("source", help="a data set's name, or a folder of class folders, as `data import` takes it")
     clean.add_argument("--name", help="of the data set that a folder becomes (the folder's name)")
     clean.add_argument("--size", type=_whole("--size", most=10_000), help="resize a folder's images to SIZE x SIZE")
-    clean.add_argument("--test-share", type=_share("--test-share"), default=0.2, help="of a folder, for testing (0.2)")
+    clean.add_argument("--test-share", type=_share("--test-share"), help="of a folder, for testing (0.2)")
     clean.add_argument("--seed", type=_whole("--seed"), default=0, help="draws test set, weights and order (0)")
     clean.add_argument("--export", type=partial(arguments.path, "--export"), metavar="FOLDER", help="the cleaned set")
     clean.add_argument("--preset", default="quick", help=options.PRESETS)

@@ -53,10 +53,12 @@ def clean(options: argparse.Namespace) -> int:
     given = _pairs(options.p)
     if "dataset" in given:
         raise UserError("-p dataset has no meaning here: the first argument is the data set")
+    if "seed" in given:
+        raise UserError(f"-p seed has no meaning here; give --seed {given['seed']}, which draws the test set, too")
     check("your_data", changed("your_data", options.preset, given), strict=False)
     arguments.check_folder("ABLKIT_RUNS", runs_root())
     if options.export is not None:
-        export.check_new(options.export)
+        export.check_new(options.export, Path(options.source))
     imported = {"size": options.size, "test_share": options.test_share, "seed": options.seed}
     name, folder = source.found(options.source, options.name, **imported)
     given = {"seed": options.seed, "threads": arguments.cores(), **given, "dataset": name}
@@ -73,6 +75,9 @@ def clean(options: argparse.Namespace) -> int:
         table, files = outcome.folder / your_data.TABLE, data.files(name, **drawn)
         kept, left = export.export(options.export, data.load(name, **drawn), table, files, folder)
         print(f"without {left:,} suspects: {kept:,} images in {options.export}")
+        unseen = sum(map(len, data.load(name))) - kept - left
+        if unseen:
+            print(f"{unseen:,} images of {name} were not looked at, as train_size draws some, and are not there")
     return 0
 
 

@@ -58,7 +58,7 @@ def halves(n: int) -> np.ndarray:
 @pytest.mark.parametrize("first", [25, 100, 900])
 def test_features_finish_what_the_values_begin(first):
     features, values, is_first = cloud(first, 1000 - first, 14.0)
-    groups = splits.two_groups(features, values, halves(1000))
+    groups = splits.two_groups(features, values[None], halves(1000))
     assert (groups.first == is_first).mean() > 0.998
     assert groups.separation > suspects.Settings().least_separation
     assert groups.valley < suspects.Settings().most_valley
@@ -70,12 +70,12 @@ def test_features_finish_what_the_values_begin(first):
 def test_one_group_is_not_taken_for_two_however_many_dimensions_there_are(n):
     for seed in range(5):
         features, values, _ = cloud(0, n, 0.0, seed=seed, dimensions=150)
-        groups = splits.two_groups(features, values, halves(n))
+        groups = splits.two_groups(features, values[None], halves(n))
         assert not groups.separation >= suspects.Settings().least_separation
 
 
 def test_two_groups_are_not_found_in_nothing():
-    nothing = splits.two_groups(np.ones((30, 4)), np.zeros(30), halves(30))
+    nothing = splits.two_groups(np.ones((30, 4)), np.zeros((1, 30)), halves(30))
     assert np.isnan(nothing.separation)
     assert not nothing.first.any()
 
@@ -86,7 +86,9 @@ def judged(*classes: tuple[int, int, float], **settings: object) -> tuple[suspec
     labels = np.repeat(np.arange(len(classes)), [len(part[0]) for part in parts])
     order = np.random.default_rng(1).permutation(len(labels))
     features, values, poisoned = (np.concatenate(column)[order] for column in zip(*parts, strict=True))
-    found = suspects.find(np.exp(values), features, labels[order], len(classes) + 1, suspects.Settings(**settings))
+    found = suspects.find(
+        np.exp(values)[None], features, labels[order], len(classes) + 1, suspects.Settings(**settings)
+    )
     return found, labels[order], poisoned
 
 
@@ -98,6 +100,19 @@ def test_the_class_of_two_groups_is_suspected_and_that_of_the_lower_losses_exclu
     assert np.isnan(found.separations[3])  # of the last class there is no image
     assert found.record()["largest_separation"] > 5 > found.record().get("largest_separation_of_others", 0)
     assert "of class 1" in str(found)
+
+
+def test_poison_that_is_no_longer_ahead_at_the_end_is_found_by_the_median_over_the_epochs():
+    features, values, poisoned = cloud(300, 700, 6.0)
+    turned = np.random.default_rng(5).permutation(len(values))  # the last epoch ranks them as chance does
+    labels = np.zeros(len(values), np.int64)
+    epochs = np.exp(np.stack([values, values, values, values, values[turned]]))
+    found = suspects.find(epochs, features, labels, 1)
+    assert found.classes.tolist() == [0] and poisoned[found.images].mean() > 0.98
+    assert len(found.images) == pytest.approx(300, abs=10)
+    # The twin: from the last epoch alone the poison is not found.
+    alone = suspects.find(epochs[-1:], features, labels, 1)
+    assert not len(alone.classes)
 
 
 def test_no_class_is_suspected_where_none_has_two_groups():
@@ -254,7 +269,7 @@ def test_kept_scores_change_nothing_that_is_found_on_digits(data_root):
     poisoned = attacks.poison(train)
     recipe = training.recipe("smoke", isolation_epochs=3)
     few, every = (excluded(poisoned, replace(recipe, trajectories=text)) for text in ("", "loss averaged"))
-    assert [values.shape for values in few.trajectories.values()] == [(1, 300)]
+    assert {name: values.shape for name, values in few.trajectories.items()} == {"averaged": (3, 300)}
     assert [values.shape for values in every.trajectories.values()] == [(3, 300)] * 2
     assert np.array_equal(weights(few), weights(every))
     assert np.array_equal(few.losses, every.losses)

@@ -54,7 +54,7 @@ def of_films(number: int, frames: int) -> tuple[np.ndarray, ...]:
     random = np.random.default_rng(0)
     film = np.repeat(np.arange(number), frames)
     features = random.normal(0, 6, (number, 40))[film] + random.normal(size=(len(film), 40))
-    return np.exp(random.normal(0, 1, number)[film]), features, film
+    return np.exp(random.normal(0, 1, number)[film])[None], features, film
 
 
 def test_films_are_no_poison_where_their_frames_are_kept_together():
@@ -69,7 +69,7 @@ def test_films_are_no_poison_where_their_frames_are_kept_together():
 def test_the_draw_of_the_middle_speaks_for_a_class(monkeypatch):
     """Of five draws two stand out: not suspected; three: suspected, with what any of these has found."""
     labels = np.zeros(200, np.int64)
-    given = np.ones(200), np.zeros((200, 3)), labels, 1
+    given = np.ones((1, 200)), np.zeros((200, 3)), labels, 1
 
     def drawn(number: int):
         draws = iter(range(5))
@@ -95,6 +95,6 @@ def test_a_class_of_few_images_is_not_judged():
     random = np.random.default_rng(0)
     is_first = np.arange(90) < 30
     features = random.normal(size=(90, 40)) + 3.0 * is_first[:, None]
-    given = np.exp(-2.0 * is_first), features, np.zeros(90, np.int64), 1
+    given = np.exp(-2.0 * is_first)[None], features, np.zeros(90, np.int64), 1
     assert not len(suspects.find(*given).classes)
     assert suspects.find(*given, suspects.Settings(least_images=90)).classes.tolist() == [0]  # the twin

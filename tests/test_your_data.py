@@ -17,6 +17,7 @@ from ablkit.report import your_data
 from ablkit.report.findings import your_data as words
 from ablkit.runs.parameters import changed, check
 from ablkit.training import suspects
+from ablkit.training.isolation import isolated_count
 
 RECIPE = replace(TOY_RECIPE, average_decay=0.95, isolation_rate=0.05)
 ENV = {"ablkit": "1", "torch": "2", "started": "2026-01-01T00:00:00"}
@@ -61,7 +62,12 @@ def test_the_poison_of_both_splits_is_suspected_without_being_told_of(poisoned):
 def test_a_clean_set_shows_no_sign_of_a_backdoor(clean):
     _, found = clean
     assert found.classes == [] and not found.train.is_suspected.any() and not found.test.is_suspected.any()
-    assert words.of_verdict(found).startswith("**No sign of a backdoor.**")
+    assert words.of_verdict(found) == (
+        "**No sign of a backdoor.** In none of the 10 classes does a group of images stand out."
+    )
+    some, none = (replace(found, found=replace(found.found, judged=np.arange(10) < number)) for number in (4, 0))
+    assert "none of the 4 of 10 classes that could be judged" in words.of_verdict(some)
+    assert words.of_verdict(none).startswith("**No verdict.**")
     said = " ".join(block.markdown for block in your_data.page(found, found.numbers()).blocks if block.block == "text")
     assert "cannot mean: a proof" in said and "%" in said
     (table,) = (block for block in your_data.page(found, found.numbers()).blocks if block.block == "table")
@@ -82,6 +88,10 @@ def test_the_words_follow_the_numbers(poisoned, clean):
     assert "2 classes look poisoned: a (" in words.of_verdict(both) and "es" in words.of_labels(both)
     assert "2,000 training images" in words.warnings(found)[0]
     assert words.warnings(found)[1:] == []
+    few = replace(found, found=replace(found.found, judged=np.arange(10) > 1))
+    assert words.warnings(few)[1] == "2 of 10 classes have too few images to be judged: a and b."
+    all_join = replace(found, test=replace(found.test, is_suspected=found.test.data.labels == 0))
+    assert "Nearly all test images of class a join its suspects" in words.warnings(all_join)[1]
     alone = replace(found, found=replace(found.found, separations=np.array([12.0, *[np.nan] * 9])))
     assert words.of_separations(alone).endswith("a 12.0. In no other class are there two groups.")
     apart = replace(found, found=replace(found.found, separations=np.linspace(4, 3, 10)))
@@ -173,12 +183,13 @@ def test_a_folder_is_cleaned_and_written_again_and_the_model_predicts(photos, tm
     command = ["clean", str(photos), *options, "--export", str(tmp_path / "cleaned")]
     assert main(command) == 0
     said = capfd.readouterr().out
-    assert "No sign of a backdoor" in said and "60 training images and 16 test images" in said
+    assert "No verdict" in said and "0 of 2 classes" not in said and "60 training images and 16 test images" in said
     (card,) = tmp_path.rglob("model.json")
     rows = table.pd.read_csv(card.parent / "images.csv")
     names = sorted(rows["file"])
     assert len(set(names)) == 76 and names == sorted(path for path in names if (photos / path).is_file())
     assert (rows["label"] == rows["file"].str.split("/").str[0]).all()
+    assert "4 images of photos were not looked at" in said
     written = {path.relative_to(tmp_path / "cleaned").as_posix() for path in (tmp_path / "cleaned").rglob("*.png")}
     assert written == set(names)
     first = photos / names[0]
@@ -190,7 +201,7 @@ def test_a_folder_is_cleaned_and_written_again_and_the_model_predicts(photos, tm
     assert "imported before" in capfd.readouterr().out
     first.unlink()
     assert main(["clean", str(photos), *options]) == 2
-    assert "is not what" in capfd.readouterr().err
+    assert "was made of other files" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -200,9 +211,12 @@ def test_a_folder_is_cleaned_and_written_again_and_the_model_predicts(photos, tm
         (["clean", "{photos}/cat"], "no class folders with images"),
         (["clean", "{photos}", "-p", "model", "nothing"], "is no model"),
         (["clean", "{photos}", "-p", "dataset", "x"], "the first argument is the data set"),
+        (["clean", "{photos}", "-p", "seed", "3"], "give --seed 3"),
         (["clean", "{photos}", "-p", "suspicion_settings", "least=1"], "setting of suspicion"),
         (["clean", "{photos}", "-p", "isolation_epochs", "0"], "isolation_epochs is 0"),
         (["clean", "{photos}", "--export", "{photos}"], "exists already"),
+        (["clean", "{photos}", "--export", "{photos}/cleaned"], "which it would become a part of"),
+        (["clean", "digits", "--size", "8"], "--size 8 has no meaning"),
         (["clean", "{photos}", "--size", "2"], "--size 2 must be"),
         (["clean", "digits", "--name", "x"], "--name x has no meaning"),
         (["predict", "{photos}", "{photos}/cat/000.png"], "model.json does not exist"),
@@ -224,3 +238,9 @@ def test_small_sets_are_trained_for_more_epochs():
     assert epochs(10_000) == 6 and epochs(50_000) == 6
     assert epochs(1_000) == 59  # 16 steps an epoch
     assert epochs(1_000, least_steps=0) == 6
+
+
+@pytest.mark.parametrize("images", [2, 16, 49, 99, 100, 10_000])
+def test_of_however_few_images_one_is_isolated(images):
+    rate = check("your_data", changed("your_data", "quick", {})).recipe(images).isolation_rate
+    assert isolated_count(images, rate) == max(1, images // 100)

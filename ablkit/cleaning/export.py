@@ -16,10 +16,12 @@ from ablkit.files import saying_why
 from ablkit.shapes import Bool, ndarray
 
 
-def check_new(to: Path) -> None:
-    """Raise UserError where a folder is there already."""
+def check_new(to: Path, source: Path | None = None) -> None:
+    """Raise UserError where a folder is there already, or would lie in the one that is cleaned."""
     if os.path.lexists(to):
         raise UserError(f"--export {to} exists already; name a new folder")
+    if source is not None and os.path.realpath(to).startswith(os.path.realpath(source) + os.sep):
+        raise UserError(f"--export {to} lies in {source}, which it would become a part of; name a folder elsewhere")
 
 
 def export(

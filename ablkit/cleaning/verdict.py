@@ -14,6 +14,9 @@ from ablkit.training.inference import features_of, predict
 from ablkit.training.splits import joined
 from ablkit.training.suspects import Suspects
 
+_NEARLY_ALL = 0.75
+"""Share of a class: more than clean-label attacks poison at the small presets."""
+
 
 @dataclass(frozen=True)
 class Judged:
@@ -22,8 +25,9 @@ class Judged:
     data: Images
     is_suspected: Bool[ndarray, " n"]
     suspicion: Float[ndarray, " n"]
-    """0 in the middle of the larger part of a class, 1 in the middle of its other group; nan where a class has no two.
-    It says something in a suspected class alone: any class can be cut in two."""
+    """1 in the middle of the group of a class that began with its lowest losses, 0 in that of the other images; nan
+    where a class has no two. It says something in a suspected class alone: any class can be cut in two. A suspect may
+    be near 0 where one draw of the halves found it and the middle one did not."""
     first: Int64[ndarray, " n"]
     """The class that the model of phase 1, which saw every image, takes each image for."""
     last: Int64[ndarray, " n"]
@@ -55,6 +59,13 @@ class Verdict:
         """The other classes with two groups, that whose groups lie farthest apart first."""
         order = np.argsort(-np.nan_to_num(self.found.separations, nan=-1), kind="stable")
         return [int(k) for k in order if k not in self.classes and np.isfinite(self.found.separations[k])]
+
+    def turned(self) -> list[int]:
+        """The suspected classes nearly all of whose test images join the suspects: these may be the clean ones."""
+        tested = self.test.data.labels
+        return [
+            k for k in self.classes if (tested == k).any() and self.test.is_suspected[tested == k].mean() > _NEARLY_ALL
+        ]
 
     def numbers(self) -> dict[str, float | int]:
         """The verdict in numbers; shares are fractions of 1."""

@@ -4,6 +4,7 @@
 <name>/test_images.npy                           <name>/test_labels.npy
 <name>/meta.json         name, classes, source, and the shape and the sha256 of each array
 <name>/files.json        only of imported files: where each image comes from; no part of the digest
+<name>/origin.json       only of an import: its options, and a sum of each file; no part of the digest
 
 Only where a set has them: train_groups.npy, int64 (n,), and `"mirrors": false` in meta.json; see `Images`.
 `write` makes one from arrays, `ablkit.data.importing` from files.
@@ -36,6 +37,7 @@ from ablkit.shapes import UInt8, ndarray
 
 ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
 OPTIONAL = ("train_groups",)
+ORIGIN = "origin.json"
 BY_WRITE = "ablkit.data.prepared.write(folder, train, test, source)"
 """How a folder is made of arrays, as messages say it."""
 _AGAIN = f"make the folder again with {BY_WRITE}"
@@ -52,10 +54,18 @@ class Files(NamedTuple):
     test: list[str]
 
 
-def write(folder: Path | str, train: Images, test: Images, source: str, files: Files | None = None) -> None:
+def write(
+    folder: Path | str,
+    train: Images,
+    test: Images,
+    source: str,
+    files: Files | None = None,
+    origin: dict | None = None,
+) -> None:
     """Write both splits as the prepared folder `folder`, whole or not at all.
 
-    `source` says in a few words where the images come from, `files` of which file each is made. Writing the same again
+    `source` says in a few words where the images come from, `files` of which file each is made, `origin` what an import
+    was told. Writing the same again
     changes nothing, and what killed writers of it have left goes. Raises UserError where a split is empty, where the
     two differ in the shape of their images or in their classes, where `folder` holds something else or cannot be
     written, and where the disk is full.
@@ -80,6 +90,8 @@ def write(folder: Path | str, train: Images, test: Images, source: str, files: F
             write_whole(temporary / f"{key}.npy", lambda path, array=array: _save(path, array))
         if files is not None:
             write_json(temporary / "files.json", files._asdict())
+        if origin is not None:
+            write_json(temporary / ORIGIN, origin)
         write_json(temporary / "meta.json", meta)
         _move_into_place(temporary, folder, meta)
 

@@ -123,7 +123,9 @@ def humps(found: Verdict) -> Drawing:
     axes[0, 0].set_ylabel("training images", fontsize=8)
     handles, names = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside right upper", fontsize=8)
-    figure.supxlabel("0: middle of the larger part of the class, 1: middle of its other group", fontsize=8)
+    figure.supxlabel(
+        "1: middle of the group that began with the lowest losses, 0: middle of the other images", fontsize=8
+    )
     return figure
 
 

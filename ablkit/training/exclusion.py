@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 from torch import nn
 
 from ablkit.data.images import Images
@@ -59,15 +60,25 @@ def exclude(
     folders = [None, None] if folder is None else [folder / "isolate", folder / RETRAIN]
     shared = {"seed": seed, "device": device, "precision": precision, "evaluate": evaluate, "store": store}
     follow = partial(_follow, folder, report)
-    alone = replace(recipe, schedule="sequential", finetune_epochs=0, unlearn_epochs=0, isolation_score="averaged")
+    kept = recipe.trajectories.split()
+    alone = replace(
+        recipe,
+        schedule="sequential",
+        finetune_epochs=0,
+        unlearn_epochs=0,
+        isolation_score="averaged",
+        trajectories=" ".join(kept if "averaged" in kept else [*kept, "averaged"]),
+    )
     first = train(data, alone, **shared, judge=judge, folder=folders[0], report=follow([]))
     settings = settings or suspects.Settings()
+    # The last epoch as it was measured; the trajectories are rounded.
+    losses = np.concatenate([first.trajectories["averaged"][:-1].astype(np.float32), first.losses[None]])
     seen = features_of(first.averaged, data.images, precision)
 
     def alike(draw: int) -> ndarray:
         return lookalikes.groups(data.images, data.labels, seed, draw) if data.groups is None else data.groups
 
-    found = suspects.find(first.losses, seen, data.labels, len(data.classes), settings, seed, alike)
+    found = suspects.find(losses, seen, data.labels, len(data.classes), settings, seed, alike)
     if report is not None:
         print(found, flush=True)
     kept = suspects.kept(data.labels, found, fill=settings.fill)

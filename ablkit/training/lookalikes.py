@@ -52,11 +52,13 @@ def groups(
 
 
 def _thumbnails(images: UInt8[ndarray, "n h w c"]) -> Float[ndarray, "n d"]:
-    """Grey thumbnails; of images of another size than a multiple of theirs without what is left at the borders."""
-    n, height, width, _ = images.shape
-    sides = [max(1, side // _SIDE) for side in (height, width)]
-    rows, columns = (min(side, _SIDE) for side in (height, width))
-    grey = images[:, : rows * sides[0], : columns * sides[1]].mean(axis=3, dtype=np.float32)
-    small = grey.reshape(n, rows, sides[0], columns, sides[1]).mean(axis=(2, 4)).reshape(n, -1)
+    """Grey thumbnails, each pixel the mean of a part of the image, the parts as nearly of one size as may be."""
+    small = images.mean(axis=3, dtype=np.float32)
+    for axis in (1, 2):
+        side = small.shape[axis]
+        edges = np.linspace(0, side, min(side, _SIDE) + 1).astype(int)
+        sums = np.add.reduceat(small, edges[:-1], axis=axis)
+        small = sums / np.diff(edges).astype(np.float32).reshape((-1, 1) if axis == 1 else -1)
+    small = small.reshape(len(images), -1)
     small -= small.mean(axis=1, keepdims=True)
     return small / np.maximum(small.std(axis=1, keepdims=True), 1.0)

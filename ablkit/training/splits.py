@@ -58,7 +58,7 @@ class Groups(NamedTuple):
 
 
 def two_groups(
-    features: Float[ndarray, "n d"], values: Float[ndarray, " n"], fold: Int64[ndarray, " n"], fewest: int = _FEWEST
+    features: Float[ndarray, "n d"], values: Float[ndarray, "k n"], fold: Int64[ndarray, " n"], fewest: int = _FEWEST
 ) -> Groups:
     """Find the two groups in which images differ most, starting from those of the lowest values.
 
@@ -68,17 +68,18 @@ def two_groups(
 
     Args:
         features: of each image.
-        values: of each image; the first group starts as that of the lowest.
+        values: k of each image; the first group starts as that of the lowest, of each of the k in turn.
         fold: 0 or 1 for each image.
         fewest: images of the smaller group.
     """
-    nothing = Groups(np.zeros(len(values), bool), np.nan, np.nan, np.full(len(values), np.nan))
-    if not len(values):
+    count = len(features)
+    nothing = Groups(np.zeros(count, bool), np.nan, np.nan, np.full(count, np.nan))
+    if not count:
         return nothing
     # A feature that is the same everywhere tells nothing.
     scaled = (features - features.mean(axis=0)) / np.maximum(features.std(axis=0), 1e-6)
-    found = [_settled(scaled, start, fold) for start in _starts(values)]
-    settled = [groups for groups in found if groups and fewest <= groups.first.sum() <= len(values) - fewest]
+    found = [_settled(scaled, start, fold) for each in values for start in _starts(each)]
+    settled = [groups for groups in found if groups and fewest <= groups.first.sum() <= count - fewest]
     return min(settled, key=lambda groups: (groups.valley, -groups.separation), default=nothing)
 
 

@@ -14,7 +14,7 @@ averaged model, as in ABL, and that each image is judged by a discriminant that 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 import numpy as np
@@ -22,7 +22,7 @@ import numpy as np
 from ablkit.errors import UserError, unknown
 from ablkit.randomness import numpy_stream
 from ablkit.settings import at_least
-from ablkit.shapes import Float, Int64, ndarray
+from ablkit.shapes import Bool, Float, Int64, ndarray
 from ablkit.training.splits import Groups, two_groups
 
 Control = Literal["", "random"]
@@ -78,7 +78,10 @@ class Suspects:
     images: Int64[ndarray, " m"]
     """Indices of the excluded images."""
     groups: tuple[Groups, ...] = ()
-    """The two groups of each class, in the order of its images."""
+    """The two groups of each class, in the order of its images, as the middle draw has them: an excluded image that
+    other draws found may be of its second group."""
+    judged: Bool[ndarray, " classes"] = field(default_factory=lambda: np.empty(0, bool))
+    """The classes that have images enough to be judged."""
 
     def record(self) -> dict[str, float]:
         """The verdict in numbers; see `metrics.summary`."""
@@ -98,7 +101,7 @@ class Suspects:
 
 
 def find(
-    losses: Float[ndarray, " n"],
+    losses: Float[ndarray, "epochs n"],
     features: Float[ndarray, "n d"],
     labels: Int64[ndarray, " n"],
     classes: int,
@@ -108,13 +111,15 @@ def find(
 ) -> Suspects:
     """Judge each class by the losses and the features of its examples.
 
+    The groups start from the lowest losses at the end and, as by then some poison is no longer ahead of the clean
+    images, from the lowest medians over the epochs.
     The halves are drawn several times. Poison is found in every draw; what is not poison stands out in some. So the
     draw of the middle valley speaks for a class, and where it is suspected, what is in the first group of any draw that
     agrees with it is excluded.
 
     Args:
-        losses: under a model of averaged weights with fresh statistics, early in the training.
-        features: of the same model; see `models.features`.
+        losses: after each early epoch, under a model of averaged weights with fresh statistics.
+        features: of the last of these models; see `models.features`.
         seed: draws the folds, each half of the images.
         alike: draw -> a number for each image, the same for those that are nearly the same: they are in one half, as
             otherwise the frames of one film, on both sides, make a group that holds for nothing else. None where none
@@ -122,13 +127,14 @@ def find(
     """
     settings = settings or Settings()
     values = np.log(np.maximum(losses, settings.lowest_loss).astype(np.float64))
+    values = np.stack([values[-1], np.median(values, axis=0)])
     alone = np.arange(len(labels))
     halves = [_halves(alone if alike is None else alike(draw), seed, draw) for draw in range(settings.draws)]
     first, found = np.zeros(len(labels), bool), []
     for k in range(classes):
         own = np.flatnonzero(labels == k)
         fewest = int(np.ceil(settings.least_part * len(own)))
-        drawn = [two_groups(features[own].astype(np.float64), values[own], half[own], fewest) for half in halves]
+        drawn = [two_groups(features[own].astype(np.float64), values[:, own], half[own], fewest) for half in halves]
         drawn.sort(key=lambda groups: np.nan_to_num(groups.valley, nan=np.inf))
         found.append(drawn[len(drawn) // 2])
         middle = found[-1].first
@@ -137,13 +143,14 @@ def find(
     separations, valleys = np.array([(one.separation, one.valley) for one in found]).T
     parts = np.array([one.first.mean() if len(one.first) else np.nan for one in found])
     stands_out = (separations >= settings.least_separation) & (valleys <= settings.most_valley)
-    stands_out &= np.bincount(labels, minlength=classes) >= settings.least_images
+    judged = np.bincount(labels, minlength=classes) >= settings.least_images
+    stands_out &= judged
     suspected = np.flatnonzero(stands_out)
     suspected = suspected[np.argsort(-separations[suspected], kind="stable")]
     excluded = np.flatnonzero(first & stands_out[labels])
     if settings.control == "random":
         excluded = _drawn_instead(excluded, labels, seed)
-    return Suspects(separations, valleys, parts, suspected, excluded, tuple(found))
+    return Suspects(separations, valleys, parts, suspected, excluded, tuple(found), judged)
 
 
 def _halves(alike: Int64[ndarray, " n"], seed: int, draw: int) -> Int64[ndarray, " n"]:

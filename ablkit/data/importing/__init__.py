@@ -13,7 +13,8 @@ import numpy as np
 from ablkit import data, paths
 from ablkit.data import prepared
 from ablkit.data.images import Images
-from ablkit.data.importing import arrays, reading, tree, words
+from ablkit.data.importing import arrays, origin, reading, tree, words
+from ablkit.data.importing.origin import Options
 from ablkit.data.importing.source import Source
 from ablkit.errors import UserError, shown
 from ablkit.files import saying_why
@@ -65,11 +66,16 @@ def import_images(
                 reading.check_room(root, number, size, copies=2 if found.test is not None else 3)
             read = reading.read(found.train, found.test or [], size, first, found.tally, report)
             train, test, files = _parts(found, read, second, name, test_share, seed)
-            origin = _origin(source, found, size, test_share, seed, classes)
-            prepared.write(folder, train, test, origin, files)
+            record = origin.of(found, Options(size, test_share, seed, classes))
+            prepared.write(folder, train, test, _told(source, found, size, test_share, seed, classes), files, record)
     for line in words.summary(found, train, test, folder, size):
         report(line)
     return folder
+
+
+def check_same(source: Path, folder: Path, options: Options, way_out: str) -> None:
+    """Raise UserError, ending in `way_out`, where a prepared folder was not made of this source, as it is now."""
+    origin.check(folder, origin.of(_source(source, None, tuple(options.classes)), options), way_out)
 
 
 def _target(root: Path, name: str) -> Path:
@@ -147,7 +153,7 @@ def _parts(
         raise UserError(f"{found.where} has no test image that can be read; add some, or take the folder away")
     splits = (slice(None, count), slice(count, None))
     train, test = (Images(images[part], labels[part], found.classes, name) for part in splits)
-    return train, test, prepared.Files(*(names[part] for part in splits)) if found.has_files else None
+    return train, test, prepared.Files(*(names[part] for part in splits)) if not found.arrays else None
 
 
 def _check_every_class(found: Source, labels: object) -> None:
@@ -160,7 +166,7 @@ def _check_every_class(found: Source, labels: object) -> None:
         )
 
 
-def _origin(source: Path, found: Source, size: int | None, test_share: float, seed: int, classes: Sequence[str]) -> str:
+def _told(source: Path, found: Source, size: int | None, test_share: float, seed: int, classes: Sequence[str]) -> str:
     resized = "" if size is None else f", resized to {size} x {size}"
     split = (
         "" if found.test is not None else f", a share of {test_share:g} of every class drawn for testing, seed {seed}"

@@ -52,7 +52,8 @@ def read(path: Path, labels: Path | None = None) -> Source:
     classes, numbers = _classes(path, [labels for _, labels in pairs], given)
     check_classes(classes, str(path))
     items = [_items(images, own) for (images, _), own in zip(pairs, numbers, strict=True)]
-    return Source(str(path), classes, items[0], items[1] if len(items) > 1 else None, tally, has_files=False)
+    files = (path,) if labels is None else (path, labels)
+    return Source(str(path), classes, items[0], items[1] if len(items) > 1 else None, tally, files)
 
 
 def _archive(path: Path) -> dict[str, ndarray]:

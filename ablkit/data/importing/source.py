@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from ablkit.errors import shown
@@ -64,5 +65,5 @@ class Source:
     """All of them where there is no `test`."""
     test: list[Item] | None
     tally: Tally
-    has_files: bool = True
-    """Whether the names are those of files, to be kept."""
+    arrays: tuple[Path, ...] = ()
+    """The files of the arrays; empty for a folder, whose items are named by their files."""

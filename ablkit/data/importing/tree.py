@@ -41,6 +41,10 @@ def read(folder: Path, chosen: tuple[str, ...] = ()) -> Source:
         _folders(root, "", tally)  # what lies beside the two; of a whole, `_classes` counts it
     for name in beside:
         tally.leave("folders beside those for training and testing", name)
+    for name in [name for name in names if not train and name.casefold() in _TRAIN and _holds_folders(root, name)]:
+        tally.hints.append(
+            f"{shown(name)} is taken for a class: no folder beside it is for testing, as one named test or val would be"
+        )
     first = _classes(root, train, tally, chosen)
     second = {} if test is None else _classes(root, test, tally, chosen)
     _check_chosen(folder / train, chosen, first, root, train)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from ablkit.cleaning.verdict import Verdict
 from ablkit.report.page import listed, literal
 from ablkit.report.text import label, number, percent
-from ablkit.training.suspects import Settings
 
 LONGEST = 40
 """Letters of a class name in a sentence."""
@@ -19,10 +18,13 @@ def name_of(verdict: Verdict, k: int, longest: int = LONGEST) -> str:
 
 
 def of_verdict(verdict: Verdict) -> str:
-    """The finding: which classes have a group of their own, or that none has."""
-    n = len(verdict.train.data.classes)
+    """The finding: which classes have a group of their own, or that none has, or that none could be judged."""
+    n, judged = len(verdict.train.data.classes), int(verdict.found.judged.sum())
+    if not judged:
+        return f"**No verdict.** None of the {n} classes has images enough to be judged."
     if not verdict.classes:
-        return f"**No sign of a backdoor.** In none of the {n} classes do the images form two groups."
+        of = f"{n} classes" if judged == n else f"{judged} of {n} classes that could be judged"
+        return f"**No sign of a backdoor.** In none of the {of} does a group of images stand out."
     if len(verdict.classes) == 1:
         k = verdict.classes[0]
         return f"**Class {name_of(verdict, k)} looks poisoned: {_share(verdict, k)} form a group of their own.**"
@@ -94,18 +96,21 @@ def warnings(verdict: Verdict) -> list[str]:
             f"The set has {len(data):,} training images. The method was measured on {MEASURED:,}: on few images a"
             " backdoor may not be learned while the suspects are sought, and is then not seen."
         )
-    counts = {k: int((data.labels == k).sum()) for k in range(len(data.classes))}
-    least = Settings().least_images
-    small = [k for k, count in counts.items() if count < least]
+    small = [k for k, is_judged in enumerate(verdict.found.judged) if not is_judged]
     if small:
         named = listed([name_of(verdict, k) for k in small[:5]] + [f"{len(small) - 5} more"] * (len(small) > 5))
-        said.append(f"{len(small)} of the classes have fewer than {least} images and are not judged: {named}.")
+        said.append(f"{len(small)} of {len(data.classes)} classes have too few images to be judged: {named}.")
+    for k in verdict.turned():
+        said.append(
+            f"Nearly all test images of class {name_of(verdict, k)} join its suspects. Either most of the class is"
+            " poisoned, or the suspects are its clean images and the poison is what is left: the pictures tell which."
+        )
     return said
 
 
-NOTHING_FOUND = f"""What it can mean: the set has no backdoor of a kind that makes images of a class alike in what a
-network sees, such as a patch, a blended picture, a wave or a style, on {percent(Settings().least_part, 0)} of a class
-or more.
+NOTHING_FOUND = """What it can mean: the set has no backdoor of a kind that makes images of a class alike in what a
+network sees, such as a patch, a blended picture, a wave or a style, on many images of a class. How few are found, the
+pages *Clean models* and *Poison rate* of the reports say, as far as it was measured.
 
 What it cannot mean: a proof. Mixed images (CBA) make no group of their own, and are not seen. Neither are triggers on a
 handful of images, nor an attacker who knows this rule and works against it. The page *Clean models* of the reports has
@@ -121,7 +126,7 @@ NEXT_FOUND = """- Look at the pictures. If they show the same odd mark, or image
 - Use the model: `ablkit predict FOLDER IMAGE ...` with this folder. Its training has not seen the suspects.
 - Write the set without the suspects: the same `ablkit clean` command with `--export FOLDER`.
 - If the group is harmless, such as a second kind of images in one class, suspect less:
-  `-p suspicion_settings least_separation=100` trains on all images."""
+  `-p suspicion_settings least_separation=1e9` trains on all images."""
 
 NEXT_CLEAN = """- Use the model: `ablkit predict FOLDER IMAGE ...` with this folder.
 - `images.csv` has each image with its suspicion. Without a suspected class that is no evidence, as any class can be cut

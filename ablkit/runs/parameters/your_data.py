@@ -25,11 +25,15 @@ class YourData(Parameters):
         return {"train_size": self.train_size}
 
     def recipe(self, images: int) -> Recipe:
-        """The training of so many images: the epochs of all stages grow alike until phase 1 takes `least_steps`."""
+        """The training of so many images: the epochs of all stages grow alike until phase 1 takes `least_steps`.
+
+        One image is isolated at least, which changes nothing: the isolated have no part in this training.
+        """
         own = Recipe(**{name: getattr(self, name) for name in _RECIPE})
         steps = max(1, own.isolation_epochs * -(-images // own.batch_size))
         times = max(1.0, self.least_steps / steps)
-        return replace(own, **{name: math.ceil(times * getattr(own, name)) for name in _EPOCHS})
+        rate = max(own.isolation_rate, (1 + 1e-9) / max(2, images))
+        return replace(own, isolation_rate=rate, **{name: math.ceil(times * getattr(own, name)) for name in _EPOCHS})
 
     def suspicion(self) -> Settings:
         """When a class is suspected."""

@@ -1,0 +1,61 @@
+"""What a set was imported from: the options and a sum of every file, so that another folder is not taken for it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from ablkit.data import prepared
+from ablkit.data.importing.source import Source
+from ablkit.errors import UserError, shown
+from ablkit.files import read_json
+
+_DIGITS = 16
+"""Of a sum: enough to tell files apart, and a third of the room."""
+
+
+class Options(NamedTuple):
+    """What an import was told."""
+
+    size: int | None = None
+    test_share: float = 0.2
+    seed: int = 0
+    classes: Sequence[str] = ()
+
+
+def of(found: Source, options: Options) -> dict:
+    """Options and files of an import; what draws a test set only where one is drawn."""
+    told = {"size": options.size, "classes": list(options.classes)}
+    if found.test is None:
+        told |= {"test_share": options.test_share, "seed": options.seed}
+    where = Path(found.where)
+    names = [] if found.arrays else [item.name for item in [*found.train, *(found.test or ())]]
+    paths = {path.name: path for path in found.arrays} | {name: where / name for name in names}
+    return {"options": told, "files": {name: _digest(path) for name, path in paths.items()}}
+
+
+def check(made: Path, now: dict, way_out: str) -> None:
+    """Raise UserError, ending in `way_out`, where a prepared set was not made of these files with these options."""
+    path = made / prepared.ORIGIN
+    if not path.is_file():
+        raise UserError(f"there is a data set in {made} already, and nothing tells what of; {way_out}")
+    known = read_json(path)
+    for name, value in now["options"].items():
+        before = known.get("options", {}).get(name)
+        if before != value:
+            option = f"--{name.replace('_', '-')}"
+            raise UserError(f"{made} was made with {option} {shown(before)}, not {shown(value)}; {way_out}")
+    files = known.get("files", {})
+    other = sorted(name for name in {*files, *now["files"]} if files.get(name) != now["files"].get(name))
+    if other:
+        raise UserError(f"{made} was made of other files, as {other[0]!a} shows ({len(other)} differ); {way_out}")
+
+
+def _digest(path: Path) -> str:
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()[:_DIGITS]
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"

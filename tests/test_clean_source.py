@@ -1,0 +1,111 @@
+"""What `ablkit clean` takes for the same folder again: a verdict is never that of other files or options."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import pytest
+from conftest import refused
+from pets import pets, save
+
+from ablkit.cleaning import source
+from ablkit.data import prepared
+
+
+@pytest.fixture
+def here(roots, tmp_path, monkeypatch):
+    """The current folder, in which lies the folder photos; the roots of data and runs are new."""
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    pets(tmp_path / "here" / "photos", 10)
+    return tmp_path / "here"
+
+
+def prepared_sets(root) -> list[str]:
+    return sorted(path.parent.name for path in root.rglob("meta.json"))
+
+
+@pytest.mark.parametrize("again", ["photos", "./photos", "photos/", "{here}/photos"])
+def test_however_a_folder_is_named_it_is_the_same_again(here, again, capfd):
+    source.found("photos")
+    before = prepared_sets(here.parent)
+    name, folder = source.found(again.format(here=here))
+    assert name == "photos" and folder.resolve() == here / "photos" and prepared_sets(here.parent) == before
+    assert "imported before" in capfd.readouterr().out
+
+
+CHANGES = {
+    "a file more": lambda folder: save(folder / "cat" / "more.png", np.zeros((8, 8, 3), np.uint8)),
+    "a file less": lambda folder: (folder / "cat" / "000.png").unlink(),
+    "other pixels": lambda folder: save(folder / "cat" / "000.png", np.zeros((8, 8, 3), np.uint8)),
+    "another label": lambda folder: (folder / "cat" / "000.png").rename(folder / "dog" / "0.png"),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_folder_that_has_changed_is_refused_whatever_its_dates_say(here, change, as_users_run_it):
+    source.found("photos")
+    CHANGES[change](here / "photos")
+    for path in [here / "photos", *(here / "photos").rglob("*")]:
+        os.utime(path, (1e9, 1e9))
+    assert "was made of other files, as '" in refused(source.found, "photos")
+
+
+def test_another_folder_of_the_same_name_and_files_is_refused(here, as_users_run_it):
+    source.found("photos")
+    pets(here / "other" / "photos", 10, start=1000)
+    told = refused(source.found, "other/photos")
+    assert "(20 differ); give another --name, or delete" in told
+    # The twins: a copy is the same, and another name makes another set.
+    pets(here / "copy" / "photos", 10)
+    assert source.found("copy/photos")[0] == "photos"
+    assert source.found("other/photos", "others")[0] == "others"
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"size": 16}, "was made with --size None, not 16"),
+        ({"test_share": 0.5}, "was made with --test-share 0.2, not 0.5"),
+        ({"seed": 3}, "was made with --seed 0, not 3"),
+    ],
+)
+def test_other_options_are_refused(here, options, said, as_users_run_it):
+    source.found("photos", seed=0)
+    assert said in refused(source.found, "photos", **options)
+
+
+def test_what_draws_no_test_set_makes_no_difference(here):
+    for split in ("train", "test"):
+        pets(here / "split" / split, 4, start=50)
+    source.found("split", seed=0)
+    assert source.found("split", seed=3, test_share=0.5)[0] == "split"
+
+
+def test_arrays_are_the_same_again_until_they_change(here, as_users_run_it):
+    def write(seed: int) -> None:
+        pixels = np.random.default_rng(seed).integers(0, 256, (40, 8, 8, 3), dtype=np.uint8)
+        np.savez(here / "a.npz", images=pixels, labels=np.arange(40) % 2)
+
+    write(0)
+    for _ in range(2):
+        assert source.found("a.npz", "arrays") == ("arrays", None)
+    write(1)
+    assert "was made of other files, as 'a.npz' shows" in refused(source.found, "a.npz", "arrays")
+
+
+def test_a_data_set_is_taken_by_its_name_where_no_folder_has_it(here, tmp_path, monkeypatch, as_users_run_it):
+    source.found("photos")
+    monkeypatch.chdir(tmp_path)
+    assert source.found("photos") == ("photos", None)
+    assert "so --size 32 has no meaning" in refused(source.found, "photos", size=32)
+    assert "so --name x has no meaning" in refused(source.found, "photos", "x")
+    assert source.found("photos", seed=3) == ("photos", None)  # the seed draws the weights, too
+
+
+def test_a_set_that_does_not_say_what_it_was_made_of_is_not_taken_for_a_folder(here, as_users_run_it):
+    source.found("photos")
+    (origin,) = here.parent.rglob(prepared.ORIGIN)
+    origin.unlink()
+    assert "nothing tells what of" in refused(source.found, "photos")
