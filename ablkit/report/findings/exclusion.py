@@ -5,7 +5,6 @@ from __future__ import annotations
 import pandas as pd
 
 from ablkit.attacks import ATTACKS
-from ablkit.metrics import statistics
 from ablkit.report.findings.words import FAILS, FEWEST, GONE, HOLDS, IN_PART, UNKNOWN, count, limit, over, percent
 
 NEAR = {"clean_accuracy": 0.02, "target_class_accuracy": 0.05}
@@ -20,7 +19,8 @@ def beside(frame: pd.DataFrame) -> pd.DataFrame:
     """The runs of `exclude`, each beside others of its attack and seed; nan where missing.
 
     The numbers of the others end with `_none`, `_abl`, `_retrain` (without the images that ABL isolates), `_random`
-    (`exclude` with `control=random`) and `_oracle`: trained on clean data of the same seed, whatever the attack.
+    (`exclude` with `control=random`) and `_oracle`: trained on clean data of the same seed, whatever the attack. Its
+    attack success alone is of the same attack.
 
     Args:
         frame: runs with the columns `attack`, `seed`, `method`, `method_settings` and those of `MEASURED`.
@@ -30,9 +30,13 @@ def beside(frame: pd.DataFrame) -> pd.DataFrame:
     frame = frame.assign(**numbers, method=frame["method"].where(~drawn, "random"))
     own = frame[(frame["method"] == "exclude") & (frame["method_settings"].fillna("") == "")]
     for method in ("none", "abl", "retrain", "random", "oracle"):
-        keys = ["seed"] if method == "oracle" else ["attack", "seed"]
-        other = frame[frame["method"] == method].drop_duplicates(keys)[[*keys, *MEASURED]]
-        own = own.merge(other, on=keys, how="left", suffixes=("", f"_{method}"))
+        same = frame[frame["method"] == method]
+        parts = {("attack", "seed"): MEASURED}
+        if method == "oracle":
+            parts = {("attack", "seed"): MEASURED[:1], ("seed",): MEASURED[1:]}
+        for keys, metrics in parts.items():
+            other = same.drop_duplicates(keys)[[*keys, *metrics]]
+            own = own.merge(other, on=keys, how="left", suffixes=("", f"_{method}"))
     return own
 
 
@@ -46,19 +50,20 @@ def paired(runs: pd.DataFrame, metric: str, other: str) -> pd.Series:
 
 
 def differences(runs: pd.DataFrame, metric: str, method: str = "") -> pd.Series:
-    """How far a method lies below training on clean data, by seed: each the mean over its attacks.
+    """How far a method lies below training on clean data, by attack: each the mean over its seeds.
 
     Args:
         runs: what `beside` gives.
         method: the suffix of another than `exclude`.
     """
     own = runs[f"{metric}_{method}" if method else metric]
-    return (runs[f"{metric}_oracle"] - own).groupby(runs["seed"]).mean().dropna()
+    return (runs[f"{metric}_oracle"] - own).groupby(runs["attack"], sort=False).mean().dropna()
 
 
-def gap(runs: pd.DataFrame, metric: str, method: str = "") -> statistics.Summary:
-    """`differences` over seeds."""
-    return statistics.summary(differences(runs, metric, method))
+def outside(runs: pd.DataFrame, metric: str) -> pd.Series:
+    """The attacks that lose more of an accuracy than counts as near, and how much; the most first."""
+    lost = differences(runs, metric)
+    return lost[lost > NEAR[metric]].sort_values(ascending=False, kind="stable")
 
 
 def of_exclusion(frame: pd.DataFrame) -> str:
@@ -71,8 +76,7 @@ def of_exclusion(frame: pd.DataFrame) -> str:
     if runs.empty:
         return f"{UNKNOWN} No run was trained without its suspects yet."
     gone = runs["attack_success_rate"] <= GONE
-    gaps = {metric: gap(runs, metric) for metric in NEAR}
-    near = all(gaps[metric].n and gaps[metric].mean <= NEAR[metric] for metric in NEAR)
+    near = all(len(differences(runs, metric)) and outside(runs, metric).empty for metric in NEAR)
     word = FAILS if not gone.any() else HOLDS if gone.all() and near else IN_PART
     seeds = runs.groupby("attack")["seed"].nunique()
     enough = int((seeds >= FEWEST).sum())
@@ -85,7 +89,7 @@ def of_exclusion(frame: pd.DataFrame) -> str:
         told.append(f"More is left by {_failures(runs)}.")
     if runs["attack_success_rate_abl"].notna().any():
         told.append(f"ABL reaches that {_removed(runs.dropna(subset='attack_success_rate_abl'), '_abl')}.")
-    told += [_price(runs), _excluded(runs)]
+    told += [price(runs), _excluded(runs)]
     if set(seeds.index) <= set(CHOSEN_WITH):
         told.append("Settings were chosen with these attacks, on other seeds.")
     return " ".join([word, *(part for part in told if part), over(int(seeds.min()), int(seeds.max()))])
@@ -105,19 +109,19 @@ def _failures(runs: pd.DataFrame) -> str:
     )
 
 
-def _price(runs: pd.DataFrame) -> str:
-    parts = []
-    for method, who in (("", "it"), ("abl", "ABL")):
-        known = [gap(runs, metric, method) for metric in NEAR]
-        if all(found.n for found in known):
-            parts.append(f"{who} {_lost(known[0])} of clean accuracy and {_lost(known[1])} in the target class")
-    return f"Held against a model trained on clean data {'; '.join(parts)}." if parts else ""
-
-
-def _lost(found: statistics.Summary) -> str:
-    """`loses 1.2 points (0.8 to 1.9)`: a mean, and its interval where there are seeds enough."""
-    interval = "" if found.low is None else f" ({100 * found.low:.1f} to {100 * found.high:.1f})"
-    return f"{'loses' if found.mean >= 0 else 'gains'} {abs(100 * found.mean):.1f} points{interval}"
+def price(runs: pd.DataFrame) -> str:
+    """What it loses against training on clean data, in the mean over attacks, which lose most, and what ABL loses."""
+    told = []
+    for metric, what in (("clean_accuracy", "of clean accuracy"), ("target_class_accuracy", "in the target class")):
+        lost, abl = (differences(runs, metric, method) for method in ("", "abl"))
+        if lost.empty:
+            return ""
+        most = [f"{ATTACKS[name].title} {100 * value:.1f}" for name, value in outside(runs, metric).items()]
+        named = [f"more than {100 * NEAR[metric]:.0f}: {', '.join(most)}"] if most else []
+        named += [f"ABL {100 * abl.mean():.1f}"] if len(abl) else []
+        more = f" ({'; '.join(named)})" if named else ""
+        told.append(f"{100 * lost.mean():.1f} points {what}{more}")
+    return f"Against training on clean data it loses {' and '.join(told)}, in the mean over attacks."
 
 
 def _excluded(runs: pd.DataFrame) -> str:

@@ -91,7 +91,7 @@ STUDIES = (
         "Hypothesis of this kit: training without the suspects removes the backdoor of an attacker who knows how they"
         " are found, too. Each way of hiding works against a part of the rule: a trigger that is learned later, poison"
         " in several classes, images with the trigger and their true label, a trigger that tells the label half of the"
-        " time.",
+        " time, and several triggers at once.",
         "exclude",
         "Adaptive attacks",
     ),

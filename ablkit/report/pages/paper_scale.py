@@ -49,7 +49,7 @@ def _finding(scale: Scale, epochs: pd.DataFrame) -> str:
         gone = int((part["attack_success_rate"] <= GONE).sum())
         kept = percent(part["clean_accuracy"].mean())
         parts.append(f"{TITLES[name]} on {gone} of {count(len(part), 'seed')} ({kept} clean accuracy left)")
-    text = f"ABL removes the backdoor of {listed(parts)}{'; ' + bare if bare else ''}."
+    text = f"ABL removes the backdoor of {listed(parts)}{'; ' + bare if bare else ''}.{_excluded(scale)}"
     later = epochs[epochs["epoch"] > 1] if len(epochs) else epochs
     if later.empty:
         return text
@@ -63,6 +63,24 @@ def _finding(scale: Scale, epochs: pd.DataFrame) -> str:
     )
 
 
+def _excluded(scale: Scale) -> str:
+    """What training without the suspects leaves at this scale; its first version is named as such."""
+    told, runs = [], scale.of("exclude")
+    for is_first, own in runs.groupby(_is_first_version(runs), sort=False):
+        left = [
+            f"{percent(part.mean())} on {TITLES[name]}" for name, part in own.groupby("attack")["attack_success_rate"]
+        ]
+        which = ", in a first version that judged by the losses alone," if is_first else ""
+        told.append(f" Training without the suspects{which} leaves {listed(left)} ({count(len(own), 'run')}).")
+    return "".join(told)
+
+
+def _is_first_version(runs: pd.DataFrame) -> pd.Series:
+    """Which runs of `exclude` measured no separation of groups."""
+    known = runs.get("method_largest_separation")
+    return pd.Series(True, runs.index) if known is None else known.isna()
+
+
 def _table(scale: Scale) -> Table:
     rows = []
     for (attack, method), own in scale.runs.groupby(["attack", "method"], sort=False):
@@ -70,9 +88,10 @@ def _table(scale: Scale) -> Table:
         cells = [over_seeds(own[m], bad=missed and m == "attack_success_rate") for m in _METRICS]
         precision = own["isolation_precision"] if method == "abl" else []
         minutes = costs.minutes(own)
+        first = ", first version" if method == "exclude" and _is_first_version(own).all() else ""
         rows.append(
             (
-                f"{TITLES[attack]}, {METHODS[method]}",
+                f"{TITLES[attack]}, {METHODS[method]}{first}",
                 *cells,
                 over_seeds(precision, digits=0),
                 f"{minutes.median():.1f}",
