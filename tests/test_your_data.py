@@ -84,6 +84,7 @@ def test_the_words_follow_the_numbers(poisoned, clean):
     assert "labels look wrong" in words.of_labels(found)
     right = replace(found, train=replace(found.train, last=found.train.data.labels))  # a clean-label attack
     assert "labels look right" in words.of_labels(right)
+    assert "Class a may be poisoned" in words.of_verdict(right)
     both = replace(found, found=replace(found.found, classes=np.array([0, 3])))
     assert "2 classes look poisoned: a (" in words.of_verdict(both) and "es" in words.of_labels(both)
     assert "2,000 training images" in words.warnings(found)[0]

@@ -25,17 +25,25 @@ def of_verdict(verdict: Verdict) -> str:
     if not verdict.classes:
         of = f"{n} classes" if judged == n else f"{judged} of {n} classes that could be judged"
         return f"**No sign of a backdoor.** In none of the {of} does a group of images stand out."
-    if len(verdict.classes) == 1:
+    is_one = len(verdict.classes) == 1
+    looks = f"look{'s' * is_one} poisoned" if _look_wrong(verdict) else "may be poisoned"
+    if is_one:
         k = verdict.classes[0]
-        return f"**Class {name_of(verdict, k)} looks poisoned: {_share(verdict, k)} form a group of their own.**"
+        return f"**Class {name_of(verdict, k)} {looks}: {_share(verdict, k)} form a group of their own.**"
     parts = [f"{name_of(verdict, k)} ({_share(verdict, k)})" for k in verdict.classes]
-    return f"**{len(verdict.classes)} classes look poisoned: {listed(parts)} form groups of their own.**"
+    return f"**{len(verdict.classes)} classes {looks}: {listed(parts)} form groups of their own.**"
 
 
 def _share(verdict: Verdict, k: int) -> str:
     data = verdict.train.data
     own = data.labels == k
     return f"{int((verdict.train.is_suspected & own).sum()):,} of its {int(own.sum()):,} images"
+
+
+def _look_wrong(verdict: Verdict) -> bool:
+    """Whether the model that has not seen the suspects takes far fewer of them for their label than of the others."""
+    values = verdict.numbers()
+    return values["label_agreement_of_suspects"] < values["label_agreement_beside_suspects"] / 2
 
 
 def of_labels(verdict: Verdict) -> str:
@@ -45,11 +53,12 @@ def of_labels(verdict: Verdict) -> str:
     said = f"The model that was trained without the suspects takes {percent(own)} of them for their label"
     if beside == beside:
         said += f", and {percent(beside)} of the other images of the class" + "es" * (len(verdict.classes) > 1)
-    if beside == beside and own < beside / 2:
+    if _look_wrong(verdict):
         return f"{said}. So **their labels look wrong**: images of other classes, with something that marks them."
     return (
         f"{said}. So their labels look right. Either something is added to images of the class itself, as clean-label"
-        " attacks do, or the class holds two kinds of images that differ much. The pictures below tell which."
+        " attacks do, or the class holds two kinds of images that differ much, such as frames of one film. The pictures"
+        " below tell which."
     )
 
 
