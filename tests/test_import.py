@@ -105,6 +105,17 @@ def test_chosen_classes_are_taken_alone_and_in_that_order(roots: Path, tmp_path:
         assert every.classes == ("ape", "bee", "cat", "dog")  # the twin
 
 
+def test_a_train_folder_that_becomes_a_class_is_told(roots: Path, tmp_path: Path, capsys):
+    pets(tmp_path / "own" / "train")
+    pets(tmp_path / "own" / "extra")
+    assert main(["data", "import", str(tmp_path / "own"), "--name", "own"]) == 0
+    assert "'train' is taken for a class: no folder beside it is for testing" in capsys.readouterr().out
+    pets(tmp_path / "other" / "train")
+    pets(tmp_path / "other" / "test")
+    assert main(["data", "import", str(tmp_path / "other"), "--name", "other"]) == 0
+    assert "taken for a class" not in capsys.readouterr().out  # the twin
+
+
 def test_classes_may_be_called_train_and_numbers_are_in_their_order(roots: Path, tmp_path: Path):
     classes = ("train", "bus", "tram")
     assert brought(pets(tmp_path / "vehicles", classes=classes), "vehicles")[0].classes == tuple(sorted(classes))

@@ -35,6 +35,14 @@ def test_frames_of_a_film_are_one_group(side):
     assert apart(drawn, film) > 0.8
 
 
+@pytest.mark.parametrize("side", [9, 15, 33])
+def test_a_thumbnail_shows_the_whole_image(side):
+    images = np.zeros((2, side, side, 3), np.uint8)
+    images[1, -1, -1] = 255  # the last pixel
+    first, second = lookalikes._thumbnails(images)
+    assert first.shape == (64,) and second.argmax() == 63 and (first == 0).all()
+
+
 def test_the_same_seed_finds_the_same_groups():
     images, _ = films(5, 12)
     labels = np.zeros(60, np.int64)

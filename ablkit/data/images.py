@@ -98,7 +98,8 @@ def check_classes(classes: object, name: str) -> None:
     if not isinstance(classes, list | tuple) or not all(isinstance(one, str) for one in classes):
         raise UserError(f"{name}: classes are {shown(classes)}; give a list of names, each a text")
     if len(classes) < 2:
-        raise UserError(f"{name}: there is nothing to tell apart in {len(classes)} class; give two or more")
+        number = f"{len(classes)} class{'es' * (len(classes) != 1)}"
+        raise UserError(f"{name} has {number}, which leaves nothing to tell apart; give two or more")
     seen = set()
     for one in classes:
         if not one.strip() or any(unicodedata.category(sign) in _BREAKS for sign in one):
