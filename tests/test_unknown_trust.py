@@ -86,7 +86,7 @@ FAULTS = {
     "another class": (row(suspected_classes=[3]), "in 0 of 1 poisoned folder, "),
     "a class too many": (row(suspected_classes=[0, 3]), "in 0 of 1 poisoned folder, "),
     "a backdoor that stays": (row(attack_success_rate=0.5), "attack success in 0."),
-    "a false alarm": (row(**CLEAN | {"suspected_classes": [3]}), "suspects a class in 1 of 1 clean folder."),
+    "a false alarm": (row(**CLEAN | {"suspected_classes": [3]}), "suspects a class in 1 of 1 clean folder (CIFAR-10)."),
 }
 
 

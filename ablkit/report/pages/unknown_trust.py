@@ -78,7 +78,10 @@ def _finding(rows: pd.DataFrame) -> str:
             names = (f"{_attack(row['attack'])} on {dataset_title(row['dataset'])}" for _, row in missed.iterrows())
             told.append(f"It misses {listed(list(names))}.")
     if len(clean):
-        told.append(f"It suspects a class in {(~clean['is_right']).sum()} of {count(len(clean), 'clean folder')}.")
+        alarms = clean[~clean["is_right"]]
+        sets = listed(sorted({dataset_title(name) for name in alarms["dataset"]}))
+        of = f"{count(len(clean), 'clean folder')}{f' ({sets})' if sets else ''}"
+        told.append(f"It suspects a class in {len(alarms)} of {of}.")
     return " ".join(told)
 
 
