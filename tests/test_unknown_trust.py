@@ -56,6 +56,7 @@ def test_folders_go_through_clean_and_are_held_against_the_truth(folders, tmp_pa
 
 def row(**changes: object) -> dict:
     environment = {"gpu": "none", "processor": "a processor", "cores": 2, "torch": "2", "python": "3", "device": "cpu"}
+    environment |= {"commit": "abc123"}
     usual = {"dataset": "cifar10", "attack": "blend", "seed": 0, "images": 10_000, "poisoned": 1_000}
     usual |= {"attacked_classes": [0], "suspected_classes": [0], "suspects": 1_000, "found": 0.99, "precision": 0.99}
     usual |= {"attack_success_rate": 0.02, "clean_accuracy": 0.77, "seconds": 300.0}
@@ -99,6 +100,9 @@ def test_the_page_says_what_goes_wrong(tmp_path, fault):
 def test_the_page_shows_what_a_model_does_that_never_saw_the_trigger(tmp_path):
     bar = row(attack="white_bar", attack_success_rate=0.312)
     assert "| 31.2 | 18.7 |" in markdown(shown(tmp_path, bar | {unknown_trust.UNPOISONED: 0.187}))
+    told = shown(tmp_path, bar | {unknown_trust.UNPOISONED: 0.376}).finding
+    assert "what a model without poison takes for the class, too: a white bar 31.2 % (37.6 %)." in told
+    assert "In brackets" not in shown(tmp_path, bar).finding
     assert f"| 31.2 | {MISSING} |" in markdown(shown(tmp_path, bar))  # the twin: not measured
 
 

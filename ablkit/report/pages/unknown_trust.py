@@ -10,7 +10,7 @@ from ablkit.report.collect import Collection, dataset_title, hardware_of
 from ablkit.report.figures import TITLES
 from ablkit.report.findings import GONE
 from ablkit.report.findings.words import count
-from ablkit.report.page import Block, Cell, Code, Page, Table, Text, code, link, listed
+from ablkit.report.page import Block, Cell, Code, Page, Table, Text, code, link, listed, literal
 from ablkit.report.pages import missing
 from ablkit.report.text import MISSING, percent
 from ablkit.runs.records import Damaged
@@ -38,8 +38,9 @@ def page(c: Collection) -> Page:
     if rows.empty:
         blocks = [Text(how), *missing.not_run(c, "any folder of images", [_COMMAND])]
         return Page(_NAME, _TITLE, "Not known yet: 0 folders were tried.", blocks, "Unknown trust")
-    if rows.groupby(["dataset", "attack"])["seed"].nunique().max() == 1:
-        how += " Each kind of folder was tried on one seed: a demonstration."
+    poisoned = rows[rows["poisoned"] > 0]
+    if len(poisoned) and poisoned.groupby(["dataset", "attack"])["seed"].nunique().max() == 1:
+        how += " Each attack was tried on one seed: a demonstration."
     blocks: list[Block] = [Text(how), _table(rows), Code(_COMMAND)]
     return Page(_NAME, _TITLE, _finding(rows), blocks, "Unknown trust")
 
@@ -73,6 +74,13 @@ def _finding(rows: pd.DataFrame) -> str:
             f"{code('ablkit clean')} {right} of {count(len(poisoned), 'poisoned folder')}, and hands on a model with at"
             f" most {percent(GONE, 0)} attack success in {gone}."
         )
+        kept = poisoned[poisoned["is_right"] & (poisoned["attack_success_rate"] > GONE)].dropna(subset=UNPOISONED)
+        if len(kept):
+            rates = [
+                f"{_attack(row['attack'])} {percent(row['attack_success_rate'])} ({percent(row[UNPOISONED])})"
+                for _, row in kept.iterrows()
+            ]
+            told.append(f"In brackets, what a model without poison takes for the class, too: {listed(rates)}.")
         missed = poisoned[~poisoned["is_right"]]
         if len(missed):
             names = (f"{_attack(row['attack'])} on {dataset_title(row['dataset'])}" for _, row in missed.iterrows())
@@ -117,7 +125,8 @@ def _table(rows: pd.DataFrame) -> Table:
         " images among the suspects. Precision: share of the suspects that are poisoned. Attack success: test images of"
         " other classes that the model takes for the attacked class. Success unpoisoned: the same of a model of the"
         " clean folder of this seed, which has never seen the trigger; so much is no backdoor. Clean accuracy: on the"
-        f" test images of the folder that are not suspected. Minutes of training. {made}, {hardware_of(rows)}."
+        f" test images of the folder that are not suspected. Minutes of training. {made} at"
+        f" {listed(sorted({literal(name) for name in rows['env_commit']}))}, {hardware_of(rows)}."
     )
     return Table(_COLUMNS, lines, note=note)
 
