@@ -119,7 +119,7 @@ def beside_abl(c: Collection) -> str:
     """How many backdoors it removes on every seed, to follow what ABL does; empty where no attack has seeds enough."""
     own = _measured(c)
     always = _always(own) if len(own) else own
-    return f"; training without the suspects removes {_of_all(always)}" if len(always) else ""
+    return f"; training without the suspects removes that of {_of_all(always)}" if len(always) else ""
 
 
 def _measured(c: Collection) -> pd.DataFrame:
@@ -151,7 +151,7 @@ def _always(own: pd.DataFrame) -> pd.Series:
 
 
 def _of_all(always: pd.Series) -> str:
-    return f"{always.sum()} of the {len(always)} measured on {FEWEST} seeds or more, on every one"
+    return f"{always.sum()} of {count(len(always), 'attack')} on every seed ({FEWEST} or more)"
 
 
 def _caption(own: pd.DataFrame) -> str:
