@@ -119,7 +119,8 @@ def beside_abl(c: Collection) -> str:
     """How many backdoors it removes on every seed, to follow what ABL does; empty where no attack has seeds enough."""
     own = _measured(c)
     always = _always(own) if len(own) else own
-    return f"; training without the suspects removes that of {_of_all(always)}" if len(always) else ""
+    told = f"; training without the suspects removes {always.sum()} of {len(always)} on every seed"
+    return told if len(always) else ""
 
 
 def _measured(c: Collection) -> pd.DataFrame:
@@ -150,16 +151,13 @@ def _always(own: pd.DataFrame) -> pd.Series:
     return (own["attack_success_rate"] <= GONE).groupby(own["attack"]).all()
 
 
-def _of_all(always: pd.Series) -> str:
-    return f"{always.sum()} of {count(len(always), 'attack')} on every seed ({FEWEST} or more)"
-
-
 def _caption(own: pd.DataFrame) -> str:
     always = _always(own)
     if always.empty:
         return f"No attack was measured on {FEWEST} seeds yet."
     return (
-        f"Trained without the suspects, a model has at most {percent(GONE, 0)} attack success with {_of_all(always)}."
+        f"Trained without the suspects, a model has at most {percent(GONE, 0)} attack success with"
+        f" {always.sum()} of {count(len(always), 'attack')} on every seed ({FEWEST} or more)."
     )
 
 
