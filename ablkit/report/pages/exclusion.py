@@ -118,9 +118,9 @@ def runs_of(c: Collection) -> pd.DataFrame:
 def beside_abl(c: Collection) -> str:
     """How many backdoors it removes on every seed, to follow what ABL does; empty where no attack has seeds enough."""
     own = _measured(c)
-    always = _always(own) if len(own) else own
-    told = f"; training without the suspects removes {always.sum()} of {len(always)} on every seed"
-    return told if len(always) else ""
+    if own.empty or not len(always := _always(own)):
+        return ""
+    return f"; training without the suspects removes {always.sum()} of {len(always)} on every seed"
 
 
 def _measured(c: Collection) -> pd.DataFrame:
