@@ -200,7 +200,7 @@ def _controls(own: pd.DataFrame) -> list[Block]:
     columns_by_seed = ("held against", "attacks", "seeds", "attack success", "clean accuracy", "target class")
     differ = (
         "Points that training without the suspects has more than each; a seed is the mean over the attacks that have"
-        f" both. {INTERVAL}"
+        f" both; the attack success of training on clean data is known where the column above has it. {INTERVAL}"
     )
     return [
         Heading("Controls, paired by seed"),
@@ -210,7 +210,7 @@ def _controls(own: pd.DataFrame) -> list[Block]:
 
 
 def _difference(own: pd.DataFrame, name: str) -> tuple[str | Cell, ...]:
-    both = own.dropna(subset=[f"attack_success_rate_{name}"])
+    both = own.dropna(subset=[f"clean_accuracy_{name}"])
     attacks, seeds = (str(both[column].nunique()) for column in ("attack", "seed"))
     return (_OTHERS[name], attacks, seeds, *(over_seeds(paired(own, metric, name)) for metric in MEASURED))
 
