@@ -142,7 +142,8 @@ def _spread(frame: pd.DataFrame) -> str:
         own = frame[frame["method"] == method]
         means = own.groupby(["attack", "case"])["attack_success_rate"].mean()
         if len(means):
-            told.append(f"{100 * means.min():.0f} to {100 * means.max():.0f} % ({cases.METHODS[method]})")
+            ends = dict.fromkeys(f"{100 * value:.0f}" for value in (means.min(), means.max()))
+            told.append(f"{' to '.join(ends)} % ({cases.METHODS[method]})")
     return f"Over attacks and cases the mean attack success is {listed(told)}."
 
 
