@@ -230,7 +230,7 @@ SOURCES = {
         an_archive(x_train=IMAGES, y_train=LABELS, x_test=IMAGES[:0], y_test=LABELS[:0]),
         "no test image that can be read",
     ),
-    "no images": (an_archive(images=IMAGES[:0], labels=LABELS[:0]), "there is nothing"),
+    "no images": (an_archive(images=IMAGES[:0], labels=LABELS[:0]), "leaves nothing to tell apart"),
     "a test class that is not trained on": (
         an_archive(x_train=IMAGES, y_train=LABELS, x_test=IMAGES, y_test=LABELS + 1),
         "a class 2 that the training images lack",
