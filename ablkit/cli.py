@@ -170,7 +170,7 @@ def _add_clean(kinds: argparse._SubParsersAction) -> None:
     clean.add_argument("--name", help="of the data set that a folder becomes (the folder's name)")
     clean.add_argument("--size", type=_whole("--size", most=10_000), help="resize a folder's images to SIZE x SIZE")
     clean.add_argument("--test-share", type=_share("--test-share"), help="of a folder, for testing (0.2)")
-    clean.add_argument("--seed", type=_whole("--seed"), default=0, help="draws test set, weights and order (0)")
+    clean.add_argument("--seed", type=_whole("--seed"), help="draws test set, weights and order (0)")
     clean.add_argument("--export", type=partial(arguments.path, "--export"), metavar="FOLDER", help="the cleaned set")
     clean.add_argument("--preset", default="quick", help=options.PRESETS)
     clean.add_argument(

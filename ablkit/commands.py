@@ -51,17 +51,16 @@ def clean(options: argparse.Namespace) -> int:
     from ablkit.runs.parameters import changed, check
 
     given = _pairs(options.p)
-    if "dataset" in given:
-        raise UserError("-p dataset has no meaning here: the first argument is the data set")
-    if "seed" in given:
-        raise UserError(f"-p seed has no meaning here; give --seed {given['seed']}, which draws the test set, too")
+    instead = {"dataset": "the first argument is the data set", "seed": "--seed draws the test set, too"}
+    for name in instead.keys() & given.keys():
+        raise UserError(f"-p {name} has no meaning here: {instead[name]}")
     check("your_data", changed("your_data", options.preset, given), strict=False)
     arguments.check_folder("ABLKIT_RUNS", runs_root())
     if options.export is not None:
         export.check_new(options.export, Path(options.source))
     imported = {"size": options.size, "test_share": options.test_share, "seed": options.seed}
     name, folder = source.found(options.source, options.name, **imported)
-    given = {"seed": options.seed, "threads": arguments.cores(), **given, "dataset": name}
+    given = {"seed": options.seed or 0, "threads": arguments.cores(), **given, "dataset": name}
     parameters = check("your_data", changed("your_data", options.preset, given), strict=False)
     try:
         outcome = execute("your_data", parameters, force=options.force)

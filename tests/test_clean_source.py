@@ -10,7 +10,7 @@ from conftest import refused
 from pets import pets, save
 
 from ablkit.cleaning import source
-from ablkit.data import prepared
+from ablkit.data import importing, prepared
 
 
 @pytest.fixture
@@ -74,6 +74,12 @@ def test_another_folder_of_the_same_name_and_files_is_refused(here, as_users_run
 def test_other_options_are_refused(here, options, said, as_users_run_it):
     source.found("photos", seed=0)
     assert said in refused(source.found, "photos", **options)
+
+
+def test_what_is_not_told_is_as_it_was_imported(here):
+    importing.import_images(here / "photos", "photos", size=16, test_share=0.5, seed=3, classes=("dog", "cat"))
+    assert source.found("photos")[0] == "photos"
+    assert source.found("photos", size=16, seed=3)[0] == "photos"
 
 
 def test_what_draws_no_test_set_makes_no_difference(here):

@@ -212,7 +212,7 @@ def test_a_folder_is_cleaned_and_written_again_and_the_model_predicts(photos, tm
         (["clean", "{photos}/cat"], "no class folders with images"),
         (["clean", "{photos}", "-p", "model", "nothing"], "is no model"),
         (["clean", "{photos}", "-p", "dataset", "x"], "the first argument is the data set"),
-        (["clean", "{photos}", "-p", "seed", "3"], "give --seed 3"),
+        (["clean", "{photos}", "-p", "seed", "3"], "--seed draws the test set, too"),
         (["clean", "{photos}", "-p", "suspicion_settings", "least=1"], "setting of suspicion"),
         (["clean", "{photos}", "-p", "isolation_epochs", "0"], "isolation_epochs is 0"),
         (["clean", "{photos}", "--export", "{photos}"], "exists already"),

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from ablkit import data, paths
-from ablkit.data.importing import Options, check_same, import_images
+from ablkit.data.importing import check_same, import_images
 from ablkit.errors import UserError
 
 
@@ -14,7 +14,7 @@ def found(given: str, name: str | None = None, **told: object) -> tuple[str, Pat
     """The name of the data set that `given` stands for, imported now if need be, and the folder of its files.
 
     A bare word is the name of a data set, unless a folder or file of that name lies in the current one: then it is
-    that. What was imported before is not imported again, if it still has the same files and options.
+    that. What was imported before is not imported again, if it still has the same files, and the options that are told.
 
     Args:
         name: of the data set that a folder becomes; by default that of the folder.
@@ -33,7 +33,7 @@ def found(given: str, name: str | None = None, **told: object) -> tuple[str, Pat
     made = paths.data_root() / named
     if (made / "meta.json").is_file():
         way_out = f"give another --name, or delete {made} first"
-        check_same(folder, made, Options(**own), way_out)
+        check_same(folder, made, own, way_out)
         print(f"{folder} was imported before, as data set {named}")
     else:
         import_images(folder, named, **own)

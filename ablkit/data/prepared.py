@@ -55,12 +55,7 @@ class Files(NamedTuple):
 
 
 def write(
-    folder: Path | str,
-    train: Images,
-    test: Images,
-    source: str,
-    files: Files | None = None,
-    origin: dict | None = None,
+    folder: Path | str, train: Images, test: Images, source: str, files: Files | None = None, origin: dict | None = None
 ) -> None:
     """Write both splits as the prepared folder `folder`, whole or not at all.
 

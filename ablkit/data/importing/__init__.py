@@ -73,9 +73,15 @@ def import_images(
     return folder
 
 
-def check_same(source: Path, folder: Path, options: Options, way_out: str) -> None:
-    """Raise UserError, ending in `way_out`, where a prepared folder was not made of this source, as it is now."""
-    origin.check(folder, origin.of(_source(source, None, tuple(options.classes)), options), way_out)
+def check_same(source: Path, folder: Path, told: dict, way_out: str) -> None:
+    """Raise UserError, ending in `way_out`, where a prepared folder was not made of this source, as it is now.
+
+    Args:
+        told: options of `import_images`; what is not among them may be whatever it was.
+    """
+    known = origin.read(folder, told, way_out)
+    found = _source(source, None, tuple(known["options"].get("classes", ())))
+    origin.check(folder, known, origin.sums(found), way_out)
 
 
 def _target(root: Path, name: str) -> Path:

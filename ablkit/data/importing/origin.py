@@ -30,25 +30,33 @@ def of(found: Source, options: Options) -> dict:
     told = {"size": options.size, "classes": list(options.classes)}
     if found.test is None:
         told |= {"test_share": options.test_share, "seed": options.seed}
-    where = Path(found.where)
+    return {"options": told, "files": sums(found)}
+
+
+def sums(found: Source) -> dict[str, str]:
+    """Name of each file of a source -> the first digits of its sha256."""
     names = [] if found.arrays else [item.name for item in [*found.train, *(found.test or ())]]
-    paths = {path.name: path for path in found.arrays} | {name: where / name for name in names}
-    return {"options": told, "files": {name: _digest(path) for name, path in paths.items()}}
+    paths = {path.name: path for path in found.arrays} | {name: Path(found.where) / name for name in names}
+    return {name: _digest(path) for name, path in paths.items()}
 
 
-def check(made: Path, now: dict, way_out: str) -> None:
-    """Raise UserError, ending in `way_out`, where a prepared set was not made of these files with these options."""
+def read(made: Path, told: dict, way_out: str) -> dict:
+    """What a prepared set was made of; raises UserError, ending in `way_out`, where it was told something else."""
     path = made / prepared.ORIGIN
     if not path.is_file():
         raise UserError(f"there is a data set in {made} already, and nothing tells what of; {way_out}")
-    known = read_json(path)
-    for name, value in now["options"].items():
-        before = known.get("options", {}).get(name)
-        if before != value:
+    known = {"options": {}, "files": {}} | read_json(path)
+    for name, before in known["options"].items():
+        if told.get(name, before) != before:
             option = f"--{name.replace('_', '-')}"
-            raise UserError(f"{made} was made with {option} {shown(before)}, not {shown(value)}; {way_out}")
-    files = known.get("files", {})
-    other = sorted(name for name in {*files, *now["files"]} if files.get(name) != now["files"].get(name))
+            raise UserError(f"{made} was made with {option} {shown(before)}, not {shown(told[name])}; {way_out}")
+    return known
+
+
+def check(made: Path, known: dict, now: dict[str, str], way_out: str) -> None:
+    """Raise UserError, ending in `way_out`, where a prepared set was not made of these files."""
+    before = known["files"]
+    other = sorted(name for name in {*before, *now} if before.get(name) != now.get(name))
     if other:
         raise UserError(f"{made} was made of other files, as {other[0]!a} shows ({len(other)} differ); {way_out}")
 
