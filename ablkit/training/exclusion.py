@@ -60,16 +60,7 @@ def exclude(
     folders = [None, None] if folder is None else [folder / "isolate", folder / RETRAIN]
     shared = {"seed": seed, "device": device, "precision": precision, "evaluate": evaluate, "store": store}
     follow = partial(_follow, folder, report)
-    kept = recipe.trajectories.split()
-    alone = replace(
-        recipe,
-        schedule="sequential",
-        finetune_epochs=0,
-        unlearn_epochs=0,
-        isolation_score="averaged",
-        trajectories=" ".join(kept if "averaged" in kept else [*kept, "averaged"]),
-    )
-    first = train(data, alone, **shared, judge=judge, folder=folders[0], report=follow([]))
+    first = train(data, _first_phase(recipe), **shared, judge=judge, folder=folders[0], report=follow([]))
     settings = settings or suspects.Settings()
     # The last epoch as it was measured; the trajectories are rounded.
     losses = np.concatenate([first.trajectories["averaged"][:-1].astype(np.float32), first.losses[None]])
@@ -92,6 +83,14 @@ def exclude(
     if folder is not None:
         checkpoint.write_history(folder, history)
     return replace(first, model=last.model, history=history, record=found.record(), suspects=found)
+
+
+def _first_phase(recipe: Recipe) -> Recipe:
+    """Phase 1 alone, which keeps the losses under the averaged model after each epoch."""
+    scores = recipe.trajectories.split()
+    followed = " ".join(scores if "averaged" in scores else [*scores, "averaged"])
+    alone = {"schedule": "sequential", "finetune_epochs": 0, "unlearn_epochs": 0}
+    return replace(recipe, **alone, isolation_score="averaged", trajectories=followed)
 
 
 def retrain(
