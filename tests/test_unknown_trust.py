@@ -106,6 +106,12 @@ def test_the_page_shows_what_a_model_does_that_never_saw_the_trigger(tmp_path):
     assert f"| 31.2 | {MISSING} |" in markdown(shown(tmp_path, bar))  # the twin: not measured
 
 
+def test_the_page_says_how_many_an_earlier_rule_judged(tmp_path):
+    before = row(environment=row()["environment"] | {"commit": unknown_trust.EARLIER[0]})
+    assert "1 of 2 folders were judged by an earlier rule" in markdown(shown(tmp_path, before, row(seed=1)))
+    assert "earlier rule" not in markdown(shown(tmp_path, row()))  # the twin
+
+
 def test_without_folders_it_says_so_and_spoilt_ones_make_no_page(tmp_path):
     assert shown(tmp_path).finding == "Not known yet: 0 folders were tried."
     with pytest.raises(Damaged, match="holds no folders"):

@@ -9,7 +9,7 @@ from ablkit.report.collect import Collection, hardware_of
 from ablkit.report.exclusion import drawn
 from ablkit.report.figures import TITLES
 from ablkit.report.findings import GONE
-from ablkit.report.findings.exclusion import CHOSEN_WITH, MEASURED, NEAR, beside, paired, price
+from ablkit.report.findings.exclusion import CHOSEN_WITH, EARLIER, MEASURED, NEAR, beside, paired, price
 from ablkit.report.findings.words import FEWEST, count
 from ablkit.report.page import Block, Cell, Figure, Heading, Page, Table, Text, code, link, listed, literal
 from ablkit.report.pages import missing
@@ -26,8 +26,6 @@ _GROUPS = (
     ("target class, %", 3),
     ("", 1),
 )
-_BEFORE = ("d6ef86351d", "83f0804ba3", "8646b12624", "ce353f722c", "fca2f89c1f")
-"""The commits whose rule was an earlier one."""
 _POINTS = {metric: f"{100 * limit:.0f}" for metric, limit in NEAR.items()}
 
 
@@ -80,7 +78,7 @@ def in_short(c: Collection) -> str:
         f" {listed(sorted(set(own['place'])))}, {measured}){'; ' * bool(keeps)}{listed(keeps)}.",
         price(own),
     ]
-    if own["env_commit"].isin(_BEFORE).any():
+    if own["env_commit"].isin(EARLIER).any():
         told.append("The rule was changed after reported runs had been seen.")
     if set(own["attack"]) <= set(CHOSEN_WITH):
         told.append("Settings were chosen with these attacks, on other seeds.")
@@ -140,7 +138,7 @@ def figure(c: Collection, name: str, attacks: list[str] | None = None) -> Figure
     if own.empty or (attacks and not set(attacks) <= set(own["attack"])):
         return None
     alt = "Attack success, clean accuracy and target class: undefended, with ABL, and without the suspects"
-    how = "A marker is a seed; dashed: the mean of models trained on clean data."
+    how = "A marker is a seed; dashed: models trained on clean data, the mean of those measured."
     return Figure(name, charts.later(drawn, frame), alt, f"**{_caption(own)}** {how}")
 
 
@@ -232,12 +230,16 @@ def _protocol(own: pd.DataFrame) -> list[Block]:
         " finished models. New here is what they start from, an early averaged model's losses, and that each image is"
         " judged by a discriminant that has seen neither it nor its look-alikes.",
     )
+    lines += (
+        f"How it does against attackers who know it: {link('adaptive attacks', 'adaptive.html')}; on folders of"
+        f" unknown trust: {link('unknown trust', 'unknown-trust.html')}.",
+    )
     return [Heading("Protocol"), Text("\n".join(f"- {line}" for line in lines if line))]
 
 
 def _made_before(own: pd.DataFrame) -> str:
     """How many of the runs an earlier rule made."""
-    number = int(own["env_commit"].isin(_BEFORE).sum())
+    number = int(own["env_commit"].isin(EARLIER).sum())
     if not number:
         return ""
     return (
