@@ -181,6 +181,15 @@ def test_a_page_waits_for_a_second_case_and_then_judges(collection):
     assert after["adaptive.html"].finding == before["adaptive.html"].finding
 
 
+def test_methods_that_ran_on_other_cases_are_not_held_against_each_other_in_silence():
+    rows = [("none", "as-it-is", 1.0), ("none", "weaker", 1.0), ("abl", "as-it-is", 0.02), ("abl", "weaker", 0.5)]
+    frame = pd.DataFrame(rows, columns=["method", "case", "attack_success_rate"]).assign(attack="blend")
+    assert pages._spread(frame) == (
+        "Over attacks and cases the mean attack success is 100 % (undefended) and 2 to 50 % (ABL)."
+    )
+    assert pages._spread(frame[:3]).endswith("2 % (ABL), each over those that it was run on, which are not the same.")
+
+
 # The notebooks
 
 

@@ -137,14 +137,16 @@ def _figure(frame: pd.DataFrame, titles: Mapping[str, str], study: Study) -> Fig
 
 def _spread(frame: pd.DataFrame) -> str:
     """How far the mean attack success of each method reaches over the cases."""
-    told = []
+    told, ran = [], set()
     for method in cases.METHODS:
         own = frame[frame["method"] == method]
         means = own.groupby(["attack", "case"])["attack_success_rate"].mean()
         if len(means):
             ends = dict.fromkeys(f"{100 * value:.0f}" for value in (means.min(), means.max()))
             told.append(f"{' to '.join(ends)} % ({cases.METHODS[method]})")
-    return f"Over attacks and cases the mean attack success is {listed(told)}."
+            ran.add(tuple(means.index))
+    apart = ", each over those that it was run on, which are not the same" if len(ran) > 1 else ""
+    return f"Over attacks and cases the mean attack success is {listed(told)}{apart}."
 
 
 def _tables(frame: pd.DataFrame, titles: Mapping[str, str]) -> list[Block]:
