@@ -66,6 +66,40 @@ def test_features_finish_what_the_values_begin(first):
     assert ((values < splits.best_split(values).cut) == is_first).mean() < 0.95
 
 
+def test_a_group_of_which_the_values_say_nothing_is_found_by_the_features(monkeypatch):
+    features, values, is_first = cloud(300, 700, 8.0)
+    drawn = np.random.default_rng(5).permutation(values)[None]
+    groups = splits.two_groups(features, drawn, halves(1000))
+    assert max((groups.first == is_first).mean(), (groups.first != is_first).mean()) > 0.998
+    monkeypatch.setattr(splits, "_components", lambda features: np.empty((0, len(features))))
+    alone = splits.two_groups(features, drawn, halves(1000))  # the twin
+    assert not alone.valley <= suspects.Settings().most_valley
+
+
+@pytest.mark.parametrize("is_slower", [False, True])
+def test_the_first_group_is_the_one_that_lies_farther_from_what_is_usual(is_slower):
+    features, values, is_first = cloud(300, 700, 14.0)
+    values = -values[None] if is_slower else values[None]
+    usual = features[~is_first].mean(axis=0)
+    assert (splits.two_groups(features, values, halves(1000), usual=usual).first == is_first).mean() > 0.998
+    turned = features[is_first].mean(axis=0)  # the twin
+    assert (splits.two_groups(features, values, halves(1000), usual=turned).first != is_first).mean() > 0.998
+
+
+@given(st.integers(0, 50), st.integers(10, 60), st.integers(1, 12))
+def test_the_spread_of_all_gives_the_direction_that_the_spread_inside_the_groups_gives(seed, count, size):
+    random = np.random.default_rng(seed)
+    features, first = random.normal(size=(count, size)) * random.uniform(0.5, 2, size), np.arange(count) < count // 3
+    parts = features[first], features[~first]
+    scores = splits._discriminant(*parts, splits._inverse_spread(features))(features)
+    means = [part.mean(axis=0) for part in parts]
+    centred = np.concatenate([part - mean for part, mean in zip(parts, means, strict=True)])
+    inside = centred.T @ centred / count + splits._RIDGE * np.eye(size)
+    direction = np.linalg.solve(inside, means[1] - means[0])
+    expected = (features - (means[0] + means[1]) / 2) @ direction / (direction @ (means[1] - means[0]))
+    assert scores == pytest.approx(expected, abs=1e-8)
+
+
 @pytest.mark.parametrize("n", [60, 300, 1000])
 def test_one_group_is_not_taken_for_two_however_many_dimensions_there_are(n):
     for seed in range(5):
@@ -102,7 +136,8 @@ def test_the_class_of_two_groups_is_suspected_and_that_of_the_lower_losses_exclu
     assert "of class 1" in str(found)
 
 
-def test_poison_that_is_no_longer_ahead_at_the_end_is_found_by_the_median_over_the_epochs():
+def test_poison_that_is_no_longer_ahead_at_the_end_is_found_by_the_median_over_the_epochs(monkeypatch):
+    monkeypatch.setattr(splits, "_components", lambda features: np.empty((0, len(features))))  # by losses alone
     features, values, poisoned = cloud(300, 700, 6.0)
     turned = np.random.default_rng(5).permutation(len(values))  # the last epoch ranks them as chance does
     labels = np.zeros(len(values), np.int64)

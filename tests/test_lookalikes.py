@@ -82,7 +82,7 @@ def test_the_draw_of_the_middle_speaks_for_a_class(monkeypatch):
     def drawn(number: int):
         draws = iter(range(5))
 
-        def groups(features, values, half, fewest):
+        def groups(features, values, half, fewest, usual):
             draw = next(draws)
             first = np.arange(200) < 50 + draw
             return splits.Groups(first, 8.0, 0.1 if draw < number else 0.9, np.where(first, -0.5, 0.5))

@@ -25,7 +25,8 @@ METRICS = {
     "attack_success_rate": "attack success rate",
     "clean_accuracy": "clean accuracy",
     "target_class_accuracy": "target class",
-    "isolation_precision": "isolation precision",
+    "isolation_precision": "isolated, poisoned",
+    "exclusion_recall": "poison excluded",
 }
 """What cases are compared by -> its name."""
 
@@ -61,18 +62,28 @@ def _plain(value: object) -> str:
         return str(value)
 
 
+def isolating(frame: pd.DataFrame) -> pd.DataFrame:
+    """The same without the isolation precision of methods that make nothing of what would be isolated."""
+    if "isolation_precision" not in frame:
+        return frame
+    return frame.assign(isolation_precision=frame["isolation_precision"].where(frame["method"] == "abl"))
+
+
 def drawn(frame: pd.DataFrame, titles: Mapping[str, str]) -> Figure:
-    """A row a metric, a column an attack: a marker for each seed of each method, a line through the means.
+    """A row a metric, a column an attack: a marker for each seed of each method.
+
+    Where the cases are numbers a line goes through the means.
 
     Args:
         frame: columns `attack`, `case`, `method`, `seed` and those of METRICS.
         titles: case -> its name, in the order of the axis.
     """
-    names = list(dict.fromkeys(frame["attack"]))
+    frame, names = isolating(frame), list(dict.fromkeys(frame["attack"]))
     metrics = [name for name in METRICS if name in frame and frame[name].notna().any()]
     order = [case for case in titles if case in set(frame["case"])]
     methods = [name for name in METHODS if name in set(frame["method"])]
     longest = max(len(titles[case]) for case in order)
+    is_line = all(titles[case][:1].isdigit() for case in order)
     wide = max(2.4, 0.45 * len(order) + 0.4)
     size = (1.0 + wide * len(names), 0.8 + 0.055 * longest + 1.45 * len(metrics))
     figure, axes = plt.subplots(len(metrics), len(names), figsize=size, sharex=True, sharey=True, squeeze=False)
@@ -82,9 +93,10 @@ def drawn(frame: pd.DataFrame, titles: Mapping[str, str]) -> Figure:
                 own = frame[(frame["attack"] == attack) & (frame["method"] == method)]
                 aside = 0.16 * (number - (len(methods) - 1) / 2)
                 own = own.assign(place=own["case"].map(order.index) + aside)
-                means = own[metric].astype(float).groupby(own["case"]).mean().reindex(order)
-                look = {"color": COLOURS[method], "linestyle": DASHES[method], "linewidth": 1.1}
-                place.plot([line + aside for line in range(len(order))], means, **look)
+                if is_line:
+                    means = own[metric].astype(float).groupby(own["case"]).mean().reindex(order)
+                    look = {"color": COLOURS[method], "linestyle": DASHES[method], "linewidth": 1.1}
+                    place.plot([line + aside for line in range(len(order))], means, **look)
                 dots = {"facecolors": "white" if method == "none" else COLOURS[method], "edgecolors": COLOURS[method]}
                 dots |= {"marker": MARKERS[method], "s": 16, "linewidths": 0.9, "zorder": 3}
                 place.scatter(own["place"], own[metric].astype(float), label=METHODS[method], **dots)
@@ -104,7 +116,7 @@ def drawn(frame: pd.DataFrame, titles: Mapping[str, str]) -> Figure:
 def table(frame: pd.DataFrame, titles: Mapping[str, str]) -> Styler:
     """Mean over seeds (lowest to highest) by attack, case and method."""
     rows = []
-    for (attack, case, method), own in frame.groupby(["attack", "case", "method"], sort=False):
+    for (attack, case, method), own in isolating(frame).groupby(["attack", "case", "method"], sort=False):
         row = {"attack": TITLES[attack], "case": titles[case], "method": METHODS[method]}
         row |= {title: _spread(own[name]) for name, title in METRICS.items() if name in own}
         rows.append(row | {"n": len(own)})

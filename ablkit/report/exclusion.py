@@ -15,6 +15,7 @@ from ablkit.report.findings.exclusion import beside
 from ablkit.report.style import COLOURS, MARKERS
 from ablkit.report.text import percent
 
+SEPARATION, SEPARATION_OF_OTHERS = "method_largest_separation", "method_largest_separation_of_others"
 METHOD_TITLES = {"none": "undefended", "abl": "ABL", "exclude": "suspects excluded"}
 _COLUMNS = {
     "attack_success_rate_none": "ASR undefended",
@@ -64,6 +65,33 @@ def drawn(frame: pd.DataFrame) -> Figure:
         place.grid(axis="y", visible=False)
     axes[0].set_yticks([-line for line in range(len(order))], [TITLES[name] for name in order])
     figure.legend(*axes[1].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=8)
+    return figure
+
+
+def separations(own: pd.DataFrame, limit: float) -> Figure:
+    """How far apart the groups of the suspected class lie, and those of the next class, a line an attack.
+
+    Args:
+        own: see `findings.exclusion.beside`, with the separations that the method measured of itself.
+        limit: from which on a class can be suspected.
+    """
+    order = list(own.groupby("attack")[SEPARATION].max().sort_values(ascending=False, kind="stable").index)
+    suspected = own[own["method_suspected_classes"] > 0]
+    figure, axes = plt.subplots(figsize=(7.2, 0.9 + 0.24 * len(order)))
+    for rows, metric, filled, label in (
+        (suspected, SEPARATION, COLOURS["exclude"], "the suspected class"),
+        (own, SEPARATION_OF_OTHERS, "white", "the highest of the others"),
+    ):
+        height = [-order.index(name) for name in rows["attack"]]
+        style = {"facecolors": filled, "edgecolors": COLOURS["exclude"], "marker": MARKERS["exclude"], "s": 22}
+        axes.scatter(rows[metric].astype(float), height, label=label, linewidths=0.9, **style)
+    axes.axvline(limit, color="#333333", linewidth=0.9, linestyle="--", label="least that is suspected")
+    axes.set_yticks([-line for line in range(len(order))], [TITLES[name] for name in order])
+    axes.set(
+        xlim=(0, None), ylim=(0.5 - len(order), 0.5), xlabel="standard deviations between the two groups of a class"
+    )
+    axes.grid(axis="y", visible=False)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=3, fontsize=8)
     return figure
 
 

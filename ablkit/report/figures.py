@@ -30,7 +30,6 @@ warnings.filterwarnings("ignore", message="Glyph .* missing from")
 
 TITLES = {name: attack.title for name, attack in ATTACKS.items()}
 """Attack -> its name in captions."""
-"""Method -> what its first phase is called in figures."""
 NAMES = {
     "clean_accuracy": "clean accuracy",
     "target_class_accuracy": "target class accuracy",

@@ -124,7 +124,7 @@ def humps(found: Verdict) -> Drawing:
     handles, names = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside right upper", fontsize=8)
     figure.supxlabel(
-        "1: middle of the group that began with the lowest losses, 0: middle of the other images", fontsize=8
+        "1: middle of the group that is less like the other classes, 0: middle of the other images", fontsize=8
     )
     return figure
 

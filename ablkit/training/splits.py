@@ -14,6 +14,8 @@ _NEAR = 0.3
 """What counts as near a value: an interval of this share of the distance between the middles of the groups."""
 _RIDGE = 0.1
 """Added to the variances, which are about 1, so that a direction in which a few images hardly differ weighs little."""
+_COMPONENTS = 3
+"""First principal components that groups start from."""
 _FEWEST = 5
 """Images of a group in a fold, of which a mean and a variance can be taken."""
 
@@ -58,19 +60,26 @@ class Groups(NamedTuple):
 
 
 def two_groups(
-    features: Float[ndarray, "n d"], values: Float[ndarray, "k n"], fold: Int64[ndarray, " n"], fewest: int = _FEWEST
+    features: Float[ndarray, "n d"],
+    values: Float[ndarray, "k n"],
+    fold: Int64[ndarray, " n"],
+    fewest: int = _FEWEST,
+    usual: Float[ndarray, " d"] | None = None,
 ) -> Groups:
-    """Find the two groups in which images differ most, starting from those of the lowest values.
+    """Find the two groups in which images differ most.
 
     Fisher's linear discriminant (Fisher 1936) of two groups says anew which image is in which, until none moves. Each
-    image is judged by the discriminant of the other fold, so that it is not told apart by what makes it itself. Of
-    several starts that which ends with the fewest images between the groups is taken.
+    image is judged by the discriminant of the other fold, so that it is not told apart by what makes it itself. The
+    first groups are the images of the lowest values, and those at either end of the first principal components of the
+    features. Of all starts that which ends with the fewest images between the groups is taken.
 
     Args:
         features: of each image.
-        values: k of each image; the first group starts as that of the lowest, of each of the k in turn.
+        values: k of each image.
         fold: 0 or 1 for each image.
         fewest: images of the smaller group.
+        usual: the mean features of images that are like those of the second group, such as all of other classes; the
+            first group is then the one that lies farther from it. Without it that is the one which was started from.
     """
     count = len(features)
     nothing = Groups(np.zeros(count, bool), np.nan, np.nan, np.full(count, np.nan))
@@ -78,9 +87,17 @@ def two_groups(
         return nothing
     # A feature that is the same everywhere tells nothing.
     scaled = (features - features.mean(axis=0)) / np.maximum(features.std(axis=0), 1e-6)
-    found = [_settled(scaled, start, fold) for each in values for start in _starts(each)]
+    inverses = [_inverse_spread(scaled[fold != one]) for one in (0, 1)]
+    components = _components(scaled)
+    starts = [start for each in (*values, *components, *-components) for start in _starts(each)]
+    found = [_settled(scaled, start, fold, inverses) for start in starts]
     settled = [groups for groups in found if groups and fewest <= groups.first.sum() <= count - fewest]
-    return min(settled, key=lambda groups: (groups.valley, -groups.separation), default=nothing)
+    best = min(settled, key=lambda groups: (groups.valley, -groups.separation), default=None)
+    if best is None:
+        return nothing
+    if usual is not None and joined(features, best, usual[None])[1] < 0:
+        return best._replace(first=~best.first, scores=-best.scores)
+    return best
 
 
 def _starts(values: Float[ndarray, " n"]) -> Iterator[Bool[ndarray, " n"]]:
@@ -91,10 +108,25 @@ def _starts(values: Float[ndarray, " n"]) -> Iterator[Bool[ndarray, " n"]]:
         yield ranks < share * len(values)
 
 
-def _settled(features: Float[ndarray, "n d"], first: Bool[ndarray, " n"], fold: Int64[ndarray, " n"]) -> Groups | None:
-    """The groups in which no image moves any more, or those after ten rounds; None where one of them is lost."""
+def _components(features: Float[ndarray, "n d"]) -> Float[ndarray, "k n"]:
+    """Where each image lies along the first principal components, three where there are so many."""
+    _, directions = np.linalg.eigh(features.T @ features)
+    return (features @ directions[:, : -_COMPONENTS - 1 : -1]).T
+
+
+def _settled(
+    features: Float[ndarray, "n d"],
+    first: Bool[ndarray, " n"],
+    fold: Int64[ndarray, " n"],
+    inverses: list[Float[ndarray, "d d"]],
+) -> Groups | None:
+    """The groups in which no image moves any more, or those after ten rounds; None where one of them is lost.
+
+    Args:
+        inverses: `_inverse_spread` of the images that are not in fold 0, and of those not in fold 1.
+    """
     for _ in range(_ROUNDS):
-        scores = _scores(features, first, fold)
+        scores = _scores(features, first, fold, inverses)
         if scores is None:
             return None
         first, before = scores < _cut(scores, first), first
@@ -116,7 +148,7 @@ def joined(
     """
     middle, spread = features.mean(axis=0), np.maximum(features.std(axis=0), 1e-6)
     own, new = (features - middle) / spread, (others - middle) / spread
-    discriminant = _discriminant(own[groups.first], own[~groups.first])
+    discriminant = _discriminant(own[groups.first], own[~groups.first], _inverse_spread(own))
     scores = discriminant(new)
     return scores < _cut(groups.scores, groups.first), scores
 
@@ -135,7 +167,10 @@ def _cut(scores: Float[ndarray, " n"], first: Bool[ndarray, " n"]) -> float:
 
 
 def _scores(
-    features: Float[ndarray, "n d"], first: Bool[ndarray, " n"], fold: Int64[ndarray, " n"]
+    features: Float[ndarray, "n d"],
+    first: Bool[ndarray, " n"],
+    fold: Int64[ndarray, " n"],
+    inverses: list[Float[ndarray, "d d"]],
 ) -> Float[ndarray, " n"] | None:
     """Where each image lies along the discriminant of the other fold: about -1/2 in the first group, else about 1/2."""
     scores = np.empty(len(features))
@@ -144,19 +179,27 @@ def _scores(
         parts = features[known & first], features[known & ~first]
         if min(len(part) for part in parts) < _FEWEST:
             return None
-        scores[~known] = _discriminant(*parts)(features[~known])
+        scores[~known] = _discriminant(*parts, inverses[one])(features[~known])
     return scores
 
 
+def _inverse_spread(features: Float[ndarray, "n d"]) -> Float[ndarray, "d d"]:
+    """The inverse of the covariance of all images, with the ridge.
+
+    Fisher's discriminant takes that inside the groups. Both give the same direction, as they differ by a multiple of
+    the outer product of the distance of the means with itself; and this one is the same for all groups of the images.
+    """
+    count, size = features.shape
+    centred = features - features.mean(axis=0) if count else features
+    return np.linalg.inv(centred.T @ centred / max(count, 1) + _RIDGE * np.eye(size))
+
+
 def _discriminant(
-    first: Float[ndarray, "k d"], others: Float[ndarray, "m d"]
+    first: Float[ndarray, "k d"], others: Float[ndarray, "m d"], inverse: Float[ndarray, "d d"]
 ) -> Callable[[Float[ndarray, "n d"]], Float[ndarray, " n"]]:
-    """What gives features their scores, from those of two groups."""
-    parts = first, others
-    means = [part.mean(axis=0) for part in parts]
-    inside = np.concatenate([part - mean for part, mean in zip(parts, means, strict=True)])
-    spread = inside.T @ inside / len(inside) + _RIDGE * np.eye(inside.shape[1])
-    direction = np.linalg.solve(spread, means[1] - means[0])
+    """What gives features their scores, from those of two groups and the inverse spread of both together."""
+    means = first.mean(axis=0), others.mean(axis=0)
+    direction = inverse @ (means[1] - means[0])
     length = max(direction @ (means[1] - means[0]), 1e-9)
     return lambda features: ((features - (means[0] + means[1]) / 2) @ direction) / length
 

@@ -1,14 +1,17 @@
 """Which images are excluded as poisoned: those of a class that form a group of their own in what its layers see.
 
-Poisoned images of a class are learned together, and mostly faster than the clean ones beside them. So the losses of the
-class, under averaged weights, say which images to start from. What the layers of that model see of the images, the
-trigger among it, then tells two groups apart, sharper than the losses do. Of a clean class it makes one group, however
-it is cut. Neither the target class, the poisoning rate nor any other truth about the attack is used.
+Images of a class that carry a trigger are two groups with the clean ones beside them, in what the layers of an early
+model of averaged weights see. Mostly they are learned faster, so the images of the lowest losses are where to start; an
+attacker can see to it that they are not, so the first principal components of the features are, too. A linear
+discriminant then tells the two groups apart. Of a clean class it makes one group, however it is cut. Of two groups the
+one that lies farther from the images of all other classes is excluded, as these are mostly clean. Neither the target
+class, the poisoning rate nor any other truth about the attack is used.
 
 That poisoned images form a group in feature space is known: spectral signatures (Tran et al. 2018), activation
 clustering (Chen et al. 2018), and SCAn (Tang et al. 2021), which also uses a linear discriminant. Those look at a
-finished model; SCAn and others need clean images. What is added here are the start from the losses of an early,
-averaged model, as in ABL, and that each image is judged by a discriminant that has seen neither it nor its look-alikes.
+finished model; SCAn and others need clean images. What is added here are the early, averaged model and its losses, as
+in ABL, that each image is judged by a discriminant that has seen neither it nor its look-alikes, and which of two
+groups is the poisoned one.
 """
 
 from __future__ import annotations
@@ -72,7 +75,7 @@ class Suspects:
     valleys: Float[ndarray, " classes"]
     """How few images of each class lie between the groups: near 0 where there are two, near 1 or above where not."""
     parts: Float[ndarray, " classes"]
-    """Share of each class that is in the group which began with its lowest losses."""
+    """Share of each class that is in the group which lies farther from all other classes."""
     classes: Int64[ndarray, " k"]
     """The suspected ones, that which stands out most first; often one, and none where none stands out."""
     images: Int64[ndarray, " m"]
@@ -111,9 +114,8 @@ def find(
 ) -> Suspects:
     """Judge each class by the losses and the features of its examples.
 
-    The groups start from the lowest losses at the end and, as by then some poison is no longer ahead of the clean
-    images, from the lowest medians over the epochs.
-    The halves are drawn several times. Poison is found in every draw; what is not poison stands out in some. So the
+    The groups start from the lowest losses at the end, as by then some poison is no longer ahead of the clean images
+    from the lowest medians over the epochs, and from the features themselves; see `splits.two_groups`. The halves are drawn several times. Poison is found in every draw; what is not poison stands out in some. So the
     draw of the middle valley speaks for a class, and where it is suspected, what is in the first group of any draw that
     agrees with it is excluded.
 
@@ -134,7 +136,9 @@ def find(
     for k in range(classes):
         own = np.flatnonzero(labels == k)
         fewest = int(np.ceil(settings.least_part * len(own)))
-        drawn = [two_groups(features[own].astype(np.float64), values[:, own], half[own], fewest) for half in halves]
+        seen = features[own].astype(np.float64)
+        usual = features[labels != k].mean(axis=0, dtype=np.float64) if len(own) < len(labels) else None
+        drawn = [two_groups(seen, values[:, own], half[own], fewest, usual) for half in halves]
         drawn.sort(key=lambda groups: np.nan_to_num(groups.valley, nan=np.inf))
         found.append(drawn[len(drawn) // 2])
         middle = found[-1].first

@@ -29,7 +29,8 @@ _PAIR = ["attack", "case"]
 def of_cases(frame: pd.DataFrame, titles: Mapping[str, str], claimed: str) -> str:
     """Whether a method removes the backdoor of each attack in each case, on every seed; the others beside it.
 
-    What the undefended training does not learn is not counted, where that was run.
+    What the undefended training does not learn is not counted, where that was run. Few seeds give no verdict, unless a
+    backdoor stays: one that does refutes the claim.
 
     Args:
         frame: columns `attack`, `case`, `seed`, `method`, `attack_success_rate`, `clean_accuracy`.
@@ -45,7 +46,7 @@ def of_cases(frame: pd.DataFrame, titles: Mapping[str, str], claimed: str) -> st
     gone = _gone(own)
     word = HOLDS if gone.all() else IN_PART if gone.any() else FAILS
     seeds = own.groupby(_PAIR)["seed"].nunique()
-    if seeds.min() < FEWEST:
+    if seeds.min() < FEWEST and (own["attack_success_rate"] < PRESENT).all():
         word = f"{UNKNOWN} A verdict takes {FEWEST} seeds."
     methods = [claimed, *(m for m in dict.fromkeys(learned["method"]) if m not in (claimed, "none"))]
     told = [_of_method(learned[learned["method"] == method], method, titles) for method in methods]

@@ -17,7 +17,7 @@ from ablkit.report.pages.index import order
 from ablkit.report.text import percent
 from ablkit.report.verdicts import INTERVAL, over_seeds
 
-_DOES_IT_WORK = "Hypothesis: every attack gives an undefended model its backdoor and hardly costs it accuracy."
+_DOES_IT_WORK = "Hypothesis: every attack gives an undefended model its backdoor."
 
 
 def page(c: Collection) -> Page:

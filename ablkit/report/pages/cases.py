@@ -131,7 +131,7 @@ def _not_run(c: Collection, study: Study, lacking: set[tuple[str, str, str]]) ->
 
 def _figure(frame: pd.DataFrame, titles: Mapping[str, str], study: Study) -> Figure:
     alt = f"Attack success and accuracy by case, a column an attack: {study.title}"
-    caption = f"**{_spread(frame)}** A column an attack, a marker a seed, a line through the means."
+    caption = f"**{_spread(frame)}** A column an attack, a marker a seed."
     return Figure(f"cases-{study.notebook.replace('_', '-')}", charts.later(cases.drawn, frame, titles), alt, caption)
 
 
@@ -150,9 +150,10 @@ def _spread(frame: pd.DataFrame) -> str:
 
 
 def _tables(frame: pd.DataFrame, titles: Mapping[str, str]) -> list[Block]:
+    frame, rows = cases.isolating(frame), []
     methods = [name for name in cases.METHODS if name in set(frame["method"])]
-    precise = frame["isolation_precision"].notna().any()
-    rows = []
+    shares = {"isolation_precision": "isolated, poisoned, %", "exclusion_recall": "poison excluded, %"}
+    shares = {name: title for name, title in shares.items() if name in frame and frame[name].notna().any()}
     for (attack, case), own in frame.groupby(["attack", "case"], sort=False):
         cells: list[Cell] = []
         for metric in _METRICS:
@@ -160,12 +161,10 @@ def _tables(frame: pd.DataFrame, titles: Mapping[str, str]) -> list[Block]:
                 values = own.loc[own["method"] == method, metric]
                 failed = metric == "attack_success_rate" and method != "none" and values.mean() > GONE
                 cells.append(over_seeds(values, bad=failed))
-        if precise:
-            cells.append(over_seeds(own["isolation_precision"], digits=0))
+        cells += [over_seeds(own[name], digits=0) for name in shares]
         rows.append((TITLES[attack], Cell(titles[case], kind="text"), *cells, str(own["seed"].nunique())))
     columns = ("attack", "case", *([cases.METHODS[m] for m in methods] * len(_METRICS)))
     groups = (("", 2), ("attack success, %", len(methods)), ("clean accuracy, %", len(methods)))
     groups += (("target class, %", len(methods)),)
-    extra = (("isolation", 1),) if precise else ()
-    last = (*(("precision, %",) if precise else ()), "n")
-    return [Table((*columns, *last), rows, (*groups, *extra, ("", 1)), f"Mean over seeds. {INTERVAL}")]
+    groups += (("", len(shares) + 1),)
+    return [Table((*columns, *shares.values(), "n"), rows, groups, f"Mean over seeds. {INTERVAL}")]

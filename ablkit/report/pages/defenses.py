@@ -10,11 +10,11 @@ from ablkit.defenses import DEFENSES, METHODS
 from ablkit.metrics import paper, statistics
 from ablkit.metrics.summary import with_effectiveness
 from ablkit.report import charts, figures, findings
-from ablkit.report.collect import Collection, Scale
+from ablkit.report.collect import Collection
 from ablkit.report.figures import TITLES
 from ablkit.report.findings import GONE
 from ablkit.report.page import Block, Cell, Figure, Heading, Page, Table, Text, code, listed
-from ablkit.report.pages import missing
+from ablkit.report.pages import exclusion, missing
 from ablkit.report.text import number, percent
 from ablkit.report.verdicts import INTERVAL, in_words, over_seeds
 
@@ -52,7 +52,7 @@ def of_methods(
         return Page(name, title, "None of these methods was run yet.", blocks, short)
     first_line = []
     for attack in known:
-        own = _compared(c.main, attack, methods)
+        own = _compared(c, attack, methods)
         first_line.append(_finding(own, attack, others))
         verdict = findings.of_methods(own, claimed)
         blocks += [
@@ -68,9 +68,16 @@ def of_methods(
     return Page(name, title, " ".join(first_line), blocks, short)
 
 
-def _compared(scale: Scale, attack: str, methods: list[str]) -> pd.DataFrame:
-    """The runs of the methods and undefended ones, on the seeds that all of those methods have which were run."""
-    runs = scale.runs[(scale.runs["attack"] == attack) & scale.runs["method"].isin(["none", *methods])]
+def _compared(c: Collection, attack: str, methods: list[str]) -> pd.DataFrame:
+    """The runs of the methods and undefended ones, on the seeds that all of those methods have which were run.
+
+    Training without the suspects is of any kind of CPU, as on its own page.
+    """
+    runs, elsewhere = c.main.runs, exclusion.runs_of(c)
+    if c.main.place in set(elsewhere["place"]):
+        excluded = elsewhere[(elsewhere["method"] == "exclude") & (elsewhere["method_settings"] == "")]
+        runs = pd.concat([runs[runs["method"] != "exclude"], excluded])
+    runs = runs[(runs["attack"] == attack) & runs["method"].isin(["none", *methods])]
     seeds = [set(own["seed"]) for _, own in runs.groupby("method")]
     return with_effectiveness(runs[runs["seed"].isin(set.intersection(*seeds))])
 

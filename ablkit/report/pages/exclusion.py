@@ -6,7 +6,7 @@ import pandas as pd
 
 from ablkit.report import charts, findings
 from ablkit.report.collect import Collection, hardware_of
-from ablkit.report.exclusion import drawn
+from ablkit.report.exclusion import SEPARATION, SEPARATION_OF_OTHERS, drawn, separations
 from ablkit.report.figures import TITLES
 from ablkit.report.findings import GONE
 from ablkit.report.findings.exclusion import CHOSEN_WITH, EARLIER, MEASURED, NEAR, beside, paired, price
@@ -56,7 +56,7 @@ def page(c: Collection) -> Page:
             "Clean models",
         )
     own = beside(frame)
-    blocks += [figure(c, "exclusion"), _table(own), *_controls(own), *_protocol(own), *_left_out(c, own)]
+    blocks += [figure(c, "exclusion"), _table(own), *_margin(own), *_controls(own), *_protocol(own), *_left_out(c, own)]
     return Page(NAME, title, findings.of_exclusion(frame), blocks, "Clean models")
 
 
@@ -100,16 +100,18 @@ _HOW = (
 def runs_of(c: Collection) -> pd.DataFrame:
     """The runs at quick scale on CPUs that are compared, one for each attack, method and seed.
 
-    Of the scale that has most runs of `exclude`, and what that lacks of the others.
+    Those of `exclude` are of the scale that has most of them, and what that lacks of the other scales; all others are
+    first those that the index shows.
     """
     scales = [s for s in c.scales if s.preset == "quick" and s.dataset == "cifar10" and s.place.startswith("CPU")]
-    scales.sort(key=lambda s: -len(s.of("exclude")))
     if not scales:
         return c.runs.iloc[:0]
+    own = [scale.of("exclude") for scale in sorted(scales, key=lambda s: -len(s.of("exclude")))]
+    others = [scale.runs[scale.runs["method"] != "exclude"] for scale in scales]
     # No preset has the control's settings, so that it is no run of a scale.
-    drawn = (c.runs["preset"] == "quick") & (c.runs["place"] == scales[0].place)
+    drawn = (c.runs["preset"] == "quick") & c.runs["place"].isin([scale.place for scale in scales])
     drawn &= (c.runs["attack_settings"] == "") & (c.runs["method_settings"] == "control=random")
-    frame = pd.concat([scales[0].runs, c.runs[drawn], *(scale.runs for scale in scales[1:])])
+    frame = pd.concat([*own, *others, c.runs[drawn]])
     return frame.drop_duplicates(["attack", "seed", "method", "method_settings"])
 
 
@@ -172,6 +174,26 @@ def _table(own: pd.DataFrame) -> Table:
                 cells.append(over_seeds(values, bad=failed))
         rows.append((link(TITLES[name], f"attack-{name}.html"), *cells, str(len(part))))
     return Table(_COLUMNS, rows, _GROUPS, f"Worst attack first. Mean over seeds. {INTERVAL}")
+
+
+def _margin(own: pd.DataFrame) -> list[Block]:
+    """How clear the verdicts were: the lowest separation of a suspected class, and the highest of another."""
+    known = own.dropna(subset=[SEPARATION, SEPARATION_OF_OTHERS]) if SEPARATION in own else own.iloc[:0]
+    if known.empty:
+        return []
+    limit, told = suspects.Settings().least_separation, []
+    found = known[known["method_suspected_classes"] > 0]
+    for rows, name, end, what in (
+        (found, SEPARATION, "idxmin", "The groups of a suspected class lie at least"),
+        (known, SEPARATION_OF_OTHERS, "idxmax", "those of any other class at most"),
+    ):
+        if len(rows):
+            run = rows.loc[getattr(rows[name].astype(float), end)()]
+            told.append(f"{what} {run[name]:.1f} deviations apart ({TITLES[run['attack']]}, seed {run['seed']})")
+    caption = f"**{', '.join(told)}.** A marker is a run; from {limit:g} on, and with a valley between them, a class is suspected."
+    alt = "Separation of the groups of the suspected class and of the next class, by attack"
+    drawn = charts.later(separations, known, limit)
+    return [Heading("How clear the verdicts were"), Figure("separations", drawn, alt, caption)]
 
 
 def _controls(own: pd.DataFrame) -> list[Block]:

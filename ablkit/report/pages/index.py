@@ -26,6 +26,7 @@ _GROUPS = (("", 1), ("attack success, %", 2), ("clean accuracy, %", 2), ("target
 _GROUPS += (("isolation", 1), ("the paper's ABL", 1), ("", 1))
 _QUESTIONS = (
     ("Can a model be trained clean on poisoned data?", "exclusion.html"),
+    ("Can images that somebody else made be trusted?", "unknown-trust.html"),
     ("Does it reproduce Table 1?", "table1.html"),
     ("Which attack is handled worst?", "attacks.html"),
     ("Figure 1, the loss gap, for all attacks at a glance", "loss-gap.html"),
@@ -236,8 +237,8 @@ def ways_to_pay(pairs: pd.DataFrame) -> str:
     means = pairs.assign(other=other).groupby("attack", sort=False)[["lost_target", "other"]].mean()
     halves = []
     for part, what, least in (
-        (means[means["lost_target"] >= means["other"]], "the target class most", "lost_target"),
-        (means[means["lost_target"] < means["other"]], "the other classes most", "other"),
+        (means[means["lost_target"] >= means["other"]], "the target class more than the others", "lost_target"),
+        (means[means["lost_target"] < means["other"]], "the others more", "other"),
     ):
         if len(part):
             points = sorted({f"{100 * value:.0f}" for value in (part[least].min(), part[least].max())}, key=float)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ablkit.metrics import statistics
 from ablkit.report.collect import Collection
-from ablkit.report.findings import GONE
+from ablkit.report.findings import CHEAP, DEAR, GONE, PRESENT
 from ablkit.report.page import Block, Heading, Page, Text, code, literal
 from ablkit.report.text import percent
 from ablkit.report.verdicts import CLOSE, FEWEST, LOW, REPRODUCED, WIDEST
@@ -39,6 +39,8 @@ def page(c: Collection) -> Page:
         ),
         Heading("When a number counts as reproduced", "verdicts"),
         Text(_rules()),
+        Heading("What a verdict means", "words"),
+        Text(_words()),
         Heading("Means and intervals"),
         Text(
             f"A mean over seeds has the lowest and highest seed below it. From n = {statistics.ENOUGH} on it is the"
@@ -72,6 +74,17 @@ def _rules() -> str:
         f" the same as close or better, and the rest, for a number that was transcribed from memory; grey, never"
         f" counted\n- **not run**: with the command and what it would cost\n\nWhere the authors published two numbers"
         " for one setting, each has its own line."
+    )
+
+
+def _words() -> str:
+    return (
+        f"A verdict is about the hypothesis that stands on its page and in its notebook, on at least {FEWEST} seeds.\n\n"
+        "- **Holds**: in every case, on every seed, and, where a method has a price, at a low one: at most"
+        f" {100 * CHEAP:.0f} points of accuracy, over all classes and in the target class\n- **Holds in part**: in some"
+        f" cases, or at a higher price\n- **Fails**: in none, or at {100 * DEAR:.0f} points of clean accuracy or more:"
+        " what is left of such a model is no success of anything\n- **Cannot be said**: not measured, or on too few"
+        f" seeds; but a backdoor that stays, at {percent(PRESENT, 0)} attack success or more, refutes on one seed"
     )
 
 

@@ -46,9 +46,9 @@ def _finding(scale: Scale, epochs: pd.DataFrame) -> str:
         return f"No ABL run has the paper's size yet{'; ' + bare if bare else ''}."
     parts = []
     for name, part in own.groupby("attack", sort=False):
-        gone = int((part["attack_success_rate"] <= GONE).sum())
-        kept = percent(part["clean_accuracy"].mean())
-        parts.append(f"{TITLES[name]} on {gone} of {count(len(part), 'seed')} ({kept} clean accuracy left)")
+        gone = part["attack_success_rate"] <= GONE
+        kept = f" ({percent(part['clean_accuracy'][gone].mean())} clean accuracy left there)" if gone.any() else ""
+        parts.append(f"{TITLES[name]} on {gone.sum()} of {count(len(part), 'seed')}{kept}")
     text = f"ABL removes the backdoor of {listed(parts)}{'; ' + bare if bare else ''}.{_excluded(scale)}"
     later = epochs[epochs["epoch"] > 1] if len(epochs) else epochs
     if later.empty:
@@ -114,8 +114,8 @@ def _table(scale: Scale) -> Table:
     )
     if "exclude" in set(scale.runs["method"]):
         note += (
-            f" {code('exclude')} is a method of this kit's own: it leaves out the images that phase 1 shows to be"
-            " poisoned and trains again on the rest."
+            f" {code('exclude')} is a method of this kit's own: it leaves out the images that phase 1 makes suspect"
+            " and trains again on the rest."
         )
     return Table(columns, rows, note=note)
 

@@ -36,7 +36,9 @@ def page(c: Collection) -> Page:
 
 def _made(own: pd.DataFrame) -> str:
     dates = sorted(literal(str(started)[:10]) for started in own["env_started"])
-    return f"Made {dates[0]} to {dates[-1]} with {hardware_of(own)}."
+    precisions = sorted({str(name) for name in own.get("env_precision", []) if isinstance(name, str)})
+    same = f" {code(f'-p precision {precisions[0]}')} computes so on every machine." if len(precisions) == 1 else ""
+    return f"Made {dates[0]} to {dates[-1]} with {hardware_of(own)}.{same}"
 
 
 def _finding(c: Collection) -> str:

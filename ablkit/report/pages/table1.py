@@ -10,6 +10,7 @@ from ablkit.metrics.paper import PaperValue
 from ablkit.report import costs
 from ablkit.report.collect import Collection, Scale
 from ablkit.report.figures import TITLES
+from ablkit.report.findings.words import count
 from ablkit.report.page import Block, Cell, Heading, Page, Table, Text, code, link, listed
 from ablkit.report.repeat import command
 from ablkit.report.verdicts import FEWEST, INTERVAL, over_seeds, verdict
@@ -79,7 +80,10 @@ def _values(scale: Scale | None, attack: str, method: str, metric: str) -> list[
 
 def _scales(full: Scale | None, small: Scale | None) -> str:
     parts = [f"Small: {small.title}."] if small is not None else []
-    parts += [f"The paper's size: {full.title}: {link('its page', 'paper-scale.html')}."] if full is not None else []
+    if full is not None:
+        changed = int(full.runs["env_commit"].astype(str).str.endswith("+changes").sum())
+        which = f", {changed} of its {count(len(full.runs), 'run')} with code that was not committed yet"
+        parts.append(f"The paper's size: {full.title}{which * bool(changed)}: {link('its page', 'paper-scale.html')}.")
     return " ".join([*parts, "Numbers of the small scale are shown beside the paper's and never judged against them."])
 
 
@@ -94,11 +98,11 @@ def _finding(lines: list[_Line], full: Scale | None) -> str:
         return f"None of the {len(cells)} numbers of Table 1 is judged yet: the runs at its size have too few seeds."
     told = ", ".join(f"{words.count(word)} {word}" for word in _VERDICTS)
     settings = listed(list(dict.fromkeys(line.title.partition(" (")[0] for line, _ in judged)))
-    twice = " The authors published two pairs of numbers for one setting." if _two(judged) else ""
+    twice = ", for which two pairs of numbers are published," if _two(judged) else ""
     recalled = sum(word in ("agrees", "differs") for *_, word in cells)
     return (
-        f"{len(judged)} verified numbers, all of {settings}, are judged on at least {FEWEST} seeds at the paper's size:"
-        f" {told}.{twice} {recalled} more are known from memory and compared in grey; the other"
+        f"{len(judged)} verified numbers, all of {settings}{twice or ','} are judged on at least {FEWEST} seeds at the"
+        f" paper's size: {told}. {recalled} more are known from memory and compared in grey; the other"
         f" {len(cells) - len(judged) - recalled} are not run or have too few seeds."
     )
 

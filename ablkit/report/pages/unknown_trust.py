@@ -17,7 +17,7 @@ from ablkit.report.text import MISSING, percent
 from ablkit.runs.records import Damaged
 
 _TITLE, _NAME = "Does it find poison in a stranger's folder?", "unknown-trust.html"
-_COMMAND = "python -m benchmarks trust --to reports/data"
+_COMMAND = "python -m benchmarks trust --to FOLDER"
 FOUND = 0.95
 """Share of the poison among the suspects from which on a folder counts as judged rightly."""
 UNPOISONED = "attack_success_rate_unpoisoned"
@@ -89,10 +89,11 @@ def _finding(rows: pd.DataFrame) -> str:
             names = (f"{_attack(row['attack'])} on {dataset_title(row['dataset'])}" for _, row in missed.iterrows())
             told.append(f"It misses {listed(list(names))}.")
     if len(clean):
-        alarms = clean[~clean["is_right"]]
-        sets = listed(sorted({dataset_title(name) for name in alarms["dataset"]}))
-        of = f"{count(len(clean), 'clean folder')}{f' ({sets})' if sets else ''}"
-        told.append(f"It suspects a class in {len(alarms)} of {of}.")
+        by_set = [
+            f"{int((~own['is_right']).sum())} of {len(own)} of {dataset_title(name)}"
+            for name, own in clean.groupby("dataset", sort=False)
+        ]
+        told.append(f"Of clean folders it suspects a class in {listed(by_set)}.")
     return " ".join(told)
 
 
