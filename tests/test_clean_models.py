@@ -10,7 +10,9 @@ import pytest
 
 from ablkit.attacks import ATTACKS
 from ablkit.report import exclusion, findings
+from ablkit.report.collect import Collection
 from ablkit.report.findings.exclusion import beside, paired
+from ablkit.report.pages import exclusion as pages
 from ablkit.runs import execute
 from ablkit.runs.parameters import changed, check
 
@@ -139,6 +141,22 @@ def test_the_figure_shows_every_seed_of_every_method_the_worst_attack_first():
     assert [text.get_text() for text in first.get_yticklabels()] == ["BadNets", "Blend"]
     assert [len(marks.get_offsets()) for marks in first.collections] == [6, 6, 6]
     assert "trained on clean data" in [text.get_text() for text in figure.legends[0].get_texts()]
+
+
+def test_false_alarms_are_counted_on_data_without_poison(tmp_path):
+    runs = pd.DataFrame(
+        {"preset": "quick", "method": "exclude", "method_settings": "", "dataset": "cifar10", "poison_rate": 0.0}
+        | {"place": "CPU, fp32", "training_images": 1000, "seed": [0, 1], "method_suspected_classes": [0.0, 1.0]}
+        | {"method_excluded_images": [0.0, 25.0]}
+    )
+
+    def told(frame: pd.DataFrame) -> str:
+        return " ".join(block.markdown for block in pages._false_alarms(Collection(tmp_path, frame, []))[1:])
+
+    assert told(runs) == (
+        "On CIFAR-10 it suspects a class in 1 of 2 runs and excludes at most 2.5 % of the images (2 seeds, CPU, fp32)."
+    )
+    assert "no_poison.yaml" in told(runs.assign(poison_rate=0.1))  # the twin: poisoned runs are no false alarms
 
 
 def test_the_notebook_runs_every_control_and_ends_with_the_verdict(smoke_runs, data_root, monkeypatch):

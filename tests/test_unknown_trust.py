@@ -76,7 +76,7 @@ def test_the_page_counts_what_is_found(tmp_path):
     page = shown(tmp_path, row(), row(attack="white_bar"), row(**CLEAN))
     assert page.finding == (
         "`ablkit clean` finds the attacked classes and 95 % of the poison or more in 2 of 2 poisoned folders, and hands"
-        " on a model with at most 5 % attack success in 2. It suspects a class in 0 of 1 clean folder."
+        " on a model with at most 5 % attack success in 2. Of clean folders it suspects a class in 0 of 1 of CIFAR-10."
     )
     assert "a white bar" in markdown(page) and "on one seed: a demonstration" in markdown(page)
     assert "demonstration" not in markdown(shown(tmp_path, row(), row(seed=1)))  # the twin
@@ -87,7 +87,7 @@ FAULTS = {
     "another class": (row(suspected_classes=[3]), "in 0 of 1 poisoned folder, "),
     "a class too many": (row(suspected_classes=[0, 3]), "in 0 of 1 poisoned folder, "),
     "a backdoor that stays": (row(attack_success_rate=0.5), "attack success in 0."),
-    "a false alarm": (row(**CLEAN | {"suspected_classes": [3]}), "suspects a class in 1 of 1 clean folder (CIFAR-10)."),
+    "a false alarm": (row(**CLEAN | {"suspected_classes": [3]}), "suspects a class in 1 of 1 of CIFAR-10."),
 }
 
 

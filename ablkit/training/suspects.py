@@ -114,8 +114,9 @@ def find(
 ) -> Suspects:
     """Judge each class by the losses and the features of its examples.
 
-    The groups start from the lowest losses at the end, as by then some poison is no longer ahead of the clean images
-    from the lowest medians over the epochs, and from the features themselves; see `splits.two_groups`. The halves are drawn several times. Poison is found in every draw; what is not poison stands out in some. So the
+    The groups start from the lowest losses at the end, from the lowest medians over the epochs, as by the end some
+    poison is no longer ahead of the clean images, and from the features; see `splits.two_groups`.
+    The halves are drawn several times. Poison is found in every draw; what is not poison stands out in some. So the
     draw of the middle valley speaks for a class, and where it is suspected, what is in the first group of any draw that
     agrees with it is excluded.
 

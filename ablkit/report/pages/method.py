@@ -79,7 +79,7 @@ def _rules() -> str:
 
 def _words() -> str:
     return (
-        f"A verdict is about the hypothesis that stands on its page and in its notebook, on at least {FEWEST} seeds.\n\n"
+        f"A verdict is about the hypothesis on its page or in its notebook, on at least {FEWEST} seeds.\n\n"
         "- **Holds**: in every case, on every seed, and, where a method has a price, at a low one: at most"
         f" {100 * CHEAP:.0f} points of accuracy, over all classes and in the target class\n- **Holds in part**: in some"
         f" cases, or at a higher price\n- **Fails**: in none, or at {100 * DEAR:.0f} points of clean accuracy or more:"

@@ -59,7 +59,8 @@ def _table(own: pd.DataFrame) -> Table:
     for index, run in own.iterrows():
         settings = listed([t for t in (run["attack_settings"], run["method_settings"]) if t])
         alone = run["is_first_phase"]
-        what = f"{TITLES[run['attack']]}, {METHODS[run['method']]}{', phase 1 alone' * alone}, seed {run['seed']}"
+        attack = TITLES[run["attack"]] if run["poison_rate"] > 0 else "No poison"
+        what = f"{attack}, {METHODS[run['method']]}{', phase 1 alone' * alone}, seed {run['seed']}"
         values = {name: run[name] for name in defaults("run")}
         links = link(run["key"], f"data/{run['key']}/params.json")
         if (run["folder"] / "history.csv").exists():
