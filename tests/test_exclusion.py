@@ -14,6 +14,7 @@ from ablkit import attacks, data, training
 from ablkit.attacks import attack
 from ablkit.metrics import after_epoch, summary
 from ablkit.training import lookalikes, splits, suspects
+from ablkit.training.inference import features_of
 
 RECIPE = replace(TOY_RECIPE, average_decay=0.95, isolation_rate=0.05)
 QUIET = {"device": "cpu", "precision": "fp32", "report": None}
@@ -154,7 +155,7 @@ def test_no_class_is_suspected_where_none_has_two_groups():
     found, _, _ = judged((0, 500, 0.0), (0, 400, 0.0))
     assert len(found.classes) == len(found.images) == 0
     assert found.record()["suspected_classes"] == 0
-    assert str(found) == "no class stands out, so no image is excluded"
+    assert str(found) == "no class stands out after phase 1, so no image is excluded"
 
 
 def test_several_classes_may_be_suspected():
@@ -246,11 +247,15 @@ def test_hardly_anything_is_excluded_of_a_clean_set():
         assert np.array_equal(weights(trained), weights(plain))
 
 
+def fake(images: np.ndarray) -> suspects.Suspects:
+    """A verdict that these images are poisoned, of classes 0 and 1."""
+    numbers, classes = np.zeros(10), np.arange(2 if len(images) else 0)
+    return suspects.Suspects(numbers, numbers, numbers, classes, images, judged=np.ones(10, bool))
+
+
 def verdict(monkeypatch, images: np.ndarray) -> None:
     """From here on these images are excluded, whatever is found."""
-    nothing = np.zeros(10)
-    found = suspects.Suspects(nothing, nothing, nothing, np.array([0, 1]), images)
-    monkeypatch.setattr(suspects, "find", lambda *given: found)
+    monkeypatch.setattr(suspects, "find", lambda *given: fake(images))
 
 
 def test_the_kept_images_are_trained_on_as_by_method_none(monkeypatch):
@@ -266,15 +271,61 @@ def test_the_kept_images_are_trained_on_as_by_method_none(monkeypatch):
     assert not np.array_equal(weights(everything), weights(trained))
 
 
+def looks(monkeypatch, *found: np.ndarray) -> list[tuple]:
+    """From here on each look in turn excludes these images; returns what the looks were given."""
+    left, given = list(found), []
+    monkeypatch.setattr(suspects, "find", lambda *arguments: given.append(arguments) or fake(left.pop(0)))
+    return given
+
+
+NOBODY, SOME = np.empty(0, np.int64), np.arange(0, 200, 5)
+
+
+def test_what_the_first_look_misses_the_second_finds_and_training_starts_anew_without_it(monkeypatch, tmp_path):
+    poisoned = attacks.poison(toy(200, 1))
+    given = looks(monkeypatch, NOBODY, SOME)
+    trained = excluded(poisoned, settings=NO_FILL, folder=tmp_path)
+    epochs = RECIPE.isolation_epochs + RECIPE.finetune_epochs
+    stages = [record["stage"] for record in trained.history]
+    assert stages == ["isolate"] * RECIPE.isolation_epochs + ["retrain"] * epochs + ["again"] * epochs
+    assert trained.record["look"] == 2 and trained.suspects.images.tolist() == SOME.tolist()
+    assert [look[4].least_separation for look in given] == [5, 8]
+    whole = training.train(poisoned.data, RECIPE, method="none", **QUIET)
+    seen = features_of(whole.model, poisoned.data.images, "fp32")
+    assert np.array_equal(given[1][1], seen) and not np.array_equal(given[0][1], seen)  # it has seen every image
+    rest = poisoned.data.take(np.setdiff1d(np.arange(200), SOME))
+    plain = training.train(rest, RECIPE, method="none", **QUIET)
+    assert np.array_equal(weights(trained), weights(plain))
+    looks(monkeypatch, NOBODY, SOME)
+    again = excluded(poisoned, settings=NO_FILL, folder=tmp_path)  # nothing is trained twice
+    assert [record["seconds"] for record in again.history] == [record["seconds"] for record in trained.history]
+
+
+@pytest.mark.parametrize(("found", "at_end"), [(SOME, 8.0), (NOBODY, 0.0)])
+def test_there_is_no_second_look_after_a_find_or_where_none_is_wanted(monkeypatch, found, at_end):
+    looks(monkeypatch, found)  # another look would find this list empty
+    trained = excluded(attacks.poison(toy(200, 1)), settings=replace(NO_FILL, least_separation_at_end=at_end))
+    assert trained.record["look"] == 1 and "again" not in {record["stage"] for record in trained.history}
+
+
+def test_where_the_second_look_finds_nothing_the_model_is_that_of_plain_training(monkeypatch):
+    poisoned = attacks.poison(toy(200, 1))
+    looks(monkeypatch, NOBODY, NOBODY)
+    trained = excluded(poisoned)
+    plain = training.train(poisoned.data, RECIPE, method="none", **QUIET)
+    assert np.array_equal(weights(trained), weights(plain))
+    assert trained.record["look"] == 2 and trained.looked_at is trained.model
+
+
 def test_look_alikes_are_judged_together_and_groups_of_the_set_are_those(monkeypatch):
     given = []
-    nothing = suspects.Suspects(np.zeros(10), np.zeros(10), np.zeros(10), np.empty(0, np.int64), np.empty(0, np.int64))
-    monkeypatch.setattr(suspects, "find", lambda *arguments: given.append(arguments[-1]) or nothing)
+    monkeypatch.setattr(suspects, "find", lambda *arguments: given.append(arguments[-1]) or fake(NOBODY))
     poisoned = attacks.poison(toy(200, 1))
     films = np.arange(200) // 4
     for groups in (None, films):
         excluded(replace(poisoned, data=replace(poisoned.data, groups=groups)), replace(RECIPE, finetune_epochs=0))
-    own, known = (alike(1) for alike in given)
+    assert len(given) == 4  # two looks each
+    own, known = given[0](1), given[2](1)
     assert np.array_equal(known, films) and not np.array_equal(own, films)
     assert np.array_equal(own, lookalikes.groups(poisoned.data.images, poisoned.data.labels, 0, 1))
 

@@ -96,7 +96,7 @@ def judge(trained: Trained, train: Images, test: Images, precision: str = "auto"
         suspicion[own] = 0.5 - groups.scores
         if np.isfinite(groups.separation) and len(new):
             seen = (
-                features_of(trained.averaged, data.images[at], precision) for data, at in ((train, own), (test, new))
+                features_of(trained.looked_at, data.images[at], precision) for data, at in ((train, own), (test, new))
             )
             joins, scores = joined(next(seen), groups, next(seen))
             test_suspicion[new] = 0.5 - scores

@@ -44,6 +44,8 @@ class Trained:
     last alone."""
     averaged: nn.Module | None = None
     """The model of averaged weights and fresh statistics, of phase 1, where isolation ranks on its losses."""
+    looked_at: nn.Module | None = None
+    """The model in whose layers method `exclude` found its suspects, or last looked for them: it saw every image."""
     suspects: Suspects | None = None
     """What method `exclude` suspected, and the images that it excluded."""
 

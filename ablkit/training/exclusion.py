@@ -20,8 +20,8 @@ from ablkit.training.kept import Store
 from ablkit.training.progress import Evaluation, print_epoch
 from ablkit.training.recipe import RECIPES, Recipe
 
-RETRAIN = "retrain"
-"""The stage of a training from fresh weights on what was kept."""
+RETRAIN, AGAIN = "retrain", "again"
+"""The stages of trainings from fresh weights on what was kept: after the first look, and after a second that found."""
 
 
 def exclude(
@@ -42,11 +42,12 @@ def exclude(
 
     Phase 1 is that of ABL with its weights averaged. The losses and features of the images under the averaged model
     then tell the suspected classes, and in these which images; see `suspects.find`. Fresh weights are trained on all
-    others as method `none` of `train` does, with the same recipe: on the whole set where no class stands out. Nothing
-    is unlearned.
+    others as method `none` of `train` does, with the same recipe: on the whole set where no class stands out. That
+    model has had the time to learn a weak trigger, so it is looked at in the same way, and where a class stands out far
+    now, fresh weights are trained once more, without its suspects. Nothing is unlearned.
 
-    The history has the stages `isolate` and `retrain`. As the isolated count the images of the lowest averaged loss, a
-    share `isolation_rate` of all; they have no part in the training.
+    The history has the stages `isolate` and `retrain`, and `again` where the second look found a class. As the isolated
+    count the images of the lowest averaged loss, a share `isolation_rate` of all; they have no part in the training.
 
     Args:
         settings: of the suspicion.
@@ -57,32 +58,55 @@ def exclude(
     """
     if not recipe.isolation_epochs:
         raise UserError("isolation_epochs is 0, and the suspects are found in phase 1; use 1 or more")
-    folders = [None, None] if folder is None else [folder / "isolate", folder / RETRAIN]
     shared = {"seed": seed, "device": device, "precision": precision, "evaluate": evaluate, "store": store}
-    follow = partial(_follow, folder, report)
-    first = train(data, _first_phase(recipe), **shared, judge=judge, folder=folders[0], report=follow([]))
-    settings = settings or suspects.Settings()
-    # The last epoch as it was measured; the trajectories are rounded.
-    losses = np.concatenate([first.trajectories["averaged"][:-1].astype(np.float32), first.losses[None]])
-    seen = features_of(first.averaged, data.images, precision)
+    follow, settings = partial(_follow, folder, report), settings or suspects.Settings()
+    where = (lambda name: None) if folder is None else folder.joinpath
+    first = train(data, _first_phase(recipe), **shared, judge=judge, folder=where("isolate"), report=follow([]))
+    history = list(first.history)
+
+    def train_without(found: suspects.Suspects, stage: str) -> nn.Module:
+        if report is not None:
+            print(found, flush=True)
+        kept = suspects.kept(data.labels, found, fill=settings.fill)
+        if len(kept) < recipe.batch_size:
+            raise UserError(
+                f"{len(found.images)} of {len(data)} images are excluded, so {len(kept)} are left to train on; suspect"
+                " less, with a larger least_separation"
+            )
+        last = retrain(data.take(kept), recipe, stage, **shared, folder=where(stage), report=follow(history))
+        history.extend(last.history)
+        return last.model
+
+    seen = first.averaged
+    found = look(seen, first, data, settings, seed, precision)
+    model = train_without(found, RETRAIN)
+    if not len(found.classes) and settings.least_separation_at_end:
+        seen, least = model, settings.least_separation_at_end
+        found = replace(look(seen, first, data, replace(settings, least_separation=least), seed, precision), look=2)
+        if len(found.classes):
+            model = train_without(found, AGAIN)
+    if folder is not None:
+        checkpoint.write_history(folder, history)
+    return replace(first, model=model, history=history, record=found.record(), suspects=found, looked_at=seen)
+
+
+def look(
+    model: nn.Module, first: Trained, data: Images, settings: suspects.Settings, seed: int, precision: str = "auto"
+) -> suspects.Suspects:
+    """Which images are suspected by the losses of phase 1 and by what the layers of a model see.
+
+    Args:
+        first: what phase 1 of the same images left, with the averaged losses after each epoch.
+        seed: draws the halves.
+    """
 
     def alike(draw: int) -> ndarray:
         return lookalikes.groups(data.images, data.labels, seed, draw) if data.groups is None else data.groups
 
-    found = suspects.find(losses, seen, data.labels, len(data.classes), settings, seed, alike)
-    if report is not None:
-        print(found, flush=True)
-    kept = suspects.kept(data.labels, found, fill=settings.fill)
-    if len(kept) < recipe.batch_size:
-        raise UserError(
-            f"{len(found.images)} of {len(data)} images are excluded, so {len(kept)} are left to train on; suspect"
-            " less, with a larger least_separation"
-        )
-    last = retrain(data.take(kept), recipe, **shared, folder=folders[1], report=follow(first.history))
-    history = [*first.history, *last.history]
-    if folder is not None:
-        checkpoint.write_history(folder, history)
-    return replace(first, model=last.model, history=history, record=found.record(), suspects=found)
+    # The last epoch as it was measured; the trajectories are rounded.
+    losses = np.concatenate([first.trajectories["averaged"][:-1].astype(np.float32), first.losses[None]])
+    features = features_of(model, data.images, precision)
+    return suspects.find(losses, features, data.labels, len(data.classes), settings, seed, alike)
 
 
 def _first_phase(recipe: Recipe) -> Recipe:
@@ -96,27 +120,28 @@ def _first_phase(recipe: Recipe) -> Recipe:
 def retrain(
     data: Images,
     recipe: Recipe,
+    stage: str = RETRAIN,
     *,
     evaluate: Evaluation | None = None,
     store: Store | None = None,
     report: Callable[[dict], None] | None = None,
     **others: object,
 ) -> Trained:
-    """Train fresh weights as method `none` of `train` does, as one stage `retrain` whose epochs are counted through.
+    """Train fresh weights as method `none` of `train` does, as one stage whose epochs are counted through.
 
     `evaluate` and `report` are told of that stage alone; `others` are further arguments of `train`.
     """
     first, epochs = recipe.isolation_epochs, recipe.isolation_epochs + recipe.finetune_epochs
 
-    def counted(stage: str, epoch: int) -> int:
-        return epoch + (0 if stage == "isolate" else first)
+    def counted(part: str, epoch: int) -> int:
+        return epoch + (0 if part == "isolate" else first)
 
-    def evaluate_epoch(model: nn.Module, stage: str, epoch: int, last: bool) -> dict:
-        done = counted(stage, epoch)
-        return {} if evaluate is None else evaluate(model, RETRAIN, done, done == epochs)
+    def evaluate_epoch(model: nn.Module, part: str, epoch: int, last: bool) -> dict:
+        done = counted(part, epoch)
+        return {} if evaluate is None else evaluate(model, stage, done, done == epochs)
 
     def renamed(record: dict) -> dict:
-        return record | {"stage": RETRAIN, "epoch": counted(record["stage"], record["epoch"])}
+        return record | {"stage": stage, "epoch": counted(record["stage"], record["epoch"])}
 
     trained = train(
         data,

@@ -73,7 +73,8 @@ def of_separations(verdict: Verdict) -> str:
     if not parts:
         return "In no class are there two groups."
     alone = "" if others else " In no other class are there two groups."
-    return f"Distance of the two groups of a class, in standard deviations: {listed(parts)}.{alone}"
+    seen = ("after phase 1", "in a model that was trained to the end on all images")[verdict.found.look - 1]
+    return f"Distance of the two groups of a class {seen}, in standard deviations: {listed(parts)}.{alone}"
 
 
 def of_accuracy(values: dict) -> str:
