@@ -98,11 +98,11 @@ def _finding(lines: list[_Line], full: Scale | None) -> str:
         return f"None of the {len(cells)} numbers of Table 1 is judged yet: the runs at its size have too few seeds."
     told = ", ".join(f"{words.count(word)} {word}" for word in _VERDICTS)
     settings = listed(list(dict.fromkeys(line.title.partition(" (")[0] for line, _ in judged)))
-    twice = ", for which two pairs of numbers are published," if _two(judged) else ""
+    twice = " (two published pairs)" if _two(judged) else ""
     recalled = sum(word in ("agrees", "differs") for *_, word in cells)
     return (
-        f"{len(judged)} verified numbers, all of {settings}{twice or ','} are judged on at least {FEWEST} seeds at the"
-        f" paper's size: {told}. {recalled} more are known from memory and compared in grey; the other"
+        f"{len(judged)} verified numbers, all of {settings}{twice}, are judged on at least {FEWEST} seeds at the"
+        f" paper's size: {told}. From memory {recalled} more are known, compared in grey; the other"
         f" {len(cells) - len(judged) - recalled} are not run or have too few seeds."
     )
 
