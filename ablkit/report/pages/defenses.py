@@ -64,7 +64,9 @@ def of_methods(
     if left:
         commands = [f"ablkit run {notebook} -p attack_names {a}" for a in c.main.attacks("none") if a not in known][:3]
         blocks += [Heading("Other attacks"), *missing.not_run(c, f"these methods on {listed(left)}", commands)]
-    blocks.append(Text(f"{c.main.title}. {INTERVAL} Its notebook: {code(notebook + '.ipynb')}.", "soft"))
+    elsewhere = _elsewhere(c) if "exclude" in methods else pd.DataFrame()
+    aside = f" Suspects excluded: {listed(sorted(set(elsewhere['place'])))}." if len(elsewhere) else ""
+    blocks.append(Text(f"{c.main.title}.{aside} {INTERVAL} Its notebook: {code(notebook + '.ipynb')}.", "soft"))
     return Page(name, title, " ".join(first_line), blocks, short)
 
 
@@ -73,13 +75,19 @@ def _compared(c: Collection, attack: str, methods: list[str]) -> pd.DataFrame:
 
     Training without the suspects is of any kind of CPU, as on its own page.
     """
-    runs, elsewhere = c.main.runs, exclusion.runs_of(c)
-    if c.main.place in set(elsewhere["place"]):
-        excluded = elsewhere[(elsewhere["method"] == "exclude") & (elsewhere["method_settings"] == "")]
+    runs, excluded = c.main.runs, _elsewhere(c)
+    if len(excluded):
         runs = pd.concat([runs[runs["method"] != "exclude"], excluded])
     runs = runs[(runs["attack"] == attack) & runs["method"].isin(["none", *methods])]
     seeds = [set(own["seed"]) for _, own in runs.groupby("method")]
     return with_effectiveness(runs[runs["seed"].isin(set.intersection(*seeds))])
+
+
+def _elsewhere(c: Collection) -> pd.DataFrame:
+    """The runs without suspects on any CPU, where the main scale is one of those that they may stand beside."""
+    runs = exclusion.runs_of(c)
+    is_own = (runs["method"] == "exclude") & (runs["method_settings"] == "")
+    return runs[is_own & (c.main.place in set(runs["place"]))] if len(runs) else runs
 
 
 def _finding(own: pd.DataFrame, attack: str, others: list[str]) -> str:
@@ -115,7 +123,7 @@ def _of_attack(own: pd.DataFrame, attack: str, methods: list[str], name: str) ->
         rating = runs["defense_effectiveness"].dropna()
         effect = number(float(rating.mean()) if len(rating) else None, "{:.2f}")
         rows.append((METHODS[method], *cells, effect, str(len(runs))))
-    shown = own[own["method"].isin(["none", *methods])]
+    shown = own.sort_values("method", key=lambda names: names.map(["none", *methods].index), kind="stable")
     caption = f"**{_paired(own, methods)}** Bars are means, markers seeds."
     chart = charts.later(figures.methods, shown)
     alt = f"Attack success, clean accuracy and target class by method, {TITLES[attack]}"
