@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -9,6 +10,8 @@ import pytest
 
 from ablkit.defenses import METHODS, named
 from ablkit.report.collect import Scale, collect
+from ablkit.report.pages import defenses, exclusion
+from ablkit.report.render import markdown
 
 DATA = Path(__file__).parents[1] / "reports" / "data"
 FRESH = [1, 2, 3, 4, 5]
@@ -101,3 +104,24 @@ def test_what_repairs_and_ways_leave_of_badnets(quick):
     ways = [name for name in named("ways") if left[name] == left[name]]
     assert len(ways) == 10  # all but fine-tuning an ImageNet model, whose weights could not be had
     assert min(ways, key=left.get) == "gradient_ascent"
+
+
+def test_the_page_of_defences_shows_training_without_suspects_wherever_it_ran_and_pairs_it_by_seed():
+    found = collect(DATA)
+    scale = next(scale for scale in found.scales if len(scale.of("exclude", "badnets")))
+    shown = markdown(defenses.page(found))
+    row = next(line for line in shown.splitlines() if "suspects excluded" in line and line.startswith("|"))
+    mean = scale.of("exclude", "badnets")["attack_success_rate"].mean()
+    assert f"{100 * mean:.1f}" in row and "not run" not in row
+    alone = replace(found, scales=[found.main])  # the twin: where the main scale is all there is, it has none
+    assert not len(found.main.of("exclude", "badnets"))
+    lines = markdown(defenses.page(alone)).splitlines()
+    assert any("suspects excluded" in line and "not run" in line for line in lines)
+
+
+def test_the_index_and_the_page_of_clean_models_show_the_same_runs_of_abl():
+    found = collect(DATA)
+    compared = exclusion.runs_of(found)
+    for name, own in compared[compared["method"] == "abl"].groupby("attack"):
+        main = found.main.of("abl", name)
+        assert set(main["key"]) <= set(own["key"]), name
