@@ -87,6 +87,21 @@ def test_the_first_group_is_the_one_that_lies_farther_from_what_is_usual(is_slow
     assert (splits.two_groups(features, values, halves(1000), usual=turned).first != is_first).mean() > 0.998
 
 
+def test_a_feature_that_is_silent_in_a_class_does_not_decide_which_group_is_the_usual_one(monkeypatch):
+    def is_wrong(seed: int) -> bool:
+        features, values, is_first = cloud(300, 700, 10.0, seed=seed)
+        random = np.random.default_rng(seed)
+        silent = (random.random((1000, 5)) < 0.02) * random.random((1000, 5)) * 0.05
+        usual = np.append(features[~is_first].mean(axis=0), np.ones(5))  # active in other images
+        features = np.concatenate([features, silent], axis=1)
+        found = splits.two_groups(features, values[None], halves(1000), usual=usual)
+        return (found.first == is_first).mean() < 0.5
+
+    assert not any(is_wrong(seed) for seed in range(8))
+    monkeypatch.setattr(splits, "_FARTHEST", 1e9)  # the twin
+    assert any(is_wrong(seed) for seed in range(8))
+
+
 @given(st.integers(0, 50), st.integers(10, 60), st.integers(1, 12))
 def test_the_spread_of_all_gives_the_direction_that_the_spread_inside_the_groups_gives(seed, count, size):
     random = np.random.default_rng(seed)
@@ -310,8 +325,9 @@ def test_there_is_no_second_look_after_a_find_or_where_none_is_wanted(monkeypatc
 
 def test_where_the_second_look_finds_nothing_the_model_is_that_of_plain_training(monkeypatch):
     poisoned = attacks.poison(toy(200, 1))
-    looks(monkeypatch, NOBODY, NOBODY)
-    trained = excluded(poisoned)
+    given = looks(monkeypatch, NOBODY, NOBODY)
+    trained = excluded(poisoned, settings=suspects.Settings(least_separation=1e9))
+    assert given[1][4].least_separation == 1e9  # who suspects nothing at first suspects nothing at the end
     plain = training.train(poisoned.data, RECIPE, method="none", **QUIET)
     assert np.array_equal(weights(trained), weights(plain))
     assert trained.record["look"] == 2 and trained.looked_at is trained.model

@@ -189,11 +189,13 @@ def _table(found: Verdict) -> Table:
             )
         )
     usual = Settings()
-    least = usual.least_separation if found.found.look == 1 else usual.least_separation_at_end
+    least, seen = (usual.least_separation, "after phase 1")
+    if found.found.look == 2:
+        least, seen = usual.least_separation_at_end, "in a model trained to the end on all images"
     note = (
         "Separation: how many standard deviations the two groups of a class lie apart. Valley: how many images lie in"
         " the middle between them, over how many lie in the middle of one. A class is suspected, unless set otherwise,"
-        f" with {least:g} or more and at most {usual.most_valley:g}, if it has {usual.least_images}"
+        f" with {least:g} or more {seen} and at most {usual.most_valley:g}, if it has {usual.least_images}"
         " images or more."
     )
     return Table(columns, rows, groups, note)

@@ -44,7 +44,7 @@ def exclude(
     then tell the suspected classes, and in these which images; see `suspects.find`. Fresh weights are trained on all
     others as method `none` of `train` does, with the same recipe: on the whole set where no class stands out. That
     model has had the time to learn a weak trigger, so it is looked at in the same way, and where a class stands out far
-    now, fresh weights are trained once more, without its suspects. Nothing is unlearned.
+    now, fresh weights are trained once more, without its suspects: one training more. Nothing is unlearned.
 
     The history has the stages `isolate` and `retrain`, and `again` where the second look found a class. As the isolated
     count the images of the lowest averaged loss, a share `isolation_rate` of all; they have no part in the training.
@@ -71,7 +71,7 @@ def exclude(
         if len(kept) < recipe.batch_size:
             raise UserError(
                 f"{len(found.images)} of {len(data)} images are excluded, so {len(kept)} are left to train on; suspect"
-                " less, with a larger least_separation"
+                " less, with a larger least_separation or, if they were found at the end, least_separation_at_end"
             )
         last = retrain(data.take(kept), recipe, stage, **shared, folder=where(stage), report=follow(history))
         history.extend(last.history)
@@ -81,7 +81,7 @@ def exclude(
     found = look(seen, first, data, settings, seed, precision)
     model = train_without(found, RETRAIN)
     if not len(found.classes) and settings.least_separation_at_end:
-        seen, least = model, settings.least_separation_at_end
+        seen, least = model, max(settings.least_separation, settings.least_separation_at_end)
         found = replace(look(seen, first, data, replace(settings, least_separation=least), seed, precision), look=2)
         if len(found.classes):
             model = train_without(found, AGAIN)

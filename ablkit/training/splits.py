@@ -16,6 +16,8 @@ _RIDGE = 0.1
 """Added to the variances, which are about 1, so that a direction in which a few images hardly differ weighs little."""
 _COMPONENTS = 3
 """First principal components that groups start from."""
+_FARTHEST = 10.0
+"""Deviations that a feature of other images may lie from these at most."""
 _FEWEST = 5
 """Images of a group in a fold, of which a mean and a variance can be taken."""
 
@@ -79,14 +81,15 @@ def two_groups(
         fold: 0 or 1 for each image.
         fewest: images of the smaller group.
         usual: the mean features of images that are like those of the second group, such as all of other classes; the
-            first group is then the one that lies farther from it. Without it that is the one which was started from.
+            first group is then the one that lies farther from it along the discriminant. Without it either may be.
     """
     count = len(features)
     nothing = Groups(np.zeros(count, bool), np.nan, np.nan, np.full(count, np.nan))
     if not count:
         return nothing
     # A feature that is the same everywhere tells nothing.
-    scaled = (features - features.mean(axis=0)) / np.maximum(features.std(axis=0), 1e-6)
+    middle, spread = features.mean(axis=0), np.maximum(features.std(axis=0), 1e-6)
+    scaled = (features - middle) / spread
     inverses = [_inverse_spread(scaled[fold != one]) for one in (0, 1)]
     components = _components(scaled)
     starts = [start for each in (*values, *components, *-components) for start in _starts(each)]
@@ -95,8 +98,12 @@ def two_groups(
     best = min(settled, key=lambda groups: (groups.valley, -groups.separation), default=None)
     if best is None:
         return nothing
-    if usual is not None and joined(features, best, usual[None])[1] < 0:
-        return best._replace(first=~best.first, scores=-best.scores)
+    if usual is not None:
+        # A feature that is nearly silent in these images, and not in others, would else outvote all others.
+        beside = np.clip((usual - middle) / spread, -_FARTHEST, _FARTHEST)
+        discriminant = _discriminant(scaled[best.first], scaled[~best.first], _inverse_spread(scaled))
+        if discriminant(beside) < 0:
+            return best._replace(first=~best.first, scores=-best.scores)
     return best
 
 

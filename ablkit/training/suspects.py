@@ -1,17 +1,18 @@
 """Which images are excluded as poisoned: those of a class that form a group of their own in what its layers see.
 
-Images of a class that carry a trigger are two groups with the clean ones beside them, in what the layers of an early
-model of averaged weights see. Mostly they are learned faster, so the images of the lowest losses are where to start; an
-attacker can see to it that they are not, so the first principal components of the features are, too. A linear
-discriminant then tells the two groups apart. Of a clean class it makes one group, however it is cut. Of two groups the
-one that lies farther from the images of all other classes is excluded, as these are mostly clean. Neither the target
-class, the poisoning rate nor any other truth about the attack is used.
+Images of a class that carry a trigger make two groups with the clean ones beside them, in what the layers of a model
+see: mostly already in an early one of averaged weights. Mostly they are learned faster, so the images of the lowest
+losses are where to start; an attacker can see to it that they are not, so the first principal components of the
+features are, too. A linear discriminant then tells the two groups apart. Of a clean class it makes one group, however
+it is cut, but for films and the like. Of two groups the one that lies farther from the images of all other classes is
+excluded, as these are mostly clean. Neither the target class, the poisoning rate nor any other truth about the attack
+is used.
 
 That poisoned images form a group in feature space is known: spectral signatures (Tran et al. 2018), activation
-clustering (Chen et al. 2018), and SCAn (Tang et al. 2021), which also uses a linear discriminant. Those look at a
-finished model; SCAn and others need clean images. What is added here are the early, averaged model and its losses, as
-in ABL, that each image is judged by a discriminant that has seen neither it nor its look-alikes, and which of two
-groups is the poisoned one.
+clustering (Chen et al. 2018), and SCAn (Tang et al. 2021), which also uses a linear discriminant. Those start from the
+features of a finished model; SCAn and others need clean images. What is added here are the early, averaged model and
+its losses as further starts, that each image is judged by a discriminant that has seen neither it nor its look-alikes,
+and how it is told which of two groups is the poison.
 """
 
 from __future__ import annotations
@@ -41,8 +42,9 @@ class Settings:
     """How many standard deviations the two groups of a class lie apart, at least. It was 6 until Dynamic was missed
     with 5.4, on the reported seed 0."""
     least_separation_at_end: float = 8.0
-    """The same where no class stood out after phase 1 and the model that was trained on all images is looked at; 0: it
-    is not. It is larger, as images of one film lie apart in a model that knows them by heart."""
+    """The same, where it is the larger, for the model that was trained on all images, which is looked at where no class
+    stood out after phase 1; 0: it is not looked at. It is larger, as images of one film lie apart in a model that knows
+    them by heart."""
     most_valley: float = 0.3
     """How many images lie in the middle between the groups, over how many lie in the middle of one, at most."""
     least_images: int = 100
@@ -130,7 +132,7 @@ def find(
 
     Args:
         losses: after each early epoch, under a model of averaged weights with fresh statistics.
-        features: of the last of these models; see `models.features`.
+        features: of the model that is looked at; see `models.features`.
         seed: draws the folds, each half of the images.
         alike: draw -> a number for each image, the same for those that are nearly the same: they are in one half, as
             otherwise the frames of one film, on both sides, make a group that holds for nothing else. None where none
