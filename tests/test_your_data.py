@@ -72,7 +72,8 @@ def test_a_clean_set_shows_no_sign_of_a_backdoor(clean):
     assert "cannot mean: a proof" in said and "%" in said
     (table,) = (block for block in your_data.page(found, found.numbers()).blocks if block.block == "table")
     usual = suspects.Settings()
-    assert f"with {usual.least_separation:g} or more and at most {usual.most_valley:g}" in table.note
+    at_end = f"{usual.least_separation_at_end:g} or more in a model trained to the end on all images"  # the second look
+    assert f"with {at_end} and at most {usual.most_valley:g}" in table.note
     assert np.isnan(found.numbers()["label_agreement_of_suspects"])
 
 
