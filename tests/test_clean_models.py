@@ -11,7 +11,7 @@ import pytest
 from ablkit.attacks import ATTACKS
 from ablkit.report import exclusion, findings
 from ablkit.report.collect import Collection
-from ablkit.report.findings.exclusion import beside, paired
+from ablkit.report.findings.exclusion import EARLIER, beside, of_earlier_rule, paired
 from ablkit.report.pages import exclusion as pages
 from ablkit.runs import execute
 from ablkit.runs.parameters import changed, check
@@ -141,6 +141,12 @@ def test_the_figure_shows_every_seed_of_every_method_the_worst_attack_first():
     assert [text.get_text() for text in first.get_yticklabels()] == ["BadNets", "Blend"]
     assert [len(marks.get_offsets()) for marks in first.collections] == [6, 6, 6]
     assert "trained on clean data" in [text.get_text() for text in figure.legends[0].get_texts()]
+
+
+def test_a_page_says_how_many_of_its_runs_an_earlier_rule_made():
+    runs = pd.DataFrame({"method": ["exclude", "exclude", "abl"], "env_commit": [EARLIER[0], "0123456789", EARLIER[0]]})
+    assert of_earlier_rule(runs) == "1 of 2 runs without suspects is of an earlier rule."
+    assert of_earlier_rule(runs[1:]) == ""  # the twin
 
 
 def test_false_alarms_are_counted_on_data_without_poison(tmp_path):

@@ -189,7 +189,7 @@ def _table(found: Verdict) -> Table:
             )
         )
     usual = Settings()
-    least, seen = (usual.least_separation, "after phase 1")
+    least, seen = usual.least_separation, "after phase 1"
     if found.found.look == 2:
         least, seen = usual.least_separation_at_end, "in a model trained to the end on all images"
     note = (

@@ -64,9 +64,11 @@ def exclude(
     first = train(data, _first_phase(recipe), **shared, judge=judge, folder=where("isolate"), report=follow([]))
     history = list(first.history)
 
-    def train_without(found: suspects.Suspects, stage: str) -> nn.Module:
+    def say(found: suspects.Suspects) -> None:
         if report is not None:
             print(found, flush=True)
+
+    def train_without(found: suspects.Suspects, stage: str) -> nn.Module:
         kept = suspects.kept(data.labels, found, fill=settings.fill)
         if len(kept) < recipe.batch_size:
             raise UserError(
@@ -78,11 +80,13 @@ def exclude(
         return last.model
 
     seen = first.averaged
-    found = look(seen, first, data, settings, seed, precision)
+    found = _look(seen, first, data, settings, seed, precision)
+    say(found)
     model = train_without(found, RETRAIN)
     if not len(found.classes) and settings.least_separation_at_end:
         seen, least = model, max(settings.least_separation, settings.least_separation_at_end)
-        found = replace(look(seen, first, data, replace(settings, least_separation=least), seed, precision), look=2)
+        found = replace(_look(seen, first, data, replace(settings, least_separation=least), seed, precision), look=2)
+        say(found)
         if len(found.classes):
             model = train_without(found, AGAIN)
     if folder is not None:
@@ -90,8 +94,8 @@ def exclude(
     return replace(first, model=model, history=history, record=found.record(), suspects=found, looked_at=seen)
 
 
-def look(
-    model: nn.Module, first: Trained, data: Images, settings: suspects.Settings, seed: int, precision: str = "auto"
+def _look(
+    model: nn.Module, first: Trained, data: Images, settings: suspects.Settings, seed: int, precision: str
 ) -> suspects.Suspects:
     """Which images are suspected by the losses of phase 1 and by what the layers of a model see.
 

@@ -17,6 +17,18 @@ MEASURED = ("attack_success_rate", *NEAR)
 """What is compared."""
 
 
+def of_earlier_rule(runs: pd.DataFrame) -> str:
+    """A sentence on how many runs of `exclude` an earlier rule made; empty where none.
+
+    Args:
+        runs: of any method, with the columns `method` and `env_commit`.
+    """
+    own = runs[runs["method"] == "exclude"]
+    number = int(own["env_commit"].isin(EARLIER).sum())
+    are = "is" if number == 1 else "are"
+    return f"{number} of {count(len(own), 'run')} without suspects {are} of an earlier rule." if number else ""
+
+
 def beside(frame: pd.DataFrame) -> pd.DataFrame:
     """The runs of `exclude`, each beside others of its attack and seed; nan where missing.
 

@@ -8,6 +8,7 @@ from ablkit.report.cases import METHODS
 from ablkit.report.collect import Collection, dataset_title, hardware_of
 from ablkit.report.figures import TITLES
 from ablkit.report.findings import GONE
+from ablkit.report.findings.exclusion import of_earlier_rule
 from ablkit.report.findings.words import FEWEST, count
 from ablkit.report.page import Block, Cell, Page, Table, Text, code, listed
 from ablkit.report.pages import missing
@@ -36,7 +37,8 @@ def page(c: Collection) -> Page:
         return Page(
             _NAME, _TITLE, "Not known yet: 0 runs of a defence were made on another data set.", blocks, "Data sets"
         )
-    blocks += [_table(runs), Text(f"{hardware_of(runs)}. Made by {code(_COMMAND)}.", "soft")]
+    made = f"{hardware_of(runs)}. Made by {code(_COMMAND)}. {of_earlier_rule(runs)}"
+    blocks += [_table(runs), Text(made.strip(), "soft")]
     return Page(_NAME, _TITLE, _finding(runs), blocks, "Data sets")
 
 

@@ -13,6 +13,7 @@ from ablkit.report import charts, figures, findings
 from ablkit.report.collect import Collection
 from ablkit.report.figures import TITLES
 from ablkit.report.findings import GONE
+from ablkit.report.findings.exclusion import of_earlier_rule
 from ablkit.report.page import Block, Cell, Figure, Heading, Page, Table, Text, code, listed
 from ablkit.report.pages import exclusion, missing
 from ablkit.report.text import number, percent
@@ -65,7 +66,9 @@ def of_methods(
         commands = [f"ablkit run {notebook} -p attack_names {a}" for a in c.main.attacks("none") if a not in known][:3]
         blocks += [Heading("Other attacks"), *missing.not_run(c, f"these methods on {listed(left)}", commands)]
     elsewhere = _elsewhere(c) if "exclude" in methods else pd.DataFrame()
+    elsewhere = elsewhere[elsewhere["attack"].isin(known)] if len(elsewhere) else elsewhere
     aside = f" Suspects excluded: {listed(sorted(set(elsewhere['place'])))}." if len(elsewhere) else ""
+    aside += f" {of_earlier_rule(elsewhere)}" if len(elsewhere) else ""
     blocks.append(Text(f"{c.main.title}.{aside} {INTERVAL} Its notebook: {code(notebook + '.ipynb')}.", "soft"))
     return Page(name, title, " ".join(first_line), blocks, short)
 

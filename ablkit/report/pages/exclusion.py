@@ -12,7 +12,7 @@ from ablkit.report.findings import GONE
 from ablkit.report.findings.exclusion import CHOSEN_WITH, EARLIER, MEASURED, NEAR, beside, paired, price
 from ablkit.report.findings.words import FEWEST, count
 from ablkit.report.page import Block, Cell, Figure, Heading, Page, Table, Text, code, link, listed, literal
-from ablkit.report.pages import missing
+from ablkit.report.pages import missing, protocol
 from ablkit.report.text import percent
 from ablkit.report.verdicts import INTERVAL, over_seeds
 from ablkit.training import suspects
@@ -26,7 +26,6 @@ _GROUPS = (
     ("target class, %", 3),
     ("", 1),
 )
-_POINTS = {metric: f"{100 * limit:.0f}" for metric, limit in NEAR.items()}
 
 
 _OTHERS = {
@@ -44,7 +43,7 @@ def page(c: Collection) -> Page:
     """The project's own method: does it end as training on clean data does?"""
     title = "A clean model from poisoned data: training without the suspects"
     frame = runs_of(c)
-    blocks: list[Block] = [Text(_HOW)]
+    blocks: list[Block] = [Text(protocol.HOW)]
     if frame.empty or not (frame["method"] == "exclude").any():
         commands = ["ablkit run exclusion", "ablkit run exclusion -p attack_names badnets"]
         blocks += missing.not_run(c, "training without suspects on any attack at quick scale", commands)
@@ -57,7 +56,7 @@ def page(c: Collection) -> Page:
         )
     own = beside(frame)
     blocks += [figure(c, "exclusion"), _table(own), *_margin(own), *_false_alarms(c)]
-    blocks += [*_controls(own), *_protocol(own), *_left_out(c, own)]
+    blocks += [*_controls(own), *protocol.blocks(own), *_left_out(c, own)]
     return Page(NAME, title, findings.of_exclusion(frame), blocks, "Clean models")
 
 
@@ -84,23 +83,6 @@ def in_short(c: Collection) -> str:
     if set(own["attack"]) <= set(CHOSEN_WITH):
         told.append("Settings were chosen with these attacks, on other seeds.")
     return f"{' '.join(part for part in told if part)} {link('Clean models', NAME)}."
-
-
-_HOW = (
-    "**How.** (1) Phase 1 of ABL is trained, its weights averaged along the way. (2) The images of each class are cut"
-    " in two: a group starts from the lowest losses under the averaged model, or from the first principal components of"
-    " what its layers see. A linear discriminant, fitted on one half of the images and applied to the other, says anew"
-    " which image belongs to it, until none moves. Look-alikes are in one half, and of five draws of the halves the"
-    " middle one decides. (3) A class is suspected where its two groups lie"
-    f" {suspects.Settings().least_separation:g} standard deviations apart or more and, in the middle between them, at"
-    f" most {percent(suspects.Settings().most_valley, 0)} as many images as in the middle of one. The group that lies"
-    " farther from the images of all other classes is left out. (4) Fresh weights are trained on all other images; what"
-    " is left of a suspected class is repeated until it is as large as the others. (5) Where no class was suspected,"
-    " the model trained on all images is looked at in the same way; if the groups of a class lie"
-    f" {suspects.Settings().least_separation_at_end:g} deviations apart or more in it, step 4 is done again without its"
-    " suspects. Neither clean images nor the"
-    f" poisoning rate nor the target class is given. {code('ablkit run run -p method exclude')}"
-)
 
 
 def runs_of(c: Collection) -> pd.DataFrame:
@@ -260,49 +242,6 @@ def _difference(own: pd.DataFrame, name: str) -> tuple[str | Cell, ...]:
     both = own.dropna(subset=[f"clean_accuracy_{name}"])
     attacks, seeds = (str(both[column].nunique()) for column in ("attack", "seed"))
     return (_OTHERS[name], attacks, seeds, *(over_seeds(paired(own, metric, name)) for metric in MEASURED))
-
-
-def _protocol(own: pd.DataFrame) -> list[Block]:
-    lines = (
-        "Settings were chosen on seeds 100 and 101 with BadNets, Blend, SIG and CBA and on one clean set; before the"
-        " changes below the other six attacks had no part in it. Seeds 0 and up are reported. A run is made once by a"
-        " rule; after a change those that it is about are made again.",
-        "**The rule was changed four times after reported runs had been seen**, on 2026-11-27. Dynamic was missed on"
-        " seed 0 with 5.4 deviations, when 6 were asked for; now 5 are enough. It was missed on seed 1, as its images"
-        " no longer had the lowest losses at the end of phase 1; now those of the lowest median over the epochs start a"
-        " group, too. Blend for three classes was missed on seed 0, as no start by losses leads to the poison; now"
-        " groups also start from the features, and the one less like the other classes is left out. Blend with a weak"
-        " trigger was missed on seed 0, as phase 1 ends before it is learned; now there is a second look at the end. In"
-        " between, look-alikes came into one half and the middle of five draws decides, as frames of films had been"
-        " taken for poison on GTSRB, seeds 100 and 101.",
-        _made_before(own),
-        f"A backdoor counts as removed up to {percent(GONE, 0)} attack success. A model counts as like one trained on"
-        f" clean data within {_POINTS['clean_accuracy']} points of clean accuracy and"
-        f" {_POINTS['target_class_accuracy']} in the target class.",
-        "Groups in feature space are no new idea: spectral signatures, activation clustering and SCAn look for them in"
-        " finished models, which the second look does, too. New here are an early averaged model and its losses as"
-        " further starts, that each image is judged by a discriminant that has seen neither it nor its look-alikes, and"
-        " how it is told which group is the poison.",
-    )
-    lines += (
-        f"How it does against attackers who know it: {link('adaptive attacks', 'adaptive.html')}; on folders of"
-        f" unknown trust: {link('unknown trust', 'unknown-trust.html')}.",
-    )
-    return [Heading("Protocol"), Text("\n".join(f"- {line}" for line in lines if line))]
-
-
-def _made_before(own: pd.DataFrame) -> str:
-    """How many of the runs an earlier rule made."""
-    number = int(own["env_commit"].isin(EARLIER).sum())
-    if not number:
-        return ""
-    gone = own["attack_success_rate"] <= GONE
-    earlier = own["env_commit"].isin(EARLIER)
-    told = [f"{number} of {count(len(own), 'run')} shown were made by an earlier rule, as their commit tells"]
-    told.append(f"{int(gone[earlier].sum())} of these end with at most {percent(GONE, 0)} attack success")
-    if (~earlier).any():
-        told.append(f"and {int(gone[~earlier].sum())} of the other {int((~earlier).sum())}")
-    return f"{told[0]}; {' '.join(told[1:])}."
 
 
 def _left_out(c: Collection, own: pd.DataFrame) -> list[Block]:
