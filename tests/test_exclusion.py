@@ -170,7 +170,7 @@ def test_no_class_is_suspected_where_none_has_two_groups():
     found, _, _ = judged((0, 500, 0.0), (0, 400, 0.0))
     assert len(found.classes) == len(found.images) == 0
     assert found.record()["suspected_classes"] == 0
-    assert str(found) == "no class stands out after phase 1, so no image is excluded"
+    assert str(found) == "no class stands out"
 
 
 def test_several_classes_may_be_suspected():
@@ -181,6 +181,7 @@ def test_several_classes_may_be_suspected():
 
 def test_a_handful_of_outliers_is_no_poison():
     assert len(judged((0, 500, 0.0), (40, 460, 14.0))[0].classes) == 1
+    assert not len(judged((0, 500, 0.0), (40, 460, 14.0), least_group=50)[0].classes)
     assert not len(judged((0, 500, 0.0), (40, 460, 14.0), least_part=0.1)[0].classes)
 
 
@@ -262,15 +263,29 @@ def test_hardly_anything_is_excluded_of_a_clean_set():
         assert np.array_equal(weights(trained), weights(plain))
 
 
-def fake(images: np.ndarray) -> suspects.Suspects:
-    """A verdict that these images are poisoned, of classes 0 and 1."""
-    numbers, classes = np.zeros(10), np.arange(2 if len(images) else 0)
-    return suspects.Suspects(numbers, numbers, numbers, classes, images, judged=np.ones(10, bool))
+def fake(images: np.ndarray, labels: np.ndarray, separation: float = 20.0, look: int = 1) -> suspects.Suspects:
+    """A verdict that these images are poisoned, each of its class, and that all classes are as far apart as this."""
+    numbers = np.full(10, separation)
+    nothing = (splits.Groups(np.zeros(0, bool), np.nan, np.nan, np.zeros(0)),) * 10
+    classes = np.unique(labels[images])
+    return suspects.Suspects(numbers, numbers, numbers, classes, images, nothing, np.ones(10, bool), np.full(10, look))
 
 
-def verdict(monkeypatch, images: np.ndarray) -> None:
-    """From here on these images are excluded, whatever is found."""
-    monkeypatch.setattr(suspects, "find", lambda *given: fake(images))
+def looks(monkeypatch, *found: tuple[np.ndarray, float]) -> list[tuple]:
+    """From here on each look in turn excludes these images with such a separation; returns what they were given."""
+    left, given = list(found), []
+
+    def find(*arguments: object) -> suspects.Suspects:
+        given.append(arguments)
+        images, separation = left.pop(0)
+        return fake(images, arguments[2], separation, arguments[7])
+
+    monkeypatch.setattr(suspects, "find", find)
+    return given
+
+
+NOBODY, SOME = np.empty(0, np.int64), np.arange(0, 200, 5)
+NONE_SEEN = (NOBODY, 0.0)
 
 
 def test_the_kept_images_are_trained_on_as_by_method_none(monkeypatch):
@@ -279,26 +294,16 @@ def test_the_kept_images_are_trained_on_as_by_method_none(monkeypatch):
     assert not len(everything.suspects.images)
     whole = training.train(poisoned.data, RECIPE, method="none", **QUIET)
     assert np.array_equal(weights(everything), weights(whole))
-    verdict(monkeypatch, np.arange(0, 200, 5))
+    looks(monkeypatch, (SOME, 20.0), NONE_SEEN)
     trained = excluded(poisoned, settings=NO_FILL)
     plain = training.train(poisoned.data.take(np.flatnonzero(np.arange(200) % 5)), RECIPE, method="none", **QUIET)
     assert np.array_equal(weights(trained), weights(plain))
     assert not np.array_equal(weights(everything), weights(trained))
 
 
-def looks(monkeypatch, *found: np.ndarray) -> list[tuple]:
-    """From here on each look in turn excludes these images; returns what the looks were given."""
-    left, given = list(found), []
-    monkeypatch.setattr(suspects, "find", lambda *arguments: given.append(arguments) or fake(left.pop(0)))
-    return given
-
-
-NOBODY, SOME = np.empty(0, np.int64), np.arange(0, 200, 5)
-
-
 def test_what_the_first_look_misses_the_second_finds_and_training_starts_anew_without_it(monkeypatch, tmp_path):
     poisoned = attacks.poison(toy(200, 1))
-    given = looks(monkeypatch, NOBODY, SOME)
+    given = looks(monkeypatch, NONE_SEEN, (SOME, 9.0))
     trained = excluded(poisoned, settings=NO_FILL, folder=tmp_path)
     epochs = RECIPE.isolation_epochs + RECIPE.finetune_epochs
     stages = [record["stage"] for record in trained.history]
@@ -311,31 +316,61 @@ def test_what_the_first_look_misses_the_second_finds_and_training_starts_anew_wi
     rest = poisoned.data.take(np.setdiff1d(np.arange(200), SOME))
     plain = training.train(rest, RECIPE, method="none", **QUIET)
     assert np.array_equal(weights(trained), weights(plain))
-    looks(monkeypatch, NOBODY, SOME)
+    looks(monkeypatch, NONE_SEEN, (SOME, 9.0))
     again = excluded(poisoned, settings=NO_FILL, folder=tmp_path)  # nothing is trained twice
     assert [record["seconds"] for record in again.history] == [record["seconds"] for record in trained.history]
 
 
-@pytest.mark.parametrize(("found", "at_end"), [(SOME, 8.0), (NOBODY, 0.0)])
-def test_there_is_no_second_look_after_a_find_or_where_none_is_wanted(monkeypatch, found, at_end):
-    looks(monkeypatch, found)  # another look would find this list empty
-    trained = excluded(attacks.poison(toy(200, 1)), settings=replace(NO_FILL, least_separation_at_end=at_end))
-    assert trained.record["look"] == 1 and "again" not in {record["stage"] for record in trained.history}
-
-
-def test_where_the_second_look_finds_nothing_the_model_is_that_of_plain_training(monkeypatch):
+def test_a_class_of_which_the_first_look_is_sure_is_left_out_at_once_and_not_judged_again(monkeypatch):
     poisoned = attacks.poison(toy(200, 1))
-    given = looks(monkeypatch, NOBODY, NOBODY)
+    given = looks(monkeypatch, (SOME, 8.0), NONE_SEEN)
+    trained = excluded(poisoned, settings=NO_FILL)
+    assert "again" not in {record["stage"] for record in trained.history}
+    assert given[1][8].tolist() == np.unique(poisoned.data.labels[SOME]).tolist()
+    # Of one that is less far apart it is not sure: all images are trained on, and the second look may see otherwise.
+    given = looks(monkeypatch, (SOME, 7.9), NONE_SEEN)
+    unsure = excluded(poisoned, settings=NO_FILL)
+    assert not len(given[1][8])
+    assert next(record["images"] for record in unsure.history if record["stage"] == "retrain") == 200
+    assert unsure.suspects.images.tolist() == SOME.tolist() and unsure.record["look"] == 1
+    assert np.array_equal(weights(unsure), weights(trained))
+
+
+def test_of_a_class_that_both_looks_suspect_the_second_decides_and_other_finds_are_joined():
+    labels = np.repeat(np.arange(10), 20)
+    first = fake(np.arange(15, 45), labels, 6.0)  # of classes 0, 1 and 2
+    second = fake(np.arange(30, 65), labels, 9.0, look=2)  # of 1, 2 and 3
+    both = first.with_second(second, labels)
+    assert both.images.tolist() == [*range(15, 20), *range(30, 65)]
+    assert both.classes.tolist() == [1, 2, 3, 0]  # the farthest apart first
+    assert both.looks.tolist() == [1, 2, 2, 2] + [1] * 6
+    assert both.separations.tolist() == [6.0, 9.0, 9.0, 9.0] + [6.0] * 6 and both.at_end.tolist() == [9.0] * 10
+    alone = first.with_second(fake(NOBODY, labels, 1.0, look=2), labels)  # the twin
+    assert alone.images.tolist() == first.images.tolist() and alone.looks.tolist() == [1] * 10
+
+
+def test_there_is_no_second_look_where_none_is_wanted(monkeypatch):
+    for found in ((SOME, 6.0), NONE_SEEN):
+        looks(monkeypatch, found)  # another look would find this list empty
+        trained = excluded(attacks.poison(toy(200, 1)), settings=replace(NO_FILL, least_separation_at_end=0.0))
+        assert trained.record["look"] == 1 and "again" not in {record["stage"] for record in trained.history}
+        assert len(trained.looked_at) == 1 and trained.suspects.images.tolist() == found[0].tolist()
+
+
+def test_where_neither_look_finds_anything_the_model_is_that_of_plain_training(monkeypatch):
+    poisoned = attacks.poison(toy(200, 1))
+    given = looks(monkeypatch, NONE_SEEN, (NOBODY, 4.0))
     trained = excluded(poisoned, settings=suspects.Settings(least_separation=1e9))
     assert given[1][4].least_separation == 1e9  # who suspects nothing at first suspects nothing at the end
     plain = training.train(poisoned.data, RECIPE, method="none", **QUIET)
     assert np.array_equal(weights(trained), weights(plain))
-    assert trained.record["look"] == 2 and trained.looked_at is trained.model
+    assert trained.looked_at == (trained.averaged, trained.model)
+    assert trained.record["largest_separation_at_end"] == 4.0
 
 
 def test_look_alikes_are_judged_together_and_groups_of_the_set_are_those(monkeypatch):
     given = []
-    monkeypatch.setattr(suspects, "find", lambda *arguments: given.append(arguments[-1]) or fake(NOBODY))
+    monkeypatch.setattr(suspects, "find", lambda *given_: given.append(given_[6]) or fake(NOBODY, given_[2]))
     poisoned = attacks.poison(toy(200, 1))
     films = np.arange(200) // 4
     for groups in (None, films):
@@ -389,7 +424,7 @@ def test_wrong_settings_are_refused(as_users_run_it, monkeypatch):
         "lowest_loss 0.0 must be": {"lowest_loss": 0.0},
     }.items():
         assert message in refused(suspects.Settings, **change)
-    verdict(monkeypatch, np.arange(30))
+    looks(monkeypatch, (np.arange(30), 20.0))
     told = refused(excluded, attacks.poison(toy(40, 1)), replace(RECIPE, batch_size=20), settings=NO_FILL)
     assert "30 of 40 images are excluded, so 10 are left" in told
     assert "isolation_epochs is 0" in refused(excluded, attacks.poison(toy(40, 1)), replace(RECIPE, isolation_epochs=0))

@@ -72,8 +72,9 @@ def test_a_clean_set_shows_no_sign_of_a_backdoor(clean):
     assert "cannot mean: a proof" in said and "%" in said
     (table,) = (block for block in your_data.page(found, found.numbers()).blocks if block.block == "table")
     usual = suspects.Settings()
-    at_end = f"{usual.least_separation_at_end:g} or more in a model trained to the end on all images"  # the second look
-    assert f"with {at_end} and at most {usual.most_valley:g}" in table.note
+    limits = f"{usual.least_separation:g} or more, or {usual.least_separation_at_end:g} at the end"  # of both looks
+    assert f"{limits}, and a valley of at most {usual.most_valley:g}" in table.note
+    assert "at the end" in table.columns
     assert np.isnan(found.numbers()["label_agreement_of_suspects"])
 
 
@@ -94,6 +95,11 @@ def test_the_words_follow_the_numbers(poisoned, clean):
     assert words.warnings(few)[1] == "2 of 10 classes have too few images to be judged: a and b."
     all_join = replace(found, test=replace(found.test, is_suspected=found.test.data.labels == 0))
     assert "Nearly all test images of class a join its suspects" in words.warnings(all_join)[1]
+    at_end = np.array([20.0, *[np.nan] * 8, 3.25])
+    late = replace(found, found=replace(found.found, at_end=at_end, looks=np.array([2, *[1] * 9])))
+    assert "(at the end)" in words.of_separations(late) and "(at the end)" not in words.of_separations(found)
+    assert words.of_separations(late).endswith("trained to the end the highest of the others was 3.2.")
+    found = replace(found, found=replace(found.found, at_end=np.empty(0)))  # without a second look
     alone = replace(found, found=replace(found.found, separations=np.array([12.0, *[np.nan] * 9])))
     assert words.of_separations(alone).endswith("a 12.0. In no other class are there two groups.")
     apart = replace(found, found=replace(found.found, separations=np.linspace(4, 3, 10)))

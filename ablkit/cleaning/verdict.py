@@ -95,10 +95,9 @@ def judge(trained: Trained, train: Images, test: Images, precision: str = "auto"
         own, new = (np.flatnonzero(split.labels == k) for split in (train, test))
         suspicion[own] = 0.5 - groups.scores
         if np.isfinite(groups.separation) and len(new):
-            seen = (
-                features_of(trained.looked_at, data.images[at], precision) for data, at in ((train, own), (test, new))
-            )
-            joins, scores = joined(next(seen), groups, next(seen))
+            model = trained.looked_at[found.looks[k] - 1]
+            seen = [features_of(model, data.images[at], precision) for data, at in ((train, own), (test, new))]
+            joins, scores = joined(seen[0], groups, seen[1])
             test_suspicion[new] = 0.5 - scores
             test_suspected[new] = joins & (k in found.classes)
     is_suspected = np.zeros(len(train), bool)

@@ -17,7 +17,7 @@ from ablkit.report import charts, render
 from ablkit.report.findings import your_data as words
 from ablkit.report.page import Block, Cell, Figure, Heading, Page, Table, Text, literal
 from ablkit.report.style import COLOURS
-from ablkit.report.text import label, number, percent
+from ablkit.report.text import MISSING, label, number, percent
 from ablkit.shapes import UInt8, ndarray
 from ablkit.training.suspects import Settings
 
@@ -169,9 +169,10 @@ def _small(image: UInt8[ndarray, "h w c"]) -> UInt8[ndarray, "i j c"]:
 
 
 def _table(found: Verdict) -> Table:
-    columns = ("class", "images", "separation", "valley", "suspects", "test images", "suspected", "phase 1", "model")
-    groups = (("", 1), ("training", 4), ("test", 2), ("taken for their label", 2))
-    rows = []
+    columns = ("class", "images", "separation", "at the end", "valley", "suspects", "test images", "suspected")
+    columns += ("phase 1", "model")
+    groups = (("", 1), ("training", 5), ("test", 2), ("taken for their label", 2))
+    at_end, rows = found.found.at_end, []
     for k in range(len(found.train.data.classes)):
         own, tested = found.train.data.labels == k, found.test.data.labels == k
         unsuspected = tested & ~found.test.is_suspected
@@ -180,6 +181,7 @@ def _table(found: Verdict) -> Table:
                 words.name_of(found, k),
                 f"{own.sum():,}",
                 number(found.found.separations[k], "{:.1f}"),
+                number(at_end[k], "{:.1f}") if len(at_end) else MISSING,
                 number(found.found.valleys[k], "{:.2f}"),
                 Cell(f"{(own & found.train.is_suspected).sum():,}", kind="bad" if k in found.classes else ""),
                 f"{tested.sum():,}",
@@ -189,13 +191,12 @@ def _table(found: Verdict) -> Table:
             )
         )
     usual = Settings()
-    least, seen = usual.least_separation, "after phase 1"
-    if found.found.look == 2:
-        least, seen = usual.least_separation_at_end, "in a model trained to the end on all images"
     note = (
-        "Separation: how many standard deviations the two groups of a class lie apart. Valley: how many images lie in"
-        " the middle between them, over how many lie in the middle of one. A class is suspected, unless set otherwise,"
-        f" with {least:g} or more {seen} and at most {usual.most_valley:g}, if it has {usual.least_images}"
-        " images or more."
+        "Separation: how many standard deviations the two groups of a class lie apart after phase 1; at the end: in a"
+        " model that was trained to the end. Valley: how many images lie in the middle between them, over how many lie"
+        " in the middle of one. A class is suspected, unless set otherwise, with a separation of"
+        f" {usual.least_separation:g} or more, or {usual.least_separation_at_end:g} at the end, and a valley of at most"
+        f" {usual.most_valley:g}, if it has {usual.least_images} images or more. A class with"
+        f" {usual.least_separation_at_end:g} or more after phase 1 is not judged again."
     )
     return Table(columns, rows, groups, note)

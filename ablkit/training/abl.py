@@ -44,8 +44,8 @@ class Trained:
     last alone."""
     averaged: nn.Module | None = None
     """The model of averaged weights and fresh statistics, of phase 1, where isolation ranks on its losses."""
-    looked_at: nn.Module | None = None
-    """The model in whose layers method `exclude` found its suspects, or last looked for them: it saw every image."""
+    looked_at: tuple[nn.Module, ...] = ()
+    """The models in whose layers method `exclude` looked for suspects, in this order; see `Suspects.looks`."""
     suspects: Suspects | None = None
     """What method `exclude` suspected, and the images that it excluded."""
 

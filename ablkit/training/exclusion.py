@@ -41,12 +41,13 @@ def exclude(
     """Train a model on a set of which an unknown part is poisoned, without the images that show to be.
 
     Phase 1 is that of ABL with its weights averaged. The losses and features of the images under the averaged model
-    then tell the suspected classes, and in these which images; see `suspects.find`. Fresh weights are trained on all
-    others as method `none` of `train` does, with the same recipe: on the whole set where no class stands out. That
-    model has had the time to learn a weak trigger, so it is looked at in the same way, and where a class stands out far
-    now, fresh weights are trained once more, without its suspects: one training more. Nothing is unlearned.
+    then tell the suspected classes, and in these which images; see `suspects.find`. Fresh weights are trained, as
+    method `none` of `train` does and with the same recipe, on all images but the suspects of classes that stand out as
+    far as the second look asks for. It is a look at that model, which had the time to learn what phase 1 missed, and
+    judges the classes of which the first was not sure. Where that leaves other suspects, fresh weights are trained once
+    more without all of them. Nothing is unlearned.
 
-    The history has the stages `isolate` and `retrain`, and `again` where the second look found a class. As the isolated
+    The history has the stages `isolate` and `retrain`, and `again` where a second training was needed. As the isolated
     count the images of the lowest averaged loss, a share `isolation_rate` of all; they have no part in the training.
 
     Args:
@@ -64,9 +65,9 @@ def exclude(
     first = train(data, _first_phase(recipe), **shared, judge=judge, folder=where("isolate"), report=follow([]))
     history = list(first.history)
 
-    def say(found: suspects.Suspects) -> None:
+    def say(line: str) -> None:
         if report is not None:
-            print(found, flush=True)
+            print(line, flush=True)
 
     def train_without(found: suspects.Suspects, stage: str) -> nn.Module:
         kept = suspects.kept(data.labels, found, fill=settings.fill)
@@ -79,29 +80,46 @@ def exclude(
         history.extend(last.history)
         return last.model
 
-    seen = first.averaged
-    found = _look(seen, first, data, settings, seed, precision)
-    say(found)
-    model = train_without(found, RETRAIN)
-    if not len(found.classes) and settings.least_separation_at_end:
-        seen, least = model, max(settings.least_separation, settings.least_separation_at_end)
-        found = replace(_look(seen, first, data, replace(settings, least_separation=least), seed, precision), look=2)
-        say(found)
-        if len(found.classes):
+    look = partial(_look, first, data, settings, seed, precision)
+    found = look(first.averaged)
+    say(f"after phase 1 {found}")
+    record, seen, least = {}, (first.averaged,), settings.least_at_end
+    sure = found.of(np.flatnonzero(found.separations >= least), data.labels)
+    model = train_without(sure, RETRAIN)
+    if least:
+        second = look(model, least_separation=least, number=2, passed_over=sure.classes)
+        say(f"in the trained model {second}")
+        record = {f"{name}_at_end": value for name, value in second.largest().items()}
+        found, seen = found.with_second(second, data.labels), (*seen, model)
+        if not np.array_equal(found.images, sure.images):
             model = train_without(found, AGAIN)
+    say(f"{len(found.images)} of {len(data)} images are excluded")
     if folder is not None:
         checkpoint.write_history(folder, history)
-    return replace(first, model=model, history=history, record=found.record(), suspects=found, looked_at=seen)
+    record |= found.record()
+    return replace(first, model=model, history=history, record=record, suspects=found, looked_at=seen)
 
 
 def _look(
-    model: nn.Module, first: Trained, data: Images, settings: suspects.Settings, seed: int, precision: str
+    first: Trained,
+    data: Images,
+    settings: suspects.Settings,
+    seed: int,
+    precision: str,
+    model: nn.Module,
+    *,
+    number: int = 1,
+    passed_over: ndarray | None = None,
+    **others: float,
 ) -> suspects.Suspects:
     """Which images are suspected by the losses of phase 1 and by what the layers of a model see.
 
     Args:
         first: what phase 1 of the same images left, with the averaged losses after each epoch.
         seed: draws the halves.
+        number: of the look.
+        passed_over: classes that are not judged.
+        others: settings that are others in this look.
     """
 
     def alike(draw: int) -> ndarray:
@@ -110,7 +128,8 @@ def _look(
     # The last epoch as it was measured; the trajectories are rounded.
     losses = np.concatenate([first.trajectories["averaged"][:-1].astype(np.float32), first.losses[None]])
     features = features_of(model, data.images, precision)
-    return suspects.find(losses, features, data.labels, len(data.classes), settings, seed, alike)
+    settings = replace(settings, **others)
+    return suspects.find(losses, features, data.labels, len(data.classes), settings, seed, alike, number, passed_over)
 
 
 def _first_phase(recipe: Recipe) -> Recipe:

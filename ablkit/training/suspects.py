@@ -18,7 +18,7 @@ and how it is told which of two groups is the poison.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
 import numpy as np
@@ -42,8 +42,8 @@ class Settings:
     """How many standard deviations the two groups of a class lie apart, at least. It was 6 until Dynamic was missed
     with 5.4, on the reported seed 0."""
     least_separation_at_end: float = 8.0
-    """The same, where it is the larger, for the model that was trained on all images, which is looked at where no class
-    stood out after phase 1; 0: it is not looked at. It is larger, as images of one film lie apart in a model that knows
+    """The same, where it is the larger, for the second look, at a model trained to the end, and for a class of which
+    the first is sure; 0: there is no second look. It is larger, as images of one film lie apart in a model that knows
     them by heart."""
     most_valley: float = 0.3
     """How many images lie in the middle between the groups, over how many lie in the middle of one, at most."""
@@ -53,6 +53,8 @@ class Settings:
     """How often the halves are drawn, an odd number: the draw of the middle valley speaks for a class."""
     least_part: float = 0.01
     """Share of a class that the smaller of its groups makes, at least: a handful of outliers is no poison."""
+    least_group: int = 25
+    """Images of the smaller group, at least: a film or two is no poison. Poison of fewer images is not looked for."""
     lowest_loss: float = 1e-7
     """Losses below it count as it: float32 does not tell them apart."""
     fill: bool = True
@@ -63,13 +65,18 @@ class Settings:
 
     def __post_init__(self) -> None:
         at_least(self, least_separation=0, least_separation_at_end=0, most_valley=0, least_part=0)
-        at_least(self, least_images=0, draws=1, lowest_loss=1e-30)
+        at_least(self, least_images=0, least_group=0, draws=1, lowest_loss=1e-30)
         if self.draws % 2 == 0:
             raise UserError(f"draws {self.draws} has no middle; give an odd number")
         if self.least_part > 0.5:
             raise UserError(f"least_part {self.least_part} is above 0.5; it is the share of the smaller of two groups")
         if self.control not in get_args(Control):
             raise unknown("control", self.control, get_args(Control))
+
+    @property
+    def least_at_end(self) -> float:
+        """The least separation in the second look; 0 where there is none."""
+        return self.least_separation_at_end and max(self.least_separation, self.least_separation_at_end)
 
 
 @dataclass(frozen=True)
@@ -91,26 +98,50 @@ class Suspects:
     other draws found may be of its second group."""
     judged: Bool[ndarray, " classes"] = field(default_factory=lambda: np.empty(0, bool))
     """The classes that have images enough to be judged."""
-    look: int = 1
-    """1 by what the model of phase 1 sees, 2 by what one sees that was trained to the end on all images."""
+    looks: Int64[ndarray, " classes"] = field(default_factory=lambda: np.empty(0, np.int64))
+    """The look that the numbers of each class are of: 1 at the model of phase 1, 2 at one trained to the end."""
+    at_end: Float[ndarray, " seen"] = field(default_factory=lambda: np.empty(0))
+    """The separation of each class in the second look, where there was one; nan where the first was sure."""
 
     def record(self) -> dict[str, float]:
         """The verdict in numbers; see `metrics.summary`."""
-        others = np.delete(self.separations, self.classes)
-        named = {"largest_separation": self.separations, "largest_separation_of_others": others}
         return {
             "suspected_classes": float(len(self.classes)),
-            "look": float(self.look),
+            "look": float(self.looks[self.classes].max(initial=1)),
             "excluded_images": float(len(self.images)),
-            **{name: float(np.nanmax(values)) for name, values in named.items() if np.isfinite(values).any()},
+            **self.largest(),
         }
 
+    def largest(self) -> dict[str, float]:
+        """The largest separation of all classes, and of those that are not suspected; no entry where there is none."""
+        others = np.delete(self.separations, self.classes)
+        named = {"largest_separation": self.separations, "largest_separation_of_others": others}
+        return {name: float(np.nanmax(values)) for name, values in named.items() if np.isfinite(values).any()}
+
     def __str__(self) -> str:
-        where = ("after phase 1", "in the model that was trained on all images")[self.look - 1]
         if not len(self.classes):
-            return f"no class stands out {where}, so no image is excluded"
+            return "no class stands out"
         named = ", ".join(f"{k} (separation {self.separations[k]:.1f})" for k in self.classes)
-        return f"{len(self.images)} images are excluded {where}, of class {named}"
+        return f"{len(self.images)} images stand out, of class {named}"
+
+    def of(self, chosen: Int64[ndarray, " k"], labels: Int64[ndarray, " n"]) -> Suspects:
+        """The same with some of its suspected classes alone; `labels`: those it was found with."""
+        images = self.images[np.isin(labels[self.images], chosen)]
+        return replace(self, classes=self.classes[np.isin(self.classes, chosen)], images=images)
+
+    def with_second(self, second: Suspects, labels: Int64[ndarray, " n"]) -> Suspects:
+        """What both looks found: of a class that both suspect the second's, as that model had longer to learn it."""
+        kept = self.of(np.setdiff1d(self.classes, second.classes), labels)
+        is_new = np.isin(np.arange(len(self.parts)), second.classes)
+        groups = tuple((second if new else self).groups[k] for k, new in enumerate(is_new))
+        separations, valleys, parts, looks = (
+            np.where(is_new, getattr(second, name), getattr(self, name))
+            for name in ("separations", "valleys", "parts", "looks")
+        )
+        classes = np.concatenate([kept.classes, second.classes])
+        classes = classes[np.argsort(-separations[classes], kind="stable")]
+        images = np.union1d(kept.images, second.images)
+        return Suspects(separations, valleys, parts, classes, images, groups, self.judged, looks, second.separations)
 
 
 def find(
@@ -121,6 +152,8 @@ def find(
     settings: Settings | None = None,
     seed: int = 0,
     alike: Callable[[int], ndarray] | None = None,
+    look: int = 1,
+    passed_over: Int64[ndarray, " k"] | None = None,
 ) -> Suspects:
     """Judge each class by the losses and the features of its examples.
 
@@ -137,6 +170,8 @@ def find(
         alike: draw -> a number for each image, the same for those that are nearly the same: they are in one half, as
             otherwise the frames of one film, on both sides, make a group that holds for nothing else. None where none
             are.
+        look: see `Suspects.looks`.
+        passed_over: classes that are not judged.
     """
     settings = settings or Settings()
     values = np.log(np.maximum(losses, settings.lowest_loss).astype(np.float64))
@@ -144,9 +179,11 @@ def find(
     alone = np.arange(len(labels))
     halves = [_halves(alone if alike is None else alike(draw), seed, draw) for draw in range(settings.draws)]
     first, found = np.zeros(len(labels), bool), []
+    judged = np.bincount(labels, minlength=classes) >= settings.least_images
+    is_passed_over = np.isin(np.arange(classes), [] if passed_over is None else passed_over)
     for k in range(classes):
-        own = np.flatnonzero(labels == k)
-        fewest = int(np.ceil(settings.least_part * len(own)))
+        own = np.flatnonzero((labels == k) & ~is_passed_over[k])
+        fewest = max(settings.least_group, int(np.ceil(settings.least_part * len(own))))
         seen = features[own].astype(np.float64)
         usual = features[labels != k].mean(axis=0, dtype=np.float64) if len(own) < len(labels) else None
         drawn = [two_groups(seen, values[:, own], half[own], fewest, usual) for half in halves]
@@ -158,14 +195,14 @@ def find(
     separations, valleys = np.array([(one.separation, one.valley) for one in found]).T
     parts = np.array([one.first.mean() if len(one.first) else np.nan for one in found])
     stands_out = (separations >= settings.least_separation) & (valleys <= settings.most_valley)
-    judged = np.bincount(labels, minlength=classes) >= settings.least_images
     stands_out &= judged
     suspected = np.flatnonzero(stands_out)
     suspected = suspected[np.argsort(-separations[suspected], kind="stable")]
     excluded = np.flatnonzero(first & stands_out[labels])
     if settings.control == "random":
         excluded = _drawn_instead(excluded, labels, seed)
-    return Suspects(separations, valleys, parts, suspected, excluded, tuple(found), judged)
+    looks = np.full(classes, look)
+    return Suspects(separations, valleys, parts, suspected, excluded, tuple(found), judged, looks)
 
 
 def _halves(alike: Int64[ndarray, " n"], seed: int, draw: int) -> Int64[ndarray, " n"]:

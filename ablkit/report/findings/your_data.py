@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from ablkit.cleaning.verdict import Verdict
 from ablkit.report.page import listed, literal
 from ablkit.report.text import label, number, percent
@@ -66,15 +68,19 @@ def of_separations(verdict: Verdict) -> str:
     """How far the groups of each class lie apart, against the least that is suspected."""
     separations = verdict.found.separations
     others = verdict.others()
-    parts = [f"{name_of(verdict, k)} {number(separations[k], '{:.1f}')}" for k in verdict.classes]
+    late = {k: " (at the end)" * bool(verdict.found.looks[k] == 2) for k in verdict.classes}
+    parts = [f"{name_of(verdict, k)} {number(separations[k], '{:.1f}')}{late[k]}" for k in verdict.classes]
     if others:
         highest = f"{name_of(verdict, others[0])} {number(separations[others[0]], '{:.1f}')}"
         parts.append(f"{'the next class, ' if parts else 'the highest, '}{highest}")
     if not parts:
         return "In no class are there two groups."
     alone = "" if others else " In no other class are there two groups."
-    seen = ("after phase 1", "in a model that was trained to the end on all images")[verdict.found.look - 1]
-    return f"Distance of the two groups of a class {seen}, in standard deviations: {listed(parts)}.{alone}"
+    said = f"Distance of the two groups of a class, in standard deviations: {listed(parts)}.{alone}"
+    at_end = np.delete(verdict.found.at_end, verdict.classes) if len(verdict.found.at_end) else np.empty(0)
+    if np.isfinite(at_end).any():
+        said += f" In the model that was trained to the end the highest of the others was {np.nanmax(at_end):.1f}."
+    return said
 
 
 def of_accuracy(values: dict) -> str:
