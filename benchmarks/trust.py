@@ -134,7 +134,7 @@ def _poisoned(case: Case, train: Images, test: Images) -> Set:
 
 def _row(case: Case, made: Set, folder: Path) -> dict:
     """What the run in a folder has found, beside the truth; shares are fractions of 1, None where nothing is shared."""
-    is_suspected = _suspected(folder / your_data.TABLE, made)
+    is_suspected, measured = _suspected(folder / your_data.TABLE, made), records.metrics(folder)
     both = (is_suspected & made.is_poisoned).sum()
     return {
         "dataset": case.dataset,
@@ -149,7 +149,8 @@ def _row(case: Case, made: Set, folder: Path) -> dict:
         "precision": float(both / is_suspected.sum()) if is_suspected.any() else None,
         "attack_success_rate": _success(folder, made),
         "clean_accuracy": model_card.read(folder)[1].numbers["clean_accuracy"],
-        "seconds": records.metrics(folder)["seconds"],
+        "rule": measured["rule"],
+        "seconds": measured["seconds"],
         "environment": records.environment(folder),
     }
 

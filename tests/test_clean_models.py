@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 
 import nbformat
+import numpy as np
 import pandas as pd
 import pytest
 
 from ablkit.attacks import ATTACKS
 from ablkit.report import exclusion, findings
 from ablkit.report.collect import Collection
-from ablkit.report.findings.exclusion import EARLIER, beside, of_earlier_rule, paired
+from ablkit.report.findings.exclusion import beside, of_earlier_rule, paired
 from ablkit.report.pages import exclusion as pages
 from ablkit.runs import execute
 from ablkit.runs.parameters import changed, check
+from ablkit.training import suspects
 
 NUMBERS = ("attack_success_rate", "clean_accuracy", "target_class_accuracy")
 USUAL = {
@@ -144,9 +146,10 @@ def test_the_figure_shows_every_seed_of_every_method_the_worst_attack_first():
 
 
 def test_a_page_says_how_many_of_its_runs_an_earlier_rule_made():
-    runs = pd.DataFrame({"method": ["exclude", "exclude", "abl"], "env_commit": [EARLIER[0], "0123456789", EARLIER[0]]})
+    runs = pd.DataFrame({"method": ["exclude", "exclude", "abl"], "method_rule": [np.nan, suspects.RULE, np.nan]})
     assert of_earlier_rule(runs) == "1 of 2 runs without suspects is of an earlier rule."
     assert of_earlier_rule(runs[1:]) == ""  # the twin
+    assert of_earlier_rule(runs[["method"]]) == "2 of 2 runs without suspects are of an earlier rule."  # none says it
 
 
 def test_false_alarms_are_counted_on_data_without_poison(tmp_path):

@@ -15,6 +15,7 @@ from ablkit.report.pages import unknown_trust
 from ablkit.report.render import markdown
 from ablkit.report.text import MISSING
 from ablkit.runs.records import Damaged
+from ablkit.training import suspects
 from benchmarks import strange_attacks, trust
 from benchmarks.trust import Case
 
@@ -107,9 +108,9 @@ def test_the_page_shows_what_a_model_does_that_never_saw_the_trigger(tmp_path):
 
 
 def test_the_page_says_how_many_an_earlier_rule_judged(tmp_path):
-    before = row(environment=row()["environment"] | {"commit": unknown_trust.EARLIER[0]})
-    assert "1 of 2 folders were judged by an earlier rule" in markdown(shown(tmp_path, before, row(seed=1)))
-    assert "earlier rule" not in markdown(shown(tmp_path, row()))  # the twin
+    today = row(seed=1, rule=suspects.RULE)
+    assert "1 of 2 folders were judged by an earlier rule" in markdown(shown(tmp_path, row(), today))
+    assert "earlier rule" not in markdown(shown(tmp_path, today))  # the twin
 
 
 def test_without_folders_it_says_so_and_spoilt_ones_make_no_page(tmp_path):

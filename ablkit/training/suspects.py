@@ -30,6 +30,9 @@ from ablkit.shapes import Bool, Float, Int64, ndarray
 from ablkit.training.splits import Groups, two_groups
 
 Control = Literal["", "random"]
+RULE = 6
+"""Number of the rule, raised with each change that can change a verdict; see `notebooks/exclusion.ipynb`. The first
+five did not record it."""
 _AGREES = 0.9
 """Share of a class that two draws put into the same group, from which they have found the same."""
 
@@ -106,6 +109,7 @@ class Suspects:
     def record(self) -> dict[str, float]:
         """The verdict in numbers; see `metrics.summary`."""
         return {
+            "rule": float(RULE),
             "suspected_classes": float(len(self.classes)),
             "look": float(self.looks[self.classes].max(initial=1)),
             "excluded_images": float(len(self.images)),

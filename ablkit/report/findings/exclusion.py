@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 
 from ablkit.attacks import ATTACKS
 from ablkit.report.findings.words import FAILS, FEWEST, GONE, HOLDS, IN_PART, UNKNOWN, count, limit, over, percent
+from ablkit.training.suspects import RULE
 
 NEAR = {"clean_accuracy": 0.02, "target_class_accuracy": 0.05}
 """How far below a model that was trained on clean data a model may lie and still count as one like it."""
 CHOSEN_WITH = ("badnets", "blend", "sig", "cba")
 """The attacks that settings were chosen with, on seeds that are not reported."""
-EARLIER = ("d6ef86351d", "83f0804ba3", "8646b12624", "ce353f722c", "fca2f89c1f", "f3a37ed42f")
-"""The commits of committed runs whose rule was an earlier one; see `notebooks/exclusion.ipynb`."""
 MEASURED = ("attack_success_rate", *NEAR)
 """What is compared."""
+
+
+def is_earlier(runs: pd.DataFrame, column: str = "method_rule") -> pd.Series:
+    """Which runs of `exclude` an earlier rule made; see `suspects.RULE`."""
+    return pd.Series(runs.get(column, np.nan), runs.index, float) != RULE
 
 
 def of_earlier_rule(runs: pd.DataFrame) -> str:
     """A sentence on how many runs of `exclude` an earlier rule made; empty where none.
 
     Args:
-        runs: of any method, with the columns `method` and `env_commit`.
+        runs: of any method, with the column `method`.
     """
     own = runs[runs["method"] == "exclude"]
-    number = int(own["env_commit"].isin(EARLIER).sum())
+    number = int(is_earlier(own).sum())
     are = "is" if number == 1 else "are"
     return f"{number} of {count(len(own), 'run')} without suspects {are} of an earlier rule." if number else ""
 

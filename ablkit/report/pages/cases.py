@@ -91,8 +91,9 @@ STUDIES = (
         "Hypothesis of this kit: training without the suspects removes the backdoor of an attacker who knows how they"
         " are found, too. Each way of hiding works against a part of the rule: a trigger that is learned later, poison"
         " in several classes, images with the trigger and their true label, a trigger that tells the label half of the"
-        " time, and several triggers at once. The rule was changed after it had missed Blend with the weaker trigger"
-        " and for three classes on seed 0; what it was before is told under Protocol of the page Clean models.",
+        " time, and several triggers at once. The rule was changed after it had missed Blend on seed 0, with the weaker"
+        " trigger, for three classes, and in part with every class a target; what it was before is told under Protocol"
+        " of the page Clean models.",
         "exclude",
         "Adaptive attacks",
     ),

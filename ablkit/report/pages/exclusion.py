@@ -9,7 +9,7 @@ from ablkit.report.collect import Collection, dataset_title, hardware_of
 from ablkit.report.exclusion import SEPARATION, SEPARATION_OF_OTHERS, drawn, separations
 from ablkit.report.figures import TITLES
 from ablkit.report.findings import GONE
-from ablkit.report.findings.exclusion import CHOSEN_WITH, EARLIER, MEASURED, NEAR, beside, paired, price
+from ablkit.report.findings.exclusion import CHOSEN_WITH, MEASURED, NEAR, beside, is_earlier, paired, price
 from ablkit.report.findings.words import FEWEST, count
 from ablkit.report.page import Block, Cell, Figure, Heading, Page, Table, Text, code, link, listed, literal
 from ablkit.report.pages import missing, protocol
@@ -78,7 +78,7 @@ def in_short(c: Collection) -> str:
         f" {listed(sorted(set(own['place'])))}, {measured}){'; ' * bool(keeps)}{listed(keeps)}.",
         price(own),
     ]
-    if number := int(own["env_commit"].isin(EARLIER).sum()):
+    if number := int(is_earlier(own).sum()):
         told.append(f"{number} are of an earlier rule: it was changed after reported runs had been seen.")
     if set(own["attack"]) <= set(CHOSEN_WITH):
         told.append("Settings were chosen with these attacks, on other seeds.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from ablkit.report.findings import GONE
-from ablkit.report.findings.exclusion import EARLIER, NEAR
+from ablkit.report.findings.exclusion import NEAR, is_earlier
 from ablkit.report.findings.words import count
 from ablkit.report.page import Block, Heading, Text, code, link
 from ablkit.report.text import percent
@@ -21,11 +21,11 @@ HOW = (
     " middle one decides. (3) A class is suspected where its two groups lie"
     f" {suspects.Settings().least_separation:g} standard deviations apart or more and, in the middle between them, at"
     f" most {percent(suspects.Settings().most_valley, 0)} as many images as in the middle of one. The group that lies"
-    " farther from the images of all other classes is left out. (4) Fresh weights are trained on all other images; what"
-    " is left of a suspected class is repeated until it is as large as the others. (5) Where no class was suspected,"
-    " the model trained on all images is looked at in the same way; if the groups of a class lie"
-    f" {suspects.Settings().least_separation_at_end:g} deviations apart or more in it, step 4 is done again without its"
-    " suspects. Neither clean images nor the"
+    " farther from the images of all other classes is left out. (4) Fresh weights are trained without the suspects of"
+    f" classes whose groups lie {suspects.Settings().least_separation_at_end:g} deviations apart or more; what is left"
+    " of such a class is repeated until it is as large as the others. (5) That model is looked at in the same way, and"
+    f" {suspects.Settings().least_separation_at_end:g} deviations are asked for. (6) Where that, or step 3, leaves"
+    " suspects that step 4 did not leave out, it is done again without all of them. Neither clean images nor the"
     f" poisoning rate nor the target class is given. {code('ablkit run run -p method exclude')}"
 )
 
@@ -36,13 +36,14 @@ def blocks(own: pd.DataFrame) -> list[Block]:
         "Settings were chosen on seeds 100 and 101 with BadNets, Blend, SIG and CBA and on one clean set; before the"
         " changes below the other six attacks had no part in it. Seeds 0 and up are reported. A run is made once by a"
         " rule; after a change those that it is about are made again.",
-        "**The rule was changed four times after reported runs had been seen**, on 2026-11-27. Dynamic was missed on"
+        "**The rule was changed five times after reported runs had been seen**, on 2026-11-27. Dynamic was missed on"
         " seed 0 with 5.4 deviations, when 6 were asked for; now 5 are enough. It was missed on seed 1, as its images"
         " no longer had the lowest losses at the end of phase 1; now those of the lowest median over the epochs start a"
         " group, too. Blend for three classes was missed on seed 0, as no start by losses leads to the poison; now"
         " groups also start from the features, and the one less like the other classes is left out. Blend with a weak"
-        " trigger was missed on seed 0, as phase 1 ends before it is learned; now there is a second look at the end. In"
-        " between, look-alikes came into one half and the middle of five draws decides, as frames of films had been"
+        " trigger was missed on seed 0, as phase 1 ends before it is learned; now there is a second look at the end."
+        " Blend with every class a target was found in 6 of 10 classes on seed 0; now the second look always happens."
+        " In between, look-alikes came into one half and the middle of five draws decides, as frames of films had been"
         " taken for poison on GTSRB, seeds 100 and 101.",
         _made_before(own),
         f"A backdoor counts as removed up to {percent(GONE, 0)} attack success. A model counts as like one trained on"
@@ -62,12 +63,11 @@ def blocks(own: pd.DataFrame) -> list[Block]:
 
 def _made_before(own: pd.DataFrame) -> str:
     """How many of the runs an earlier rule made."""
-    number = int(own["env_commit"].isin(EARLIER).sum())
+    earlier, gone = is_earlier(own), own["attack_success_rate"] <= GONE
+    number = int(earlier.sum())
     if not number:
         return ""
-    gone = own["attack_success_rate"] <= GONE
-    earlier = own["env_commit"].isin(EARLIER)
-    told = [f"{number} of {count(len(own), 'run')} shown were made by an earlier rule, as their commit tells"]
+    told = [f"{number} of {count(len(own), 'run')} shown were made by an earlier rule"]
     told.append(f"{int(gone[earlier].sum())} of these end with at most {percent(GONE, 0)} attack success")
     if (~earlier).any():
         told.append(f"and {int(gone[~earlier].sum())} of the other {int((~earlier).sum())}")

@@ -9,7 +9,7 @@ import pandas as pd
 from ablkit.report.collect import Collection, dataset_title, hardware_of
 from ablkit.report.figures import TITLES
 from ablkit.report.findings import GONE
-from ablkit.report.findings.exclusion import EARLIER
+from ablkit.report.findings.exclusion import is_earlier
 from ablkit.report.findings.words import count
 from ablkit.report.page import Block, Cell, Code, Page, Table, Text, code, link, listed, literal
 from ablkit.report.pages import missing
@@ -42,7 +42,7 @@ def page(c: Collection) -> Page:
     poisoned = rows[rows["poisoned"] > 0]
     if len(poisoned) and poisoned.groupby(["dataset", "attack"])["seed"].nunique().max() == 1:
         how += " Each attack was tried on one seed: a demonstration."
-    if earlier := int(rows["env_commit"].isin(EARLIER).sum()):
+    if earlier := int(is_earlier(rows, "rule").sum()):
         how += f" {earlier} of {count(len(rows), 'folder')} were judged by an earlier rule."
     blocks: list[Block] = [Text(how), _table(rows), Code(_COMMAND)]
     return Page(_NAME, _TITLE, _finding(rows), blocks, "Unknown trust")
