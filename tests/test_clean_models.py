@@ -10,13 +10,13 @@ import pandas as pd
 import pytest
 
 from ablkit.attacks import ATTACKS
+from ablkit.exclusion import suspects
 from ablkit.report import exclusion, findings
 from ablkit.report.collect import Collection
 from ablkit.report.findings.exclusion import beside, of_earlier_rule, paired
 from ablkit.report.pages import exclusion as pages
 from ablkit.runs import execute
 from ablkit.runs.parameters import changed, check
-from ablkit.training import suspects
 
 NUMBERS = ("attack_success_rate", "clean_accuracy", "target_class_accuracy")
 USUAL = {

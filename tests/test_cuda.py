@@ -11,7 +11,7 @@ import pytest
 import torch
 from conftest import TOY_RECIPE, toy, train_toy, weights
 
-from ablkit import attacks, training
+from ablkit import attacks, exclusion
 from ablkit.training import graphs, isolate, per_example_losses
 
 pytestmark = pytest.mark.cuda
@@ -91,7 +91,7 @@ def test_what_is_excluded_on_a_gpu_is_what_is_excluded_on_a_cpu():
     many = attacks.poison(toy(2000, 1))
     recipe = replace(SHORT, average_decay=0.95, finetune_epochs=1)
     found = [
-        training.exclude(many.data, recipe, device=device, precision="fp32", report=None).suspects
+        exclusion.exclude(many.data, recipe, device=device, precision="fp32", report=None).suspects
         for device in ("cpu", "cuda")
     ]
     assert found[0].classes.tolist() == found[1].classes.tolist() == [many.target]

@@ -10,11 +10,12 @@ from conftest import TOY_RECIPE, refused, toy, weights
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ablkit import attacks, data, training
+from ablkit import attacks, data, exclusion, training
 from ablkit.attacks import attack
+from ablkit.exclusion import lookalikes, splits, suspects
 from ablkit.metrics import after_epoch, summary
-from ablkit.training import lookalikes, splits, suspects
 from ablkit.training.inference import features_of
+from ablkit.training.otsu import best_split
 
 RECIPE = replace(TOY_RECIPE, average_decay=0.95, isolation_rate=0.05)
 QUIET = {"device": "cpu", "precision": "fp32", "report": None}
@@ -30,7 +31,7 @@ def humps(*parts: tuple[int, float], seed: int = 0) -> np.ndarray:
 @given(st.lists(st.integers(-20, 20), min_size=2, max_size=30))
 def test_no_other_cut_leaves_less_variance(values):
     values = np.array(values, np.float64)
-    cut, share = splits.best_split(values)
+    cut, share = best_split(values)
     if np.ptp(values) == 0:
         assert np.isnan([cut, share]).all()
         return
@@ -64,7 +65,7 @@ def test_features_finish_what_the_values_begin(first):
     assert groups.separation > suspects.Settings().least_separation
     assert groups.valley < suspects.Settings().most_valley
     # The twin: the values alone leave many where they do not belong.
-    assert ((values < splits.best_split(values).cut) == is_first).mean() < 0.95
+    assert ((values < best_split(values).cut) == is_first).mean() < 0.95
 
 
 def test_a_group_of_which_the_values_say_nothing_is_found_by_the_features(monkeypatch):
@@ -207,7 +208,7 @@ def test_a_class_that_lost_much_is_filled_up_from_what_is_left_of_it():
 
 
 def excluded(poisoned: attack.Poisoned, recipe: training.Recipe = RECIPE, **options) -> training.Trained:
-    return training.exclude(poisoned.data, recipe, **QUIET | options)
+    return exclusion.exclude(poisoned.data, recipe, **QUIET | options)
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from conftest import refused
 
-from ablkit.training import lookalikes, splits, suspects
+from ablkit.exclusion import lookalikes, splits, suspects
 
 
 def films(number: int, frames: int, side: int = 32, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from conftest import TOY_RECIPE, measured, toy, train_toy, weights
 
-from ablkit import attacks, training
+from ablkit import attacks, exclusion, training
 from ablkit.errors import UserError
 from ablkit.metrics import after_epoch
 from ablkit.training import RECIPES, Recipe, Store, checkpoint, progress, recipe
@@ -82,7 +82,7 @@ def test_the_truth_about_the_poison_never_reaches_the_training():
     assert not np.array_equal(weights(train_toy(SHORT, relabelled)), expected)
 
 
-@pytest.mark.parametrize("train", [training.train, training.exclude, training.retrain])
+@pytest.mark.parametrize("train", [training.train, exclusion.exclude, training.retrain])
 def test_a_training_given_the_truth_is_refused_by_type(train):
     poisoned = attacks.poison(toy(60, 1))
     options = {"precision": "fp32", "report": None}

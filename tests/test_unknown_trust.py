@@ -10,12 +10,12 @@ import pandas as pd
 import pytest
 from conftest import toy
 
+from ablkit.exclusion import suspects
 from ablkit.report.collect import Collection
 from ablkit.report.pages import unknown_trust
 from ablkit.report.render import markdown
 from ablkit.report.text import MISSING
 from ablkit.runs.records import Damaged
-from ablkit.training import suspects
 from benchmarks import strange_attacks, trust
 from benchmarks.trust import Case
 

@@ -9,14 +9,14 @@ import pytest
 from conftest import TOY_RECIPE, refused, toy
 from pets import pets
 
-from ablkit import attacks, training
+from ablkit import attacks, exclusion, training
 from ablkit.cleaning import model_card, table, verdict
 from ablkit.cli import main
 from ablkit.data import Images
+from ablkit.exclusion import suspects
 from ablkit.report import your_data
 from ablkit.report.findings import your_data as words
 from ablkit.runs.parameters import changed, check
-from ablkit.training import suspects
 from ablkit.training.isolation import isolated_count
 
 RECIPE = replace(TOY_RECIPE, average_decay=0.95, isolation_rate=0.05)
@@ -24,8 +24,8 @@ ENV = {"ablkit": "1", "torch": "2", "started": "2026-01-01T00:00:00"}
 
 
 def cleaned(train: Images, test: Images, **settings: object) -> tuple[training.Trained, verdict.Verdict]:
-    kind = training.suspects.Settings(**settings)
-    trained = training.exclude(train, RECIPE, kind, device="cpu", precision="fp32", report=None)
+    kind = suspects.Settings(**settings)
+    trained = exclusion.exclude(train, RECIPE, kind, device="cpu", precision="fp32", report=None)
     return trained, verdict.judge(trained, train, test, "fp32")
 
 

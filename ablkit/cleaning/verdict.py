@@ -8,11 +8,11 @@ import numpy as np
 from torch import nn
 
 from ablkit.data.images import Images
+from ablkit.exclusion import Excluded
+from ablkit.exclusion.splits import joined
+from ablkit.exclusion.suspects import Suspects
 from ablkit.shapes import Bool, Float, Int64, ndarray
-from ablkit.training.abl import Trained
 from ablkit.training.inference import features_of, predict
-from ablkit.training.splits import joined
-from ablkit.training.suspects import Suspects
 
 _NEARLY_ALL = 0.75
 """Share of a class: more than clean-label attacks poison at the small presets."""
@@ -83,8 +83,8 @@ class Verdict:
         }
 
 
-def judge(trained: Trained, train: Images, test: Images, precision: str = "auto") -> Verdict:
-    """The verdict on both splits of a data set after `training.exclude` on the training images.
+def judge(trained: Excluded, train: Images, test: Images, precision: str = "auto") -> Verdict:
+    """The verdict on both splits of a data set after `exclusion.exclude` on the training images.
 
     A test image of a suspected class is suspected where it joins that class's suspects: it had no part in finding them.
     """

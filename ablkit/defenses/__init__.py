@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from ablkit import settings
 from ablkit.defenses.defense import Defense, Evaluation, Given, Repaired
 from ablkit.errors import UserError, unknown
+from ablkit.exclusion import suspects
 from ablkit.provenance import Registry
-from ablkit.training import suspects
 
 __all__ = [
     "DEFENSES",

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import pandas as pd
 
 from ablkit.attacks.attack import Poisoned
+from ablkit.exclusion.suspects import Suspects
 from ablkit.metrics.definitions import defense_effectiveness, isolation_quality
 from ablkit.shapes import Int64, ndarray
-from ablkit.training.suspects import Suspects
 
 UNDEFENDED = ("attack_success_rate", "clean_accuracy", "clean_accuracy_non_target")
 """What attacks are compared by."""

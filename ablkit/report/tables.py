@@ -13,12 +13,12 @@ from ablkit import runs
 from ablkit.attacks import ATTACKS
 from ablkit.attacks.attack import Poisoned
 from ablkit.defenses import DEFENSES, METHODS
+from ablkit.exclusion.suspects import Suspects
 from ablkit.metrics import paper
 from ablkit.metrics.definitions import TABLE
 from ablkit.metrics.summary import COMPARED, OF_SOME_ATTACKS, UNDEFENDED
 from ablkit.report.text import MISSING, harmless, label, number, percent, without_folders
 from ablkit.shapes import ndarray
-from ablkit.training.suspects import Suspects
 
 _STEPS = {
     "prune": "idle channels pruned",

@@ -12,6 +12,7 @@ from PIL import Image
 
 from ablkit.cleaning import model_card, verdict
 from ablkit.cleaning.verdict import Verdict
+from ablkit.exclusion.suspects import Settings
 from ablkit.files import write_bytes, write_text
 from ablkit.report import charts, render
 from ablkit.report.findings import your_data as words
@@ -19,7 +20,6 @@ from ablkit.report.page import Block, Cell, Figure, Heading, Page, Table, Text, 
 from ablkit.report.style import COLOURS
 from ablkit.report.text import MISSING, label, number, percent
 from ablkit.shapes import UInt8, ndarray
-from ablkit.training.suspects import Settings
 
 PAGE, TABLE, WORDS = "index.html", "images.csv", "verdict.md"
 HUMPS = "Histograms of the images of a few classes along the direction that tells two groups of them apart."

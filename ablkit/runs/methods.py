@@ -13,6 +13,7 @@ from ablkit import data, models, provenance, training
 from ablkit.attacks.attack import Poisoned
 from ablkit.data.images import Images
 from ablkit.defenses import DEFENSES, Given, settings_of
+from ablkit.exclusion import exclude
 from ablkit.metrics.after_epoch import Measurements, judge
 from ablkit.paths import cache_root
 from ablkit.runs import arrays, records
@@ -76,7 +77,7 @@ def train(
         "store": store(evaluate.identity),
     }
     if p.method == "exclude":
-        return training.exclude(*given, settings_of(p.method, p.method_settings), **shared)
+        return exclude(*given, settings_of(p.method, p.method_settings), **shared)
     return training.train(*given, method="abl" if p.method == "abl" else "none", **shared)
 
 

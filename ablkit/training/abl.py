@@ -19,7 +19,6 @@ from ablkit.training.kept import Chain, Store
 from ablkit.training.progress import Evaluation, print_epoch
 from ablkit.training.recipe import RECIPES, Recipe
 from ablkit.training.scores import Trajectories, rounded
-from ablkit.training.suspects import Suspects
 
 Method = Literal["abl", "none"]
 
@@ -44,10 +43,6 @@ class Trained:
     last alone."""
     averaged: nn.Module | None = None
     """The model of averaged weights and fresh statistics, of phase 1, where isolation ranks on its losses."""
-    looked_at: tuple[nn.Module, ...] = ()
-    """The models in whose layers method `exclude` looked for suspects, in this order; see `Suspects.looks`."""
-    suspects: Suspects | None = None
-    """What method `exclude` suspected, and the images that it excluded."""
 
 
 def train(

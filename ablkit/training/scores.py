@@ -12,8 +12,7 @@ from ablkit.errors import unknown
 from ablkit.shapes import Float, Int64, Tensor, ndarray
 from ablkit.training.averaging import Average, drawn_for_statistics, with_fresh_statistics
 from ablkit.training.inference import per_example_losses
-from ablkit.training.splits import best_split
-from ablkit.training.suspects import Settings
+from ablkit.training.otsu import best_split
 
 Score = Literal["loss", "fresh_statistics", "averaged"]
 """The loss of each example under the model as it is (the paper's), with its batch norm statistics re-estimated, and
@@ -21,13 +20,15 @@ with averaged weights and re-estimated statistics."""
 IsolationScore = Literal["loss", "fresh_statistics", "averaged", "median", "last_three"]
 """One of these after the last epoch; or the `median` of the loss over all epochs of phase 1, or its geometric mean over
 the last three of them, which is the mean of the log-loss."""
+LOWEST_LOSS = 1e-7
+"""Losses below it count as it where logarithms are taken: float32 does not tell them apart."""
 Trajectories = dict[str, ndarray]
 """Score -> its value for each example (columns) after the epochs of phase 1 (rows): after each, or after the last alone
 where nothing asks for more."""
 
 
 def _logarithm(losses: ndarray) -> ndarray:
-    return np.log(np.maximum(losses, Settings.lowest_loss))
+    return np.log(np.maximum(losses, LOWEST_LOSS))
 
 
 _OVER_EPOCHS: dict[str, Callable[[ndarray], ndarray]] = {

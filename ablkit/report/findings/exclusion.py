@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 
 from ablkit.attacks import ATTACKS
+from ablkit.exclusion.suspects import RULE
 from ablkit.report.findings.words import FAILS, FEWEST, GONE, HOLDS, IN_PART, UNKNOWN, count, limit, over, percent
-from ablkit.training.suspects import RULE
 
 NEAR = {"clean_accuracy": 0.02, "target_class_accuracy": 0.05}
 """How far below a model that was trained on clean data a model may lie and still count as one like it."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
+from ablkit.exclusion import suspects
 from ablkit.report import charts, findings
 from ablkit.report.collect import Collection, dataset_title, hardware_of
 from ablkit.report.exclusion import SEPARATION, SEPARATION_OF_OTHERS, drawn, separations
@@ -15,7 +16,6 @@ from ablkit.report.page import Block, Cell, Figure, Heading, Page, Table, Text, 
 from ablkit.report.pages import missing, protocol
 from ablkit.report.text import percent
 from ablkit.report.verdicts import INTERVAL, over_seeds
-from ablkit.training import suspects
 
 NAME = "exclusion.html"
 _COLUMNS = ("attack", *("undefended", "ABL", "excluded") * 3, "n")

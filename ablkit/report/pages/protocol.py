@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pandas as pd
 
+from ablkit.exclusion import suspects
 from ablkit.report.findings import GONE
 from ablkit.report.findings.exclusion import NEAR, is_earlier
 from ablkit.report.findings.words import count
 from ablkit.report.page import Block, Heading, Text, code, link
 from ablkit.report.text import percent
-from ablkit.training import suspects
 
 _POINTS = {metric: f"{100 * limit:.0f}" for metric, limit in NEAR.items()}
 

@@ -6,9 +6,9 @@ import math
 from dataclasses import replace
 
 from ablkit import settings
+from ablkit.exclusion.suspects import Settings
 from ablkit.runs.parameters.one_run import Parameters, made
 from ablkit.training.recipe import RECIPES, Recipe
-from ablkit.training.suspects import Settings
 
 _RECIPE = ("model", "normalise", "batch_size", "isolation_epochs", "finetune_epochs", "finetune_drop_epoch")
 _RECIPE += ("isolation_learning_rate", "finetune_learning_rate", "crop", "crop_area", "crop_padding", "flip")

@@ -24,10 +24,11 @@ from typing import Literal, get_args
 import numpy as np
 
 from ablkit.errors import UserError, unknown
+from ablkit.exclusion.splits import Groups, two_groups
 from ablkit.randomness import numpy_stream
 from ablkit.settings import at_least
 from ablkit.shapes import Bool, Float, Int64, ndarray
-from ablkit.training.splits import Groups, two_groups
+from ablkit.training.scores import LOWEST_LOSS
 
 Control = Literal["", "random"]
 RULE = 6
@@ -58,7 +59,7 @@ class Settings:
     """Share of a class that the smaller of its groups makes, at least: a handful of outliers is no poison."""
     least_group: int = 25
     """Images of the smaller group, at least: a film or two is no poison. Poison of fewer images is not looked for."""
-    lowest_loss: float = 1e-7
+    lowest_loss: float = LOWEST_LOSS
     """Losses below it count as it: float32 does not tell them apart."""
     fill: bool = True
     """Repeat what is left of a suspected class until it has as many images as the other classes have, in the median, or

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -12,16 +12,28 @@ from torch import nn
 
 from ablkit.data.images import Images
 from ablkit.errors import UserError
+from ablkit.exclusion import lookalikes, suspects
 from ablkit.shapes import ndarray
-from ablkit.training import checkpoint, lookalikes, suspects
+from ablkit.training import checkpoint
 from ablkit.training.abl import Trained, train
 from ablkit.training.inference import features_of
 from ablkit.training.kept import Store
 from ablkit.training.progress import Evaluation, print_epoch
 from ablkit.training.recipe import RECIPES, Recipe
+from ablkit.training.retraining import RETRAIN, retrain
 
-RETRAIN, AGAIN = "retrain", "again"
-"""The stages of trainings from fresh weights on what was kept: after the first look, and after a second that found."""
+AGAIN = "again"
+"""The stage of the second training from fresh weights, after `RETRAIN`; made where the second look found more."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Excluded(Trained):
+    """What a training without suspects leaves behind."""
+
+    suspects: suspects.Suspects
+    """What was suspected, and the images that were excluded."""
+    looked_at: tuple[nn.Module, ...]
+    """The models in whose layers suspects were looked for, in this order; see `Suspects.looks`."""
 
 
 def exclude(
@@ -37,7 +49,7 @@ def exclude(
     folder: Path | None = None,
     store: Store | None = None,
     report: Callable[[dict], None] | None = print_epoch,
-) -> Trained:
+) -> Excluded:
     """Train a model on a set of which an unknown part is poisoned, without the images that show to be.
 
     Phase 1 is that of ABL with its weights averaged. The losses and features of the images under the averaged model
@@ -70,13 +82,8 @@ def exclude(
             print(line, flush=True)
 
     def train_without(found: suspects.Suspects, stage: str) -> nn.Module:
-        kept = suspects.kept(data.labels, found, fill=settings.fill)
-        if len(kept) < recipe.batch_size:
-            raise UserError(
-                f"{len(found.images)} of {len(data)} images are excluded, so {len(kept)} are left to train on; suspect"
-                " less, with a larger least_separation or, if they were found at the end, least_separation_at_end"
-            )
-        last = retrain(data.take(kept), recipe, stage, **shared, folder=where(stage), report=follow(history))
+        rest = _without(data, found, recipe.batch_size, fill=settings.fill)
+        last = retrain(rest, recipe, stage, **shared, folder=where(stage), report=follow(history))
         history.extend(last.history)
         return last.model
 
@@ -96,8 +103,8 @@ def exclude(
     say(f"{len(found.images)} of {len(data)} images are excluded")
     if folder is not None:
         checkpoint.write_history(folder, history)
-    record |= found.record()
-    return replace(first, model=model, history=history, record=record, suspects=found, looked_at=seen)
+    left = {**vars(first), "model": model, "history": history, "record": record | found.record()}
+    return Excluded(**left, suspects=found, looked_at=seen)
 
 
 def _look(
@@ -132,51 +139,23 @@ def _look(
     return suspects.find(losses, features, data.labels, len(data.classes), settings, seed, alike, number, passed_over)
 
 
+def _without(data: Images, found: suspects.Suspects, fewest: int, *, fill: bool) -> Images:
+    """The images that are trained on; see `suspects.kept`. Raises UserError for fewer than `fewest`."""
+    kept = suspects.kept(data.labels, found, fill=fill)
+    if len(kept) < fewest:
+        raise UserError(
+            f"{len(found.images)} of {len(data)} images are excluded, so {len(kept)} are left to train on; suspect"
+            " less, with a larger least_separation or, if they were found at the end, least_separation_at_end"
+        )
+    return data.take(kept)
+
+
 def _first_phase(recipe: Recipe) -> Recipe:
     """Phase 1 alone, which keeps the losses under the averaged model after each epoch."""
     scores = recipe.trajectories.split()
     followed = " ".join(scores if "averaged" in scores else [*scores, "averaged"])
     alone = {"schedule": "sequential", "finetune_epochs": 0, "unlearn_epochs": 0}
     return replace(recipe, **alone, isolation_score="averaged", trajectories=followed)
-
-
-def retrain(
-    data: Images,
-    recipe: Recipe,
-    stage: str = RETRAIN,
-    *,
-    evaluate: Evaluation | None = None,
-    store: Store | None = None,
-    report: Callable[[dict], None] | None = None,
-    **others: object,
-) -> Trained:
-    """Train fresh weights as method `none` of `train` does, as one stage whose epochs are counted through.
-
-    `evaluate` and `report` are told of that stage alone; `others` are further arguments of `train`.
-    """
-    first, epochs = recipe.isolation_epochs, recipe.isolation_epochs + recipe.finetune_epochs
-
-    def counted(part: str, epoch: int) -> int:
-        return epoch + (0 if part == "isolate" else first)
-
-    def evaluate_epoch(model: nn.Module, part: str, epoch: int, last: bool) -> dict:
-        done = counted(part, epoch)
-        return {} if evaluate is None else evaluate(model, stage, done, done == epochs)
-
-    def renamed(record: dict) -> dict:
-        return record | {"stage": stage, "epoch": counted(record["stage"], record["epoch"])}
-
-    trained = train(
-        data,
-        replace(recipe, trajectories=""),
-        method="none",
-        evaluate=evaluate_epoch,
-        # The last of its epochs alone counts as the end of a stage.
-        store=store and replace(store, measured=f"{store.measured} {RETRAIN} {epochs}"),
-        report=None if report is None else lambda record: report(renamed(record)),
-        **others,
-    )
-    return replace(trained, history=[renamed(record) for record in trained.history])
 
 
 def _follow(
