@@ -179,3 +179,12 @@ def test_the_notebook_runs_every_control_and_ends_with_the_verdict(smoke_runs, d
     assert "clean_accuracy_badnets_exclude" in json.loads((folder / "metrics.json").read_text())
     shown = nbformat.read(folder / "notebook.ipynb", as_version=4).cells[-1].outputs[0]["data"]["text/markdown"]
     assert shown.startswith("**") and "n = 1 seed" in shown
+
+
+def test_it_says_how_near_to_the_limit_of_the_second_look_clean_classes_come():
+    name = f"{exclusion.SEPARATION_OF_OTHERS}_at_end"
+    runs = pd.DataFrame({"attack": ["badnets", "blend", "sig"], "seed": [0, 1, 0], name: [3.2, 4.76, np.nan]})
+    assert "where 8 are asked for, those of other classes lie at most 4.8 apart (Blend, seed 1; 2 runs)" in (
+        pages._at_end(runs)
+    )
+    assert pages._at_end(runs.drop(columns=name)) == ""  # the twin: no run knows it

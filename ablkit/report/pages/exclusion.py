@@ -164,6 +164,19 @@ def _table(own: pd.DataFrame) -> Table:
     return Table(_COLUMNS, rows, _GROUPS, f"Worst attack first. Mean over seeds. {INTERVAL}")
 
 
+def _at_end(own: pd.DataFrame) -> str:
+    """How near to the limit of the second look the other classes come, in the runs that know it."""
+    highest = own.get(f"{SEPARATION_OF_OTHERS}_at_end", pd.Series(dtype=float)).astype(float)
+    if highest.isna().all():
+        return ""
+    run, limit = own.loc[highest.idxmax()], suspects.Settings().least_separation_at_end
+    return (
+        f" In the model trained to the end, where {limit:g} are asked for, those of other classes lie at most"
+        f" {highest.max():.1f} apart ({TITLES[run['attack']]}, seed {run['seed']};"
+        f" {count(int(highest.count()), 'run')})."
+    )
+
+
 def _margin(own: pd.DataFrame) -> list[Block]:
     """How clear the verdicts were: the lowest separation of a suspected class, and the highest of another."""
     known = own.dropna(subset=[SEPARATION, SEPARATION_OF_OTHERS]) if SEPARATION in own else own.iloc[:0]
@@ -180,9 +193,7 @@ def _margin(own: pd.DataFrame) -> list[Block]:
         if len(rows):
             run = rows.loc[getattr(rows[name].astype(float), end)()]
             told.append(f"{what} {run[name]:.1f} deviations apart ({TITLES[run['attack']]}, seed {run['seed']})")
-    caption = (
-        f"**{', '.join(told)}.** A marker is a run. A class also needs a valley between its groups to be suspected."
-    )
+    caption = f"**{', '.join(told)}.**{_at_end(own)} A marker is a run. A class also needs a valley between its groups."
     alt = "Separation of the groups of the suspected class and of the next class, by attack"
     drawn = charts.later(separations, known, limit)
     return [Heading("How clear the verdicts were"), Figure("separations", drawn, alt, caption)]
