@@ -60,8 +60,9 @@ IMAGES, RATE = 10_000, 0.1
 def measure(to: Path, threads: int, cases: tuple[Case, ...] = CASES, further: tuple[str, ...] = ()) -> Path:
     """Measure what `to`/trust.json does not hold yet, a case at a time; return its path. A killed call goes on.
 
-    A case takes 5 to 10 minutes, with `dynamic` half an hour. In the end, each attack meets the model of the clean
-    folder of its data set and seed: what that one takes for the attacked class is no backdoor.
+    A case takes 5 to 10 minutes, 4 more where it trains twice, with `dynamic` half an hour. In the end, each attack
+    meets the model of the clean folder of its data set and seed: what that one takes for the attacked class is no
+    backdoor.
 
     Args:
         threads: of each training.

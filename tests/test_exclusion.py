@@ -131,14 +131,17 @@ def test_two_groups_are_not_found_in_nothing():
     assert not nothing.first.any()
 
 
-def judged(*classes: tuple[int, int, float], **settings: object) -> tuple[suspects.Suspects, np.ndarray, np.ndarray]:
+def judged(
+    *classes: tuple[int, int, float], look: int = 1, passed_over: np.ndarray | None = None, **settings: object
+) -> tuple[suspects.Suspects, np.ndarray, np.ndarray]:
     """The verdict on classes of so many poisoned and clean images at a distance; labels, and which are poisoned."""
     parts = [cloud(*one, seed=seed) for seed, one in enumerate(classes)]
     labels = np.repeat(np.arange(len(classes)), [len(part[0]) for part in parts])
     order = np.random.default_rng(1).permutation(len(labels))
     features, values, poisoned = (np.concatenate(column)[order] for column in zip(*parts, strict=True))
+    rule = suspects.Settings(**settings)
     found = suspects.find(
-        np.exp(values)[None], features, labels[order], len(classes) + 1, suspects.Settings(**settings)
+        np.exp(values)[None], features, labels[order], len(classes) + 1, rule, look=look, passed_over=passed_over
     )
     return found, labels[order], poisoned
 
@@ -186,12 +189,32 @@ def test_a_handful_of_outliers_is_no_poison():
     assert not len(judged((0, 500, 0.0), (40, 460, 14.0), least_part=0.1)[0].classes)
 
 
+def test_a_class_that_is_passed_over_is_not_judged_and_changes_no_other():
+    parts = (200, 300, 14.0), (0, 500, 0.0), (250, 300, 14.0)
+    found, labels, _ = judged(*parts)
+    rest, _, _ = judged(*parts, look=2, passed_over=np.array([2]))
+    assert found.classes.tolist() == [2, 0] and rest.classes.tolist() == [0]
+    assert np.isnan(rest.separations[2]) and np.array_equal(rest.separations[:2], found.separations[:2])
+    assert np.array_equal(rest.images, found.images[labels[found.images] == 0])
+    assert rest.looks.tolist() == [2] * 4 and found.looks.tolist() == [1] * 4
+
+
 def test_the_control_excludes_as_many_of_the_same_classes_by_chance():
     found, labels, poisoned = judged((0, 500, 0.0), (300, 400, 14.0))
-    drawn, _, _ = judged((0, 500, 0.0), (300, 400, 14.0), control="random")
+    drawn = suspects.drawn_instead(found, labels, 0)
     assert np.array_equal(np.bincount(labels[found.images]), np.bincount(labels[drawn.images]))
     assert len(np.unique(drawn.images)) == len(drawn.images)
     assert poisoned[drawn.images].mean() == pytest.approx(3 / 7, abs=0.1)
+
+
+def test_the_control_looks_twice_as_its_method_does_and_then_leaves_out_others(monkeypatch):
+    data_ = attacks.poison(toy(200, 1))
+    found = looks(monkeypatch, (SOME, 8.0), NONE_SEEN)
+    trained = excluded(data_, settings=replace(NO_FILL, control="random"))
+    assert np.array_equal(found[1][8], np.unique(data_.data.labels[SOME]))  # the second look as well
+    stages = [record["stage"] for record in trained.history]
+    assert stages.count("again") == stages.count("retrain")
+    assert len(trained.suspects.images) == len(SOME) and trained.suspects.images.tolist() != SOME.tolist()
 
 
 def test_a_class_that_lost_much_is_filled_up_from_what_is_left_of_it():
@@ -267,7 +290,7 @@ def test_hardly_anything_is_excluded_of_a_clean_set():
 def fake(images: np.ndarray, labels: np.ndarray, separation: float = 20.0, look: int = 1) -> suspects.Suspects:
     """A verdict that these images are poisoned, each of its class, and that all classes are as far apart as this."""
     numbers = np.full(10, separation)
-    nothing = (splits.Groups(np.zeros(0, bool), np.nan, np.nan, np.zeros(0)),) * 10
+    nothing = (splits.Groups(np.zeros(0, bool), separation, np.nan, np.zeros(0)),) * 10
     classes = np.unique(labels[images])
     return suspects.Suspects(numbers, numbers, numbers, classes, images, nothing, np.ones(10, bool), np.full(10, look))
 
@@ -328,7 +351,7 @@ def test_a_class_of_which_the_first_look_is_sure_is_left_out_at_once_and_not_jud
     trained = excluded(poisoned, settings=NO_FILL)
     assert "again" not in {record["stage"] for record in trained.history}
     assert given[1][8].tolist() == np.unique(poisoned.data.labels[SOME]).tolist()
-    # Of one that is less far apart it is not sure: all images are trained on, and the second look may see otherwise.
+    # Of one that is less far apart it is not sure: all images are trained on, so that the second look judges it, too.
     given = looks(monkeypatch, (SOME, 7.9), NONE_SEEN)
     unsure = excluded(poisoned, settings=NO_FILL)
     assert not len(given[1][8])
@@ -345,7 +368,9 @@ def test_of_a_class_that_both_looks_suspect_the_second_decides_and_other_finds_a
     assert both.images.tolist() == [*range(15, 20), *range(30, 65)]
     assert both.classes.tolist() == [1, 2, 3, 0]  # the farthest apart first
     assert both.looks.tolist() == [1, 2, 2, 2] + [1] * 6
-    assert both.separations.tolist() == [6.0, 9.0, 9.0, 9.0] + [6.0] * 6 and both.at_end.tolist() == [9.0] * 10
+    assert both.separations.tolist() == [6.0, 9.0, 9.0, 9.0] + [6.0] * 6
+    assert [groups.separation for groups in both.groups] == both.separations.tolist()
+    assert both.after_phase_1.tolist() == [6.0] * 10 and both.at_end.tolist() == [9.0] * 10
     alone = first.with_second(fake(NOBODY, labels, 1.0, look=2), labels)  # the twin
     assert alone.images.tolist() == first.images.tolist() and alone.looks.tolist() == [1] * 10
 
@@ -366,7 +391,18 @@ def test_where_neither_look_finds_anything_the_model_is_that_of_plain_training(m
     plain = training.train(poisoned.data, RECIPE, method="none", **QUIET)
     assert np.array_equal(weights(trained), weights(plain))
     assert trained.looked_at == (trained.averaged, trained.model)
-    assert trained.record["largest_separation_at_end"] == 4.0
+    assert trained.record["largest_separation_of_others_at_end"] == 4.0
+
+
+def test_no_suspect_counts_among_the_other_classes_whichever_look_found_it(monkeypatch):
+    poisoned = attacks.poison(toy(200, 1))
+    labels = poisoned.data.labels
+    looks(monkeypatch, (np.flatnonzero(labels == 0)[:10], 6.0), (NOBODY, 7.0))
+    record = excluded(poisoned, settings=NO_FILL).record
+    assert record["suspected_classes"] == 1 and record["largest_separation_of_others_at_end"] == 7.0
+    first = fake(np.flatnonzero(labels == 0), labels, 6.0)
+    second = replace(fake(NOBODY, labels, 1.0, look=2), separations=np.array([7.0, *[1.0] * 9]))
+    assert first.with_second(second, labels).record()["largest_separation_of_others_at_end"] == 1.0
 
 
 def test_look_alikes_are_judged_together_and_groups_of_the_set_are_those(monkeypatch):
@@ -382,11 +418,13 @@ def test_look_alikes_are_judged_together_and_groups_of_the_set_are_those(monkeyp
     assert np.array_equal(own, lookalikes.groups(poisoned.data.images, poisoned.data.labels, 0, 1))
 
 
-@pytest.mark.parametrize("killed_after", [1, 2, 3])
-def test_a_killed_one_resumes_to_the_same_bits(tmp_path, killed_after):
+@pytest.mark.parametrize("killed_after", [1, 2, 3, 6, 7])
+def test_a_killed_one_resumes_to_the_same_bits(monkeypatch, tmp_path, killed_after):
     poisoned, seen = attacks.poison(toy(200, 1)), []
     recipe = replace(RECIPE, isolation_epochs=2, finetune_epochs=1)
+    looks(monkeypatch, *[NONE_SEEN, (SOME, 9.0)] * 3)  # of each of the three calls
     whole = excluded(poisoned, recipe)
+    assert [record["stage"] for record in whole.history][5:] == ["again"] * 3
 
     def stop(record: dict) -> None:
         seen.append(record)
@@ -395,6 +433,7 @@ def test_a_killed_one_resumes_to_the_same_bits(tmp_path, killed_after):
 
     with pytest.raises(KeyboardInterrupt):
         excluded(poisoned, recipe, folder=tmp_path, report=stop)
+    looks(monkeypatch, NONE_SEEN, (SOME, 9.0))
     resumed = excluded(poisoned, recipe, folder=tmp_path)
     assert np.array_equal(weights(whole), weights(resumed))
     assert np.array_equal(whole.suspects.images, resumed.suspects.images)
@@ -403,12 +442,16 @@ def test_a_killed_one_resumes_to_the_same_bits(tmp_path, killed_after):
 
 
 def test_kept_scores_change_nothing_that_is_found_on_digits(data_root):
-    train, _ = data.load("digits", train_size=300, root=data_root)
+    train, _ = data.load("digits", train_size=900, root=data_root)
     poisoned = attacks.poison(train)
     recipe = training.recipe("smoke", isolation_epochs=3)
-    few, every = (excluded(poisoned, replace(recipe, trajectories=text)) for text in ("", "loss averaged"))
-    assert {name: values.shape for name, values in few.trajectories.items()} == {"averaged": (3, 300)}
-    assert [values.shape for values in every.trajectories.values()] == [(3, 300)] * 2
+    small = suspects.Settings(least_group=5, least_images=50)
+    few, every = (
+        excluded(poisoned, replace(recipe, trajectories=text), settings=small) for text in ("", "loss averaged")
+    )
+    assert np.isfinite(few.suspects.separations).any()
+    assert {name: values.shape for name, values in few.trajectories.items()} == {"averaged": (3, 900)}
+    assert [values.shape for values in every.trajectories.values()] == [(3, 900)] * 2
     assert np.array_equal(weights(few), weights(every))
     assert np.array_equal(few.losses, every.losses)
     assert np.array_equal(few.suspects.separations, every.suspects.separations, equal_nan=True)

@@ -109,7 +109,7 @@ def test_the_page_shows_what_a_model_does_that_never_saw_the_trigger(tmp_path):
 
 def test_the_page_says_how_many_an_earlier_rule_judged(tmp_path):
     today = row(seed=1, rule=suspects.RULE)
-    assert "1 of 2 folders were judged by an earlier rule" in markdown(shown(tmp_path, row(), today))
+    assert "1 of 2 folders was judged by an earlier rule" in markdown(shown(tmp_path, row(), today))
     assert "earlier rule" not in markdown(shown(tmp_path, today))  # the twin
 
 

@@ -59,6 +59,27 @@ def test_the_poison_of_both_splits_is_suspected_without_being_told_of(poisoned):
     assert found.test.accuracy(found.test.first, everything) > values["clean_accuracy_before"]
 
 
+def test_a_class_that_the_second_look_finds_is_judged_by_what_that_model_sees(monkeypatch, poisoned):
+    in_train, in_test, _, _ = poisoned
+    find = suspects.find
+
+    def blind_at_first(*given: object) -> suspects.Suspects:
+        found, is_second = find(*given), given[7] == 2
+        return found if is_second else found.of(np.empty(0, np.int64), given[2])
+
+    monkeypatch.setattr(suspects, "find", blind_at_first)
+    sets = attacks.poison(toy(2000, 1)).data, attacks.poison(toy(500, 2)).data
+    trained, found = cleaned(*sets, least_separation_at_end=5.0)
+    assert found.classes == [0] and found.found.looks[0] == 2
+    assert found.train.is_suspected[in_train].mean() > 0.95 and found.test.is_suspected[in_test].mean() > 0.9
+    (table,) = (block for block in your_data.page(found, found.numbers()).blocks if block.block == "table")
+    at_first, at_end = (found.found.after_phase_1[0], found.found.at_end[0])
+    assert table.rows[0][2:4] == (f"{at_first:.1f}", f"{at_end:.1f}") and at_first != at_end
+    # The twin: the groups that the second look found, in what the first model saw, are not the same.
+    other = verdict.judge(replace(trained, looked_at=trained.looked_at[::-1]), *sets, "fp32")
+    assert not np.array_equal(other.test.suspicion, found.test.suspicion, equal_nan=True)
+
+
 def test_a_clean_set_shows_no_sign_of_a_backdoor(clean):
     _, found = clean
     assert found.classes == [] and not found.train.is_suspected.any() and not found.test.is_suspected.any()
@@ -99,7 +120,9 @@ def test_the_words_follow_the_numbers(poisoned, clean):
     late = replace(found, found=replace(found.found, at_end=at_end, looks=np.array([2, *[1] * 9])))
     assert "(at the end)" in words.of_separations(late) and "(at the end)" not in words.of_separations(found)
     assert words.of_separations(late).endswith("trained to the end the highest of the others was 3.2.")
-    found = replace(found, found=replace(found.found, at_end=np.empty(0)))  # without a second look
+    found = replace(
+        found, found=replace(found.found, after_phase_1=np.empty(0), at_end=np.empty(0))
+    )  # without a second look
     alone = replace(found, found=replace(found.found, separations=np.array([12.0, *[np.nan] * 9])))
     assert words.of_separations(alone).endswith("a 12.0. In no other class are there two groups.")
     apart = replace(found, found=replace(found.found, separations=np.linspace(4, 3, 10)))

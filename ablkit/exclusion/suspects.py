@@ -65,7 +65,7 @@ class Settings:
     """Repeat what is left of a suspected class until it has as many images as the other classes have, in the median, or
     as many as it had: a clean-label attack takes most of its class with it."""
     control: Control = ""
-    """`random`: exclude as many images of the same classes, drawn by chance; to show that it matters which."""
+    """`random`: in the end exclude as many images of each class, drawn by chance; to show that it matters which."""
 
     def __post_init__(self) -> None:
         at_least(self, least_separation=0, least_separation_at_end=0, most_valley=0, least_part=0)
@@ -104,8 +104,10 @@ class Suspects:
     """The classes that have images enough to be judged."""
     looks: Int64[ndarray, " classes"] = field(default_factory=lambda: np.empty(0, np.int64))
     """The look that the numbers of each class are of: 1 at the model of phase 1, 2 at one trained to the end."""
+    after_phase_1: Float[ndarray, " seen"] = field(default_factory=lambda: np.empty(0))
+    """The separation of each class in the first look, where there was a second."""
     at_end: Float[ndarray, " seen"] = field(default_factory=lambda: np.empty(0))
-    """The separation of each class in the second look, where there was one; nan where the first was sure."""
+    """The same in the second look; nan where the first was sure."""
 
     def record(self) -> dict[str, float]:
         """The verdict in numbers; see `metrics.summary`."""
@@ -114,14 +116,17 @@ class Suspects:
             "suspected_classes": float(len(self.classes)),
             "look": float(self.looks[self.classes].max(initial=1)),
             "excluded_images": float(len(self.images)),
-            **self.largest(),
+            **self._largest(self.separations, ""),
+            **(self._largest(self.at_end, "_at_end") if len(self.at_end) else {}),
         }
 
-    def largest(self) -> dict[str, float]:
-        """The largest separation of all classes, and of those that are not suspected; no entry where there is none."""
-        others = np.delete(self.separations, self.classes)
-        named = {"largest_separation": self.separations, "largest_separation_of_others": others}
-        return {name: float(np.nanmax(values)) for name, values in named.items() if np.isfinite(values).any()}
+    def _largest(self, separations: Float[ndarray, " classes"], suffix: str) -> dict[str, float]:
+        """The largest of all classes, and of those that are not suspected; no entry where there is none."""
+        named = {
+            "largest_separation": separations,
+            "largest_separation_of_others": np.delete(separations, self.classes),
+        }
+        return {f"{name}{suffix}": float(np.nanmax(of)) for name, of in named.items() if np.isfinite(of).any()}
 
     def __str__(self) -> str:
         if not len(self.classes):
@@ -135,7 +140,7 @@ class Suspects:
         return replace(self, classes=self.classes[np.isin(self.classes, chosen)], images=images)
 
     def with_second(self, second: Suspects, labels: Int64[ndarray, " n"]) -> Suspects:
-        """What both looks found: of a class that both suspect the second's, as that model had longer to learn it."""
+        """What either look found: of a class that both suspect the second's, as that model had longer to learn it."""
         kept = self.of(np.setdiff1d(self.classes, second.classes), labels)
         is_new = np.isin(np.arange(len(self.parts)), second.classes)
         groups = tuple((second if new else self).groups[k] for k, new in enumerate(is_new))
@@ -146,7 +151,8 @@ class Suspects:
         classes = np.concatenate([kept.classes, second.classes])
         classes = classes[np.argsort(-separations[classes], kind="stable")]
         images = np.union1d(kept.images, second.images)
-        return Suspects(separations, valleys, parts, classes, images, groups, self.judged, looks, second.separations)
+        each = self.separations, second.separations
+        return Suspects(separations, valleys, parts, classes, images, groups, self.judged, looks, *each)
 
 
 def find(
@@ -204,8 +210,6 @@ def find(
     suspected = np.flatnonzero(stands_out)
     suspected = suspected[np.argsort(-separations[suspected], kind="stable")]
     excluded = np.flatnonzero(first & stands_out[labels])
-    if settings.control == "random":
-        excluded = _drawn_instead(excluded, labels, seed)
     looks = np.full(classes, look)
     return Suspects(separations, valleys, parts, suspected, excluded, tuple(found), judged, looks)
 
@@ -216,12 +220,12 @@ def _halves(alike: Int64[ndarray, " n"], seed: int, draw: int) -> Int64[ndarray,
     return (numpy_stream(seed, "folds", 0, draw).permutation(len(names)) % 2)[group]
 
 
-def _drawn_instead(excluded: Int64[ndarray, " m"], labels: Int64[ndarray, " n"], seed: int) -> Int64[ndarray, " m"]:
-    """As many images of each class, drawn by chance."""
-    random, found = numpy_stream(seed, "control"), [np.empty(0, np.int64)]
-    for k, count in enumerate(np.bincount(labels[excluded])):
-        found.append(random.choice(np.flatnonzero(labels == k), count, replace=False))
-    return np.sort(np.concatenate(found))
+def drawn_instead(found: Suspects, labels: Int64[ndarray, " n"], seed: int) -> Suspects:
+    """The control: as many images of each class in place of the excluded ones, drawn by chance."""
+    random, drawn = numpy_stream(seed, "control"), [np.empty(0, np.int64)]
+    for k, count in enumerate(np.bincount(labels[found.images])):
+        drawn.append(random.choice(np.flatnonzero(labels == k), count, replace=False))
+    return replace(found, images=np.sort(np.concatenate(drawn)))
 
 
 def kept(labels: Int64[ndarray, " n"], found: Suspects, *, fill: bool) -> Int64[ndarray, " m"]:

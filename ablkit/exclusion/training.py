@@ -1,4 +1,4 @@
-"""Training without what phase 1 shows to be poisoned: averaged weights, suspects, fresh weights on the rest."""
+"""Training without the images that show to be poisoned: averaged weights, suspects, fresh weights on the rest."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ablkit.training.recipe import RECIPES, Recipe
 from ablkit.training.retraining import RETRAIN, retrain
 
 AGAIN = "again"
-"""The stage of the second training from fresh weights, after `RETRAIN`; made where the second look found more."""
+"""The stage of the second training from fresh weights, where `RETRAIN` did not leave out all suspects."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,9 +55,10 @@ def exclude(
     Phase 1 is that of ABL with its weights averaged. The losses and features of the images under the averaged model
     then tell the suspected classes, and in these which images; see `suspects.find`. Fresh weights are trained, as
     method `none` of `train` does and with the same recipe, on all images but the suspects of classes that stand out as
-    far as the second look asks for. It is a look at that model, which had the time to learn what phase 1 missed, and
-    judges the classes of which the first was not sure. Where that leaves other suspects, fresh weights are trained once
-    more without all of them. Nothing is unlearned.
+    far as the second look asks for. The second look is at that model, which had the time to learn what phase 1 missed,
+    and judges all other classes. What it suspects replaces what the first did in the same class; what the first alone
+    suspects stays. Where not all suspects were left out, fresh weights are trained once more without them. Nothing is
+    unlearned.
 
     The history has the stages `isolate` and `retrain`, and `again` where a second training was needed. As the isolated
     count the images of the lowest averaged loss, a share `isolation_rate` of all; they have no part in the training.
@@ -90,20 +91,21 @@ def exclude(
     look = partial(_look, first, data, settings, seed, precision)
     found = look(first.averaged)
     say(f"after phase 1 {found}")
-    record, seen, least = {}, (first.averaged,), settings.least_at_end
+    seen, least = (first.averaged,), settings.least_at_end
     sure = found.of(np.flatnonzero(found.separations >= least), data.labels)
     model = train_without(sure, RETRAIN)
     if least:
         second = look(model, least_separation=least, number=2, passed_over=sure.classes)
-        say(f"in the trained model {second}")
-        record = {f"{name}_at_end": value for name, value in second.largest().items()}
+        say(f"in the trained model, of the classes that are left, {second}")
         found, seen = found.with_second(second, data.labels), (*seen, model)
-        if not np.array_equal(found.images, sure.images):
-            model = train_without(found, AGAIN)
+    if settings.control == "random":
+        found = suspects.drawn_instead(found, data.labels, seed)
+    if not np.array_equal(found.images, sure.images):
+        model = train_without(found, AGAIN)
     say(f"{len(found.images)} of {len(data)} images are excluded")
     if folder is not None:
         checkpoint.write_history(folder, history)
-    left = {**vars(first), "model": model, "history": history, "record": record | found.record()}
+    left = {**vars(first), "model": model, "history": history, "record": found.record()}
     return Excluded(**left, suspects=found, looked_at=seen)
 
 

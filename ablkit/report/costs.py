@@ -38,7 +38,10 @@ def at_once(runs: pd.DataFrame) -> int:
 
 
 def epochs_of(run: OneRun) -> int:
-    """Epochs of a run on about all training images; one of a defence counts as long as what it starts from."""
+    """Epochs of a run on about all training images; one of a defence counts as long as what it starts from.
+
+    A lower bound for `exclude`, which trains twice where it does not leave out all suspects at once.
+    """
     return (1 + (run.method == "exclude")) * run.isolation_epochs + run.finetune_epochs
 
 

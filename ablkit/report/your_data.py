@@ -173,6 +173,7 @@ def _table(found: Verdict) -> Table:
     columns += ("phase 1", "model")
     groups = (("", 1), ("training", 5), ("test", 2), ("taken for their label", 2))
     at_end, rows = found.found.at_end, []
+    at_first = found.found.after_phase_1 if len(at_end) else found.found.separations
     for k in range(len(found.train.data.classes)):
         own, tested = found.train.data.labels == k, found.test.data.labels == k
         unsuspected = tested & ~found.test.is_suspected
@@ -180,7 +181,7 @@ def _table(found: Verdict) -> Table:
             (
                 words.name_of(found, k),
                 f"{own.sum():,}",
-                number(found.found.separations[k], "{:.1f}"),
+                number(at_first[k], "{:.1f}"),
                 number(at_end[k], "{:.1f}") if len(at_end) else MISSING,
                 number(found.found.valleys[k], "{:.2f}"),
                 Cell(f"{(own & found.train.is_suspected).sum():,}", kind="bad" if k in found.classes else ""),
@@ -194,9 +195,10 @@ def _table(found: Verdict) -> Table:
     note = (
         "Separation: how many standard deviations the two groups of a class lie apart after phase 1; at the end: in a"
         " model that was trained to the end. Valley: how many images lie in the middle between them, over how many lie"
-        " in the middle of one. A class is suspected, unless set otherwise, with a separation of"
-        f" {usual.least_separation:g} or more, or {usual.least_separation_at_end:g} at the end, and a valley of at most"
-        f" {usual.most_valley:g}, if it has {usual.least_images} images or more. A class with"
-        f" {usual.least_separation_at_end:g} or more after phase 1 is not judged again."
+        " in the middle of one, where the class was suspected first. A class is suspected, unless set otherwise, with a"
+        f" separation of {usual.least_separation:g} or more, or {usual.least_separation_at_end:g} at the end, and a"
+        f" valley of at most {usual.most_valley:g}, if it has {usual.least_images} images or more and the smaller group"
+        f" {usual.least_group}. One that is suspected with {usual.least_separation_at_end:g} or more after phase 1 is"
+        " not judged again."
     )
     return Table(columns, rows, groups, note)

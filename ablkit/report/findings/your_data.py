@@ -128,13 +128,14 @@ NOTHING_FOUND = """What it can mean: the set has no backdoor of a kind that make
 network sees, such as a patch, a blended picture, a wave or a style, on many images of a class. How few are found, the
 pages *Clean models* and *Poison rate* of the reports say, as far as it was measured.
 
-What it cannot mean: a proof. Mixed images (CBA) make no group of their own, and are not seen. Neither are triggers on a
-handful of images, nor an attacker who knows this rule and works against it. The page *Clean models* of the reports has
-the attacks, with what was found of each."""
+What it cannot mean: a proof. Mixed images (CBA) make no group of their own, and are not seen. Neither are triggers on
+fewer than 25 images, nor all that an attacker can do who knows this rule. The pages *Clean models* and *Adaptive
+attacks* of the reports have the attacks, with what was found of each."""
 
 LIMITS = """A group is not yet an attack: a class of two very different kinds of images has one too. And a class without
-a group is no proof: mixed images (CBA), triggers on a handful of images, and attackers who know this rule are not seen.
-The page *Clean models* of the reports has the attacks, with what was found of each."""
+a group is no proof: mixed images (CBA), triggers on fewer than 25 images, and some of what an attacker can do who
+knows this rule are not seen. The pages *Clean models* and *Adaptive attacks* of the reports have the attacks, with what
+was found of each."""
 
 NEXT_FOUND = """- Look at the pictures. If they show the same odd mark, or images of other classes, take them for
   poisoned.

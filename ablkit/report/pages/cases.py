@@ -11,6 +11,7 @@ from ablkit.report import cases, charts, findings
 from ablkit.report.collect import Collection, hardware_of
 from ablkit.report.figures import TITLES
 from ablkit.report.findings import GONE
+from ablkit.report.findings.exclusion import of_earlier_rule
 from ablkit.report.findings.words import count
 from ablkit.report.page import Block, Cell, Figure, Page, Table, Text, code, listed
 from ablkit.report.pages import missing
@@ -118,6 +119,7 @@ def _page(c: Collection, study: Study) -> Page:
     finding = findings.of_cases(frame, titles, study.claimed)
     blocks += [_figure(frame, titles, study), *_tables(frame, titles), *_not_run(c, study, wanted - known)]
     hardware = f"{runs} at quick scale: {listed(sorted(set(frame['place'])))}. {hardware_of(frame)}."
+    hardware = f"{hardware} {of_earlier_rule(frame)}".rstrip()
     blocks.append(Text(f"{hardware} Its notebook: {code(study.notebook + '.ipynb')}.", "soft"))
     return Page(study.name, study.title, finding, blocks, study.short)
 

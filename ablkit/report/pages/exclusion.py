@@ -10,7 +10,16 @@ from ablkit.report.collect import Collection, dataset_title, hardware_of
 from ablkit.report.exclusion import SEPARATION, SEPARATION_OF_OTHERS, drawn, separations
 from ablkit.report.figures import TITLES
 from ablkit.report.findings import GONE
-from ablkit.report.findings.exclusion import CHOSEN_WITH, MEASURED, NEAR, beside, is_earlier, paired, price
+from ablkit.report.findings.exclusion import (
+    CHOSEN_WITH,
+    MEASURED,
+    NEAR,
+    beside,
+    is_earlier,
+    of_earlier_rule,
+    paired,
+    price,
+)
 from ablkit.report.findings.words import FEWEST, count
 from ablkit.report.page import Block, Cell, Figure, Heading, Page, Table, Text, code, link, listed, literal
 from ablkit.report.pages import missing, protocol
@@ -79,7 +88,8 @@ def in_short(c: Collection) -> str:
         price(own),
     ]
     if number := int(is_earlier(own).sum()):
-        told.append(f"{number} are of an earlier rule: it was changed after reported runs had been seen.")
+        are = "is" if number == 1 else "are"
+        told.append(f"{number} {are} of an earlier rule: it was changed after reported runs had been seen.")
     if set(own["attack"]) <= set(CHOSEN_WITH):
         told.append("Settings were chosen with these attacks, on other seeds.")
     return f"{' '.join(part for part in told if part)} {link('Clean models', NAME)}."
@@ -180,8 +190,8 @@ def _at_end(own: pd.DataFrame) -> str:
 def _margin(own: pd.DataFrame) -> list[Block]:
     """How clear the verdicts were: the lowest separation of a suspected class, and the highest of another."""
     known = own.dropna(subset=[SEPARATION, SEPARATION_OF_OTHERS]) if SEPARATION in own else own.iloc[:0]
-    if "method_look" in known:  # at the end another limit holds
-        known = known[~(known["method_look"] > 1)]
+    late = pd.Series(known.get("method_look", 1.0), known.index, float) > 1  # another limit holds then
+    known, beside = known[~late], f" {count(int(late.sum()), 'run')} that the second look decided: not shown."
     if known.empty:
         return []
     limit, told = suspects.Settings().least_separation, []
@@ -194,6 +204,7 @@ def _margin(own: pd.DataFrame) -> list[Block]:
             run = rows.loc[getattr(rows[name].astype(float), end)()]
             told.append(f"{what} {run[name]:.1f} deviations apart ({TITLES[run['attack']]}, seed {run['seed']})")
     caption = f"**{', '.join(told)}.**{_at_end(own)} A marker is a run. A class also needs a valley between its groups."
+    caption += beside * bool(late.any())
     alt = "Separation of the groups of the suspected class and of the next class, by attack"
     drawn = charts.later(separations, known, limit)
     return [Heading("How clear the verdicts were"), Figure("separations", drawn, alt, caption)]
@@ -209,6 +220,7 @@ def _false_alarms(c: Collection) -> list[Block]:
         told.append(
             f"On {dataset_title(dataset)} it suspects a class in {alarms} of {count(len(own), 'run')} and excludes at"
             f" most {share} of the images ({seeds}, {listed(sorted(set(own['place'])))})."
+            f" {of_earlier_rule(own)}".rstrip()
         )
     if not told:
         command = "ablkit sweep notebooks/sweeps/no_poison.yaml"

@@ -114,8 +114,8 @@ def _table(scale: Scale) -> Table:
     )
     if "exclude" in set(scale.runs["method"]):
         note += (
-            f" {code('exclude')} is a method of this kit's own: it leaves out the images that phase 1 makes suspect"
-            " and trains again on the rest."
+            f" {code('exclude')} is a method of this kit's own: it leaves out the images that show to be poisoned"
+            " and trains fresh weights on the rest."
         )
     return Table(columns, rows, note=note)
 

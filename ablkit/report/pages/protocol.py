@@ -21,11 +21,12 @@ HOW = (
     " middle one decides. (3) A class is suspected where its two groups lie"
     f" {suspects.Settings().least_separation:g} standard deviations apart or more and, in the middle between them, at"
     f" most {percent(suspects.Settings().most_valley, 0)} as many images as in the middle of one. The group that lies"
-    " farther from the images of all other classes is left out. (4) Fresh weights are trained without the suspects of"
+    f" farther from the images of all other classes is the suspected one; it has {suspects.Settings().least_group}"
+    " images or more. (4) Fresh weights are trained without the suspects of"
     f" classes whose groups lie {suspects.Settings().least_separation_at_end:g} deviations apart or more; what is left"
-    " of such a class is repeated until it is as large as the others. (5) That model is looked at in the same way, and"
-    f" {suspects.Settings().least_separation_at_end:g} deviations are asked for. (6) Where that, or step 3, leaves"
-    " suspects that step 4 did not leave out, it is done again without all of them. Neither clean images nor the"
+    " of such a class is repeated until it is as large as the others. (5) All other classes are judged in the same way"
+    f" by what that model sees, and {suspects.Settings().least_separation_at_end:g} deviations are asked for. (6) Where"
+    " step 4 did not leave out all suspects of both looks, it is done again without them. Neither clean images nor the"
     f" poisoning rate nor the target class is given. {code('ablkit run run -p method exclude')}"
 )
 

@@ -43,7 +43,8 @@ def page(c: Collection) -> Page:
     if len(poisoned) and poisoned.groupby(["dataset", "attack"])["seed"].nunique().max() == 1:
         how += " Each attack was tried on one seed: a demonstration."
     if earlier := int(is_earlier(rows, "rule").sum()):
-        how += f" {earlier} of {count(len(rows), 'folder')} were judged by an earlier rule."
+        were = "was" if earlier == 1 else "were"
+        how += f" {earlier} of {count(len(rows), 'folder')} {were} judged by an earlier rule."
     blocks: list[Block] = [Text(how), _table(rows), Code(_COMMAND)]
     return Page(_NAME, _TITLE, _finding(rows), blocks, "Unknown trust")
 
