@@ -187,4 +187,5 @@ def test_it_says_how_near_to_the_limit_of_the_second_look_clean_classes_come():
     assert "where 8 are asked for, those of other classes lie at most 4.8 apart (Blend, seed 1; 2 runs)" in (
         pages._at_end(runs)
     )
+    assert "9.0 apart, with too many images in between" in pages._at_end(runs.assign(**{name: 9.0}))
     assert pages._at_end(runs.drop(columns=name)) == ""  # the twin: no run knows it

@@ -180,9 +180,10 @@ def _at_end(own: pd.DataFrame) -> str:
     if highest.isna().all():
         return ""
     run, limit = own.loc[highest.idxmax()], suspects.Settings().least_separation_at_end
+    but = ", with too many images in between to be suspected" if highest.max() >= limit else ""
     return (
         f" In the model trained to the end, where {limit:g} are asked for, those of other classes lie at most"
-        f" {highest.max():.1f} apart ({TITLES[run['attack']]}, seed {run['seed']};"
+        f" {highest.max():.1f} apart{but} ({TITLES[run['attack']]}, seed {run['seed']};"
         f" {count(int(highest.count()), 'run')})."
     )
 
