@@ -156,7 +156,7 @@ def test_false_alarms_are_counted_on_data_without_poison(tmp_path):
     runs = pd.DataFrame(
         {"preset": "quick", "method": "exclude", "method_settings": "", "dataset": "cifar10", "poison_rate": 0.0}
         | {"place": "CPU, fp32", "training_images": 1000, "seed": [0, 1], "method_suspected_classes": [0.0, 1.0]}
-        | {"method_excluded_images": [0.0, 25.0]}
+        | {"method_excluded_images": [0.0, 25.0], "method_rule": [suspects.RULE, np.nan]}
     )
 
     def told(frame: pd.DataFrame) -> str:
@@ -164,6 +164,7 @@ def test_false_alarms_are_counted_on_data_without_poison(tmp_path):
 
     assert told(runs) == (
         "On CIFAR-10 it suspects a class in 1 of 2 runs and excludes at most 2.5 % of the images (2 seeds, CPU, fp32)."
+        " 1 of 2 runs without suspects is of an earlier rule."
     )
     assert "no_poison.yaml" in told(runs.assign(poison_rate=0.1))  # the twin: poisoned runs are no false alarms
 

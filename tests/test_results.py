@@ -108,13 +108,14 @@ def test_what_repairs_and_ways_leave_of_badnets(quick):
 
 def test_the_page_of_defences_shows_training_without_suspects_wherever_it_ran_and_pairs_it_by_seed():
     found = collect(DATA)
-    scale = next(scale for scale in found.scales if len(scale.of("exclude", "badnets")))
+    runs = exclusion.runs_of(found)
+    own = runs[(runs["method"] == "exclude") & (runs["attack"] == "badnets")]
+    assert own["seed"].is_unique and len(own) >= 3
     shown = markdown(defenses.page(found))
     row = next(line for line in shown.splitlines() if "suspects excluded" in line and line.startswith("|"))
-    mean = scale.of("exclude", "badnets")["attack_success_rate"].mean()
-    assert f"{100 * mean:.1f}" in row and "not run" not in row
-    alone = replace(found, scales=[found.main])  # the twin: where the main scale is all there is, it has none
-    assert not len(found.main.of("exclude", "badnets"))
+    assert f"{100 * own['attack_success_rate'].mean():.1f}" in row and "not run" not in row
+    without = found.main.runs[found.main.runs["method"] != "exclude"]
+    alone = replace(found, scales=[replace(found.main, runs=without)])  # the twin: where it ran nowhere
     lines = markdown(defenses.page(alone)).splitlines()
     assert any("suspects excluded" in line and "not run" in line for line in lines)
 
