@@ -77,10 +77,7 @@ def exclude(
     where = (lambda name: None) if folder is None else folder.joinpath
     first = train(data, _first_phase(recipe), **shared, judge=judge, folder=where("isolate"), report=follow([]))
     history = list(first.history)
-
-    def say(line: str) -> None:
-        if report is not None:
-            print(line, flush=True)
+    say = (lambda line: None) if report is None else partial(print, flush=True)
 
     def train_without(found: suspects.Suspects, stage: str) -> nn.Module:
         rest = _without(data, found, recipe.batch_size, fill=settings.fill)
@@ -119,7 +116,7 @@ def _look(
     *,
     number: int = 1,
     passed_over: ndarray | None = None,
-    **others: float,
+    least_separation: float | None = None,
 ) -> suspects.Suspects:
     """Which images are suspected by the losses of phase 1 and by what the layers of a model see.
 
@@ -128,7 +125,7 @@ def _look(
         seed: draws the halves.
         number: of the look.
         passed_over: classes that are not judged.
-        others: settings that are others in this look.
+        least_separation: in place of that of the settings.
     """
 
     def alike(draw: int) -> ndarray:
@@ -137,7 +134,8 @@ def _look(
     # The last epoch as it was measured; the trajectories are rounded.
     losses = np.concatenate([first.trajectories["averaged"][:-1].astype(np.float32), first.losses[None]])
     features = features_of(model, data.images, precision)
-    settings = replace(settings, **others)
+    if least_separation is not None:
+        settings = replace(settings, least_separation=least_separation)
     return suspects.find(losses, features, data.labels, len(data.classes), settings, seed, alike, number, passed_over)
 
 

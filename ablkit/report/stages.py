@@ -15,7 +15,7 @@ STAGES = {
     "finetune": "fine-tuning",
     "unlearn": "unlearning",
     "retrain": "training without the suspects",
-    "again": "the same without all suspects",
+    "again": "the same without the suspects of both looks",
     "repaired": "the result, measured",
 }
 """Stage -> its name; others are called as they are in the history."""

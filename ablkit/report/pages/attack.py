@@ -11,6 +11,7 @@ from ablkit.report import charts
 from ablkit.report.collect import Collection, Scale
 from ablkit.report.figures import TITLES
 from ablkit.report.findings import GONE, of_gap, of_methods
+from ablkit.report.findings.exclusion import of_earlier_rule
 from ablkit.report.findings.words import count, upper
 from ablkit.report.page import Block, Cell, Figure, Heading, Page, Picture, Table, Text, link, listed
 from ablkit.report.pages import missing
@@ -132,7 +133,8 @@ def _seeds(scale: Scale, name: str) -> Table:
             key = link(run["key"], f"data/{run['key']}/metrics.json")
             again = len(run["repeats"])
             rows.append((f"{title}, seed {run['seed']}", *cells, str(again), Cell(key, kind="text")))
-    return Table(("run", *_ROWS.values(), "times made", "numbers"), rows)
+    columns = ("run", *_ROWS.values(), "times made", "numbers")
+    return Table(columns, rows, note=of_earlier_rule(scale.of("exclude", name)))
 
 
 def _epochs(c: Collection, scale: Scale, name: str) -> list[Block]:

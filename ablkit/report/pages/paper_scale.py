@@ -9,6 +9,7 @@ from ablkit.report import charts, costs, data
 from ablkit.report.collect import Collection, Scale
 from ablkit.report.figures import TITLES
 from ablkit.report.findings import GONE
+from ablkit.report.findings.exclusion import of_earlier_rule
 from ablkit.report.findings.isolators import SCORES as NAMES
 from ablkit.report.findings.words import count
 from ablkit.report.page import Block, Cell, Figure, Heading, Page, Table, Text, code, link, listed
@@ -115,7 +116,7 @@ def _table(scale: Scale) -> Table:
     if "exclude" in set(scale.runs["method"]):
         note += (
             f" {code('exclude')} is a method of this kit's own: it leaves out the images that show to be poisoned"
-            " and trains fresh weights on the rest."
+            f" and trains fresh weights on the rest. {of_earlier_rule(scale.runs)}".rstrip()
         )
     return Table(columns, rows, note=note)
 
