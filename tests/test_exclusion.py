@@ -1,4 +1,4 @@
-"""Method `exclude`: which class stands out, which of its images are left out, and the training on the others."""
+"""Method `exclude`: its trainings, which look decides, and what a kill leaves."""
 
 from __future__ import annotations
 
@@ -7,227 +7,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from conftest import TOY_RECIPE, refused, toy, weights
-from hypothesis import given
-from hypothesis import strategies as st
+from groups import NOBODY, fake
 
 from ablkit import attacks, data, exclusion, training
 from ablkit.attacks import attack
-from ablkit.exclusion import lookalikes, splits, suspects
+from ablkit.exclusion import lookalikes, suspects
 from ablkit.metrics import after_epoch, summary
 from ablkit.training.inference import features_of
-from ablkit.training.otsu import best_split
 
 RECIPE = replace(TOY_RECIPE, average_decay=0.95, isolation_rate=0.05)
 QUIET = {"device": "cpu", "precision": "fp32", "report": None}
 NO_FILL = suspects.Settings(fill=False)
-
-
-def humps(*parts: tuple[int, float], seed: int = 0) -> np.ndarray:
-    """Normal humps of unit deviation: so many values about each place."""
-    random = np.random.default_rng(seed)
-    return np.concatenate([random.normal(place, 1.0, count) for count, place in parts])
-
-
-@given(st.lists(st.integers(-20, 20), min_size=2, max_size=30))
-def test_no_other_cut_leaves_less_variance(values):
-    values = np.array(values, np.float64)
-    cut, share = best_split(values)
-    if np.ptp(values) == 0:
-        assert np.isnan([cut, share]).all()
-        return
-
-    def left(cut: float) -> float:
-        return sum(len(part) * part.var() for part in (values[values < cut], values[values >= cut]))
-
-    assert left(cut) == pytest.approx(min(left(other) for other in np.unique(values)[1:]), abs=1e-9)
-    assert share == pytest.approx(1 - left(cut) / (len(values) * values.var()), abs=1e-9)
-
-
-def cloud(first: int, others: int, distance: float, *, seed: int = 0, dimensions: int = 40) -> tuple[np.ndarray, ...]:
-    """Features of two groups that differ in one of many directions, and values that tell them apart badly."""
-    random = np.random.default_rng(seed)
-    is_first = np.arange(first + others) < first
-    direction = random.normal(size=dimensions)
-    direction *= distance / np.linalg.norm(direction)
-    features = random.normal(size=(first + others, dimensions)) + is_first[:, None] * direction
-    return features, random.normal(size=first + others) - 2.0 * is_first, is_first
-
-
-def halves(n: int) -> np.ndarray:
-    return np.random.default_rng(3).permutation(n) % 2
-
-
-@pytest.mark.parametrize("first", [25, 100, 900])
-def test_features_finish_what_the_values_begin(first):
-    features, values, is_first = cloud(first, 1000 - first, 14.0)
-    groups = splits.two_groups(features, values[None], halves(1000))
-    assert (groups.first == is_first).mean() > 0.998
-    assert groups.separation > suspects.Settings().least_separation
-    assert groups.valley < suspects.Settings().most_valley
-    # The twin: the values alone leave many where they do not belong.
-    assert ((values < best_split(values).cut) == is_first).mean() < 0.95
-
-
-def test_a_group_of_which_the_values_say_nothing_is_found_by_the_features(monkeypatch):
-    features, values, is_first = cloud(300, 700, 8.0)
-    drawn = np.random.default_rng(5).permutation(values)[None]
-    groups = splits.two_groups(features, drawn, halves(1000))
-    assert max((groups.first == is_first).mean(), (groups.first != is_first).mean()) > 0.998
-    monkeypatch.setattr(splits, "_components", lambda features: np.empty((0, len(features))))
-    alone = splits.two_groups(features, drawn, halves(1000))  # the twin
-    assert not alone.valley <= suspects.Settings().most_valley
-
-
-@pytest.mark.parametrize("is_slower", [False, True])
-def test_the_first_group_is_the_one_that_lies_farther_from_what_is_usual(is_slower):
-    features, values, is_first = cloud(300, 700, 14.0)
-    values = -values[None] if is_slower else values[None]
-    usual = features[~is_first].mean(axis=0)
-    assert (splits.two_groups(features, values, halves(1000), usual=usual).first == is_first).mean() > 0.998
-    turned = features[is_first].mean(axis=0)  # the twin
-    assert (splits.two_groups(features, values, halves(1000), usual=turned).first != is_first).mean() > 0.998
-
-
-def test_a_feature_that_is_silent_in_a_class_does_not_decide_which_group_is_the_usual_one(monkeypatch):
-    def is_wrong(seed: int) -> bool:
-        features, values, is_first = cloud(300, 700, 10.0, seed=seed)
-        random = np.random.default_rng(seed)
-        silent = (random.random((1000, 5)) < 0.02) * random.random((1000, 5)) * 0.05
-        usual = np.append(features[~is_first].mean(axis=0), np.ones(5))  # active in other images
-        features = np.concatenate([features, silent], axis=1)
-        found = splits.two_groups(features, values[None], halves(1000), usual=usual)
-        return (found.first == is_first).mean() < 0.5
-
-    assert not any(is_wrong(seed) for seed in range(8))
-    monkeypatch.setattr(splits, "_FARTHEST", 1e9)  # the twin
-    assert any(is_wrong(seed) for seed in range(8))
-
-
-@given(st.integers(0, 50), st.integers(10, 60), st.integers(1, 12))
-def test_the_spread_of_all_gives_the_direction_that_the_spread_inside_the_groups_gives(seed, count, size):
-    random = np.random.default_rng(seed)
-    features, first = random.normal(size=(count, size)) * random.uniform(0.5, 2, size), np.arange(count) < count // 3
-    parts = features[first], features[~first]
-    scores = splits._discriminant(*parts, splits._inverse_spread(features))(features)
-    means = [part.mean(axis=0) for part in parts]
-    centred = np.concatenate([part - mean for part, mean in zip(parts, means, strict=True)])
-    inside = centred.T @ centred / count + splits._RIDGE * np.eye(size)
-    direction = np.linalg.solve(inside, means[1] - means[0])
-    expected = (features - (means[0] + means[1]) / 2) @ direction / (direction @ (means[1] - means[0]))
-    assert scores == pytest.approx(expected, abs=1e-8)
-
-
-@pytest.mark.parametrize("n", [60, 300, 1000])
-def test_one_group_is_not_taken_for_two_however_many_dimensions_there_are(n):
-    for seed in range(5):
-        features, values, _ = cloud(0, n, 0.0, seed=seed, dimensions=150)
-        groups = splits.two_groups(features, values[None], halves(n))
-        assert not groups.separation >= suspects.Settings().least_separation
-
-
-def test_two_groups_are_not_found_in_nothing():
-    nothing = splits.two_groups(np.ones((30, 4)), np.zeros((1, 30)), halves(30))
-    assert np.isnan(nothing.separation)
-    assert not nothing.first.any()
-
-
-def judged(
-    *classes: tuple[int, int, float], look: int = 1, passed_over: np.ndarray | None = None, **settings: object
-) -> tuple[suspects.Suspects, np.ndarray, np.ndarray]:
-    """The verdict on classes of so many poisoned and clean images at a distance; labels, and which are poisoned."""
-    parts = [cloud(*one, seed=seed) for seed, one in enumerate(classes)]
-    labels = np.repeat(np.arange(len(classes)), [len(part[0]) for part in parts])
-    order = np.random.default_rng(1).permutation(len(labels))
-    features, values, poisoned = (np.concatenate(column)[order] for column in zip(*parts, strict=True))
-    rule = suspects.Settings(**settings)
-    found = suspects.find(
-        np.exp(values)[None], features, labels[order], len(classes) + 1, rule, look=look, passed_over=passed_over
-    )
-    return found, labels[order], poisoned
-
-
-def test_the_class_of_two_groups_is_suspected_and_that_of_the_lower_losses_excluded():
-    found, _, poisoned = judged((0, 500, 0.0), (300, 400, 14.0), (0, 400, 0.0))
-    assert found.classes.tolist() == [1]
-    assert poisoned[found.images].mean() > 0.99
-    assert len(found.images) == pytest.approx(300, abs=3)
-    assert np.isnan(found.separations[3])  # of the last class there is no image
-    assert found.record()["largest_separation"] > 5 > found.record().get("largest_separation_of_others", 0)
-    assert "of class 1" in str(found)
-
-
-def test_poison_that_is_no_longer_ahead_at_the_end_is_found_by_the_median_over_the_epochs(monkeypatch):
-    monkeypatch.setattr(splits, "_components", lambda features: np.empty((0, len(features))))  # by losses alone
-    features, values, poisoned = cloud(300, 700, 6.0)
-    turned = np.random.default_rng(5).permutation(len(values))  # the last epoch ranks them as chance does
-    labels = np.zeros(len(values), np.int64)
-    epochs = np.exp(np.stack([values, values, values, values, values[turned]]))
-    found = suspects.find(epochs, features, labels, 1)
-    assert found.classes.tolist() == [0] and poisoned[found.images].mean() > 0.98
-    assert len(found.images) == pytest.approx(300, abs=10)
-    # The twin: from the last epoch alone the poison is not found.
-    alone = suspects.find(epochs[-1:], features, labels, 1)
-    assert not len(alone.classes)
-
-
-def test_no_class_is_suspected_where_none_has_two_groups():
-    found, _, _ = judged((0, 500, 0.0), (0, 400, 0.0))
-    assert len(found.classes) == len(found.images) == 0
-    assert found.record()["suspected_classes"] == 0
-    assert str(found) == "no class stands out"
-
-
-def test_several_classes_may_be_suspected():
-    found, _, poisoned = judged((0, 500, 0.0), (200, 300, 14.0), (0, 500, 0.0), (250, 300, 14.0))
-    assert sorted(found.classes) == [1, 3]
-    assert poisoned[found.images].sum() == pytest.approx(450, abs=4)
-
-
-def test_a_handful_of_outliers_is_no_poison():
-    assert len(judged((0, 500, 0.0), (40, 460, 14.0))[0].classes) == 1
-    assert not len(judged((0, 500, 0.0), (40, 460, 14.0), least_group=50)[0].classes)
-    assert not len(judged((0, 500, 0.0), (40, 460, 14.0), least_part=0.1)[0].classes)
-
-
-def test_a_class_that_is_passed_over_is_not_judged_and_changes_no_other():
-    parts = (200, 300, 14.0), (0, 500, 0.0), (250, 300, 14.0)
-    found, labels, _ = judged(*parts)
-    rest, _, _ = judged(*parts, look=2, passed_over=np.array([2]))
-    assert found.classes.tolist() == [2, 0] and rest.classes.tolist() == [0]
-    assert np.isnan(rest.separations[2]) and np.array_equal(rest.separations[:2], found.separations[:2])
-    assert np.array_equal(rest.images, found.images[labels[found.images] == 0])
-    assert rest.looks.tolist() == [2] * 4 and found.looks.tolist() == [1] * 4
-
-
-def test_the_control_excludes_as_many_of_the_same_classes_by_chance():
-    found, labels, poisoned = judged((0, 500, 0.0), (300, 400, 14.0))
-    drawn = suspects.drawn_instead(found, labels, 0)
-    assert np.array_equal(np.bincount(labels[found.images]), np.bincount(labels[drawn.images]))
-    assert len(np.unique(drawn.images)) == len(drawn.images)
-    assert poisoned[drawn.images].mean() == pytest.approx(3 / 7, abs=0.1)
-
-
-def test_the_control_looks_twice_as_its_method_does_and_then_leaves_out_others(monkeypatch):
-    data_ = attacks.poison(toy(200, 1))
-    found = looks(monkeypatch, (SOME, 8.0), NONE_SEEN)
-    trained = excluded(data_, settings=replace(NO_FILL, control="random"))
-    assert np.array_equal(found[1][8], np.unique(data_.data.labels[SOME]))  # the second look as well
-    stages = [record["stage"] for record in trained.history]
-    assert stages.count("again") == stages.count("retrain")
-    assert len(trained.suspects.images) == len(SOME) and trained.suspects.images.tolist() != SOME.tolist()
-
-
-def test_a_class_that_lost_much_is_filled_up_from_what_is_left_of_it():
-    labels = np.repeat([0, 1, 2], [100, 120, 400])
-    for suspected, wanted in ((0, 100), (2, 110)):  # as many as it had, or as the others have in the median
-        own = np.flatnonzero(labels == suspected)
-        found = suspects.Suspects(np.zeros(3), np.zeros(3), np.zeros(3), np.array([suspected]), own[:-30])
-        kept = suspects.kept(labels, found, fill=True)
-        assert np.bincount(labels[kept])[suspected] == wanted
-        assert set(kept) == set(suspects.kept(labels, found, fill=False)) == set(range(620)) - set(own[:-30])
-        counts = np.unique(kept[labels[kept] == suspected], return_counts=True)[1]
-        assert counts.max() - counts.min() <= 1
-        assert len(suspects.kept(labels, found, fill=False)) == 620 - len(own) + 30  # the twin
 
 
 def excluded(poisoned: attack.Poisoned, recipe: training.Recipe = RECIPE, **options) -> training.Trained:
@@ -287,14 +77,6 @@ def test_hardly_anything_is_excluded_of_a_clean_set():
         assert np.array_equal(weights(trained), weights(plain))
 
 
-def fake(images: np.ndarray, labels: np.ndarray, separation: float = 20.0, look: int = 1) -> suspects.Suspects:
-    """A verdict that these images are poisoned, each of its class, and that all classes are as far apart as this."""
-    numbers = np.full(10, separation)
-    nothing = (splits.Groups(np.zeros(0, bool), separation, np.nan, np.zeros(0)),) * 10
-    classes = np.unique(labels[images])
-    return suspects.Suspects(numbers, numbers, numbers, classes, images, nothing, np.ones(10, bool), np.full(10, look))
-
-
 def looks(monkeypatch, *found: tuple[np.ndarray, float]) -> list[tuple]:
     """From here on each look in turn excludes these images with such a separation; returns what they were given."""
     left, given = list(found), []
@@ -308,7 +90,7 @@ def looks(monkeypatch, *found: tuple[np.ndarray, float]) -> list[tuple]:
     return given
 
 
-NOBODY, SOME = np.empty(0, np.int64), np.arange(0, 200, 5)
+SOME = np.arange(0, 200, 5)
 NONE_SEEN = (NOBODY, 0.0)
 
 
@@ -345,6 +127,16 @@ def test_what_the_first_look_misses_the_second_finds_and_training_starts_anew_wi
     assert [record["seconds"] for record in again.history] == [record["seconds"] for record in trained.history]
 
 
+def test_the_control_looks_twice_as_its_method_does_and_then_leaves_out_others(monkeypatch):
+    data_ = attacks.poison(toy(200, 1))
+    found = looks(monkeypatch, (SOME, 8.0), NONE_SEEN)
+    trained = excluded(data_, settings=replace(NO_FILL, control="random"))
+    assert np.array_equal(found[1][8], np.unique(data_.data.labels[SOME]))  # the second look as well
+    stages = [record["stage"] for record in trained.history]
+    assert stages.count("again") == stages.count("retrain")
+    assert len(trained.suspects.images) == len(SOME) and trained.suspects.images.tolist() != SOME.tolist()
+
+
 def test_a_class_of_which_the_first_look_is_sure_is_left_out_at_once_and_not_judged_again(monkeypatch):
     poisoned = attacks.poison(toy(200, 1))
     given = looks(monkeypatch, (SOME, 8.0), NONE_SEEN)
@@ -358,21 +150,6 @@ def test_a_class_of_which_the_first_look_is_sure_is_left_out_at_once_and_not_jud
     assert next(record["images"] for record in unsure.history if record["stage"] == "retrain") == 200
     assert unsure.suspects.images.tolist() == SOME.tolist() and unsure.record["look"] == 1
     assert np.array_equal(weights(unsure), weights(trained))
-
-
-def test_of_a_class_that_both_looks_suspect_the_second_decides_and_other_finds_are_joined():
-    labels = np.repeat(np.arange(10), 20)
-    first = fake(np.arange(15, 45), labels, 6.0)  # of classes 0, 1 and 2
-    second = fake(np.arange(30, 65), labels, 9.0, look=2)  # of 1, 2 and 3
-    both = first.with_second(second, labels)
-    assert both.images.tolist() == [*range(15, 20), *range(30, 65)]
-    assert both.classes.tolist() == [1, 2, 3, 0]  # the farthest apart first
-    assert both.looks.tolist() == [1, 2, 2, 2] + [1] * 6
-    assert both.separations.tolist() == [6.0, 9.0, 9.0, 9.0] + [6.0] * 6
-    assert [groups.separation for groups in both.groups] == both.separations.tolist()
-    assert both.after_phase_1.tolist() == [6.0] * 10 and both.at_end.tolist() == [9.0] * 10
-    alone = first.with_second(fake(NOBODY, labels, 1.0, look=2), labels)  # the twin
-    assert alone.images.tolist() == first.images.tolist() and alone.looks.tolist() == [1] * 10
 
 
 def test_there_is_no_second_look_where_none_is_wanted(monkeypatch):
@@ -445,7 +222,7 @@ def test_kept_scores_change_nothing_that_is_found_on_digits(data_root):
     train, _ = data.load("digits", train_size=900, root=data_root)
     poisoned = attacks.poison(train)
     recipe = training.recipe("smoke", isolation_epochs=3)
-    small = suspects.Settings(least_group=5, least_images=50)
+    small = suspects.Settings(least_group=5, least_images=50, least_separation_at_end=0.0)
     few, every = (
         excluded(poisoned, replace(recipe, trajectories=text), settings=small) for text in ("", "loss averaged")
     )
