@@ -144,6 +144,29 @@ def test_a_backdoor_that_nobody_learns_is_not_counted():
     assert told.startswith("**Holds in part.**") and "learns no backdoor" not in told
 
 
+def test_a_weak_backdoor_that_the_method_leaves_is_counted():
+    runs = {("none", "low"): [0.4] * 3, ("none", "high"): [0.9] * 3, ("abl", "high"): [0.0] * 3}
+    told = findings.of_cases(frame(runs | {("abl", "low"): [0.4] * 3}), TITLES, "abl")
+    assert told.startswith("**Holds in part.**") and "where it leaves up to 40 %" in told
+    twin = findings.of_cases(frame(runs | {("abl", "low"): [0.0] * 3}), TITLES, "abl")
+    assert "learns no backdoor: Blend (1 %)" in twin
+
+
+def test_cases_without_an_undefended_run_are_told_and_one_seed_is_not_every_seed():
+    runs = {("none", "low"): [0.9], ("abl", "low"): [0.0], ("abl", "high"): [0.0]}
+    told = findings.of_cases(frame(runs), TITLES, "abl")
+    assert "In 1 of the 2 pairs undefended training was not run" in told and "on every seed" not in told
+    twin = findings.of_cases(frame({pair: [0.9] * 3 for pair in (*runs, ("none", "high"))}), TITLES, "abl")
+    assert "was not run" not in twin and "on every seed" in twin
+
+
+def test_a_method_that_ran_in_one_case_alone_is_not_held_against_the_others():
+    runs = {("none", "low"): [0.9], ("none", "high"): [0.9], ("abl", "low"): [0.0], ("abl", "high"): [0.0]}
+    assert "Excluding" not in findings.of_cases(frame(runs | {("exclude", "low"): [0.0]}), TITLES, "abl")
+    both = runs | {("exclude", "low"): [0.0], ("exclude", "high"): [0.0]}
+    assert "Excluding suspects leaves at most 5 %" in findings.of_cases(frame(both), TITLES, "abl")  # the twin
+
+
 def test_the_figure_shows_every_seed_of_every_method():
     rows = frame({(m, c): [0.1, 0.2, 0.3] for m in ("none", "abl", "exclude") for c in TITLES})
     figure = cases.drawn(rows, TITLES)

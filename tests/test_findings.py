@@ -237,6 +237,13 @@ def test_the_verdict_on_methods(kind):
     assert word(findings.of_methods(compared(**methods))) == expected
 
 
+def test_a_weak_backdoor_on_one_seed_is_no_verdict_and_a_strong_one_is():
+    few = compared(abl=(0.075, 0.75, 0.78))[lambda frame: frame["seed"] == 0]
+    assert word(findings.of_methods(few)) == "Cannot be said"
+    assert word(findings.of_methods(compared(abl=(0.075, 0.75, 0.78)))) == "Fails"
+    assert word(findings.of_methods(few.assign(attack_success_rate=0.9))) == "Fails"
+
+
 def test_a_method_says_on_how_many_seeds_how_bad_at_worst_and_at_what_price():
     found = findings.of_methods(compared(abl=([0.01, 0.011, 0.059], 0.64, 0.25)))
     assert found == (

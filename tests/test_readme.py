@@ -15,7 +15,7 @@ from conftest import toy
 from readmes import ADDED, BEGIN, END, FENCED, PARTS, README, ROOT, TEXTS, blocks
 from test_readme_commands import ABLKIT
 
-from ablkit import data, training
+from ablkit import data, exclusion, training
 from ablkit.attacks import ATTACKS
 from ablkit.attacks.attack import FEWEST
 from ablkit.cli import main
@@ -175,7 +175,8 @@ def test_the_code_for_the_library_runs_as_printed(tmp_path, monkeypatch, capsys)
     exec(code.replace("10_000", "300"), names)
     assert len(names["poisoned"]) == 300 and len(names["test"]) == 200
     assert isinstance(names["clean"], training.Trained) and len(names["clean"].isolated) == 15
-    shares = capsys.readouterr().out.splitlines()[-3:-1]
+    assert isinstance(names["ours"], exclusion.Excluded)
+    shares = capsys.readouterr().out.splitlines()[-4:-1]
     assert all(0 <= float(share) <= 1 for share in shares)
 
 

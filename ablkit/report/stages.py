@@ -22,7 +22,8 @@ STAGES = {
 
 
 def table(frame: pd.DataFrame) -> pd.DataFrame:
-    """A row for each method and stage: epochs, seconds of training, of measuring, the mean over runs; share and memory.
+    """A row for each method and stage: epochs, seconds of training, of measuring, the mean over the runs that have it;
+    its share of the seconds of all runs of the method, and their memory.
 
     Args:
         frame: see `comparisons.costs`.
@@ -38,7 +39,7 @@ def table(frame: pd.DataFrame) -> pd.DataFrame:
                     "stage": STAGES.get(stage, stage),
                     "epochs": f"{part['epochs'].mean():.0f}",
                     "seconds": f"{seconds:.1f}",
-                    "of the method": f"{seconds / whole[method].mean():.0%}",
+                    "of the method": f"{part['seconds'].sum() / whole[method].sum():.0%}",
                     "measuring, s": f"{part['measuring'].mean():.1f}",
                     "memory, MiB": f"{own['mib'].max():.0f}" if own["mib"].notna().any() else "",
                     "runs": len(part),

@@ -21,7 +21,9 @@ REPRODUCED = {"clean_accuracy_non_target": 0.01, "attack_success_rate": 0.02}
 WIDEST = 0.1
 """A range over seeds that is wider says nothing by holding the paper's number: any number would do."""
 CLOSE = {"clean_accuracy_non_target": 0.03, "attack_success_rate": 0.05}
-INTERVAL = f"Below a mean stands the lowest and highest seed, from {statistics.ENOUGH} seeds on the 95 % BCa interval."
+INTERVAL = (
+    f"Below a mean stands the lowest and highest seed; CI: from {statistics.ENOUGH} seeds on, the 95 % BCa interval."
+)
 
 
 def verdict(metric: str, values: Sequence[float], published: PaperValue | None) -> Cell:
@@ -58,8 +60,8 @@ def over_seeds(values: Sequence[float | None] | pd.Series, *, bad: bool | np.boo
         return Cell(MISSING, kind="soft")
     whole = statistics.summary(found)
     low, high = (min(found), max(found)) if whole.low is None else (whole.low, whole.high)
-    form = f"{{:.{digits}f}}"
-    small = "" if len(found) == 1 else f"{form.format(100 * low)} to {form.format(100 * high)}"
+    form, kind = f"{{:.{digits}f}}", "" if whole.low is None else "CI "
+    small = "" if len(found) == 1 else f"{kind}{form.format(100 * low)} to {form.format(100 * high)}"
     return Cell(form.format(100 * whole.mean), small, "bad" if bad else "")
 
 

@@ -29,8 +29,8 @@ _PAIR = ["attack", "case"]
 def of_cases(frame: pd.DataFrame, titles: Mapping[str, str], claimed: str) -> str:
     """Whether a method removes the backdoor of each attack in each case, on every seed; the others beside it.
 
-    What the undefended training does not learn is not counted, where that was run. Few seeds give no verdict, unless a
-    backdoor stays: one that does refutes the claim.
+    What the undefended training does not learn is not counted, where that was run, unless the method leaves a backdoor
+    there. Few seeds give no verdict, unless a backdoor stays: one that does refutes the claim.
 
     Args:
         frame: columns `attack`, `case`, `seed`, `method`, `attack_success_rate`, `clean_accuracy`.
@@ -39,7 +39,7 @@ def of_cases(frame: pd.DataFrame, titles: Mapping[str, str], claimed: str) -> st
     """
     runs = frame.assign(attack_success_rate=frame["attack_success_rate"].astype(float))
     runs = runs.dropna(subset="attack_success_rate")
-    learned, missed = _learned(runs)
+    learned, missed = _learned(runs, claimed)
     own = learned[learned["method"] == claimed]
     if own.empty:
         return f"{UNKNOWN} No run of {name_of(claimed)} was made on a backdoor that is learned."
@@ -48,17 +48,29 @@ def of_cases(frame: pd.DataFrame, titles: Mapping[str, str], claimed: str) -> st
     seeds = own.groupby(_PAIR)["seed"].nunique()
     if seeds.min() < FEWEST and (own["attack_success_rate"] < PRESENT).all():
         word = f"{UNKNOWN} A verdict takes {FEWEST} seeds."
-    methods = [claimed, *(m for m in dict.fromkeys(learned["method"]) if m not in (claimed, "none"))]
+    varied = [method for method, part in learned.groupby("method", sort=False) if part["case"].nunique() > 1]
+    methods = [claimed, *(method for method in varied if method not in (claimed, "none"))]
     told = [_of_method(learned[learned["method"] == method], method, titles) for method in methods]
+    pairs = set(own.groupby(_PAIR).groups)
+    if alone := pairs - set(runs[runs["method"] == "none"].groupby(_PAIR).groups):
+        told.append(
+            f"In {len(alone)} of the {count(len(pairs), 'pair')} undefended training was not run, so that the backdoor"
+            " may be weak there."
+        )
     if missed:
         told.append(f"Not counted, as the undefended model learns no backdoor: {_places(missed, titles)}.")
     return " ".join([word, *told, over(int(seeds.min()), int(seeds.max()))])
 
 
-def _learned(runs: pd.DataFrame) -> tuple[pd.DataFrame, list[tuple[str, str]]]:
-    """The runs on backdoors that undefended training learns, and the attacks and cases of the others."""
+def _learned(runs: pd.DataFrame, claimed: str) -> tuple[pd.DataFrame, list[tuple[str, str]]]:
+    """The runs on backdoors that are learned, and the attacks and cases of the others.
+
+    Not learned is what undefended training learns in less than `PRESENT`, and of which the claimed method leaves
+    nothing: a backdoor that stays is counted, however weak.
+    """
     undefended = runs[runs["method"] == "none"].groupby(_PAIR, sort=False)["attack_success_rate"].mean()
-    missed = list(undefended.index[undefended < PRESENT])
+    left = runs[runs["method"] == claimed].groupby(_PAIR)["attack_success_rate"].max()
+    missed = [pair for pair in undefended.index[undefended < PRESENT] if not left.get(pair, 0.0) > GONE]
     pairs = list(zip(runs["attack"], runs["case"], strict=True))
     return runs[[pair not in missed for pair in pairs]], missed
 
@@ -73,8 +85,9 @@ def _of_method(own: pd.DataFrame, method: str, titles: Mapping[str, str]) -> str
     left = [pair for pair, is_gone in gone.items() if not is_gone]
     worst = own["attack_success_rate"].groupby([own[name] for name in _PAIR], sort=False).max()
     accuracy = own["clean_accuracy"].astype(float).groupby([own[name] for name in _PAIR]).mean()
+    every = " on every seed" if own.groupby(_PAIR)["seed"].nunique().max() > 1 else ""
     told = (
-        f"{upper(name_of(method))} leaves at most {limit(GONE)} attack success on every seed in {int(gone.sum())} of"
+        f"{upper(name_of(method))} leaves at most {limit(GONE)} attack success{every} in {int(gone.sum())} of"
         f" {count(len(gone), 'pair')} of attack and case"
     )
     if left:

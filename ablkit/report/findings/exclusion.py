@@ -79,6 +79,23 @@ def differences(runs: pd.DataFrame, metric: str, method: str = "") -> pd.Series:
     return (runs[f"{metric}_oracle"] - own).groupby(runs["attack"], sort=False).mean().dropna()
 
 
+def like_clean(runs: pd.DataFrame) -> pd.Series:
+    """Of each run that has a model trained on clean data beside it, whether it is like that one in all three respects.
+
+    Args:
+        runs: what `beside` gives.
+    """
+    own = runs.dropna(subset=[f"{metric}_oracle" for metric in NEAR])
+    near = [own[f"{metric}_oracle"] - own[metric] <= most for metric, most in NEAR.items()]
+    return (own["attack_success_rate"] <= GONE) & near[0] & near[1]
+
+
+def of_excluded(runs: pd.DataFrame) -> pd.DataFrame:
+    """The runs of the attacks of which any images are excluded: the model of the others is that of no defence."""
+    images = pd.to_numeric(runs.get("method_excluded_images", pd.Series(1.0, runs.index))).fillna(1)
+    return runs[images.groupby(runs["attack"]).transform("max") > 0]
+
+
 def outside(runs: pd.DataFrame, metric: str) -> pd.Series:
     """The attacks that lose more of an accuracy than counts as near, and how much; the most first."""
     lost = differences(runs, metric)
@@ -95,7 +112,7 @@ def of_exclusion(frame: pd.DataFrame) -> str:
     if runs.empty:
         return f"{UNKNOWN} No run was trained without its suspects yet."
     gone = runs["attack_success_rate"] <= GONE
-    near = all(len(differences(runs, metric)) and outside(runs, metric).empty for metric in NEAR)
+    near = len(like_clean(runs)) and like_clean(runs).all()
     word = FAILS if not gone.any() else HOLDS if gone.all() and near else IN_PART
     seeds = runs.groupby("attack")["seed"].nunique()
     enough = int((seeds >= FEWEST).sum())
@@ -108,7 +125,7 @@ def of_exclusion(frame: pd.DataFrame) -> str:
         told.append(f"More is left by {_failures(runs)}.")
     if runs["attack_success_rate_abl"].notna().any():
         told.append(f"ABL reaches that {_removed(runs.dropna(subset='attack_success_rate_abl'), '_abl')}.")
-    told += [price(runs), _excluded(runs)]
+    told += [resemblance(runs), price(runs), _excluded(runs)]
     if set(seeds.index) <= set(CHOSEN_WITH):
         told.append("Settings were chosen with these attacks, on other seeds.")
     return " ".join([word, *(part for part in told if part), over(int(seeds.min()), int(seeds.max()))])
@@ -129,18 +146,42 @@ def _failures(runs: pd.DataFrame) -> str:
 
 
 def price(runs: pd.DataFrame) -> str:
-    """What it loses against training on clean data, in the mean over attacks, which lose most, and what ABL loses."""
-    told = []
+    """What it loses against training on clean data, in the mean over attacks, which lose most, and what ABL loses.
+
+    Attacks of which nothing is excluded are left out.
+    """
+    runs = of_excluded(runs)
+    told, beside_it = [], []
     for metric, what in (("clean_accuracy", "of clean accuracy"), ("target_class_accuracy", "in the target class")):
         lost, abl = (differences(runs, metric, method) for method in ("", "abl"))
         if lost.empty:
             return ""
         most = [f"{ATTACKS[name].title} {100 * value:.1f}" for name, value in outside(runs, metric).items()]
-        named = [f"more than {100 * NEAR[metric]:.0f}: {', '.join(most)}"] if most else []
-        named += [f"ABL {100 * abl.mean():.1f}"] if len(abl) else []
-        more = f" ({'; '.join(named)})" if named else ""
+        more = f" (more than {100 * NEAR[metric]:.0f}: {' and '.join(most)})" if most else ""
         told.append(f"{100 * lost.mean():.1f} points {what}{more}")
-    return f"Against training on clean data it loses {' and '.join(told)}, in the mean over attacks."
+        beside_it += [f"{100 * abl.mean():.1f}"] if len(abl) else []
+    attacks = f"the {len(lost)} attacks" if len(lost) > 1 else "the attack"
+    text = f"Against training on clean data it loses {' and '.join(told)}, in the mean over {attacks} of which images"
+    abl = f" ABL loses {' and '.join(beside_it)} on these." if beside_it else ""
+    return f"{text} are excluded.{abl}"
+
+
+def resemblance(runs: pd.DataFrame) -> str:
+    """On how many runs the model is like one trained on clean data in all respects; empty where none can be compared.
+
+    Args:
+        runs: what `beside` gives.
+    """
+    like = like_clean(runs)
+    if like.empty:
+        return ""
+    always = like.groupby(runs.loc[like.index, "attack"]).all()
+    every = f"on every seed with {always.sum()} of {count(len(always), 'attack')}"
+    overall, target = (f"{100 * NEAR[metric]:.0f}" for metric in NEAR)
+    return (
+        f"On {like.sum()} of {count(len(like), 'run')} it is as accurate as a model trained on clean data, too, within"
+        f" {overall} points, and {target} in the target class ({every})."
+    )
 
 
 def _excluded(runs: pd.DataFrame) -> str:

@@ -73,10 +73,15 @@ def of_isolators(frame: pd.DataFrame) -> str:
         told += f" In {int(luck['loss'].sum())} it is luck: that much after one epoch, less than {limit(PRECISE)} after"
         told += " another."
     lines = [f"- {_line(name, wide, always, luck)}" for name in names if name != "loss"]
-    none = [ATTACKS[name].title for name, part in always.groupby(level="attack", sort=False) if not part.any(axis=None)]
+    seeds = own.groupby("attack")["seed"].nunique()
+    none = [
+        f"{ATTACKS[name].title} ({count(int(seeds[name]), 'seed')})"
+        for name, part in always.groupby(level="attack", sort=False)
+        if not part.any(axis=None)
+    ]
     if none:
         lines.append(f"- By no score, on no seed: {', '.join(none)}.")
-    return "\n".join([f"{told} {over(own['seed'].nunique())}", "", *lines, *_of_losses(frame)])
+    return "\n".join([f"{told} {over(int(seeds.min()), int(seeds.max()))}", "", *lines, *_of_losses(frame)])
 
 
 def _always(wide: pd.DataFrame) -> pd.DataFrame:

@@ -10,6 +10,7 @@ from ablkit.attacks import ATTACKS
 from ablkit.defenses import METHODS
 from ablkit.report.findings.words import (
     FAILS,
+    FEWEST,
     GONE,
     HOLDS,
     IN_PART,
@@ -58,8 +59,9 @@ class _Left:
 
     @property
     def word(self) -> str:
-        # Gone everywhere, and perhaps never there.
-        return removed(self.gone, *self.costs) if self.pairs or not all(self.gone) else UNKNOWN
+        is_rare = self.runs["seed"].nunique() < FEWEST and not (self.runs["attack_success_rate"] >= PRESENT).any()
+        is_perhaps_never_there = all(self.gone) and not self.pairs
+        return UNKNOWN if is_rare or is_perhaps_never_there else removed(self.gone, *self.costs)
 
     def is_as_good_as(self, other: _Left) -> bool:
         """Whether it removes the backdoor on every run at a price that is no higher."""

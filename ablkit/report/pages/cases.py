@@ -117,7 +117,8 @@ def _page(c: Collection, study: Study) -> Page:
         finding = f"Not known yet: {runs} were run."
         return Page(study.name, study.title, finding, [*blocks, *_not_run(c, study, wanted - known)], study.short)
     finding = findings.of_cases(frame, titles, study.claimed)
-    blocks += [_figure(frame, titles, study), *_tables(frame, titles), *_not_run(c, study, wanted - known)]
+    varied = frame[frame.groupby("method")["case"].transform("nunique") >= _FEWEST]
+    blocks += [_figure(varied, titles, study), *_tables(varied, titles), *_not_run(c, study, wanted - known)]
     hardware = f"{runs} at quick scale: {listed(sorted(set(frame['place'])))}. {hardware_of(frame)}."
     hardware = f"{hardware} {of_earlier_rule(frame)}".rstrip()
     blocks.append(Text(f"{hardware} Its notebook: {code(study.notebook + '.ipynb')}.", "soft"))
@@ -156,7 +157,8 @@ def _spread(frame: pd.DataFrame) -> str:
 def _tables(frame: pd.DataFrame, titles: Mapping[str, str]) -> list[Block]:
     frame, rows = cases.isolating(frame), []
     methods = [name for name in cases.METHODS if name in set(frame["method"])]
-    shares = {"isolation_precision": "isolated, poisoned, %", "exclusion_recall": "poison excluded, %"}
+    shares = {"isolation_precision": "isolated, poisoned, %", "exclusion_precision": "excluded, poisoned, %"}
+    shares["exclusion_recall"] = "poison excluded, %"
     shares = {name: title for name, title in shares.items() if name in frame and frame[name].notna().any()}
     for (attack, case), own in frame.groupby(["attack", "case"], sort=False):
         cells: list[Cell] = []
@@ -166,7 +168,9 @@ def _tables(frame: pd.DataFrame, titles: Mapping[str, str]) -> list[Block]:
                 failed = metric == "attack_success_rate" and method != "none" and values.mean() > GONE
                 cells.append(over_seeds(values, bad=failed))
         cells += [over_seeds(own[name], digits=0) for name in shares]
-        rows.append((TITLES[attack], Cell(titles[case], kind="text"), *cells, str(own["seed"].nunique())))
+        seeds = own.groupby("method")["seed"].nunique()
+        number = " to ".join(dict.fromkeys(str(ends) for ends in (seeds.min(), seeds.max())))
+        rows.append((TITLES[attack], Cell(titles[case], kind="text"), *cells, number))
     columns = ("attack", "case", *([cases.METHODS[m] for m in methods] * len(_METRICS)))
     groups = (("", 2), ("attack success, %", len(methods)), ("clean accuracy, %", len(methods)))
     groups += (("target class, %", len(methods)),)

@@ -36,8 +36,8 @@ def _finding(c: Collection) -> str:
     known = costs.minutes(c.runs).dropna()
     spread = f" ({own.min():.0f} to {own.max():.0f})" if len(own) > 1 else ""
     text = (
-        f"Training an ABL run takes {own.median():.0f} minutes{spread} at the scale {c.main.title}; the {len(known)} of"
-        f" {len(c.runs)} committed runs that recorded it took {known.sum() / 60:.1f} hours."
+        f"An ABL run takes {own.median():.0f} minutes{spread}, its attack made, at the scale {c.main.title}; the"
+        f" {len(known)} of {len(c.runs)} committed runs that recorded it took {known.sum() / 60:.1f} hours."
     )
     hours = costs.cpu_hours(c)
     if hours is not None:

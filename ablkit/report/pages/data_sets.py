@@ -10,7 +10,7 @@ from ablkit.report.figures import TITLES
 from ablkit.report.findings import GONE
 from ablkit.report.findings.exclusion import of_earlier_rule
 from ablkit.report.findings.words import FEWEST, count
-from ablkit.report.page import Block, Cell, Page, Table, Text, code, listed
+from ablkit.report.page import Block, Cell, Page, Table, Text, code, link, listed
 from ablkit.report.pages import missing
 from ablkit.report.text import percent
 from ablkit.report.verdicts import INTERVAL, over_seeds
@@ -38,7 +38,8 @@ def page(c: Collection) -> Page:
             _NAME, _TITLE, "Not known yet: 0 runs of a defence were made on another data set.", blocks, "Data sets"
         )
     made = f"{hardware_of(runs)}. Made by {code(_COMMAND)}. {of_earlier_rule(runs)}"
-    blocks += [_table(runs), Text(made.strip(), "soft")]
+    folders = f"Folders of such images, poisoned or not: {link('unknown trust', 'unknown-trust.html')}."
+    blocks += [_table(runs), Text(folders), Text(made.strip(), "soft")]
     return Page(_NAME, _TITLE, _finding(runs), blocks, "Data sets")
 
 
@@ -63,7 +64,13 @@ def _finding(runs: pd.DataFrame) -> str:
             seeds = own["seed"].nunique()
             few = f", {count(seeds, 'seed')}: a demonstration" if seeds < FEWEST else ""
             told.append(f"{METHODS[method]} on {dataset_title(dataset)} in {gone} of {count(len(own), 'run')}{few}")
-    return f"At most {percent(GONE, 0)} attack success is left: {listed(told)}." if told else "Nothing was measured."
+    if not told:
+        return "Nothing was measured."
+    same = ["dataset", "attack", "seed"]
+    defended = runs[runs["method"] != "none"].drop_duplicates(same)
+    alone = ~defended.set_index(same).index.isin(runs[runs["method"] == "none"].set_index(same).index)
+    weak = f" Undefended training was not run beside {alone.sum()} of {len(alone)}." if alone.any() else ""
+    return f"At most {percent(GONE, 0)} attack success is left: {listed(told)}.{weak}"
 
 
 def _table(runs: pd.DataFrame) -> Table:

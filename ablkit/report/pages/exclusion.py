@@ -17,12 +17,12 @@ from ablkit.report.findings.exclusion import (
     beside,
     is_earlier,
     of_earlier_rule,
-    paired,
     price,
+    resemblance,
 )
 from ablkit.report.findings.words import FEWEST, count
-from ablkit.report.page import Block, Cell, Figure, Heading, Page, Table, Text, code, link, listed, literal
-from ablkit.report.pages import missing, protocol
+from ablkit.report.page import Block, Figure, Heading, Page, Table, Text, code, link, listed, literal
+from ablkit.report.pages import controls, missing, protocol
 from ablkit.report.text import percent
 from ablkit.report.verdicts import INTERVAL, over_seeds
 
@@ -37,35 +37,19 @@ _GROUPS = (
 )
 
 
-_OTHERS = {
-    "abl": "ABL",
-    "retrain": "without the images that ABL isolates",
-    "random": "without as many drawn by chance",
-    "oracle": "trained on clean data",
-}
-_CONTROLS = (
-    "Isolated: the images that ABL isolates. By chance: as many images of the same classes as are suspected, drawn."
-)
-
-
 def page(c: Collection) -> Page:
     """The project's own method: does it end as training on clean data does?"""
     title = "A clean model from poisoned data: training without the suspects"
     frame = runs_of(c)
-    blocks: list[Block] = [Text(protocol.HOW)]
     if frame.empty or not (frame["method"] == "exclude").any():
         commands = ["ablkit run exclusion", "ablkit run exclusion -p attack_names badnets"]
-        blocks += missing.not_run(c, "training without suspects on any attack at quick scale", commands)
-        return Page(
-            NAME,
-            title,
-            f"None of {len(TITLES)} attacks was run with this method at quick scale yet.",
-            blocks,
-            "Clean models",
-        )
+        lacking = missing.not_run(c, "training without suspects on any attack at quick scale", commands)
+        none = f"None of {len(TITLES)} attacks was run with this method at quick scale yet."
+        return Page(NAME, title, none, [*protocol.HOW, *lacking], "Clean models")
     own = beside(frame)
-    blocks += [figure(c, "exclusion"), _table(own), *_margin(own), *_false_alarms(c)]
-    blocks += [*_controls(own), *protocol.blocks(own), *_left_out(c, own)]
+    full = pd.concat([scale.of("exclude") for scale in c.full] or [c.runs.iloc[:0]])
+    blocks = [figure(c, "exclusion"), _table(own), *protocol.HOW, *_margin(own), *_false_alarms(c)]
+    blocks += [*controls.blocks(own), *protocol.blocks(own, full), *_left_out(c, own)]
     return Page(NAME, title, findings.of_exclusion(frame), blocks, "Clean models")
 
 
@@ -79,12 +63,11 @@ def in_short(c: Collection) -> str:
     measured = " to ".join(dict.fromkeys((dates[0], dates[-1])))
     left = own[own["attack_success_rate"] > GONE].groupby("attack", sort=False)["attack_success_rate"].max()
     keeps = [f"{TITLES[name]} keeps up to {percent(most, 0)}" for name, most in left.items()]
-    each = own.groupby("attack")["seed"].nunique()
-    seeds = count(int(each.max()), "seed") if each.min() == each.max() else f"{each.min()} to {each.max()} seeds"
     told = [
         f"**{gone} of {count(len(own), 'run')}** end with at most {percent(GONE, 0)} attack success when trained"
-        f" without the suspects, this kit's own method ({count(names, 'attack')}, {seeds} each,"
+        f" without the suspects, this kit's own method ({count(names, 'attack')}, {_seeds(own)} each,"
         f" {listed(sorted(set(own['place'])))}, {measured}){'; ' * bool(keeps)}{listed(keeps)}.",
+        resemblance(own),
         price(own),
     ]
     if number := int(is_earlier(own).sum()):
@@ -142,6 +125,12 @@ def figure(c: Collection, name: str, attacks: list[str] | None = None) -> Figure
     return Figure(name, charts.later(drawn, frame), alt, f"**{_caption(own)}** {how}")
 
 
+def _seeds(own: pd.DataFrame) -> str:
+    """How many seeds an attack has, `3 seeds` or `1 to 3 seeds`."""
+    each = own.groupby("attack")["seed"].nunique()
+    return count(int(each.max()), "seed") if each.min() == each.max() else f"{each.min()} to {each.max()} seeds"
+
+
 def _always(own: pd.DataFrame) -> pd.Series:
     """By attack with seeds enough, whether the backdoor is gone on every one."""
     enough = own.groupby("attack")["seed"].transform("nunique") >= FEWEST
@@ -155,7 +144,7 @@ def _caption(own: pd.DataFrame) -> str:
         return f"No attack was measured on {FEWEST} seeds yet."
     return (
         f"Trained without the suspects, a model has at most {percent(GONE, 0)} attack success with"
-        f" {always.sum()} of {count(len(always), 'attack')} on every seed ({FEWEST} or more)."
+        f" {always.sum()} of {count(len(always), 'attack')} on every seed ({_seeds(own)} an attack)."
     )
 
 
@@ -171,7 +160,16 @@ def _table(own: pd.DataFrame) -> Table:
                 failed = metric == "attack_success_rate" and suffix != "_none" and values.mean() > GONE
                 cells.append(over_seeds(values, bad=failed))
         rows.append((link(TITLES[name], f"attack-{name}.html"), *cells, str(len(part))))
-    return Table(_COLUMNS, rows, _GROUPS, f"Worst attack first. Mean over seeds. {INTERVAL}")
+    return Table(_COLUMNS, rows, _GROUPS, f"Worst attack first. Mean over seeds. {INTERVAL}{_twice(own)}")
+
+
+def _twice(own: pd.DataFrame) -> str:
+    """That attacks which poison the same images end with one model, where that is seen."""
+    same = int(own.duplicated(["seed", *NEAR]).sum())
+    if not same:
+        return ""
+    told = "Attacks that poison the same images end with the same model where exactly these are excluded"
+    return f" {told}: {same} of {count(len(own), 'run')} have both accuracies of another."
 
 
 def _at_end(own: pd.DataFrame) -> str:
@@ -204,7 +202,10 @@ def _margin(own: pd.DataFrame) -> list[Block]:
         if len(rows):
             run = rows.loc[getattr(rows[name].astype(float), end)()]
             told.append(f"{what} {run[name]:.1f} deviations apart ({TITLES[run['attack']]}, seed {run['seed']})")
-    caption = f"**{', '.join(told)}.**{_at_end(own)} A marker is a run. A class also needs a valley between its groups."
+    overlap = len(found) and found[SEPARATION].astype(float).min() <= known[SEPARATION_OF_OTHERS].astype(float).max()
+    alone = " The two overlap, so that the distance alone does not decide: a" if overlap else " A"
+    valley = f"{alone} suspected class also needs a valley between its groups."
+    caption = f"**{', '.join(told)}.**{valley}{_at_end(own)} A marker is a run."
     caption += beside * bool(late.any())
     alt = "Separation of the groups of the suspected class and of the next class, by attack"
     drawn = charts.later(separations, known, limit)
@@ -229,51 +230,10 @@ def _false_alarms(c: Collection) -> list[Block]:
     return [Heading("On data without poison"), Text(" ".join(told))]
 
 
-def _controls(own: pd.DataFrame) -> list[Block]:
-    """What leaving other images out does, the distance from the ceiling by attack, and all differences over seeds."""
-    rows = []
-    for name, part in own.groupby("attack", sort=False):
-        cells = [over_seeds(part[f"attack_success_rate{suffix}"]) for suffix in ("", "_retrain", "_random", "_oracle")]
-        for metric in NEAR:
-            for method in ("", "abl"):
-                lost = part[f"{metric}_oracle"] - part[f"{metric}_{method}" if method else metric]
-                cells.append(over_seeds(lost))
-        cells += [over_seeds(part.get(f"exclusion_{what}", [])) for what in ("precision", "recall")]
-        rows.append((TITLES[name], *cells))
-    columns = ("attack", "suspects", "isolated", "by chance", "clean data", *("suspects", "ABL") * 2)
-    columns += ("precision, %", "recall, %")
-    groups = (("", 1), ("attack success, %: excluded are", 4), ("clean accuracy lost", 2), ("target class lost", 2))
-    groups += (("suspects", 2),)
-    note = (
-        f"{_CONTROLS} Clean data: how often a model trained on clean data takes the same images for the target. Lost:"
-        " points below a model trained on clean data of the same seed, mean over the seeds that have both."
-        " Precision: share of the suspects that are poisoned. Recall: share of the poisoned images among them."
-    )
-    by_seed = [_difference(own, name) for name in _OTHERS]
-    columns_by_seed = ("held against", "attacks", "seeds", "attack success", "clean accuracy", "target class")
-    differ = (
-        "Points that training without the suspects has more than each; a seed is the mean over the attacks that have"
-        f" both; the attack success of training on clean data is known where the column above has it. {INTERVAL}"
-    )
-    return [
-        Heading("Controls, paired by seed"),
-        Table(columns, rows, groups, note),
-        Table(columns_by_seed, by_seed, note=differ),
-    ]
-
-
-def _difference(own: pd.DataFrame, name: str) -> tuple[str | Cell, ...]:
-    both = own.dropna(subset=[f"clean_accuracy_{name}"])
-    attacks, seeds = (str(both[column].nunique()) for column in ("attack", "seed"))
-    return (_OTHERS[name], attacks, seeds, *(over_seeds(paired(own, metric, name)) for metric in MEASURED))
-
-
 def _left_out(c: Collection, own: pd.DataFrame) -> list[Block]:
     commands = [f"ablkit run exclusion -p attack_names {name}" for name in TITLES if name not in set(own["attack"])]
     blocks: list[Block] = [] if not commands else missing.not_run(c, "the other attacks", commands)
-    places = listed(sorted(set(own["place"])))
-    aside = f"Suspects excluded: {places}. Where a column has no run of that place, it shows the runs of the main scale"
-    aside += (
-        ", which have the same images, poison and seeds and round otherwise. Hardware of the runs without suspects:"
-    )
-    return [*blocks, Text(f"{aside} {hardware_of(own)}. Its notebook: {code('exclusion.ipynb')}.", "soft")]
+    places = listed([f"{place} ({count(number, 'run')})" for place, number in own["place"].value_counts().items()])
+    aside = f"Suspects excluded: {places}, {hardware_of(own)}. The other columns show the runs of the index where there"
+    aside += " are any. Other hardware rounds otherwise; images, poison and seeds are the same."
+    return [*blocks, Text(f"{aside} Its notebook: {code('exclusion.ipynb')}.", "soft")]

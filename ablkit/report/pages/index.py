@@ -131,8 +131,9 @@ def _scope(c: Collection, scale: Scale) -> str:
     measured = dates[0] if dates[0] == dates[-1] else f"{dates[0]} to {dates[-1]}"
     commits = listed(sorted({literal(name) for name in own["env_commit"]}))
     return (
-        f"{scale.title}, {literal(own['model'].iloc[0])}, {seeds} {'seed' if seeds == '1' else 'seeds'} an attack,"
-        f" {len(own)} runs. Measured {measured} at {commits}, {hardware_of(own)}."
+        f"Undefended and with ABL: {scale.title}, {literal(own['model'].iloc[0])},"
+        f" {seeds} {'seed' if seeds == '1' else 'seeds'} an attack, {len(own)} runs. Measured {measured}"
+        f" at {commits}, {hardware_of(own)}."
         f" {link('Every run with its command', 'runs.html')}."
     )
 
@@ -237,13 +238,13 @@ def ways_to_pay(pairs: pd.DataFrame) -> str:
     means = pairs.assign(other=other).groupby("attack", sort=False)[["lost_target", "other"]].mean()
     halves = []
     for part, what, least in (
-        (means[means["lost_target"] >= means["other"]], "the target class more than the others", "lost_target"),
-        (means[means["lost_target"] < means["other"]], "the others more", "other"),
+        (means[means["lost_target"] >= means["other"]], "most in the target class", "lost_target"),
+        (means[means["lost_target"] < means["other"]], "most in the other classes", "other"),
     ):
         if len(part):
             points = sorted({f"{100 * value:.0f}" for value in (part[least].min(), part[least].max())}, key=float)
             halves.append(f"{what} with {listed([TITLES[n] for n in part.index])} ({' to '.join(points)} points)")
-    return f"ABL costs {', '.join(halves)}."
+    return f"ABL loses {', and '.join(halves)}."
 
 
 def _rest(c: Collection, pages: list[Page]) -> list[Block]:

@@ -32,6 +32,16 @@ _KEPT = {"fresh_statistics", "averaged"}
 """What a run keeps in whose phase 1 scores may be compared."""
 
 
+_HOW = {
+    "loss": "the loss of each image under the weights at the end of the epoch",
+    "fresh_statistics": "the same, once the statistics of batch norm are computed anew on training images",
+    "averaged": "the same under an average of the weights over the last steps",
+    "median": "the median of each image's loss over the epochs so far",
+    "last_three": "the mean of its log-loss over the last three epochs",
+    "class_first": "its loss, the images first whose class has the averaged losses that split best in two",
+}
+
+
 def page(c: Collection) -> Page:
     """What each score isolates after each epoch, and what the loss of phase 1 adds."""
     hypothesis = (
@@ -47,20 +57,32 @@ def page(c: Collection) -> Page:
         return Page(_NAME, _TITLE, finding, [*blocks, *_not_run(c, _COMMANDS)], "Isolation")
     verdict, _, rest = of_isolators(frame).partition("\n")
     several = frame["loss"].nunique() > 1
-    blocks += [Text(rest.strip()), *_figures(main)]
+    blocks += [_words(main), Text(rest.strip()), *_figures(main)]
     blocks += _losses(frame) if several else _not_run(c, _COMMANDS[1:])
     if main["attack"].nunique() < len(ATTACKS):
         blocks += _not_run(c, _COMMANDS[:1])
     runs = count(len(frame.groupby(["attack", "loss", "seed"])), "run")
     blocks.append(
         Text(
-            f"Numbers: phase 1 of {runs}, in data/KEY/history.csv; what came after it, if anything, is another matter."
+            f"Numbers: phase 1 of {runs} ({frame['place'].iloc[0]}; runs on other hardware are not mixed in), in"
+            " data/KEY/history.csv; what came after it, if anything, is another matter."
             f" The same at the paper's scale: {link('there', 'paper-scale.html')}. What a failed isolation does to the"
             f" outcome: {link('settings', 'settings.html')}.",
             "soft",
         )
     )
     return Page(_NAME, _TITLE, verdict, blocks, "Isolation")
+
+
+def _words(main: pd.DataFrame) -> Text:
+    """What each score is, and when one counts as reliable or as luck."""
+    lines = [f"- **{name}**: {_HOW[score]}" for score, name in SCORES.items() if score in set(main["score"])]
+    rule = (
+        f"After an epoch a score is reliable where at least {limit(RELIABLE)} of what it would isolate is poisoned, and"
+        f" a run where it is so after every epoch from {SETTLED} on. It is luck where a run has one such epoch and"
+        f" another below {limit(PRECISE)}."
+    )
+    return Text("\n".join([rule, "", *lines]))
 
 
 def _not_run(c: Collection, commands: tuple[str, ...]) -> list[Block]:

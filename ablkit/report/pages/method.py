@@ -5,9 +5,10 @@ from __future__ import annotations
 from ablkit.metrics import statistics
 from ablkit.report.collect import Collection
 from ablkit.report.findings import CHEAP, DEAR, GONE, PRESENT
-from ablkit.report.page import Block, Heading, Page, Text, code, literal
+from ablkit.report.page import Block, Cell, Heading, Page, Table, Text, code, literal
 from ablkit.report.text import percent
 from ablkit.report.verdicts import CLOSE, FEWEST, LOW, REPRODUCED, WIDEST
+from ablkit.runs.parameters import defaults
 
 _DEFINITIONS = {
     "clean accuracy": "fraction of clean test images classified correctly, all classes",
@@ -22,6 +23,24 @@ _DEFINITIONS = {
     "isolation recall": "fraction of the poisoned images that is isolated",
     "DER": "defence effectiveness, 0 to 1: 1 is a backdoor gone at no cost in clean accuracy, 0.5 no effect",
 }
+_TERMS = {
+    "phase 1": "ABL's training on all images, with a loss that holds back; at its end, the turning epoch, images are"
+    " isolated",
+    "isolated": "the images of the lowest loss after phase 1, which ABL unlearns",
+    "suspects, excluded": "the images that the method `exclude` takes for poisoned, and trains without",
+    "look": "one search of `exclude` for suspects in what the layers of a model see: the first after phase 1, the"
+    " second in the model that was trained without the suspects so far",
+    "deviations": "the distance between the two groups of a class, over the spread inside the groups",
+    "valley": "images midway between two groups, over images in the middle of one",
+    "rule": "the version of `exclude` that says who is suspected; each change has a number, and runs record it",
+    "decoys": "clean images with the trigger of another image and their true label, a part of Dynamic",
+    "cover images": "images with the trigger and their true label, with which an attacker hides the others",
+    "preset": "all settings of a run by one name: see the table below",
+    "place": "the kind of hardware, with the precision of the arithmetic",
+    "scale": "preset, data set, number of images and place: only runs of one scale are averaged",
+    "points": "difference of two percentages",
+}
+_PRESETS = ("quick", "paper", "released")
 
 
 def page(c: Collection) -> Page:
@@ -37,6 +56,10 @@ def page(c: Collection) -> Page:
             "All on the whole test set, at the end of each stage.\n\n"
             + "\n".join(f"- **{name}**: {text}" for name, text in _DEFINITIONS.items())
         ),
+        Heading("Words", "terms"),
+        Text("\n".join(f"- **{name}**: {text}" for name, text in _TERMS.items())),
+        Heading("How the presets differ", "presets"),
+        _presets(),
         Heading("When a number counts as reproduced", "verdicts"),
         Text(_rules()),
         Heading("What a verdict means", "words"),
@@ -58,6 +81,18 @@ def page(c: Collection) -> Page:
         ),
     ]
     return Page("method.html", "Method: definitions, rules, limits", finding, blocks, "Method")
+
+
+def _presets() -> Table:
+    """The parameters in which the paper's settings, those of its code and ours at quick scale differ."""
+    own = {preset: defaults("run", preset) for preset in _PRESETS}
+    differ = [name for name in own["quick"] if len({str(values[name]) for values in own.values()}) > 1]
+    rows = [(code(name), *(Cell(literal(str(own[p][name])), kind="text") for p in _PRESETS)) for name in differ]
+    note = (
+        f"All other parameters are the same; {code('ablkit parameters run --preset paper')} lists them. Where the paper"
+        f" is silent its code decides. {code('train_size')} 0: all images. {code('released')}: what that code does."
+    )
+    return Table(("parameter", *_PRESETS), rows, note=note)
 
 
 def _rules() -> str:

@@ -11,7 +11,7 @@ from ablkit.report.figures import TITLES
 from ablkit.report.findings import GONE
 from ablkit.report.findings.exclusion import of_earlier_rule
 from ablkit.report.findings.isolators import SCORES as NAMES
-from ablkit.report.findings.words import count
+from ablkit.report.findings.words import DEAR, PRESENT, count
 from ablkit.report.page import Block, Cell, Figure, Heading, Page, Table, Text, code, link, listed
 from ablkit.report.pages import missing
 from ablkit.report.text import percent
@@ -48,7 +48,12 @@ def _finding(scale: Scale, epochs: pd.DataFrame) -> str:
     parts = []
     for name, part in own.groupby("attack", sort=False):
         gone = part["attack_success_rate"] <= GONE
-        kept = f" ({percent(part['clean_accuracy'][gone].mean())} clean accuracy left there)" if gone.any() else ""
+        told = [f"{percent(part['clean_accuracy'][gone].mean())} clean accuracy left there"] if gone.any() else []
+        if gone.any() and undefended.mean() - part["clean_accuracy"][gone].mean() >= DEAR:
+            told[0] += ", too little to count"
+        if (before := part.get("attack_success_rate_finetuned", pd.Series(dtype=float)).mean()) < PRESENT:
+            told.append(f"{percent(before)} attack success before unlearning")
+        kept = f" ({'; '.join(told)})" if told else ""
         parts.append(f"{TITLES[name]} on {gone.sum()} of {count(len(part), 'seed')}{kept}")
     text = f"ABL removes the backdoor of {listed(parts)}{'; ' + bare if bare else ''}.{_excluded(scale)}"
     later = epochs[epochs["epoch"] > 1] if len(epochs) else epochs
@@ -155,7 +160,7 @@ def _isolation(scale: Scale, epochs: pd.DataFrame) -> list[Block]:
     alt = "Isolation precision after each epoch, for three scores, by attack"
     name = f"isolation-scores-{scale.preset}"
     return [
-        Heading("Why ABL succeeds or fails: what it isolates"),
+        Heading("What ABL isolates"),
         Figure(name, drawn, alt, caption),
         Table(columns, rows),
     ]
@@ -212,6 +217,6 @@ def _limits(c: Collection) -> list[Block]:
             lines += [
                 f"With {TITLES[name]} the attack is weak here: {percent(value)} success before unlearning."
                 for name, value in means.items()
-                if value < 0.5
+                if value < PRESENT
             ]
     return [Heading("Limits"), Text("\n".join(f"- {line}" for line in lines))] if lines else []

@@ -13,30 +13,47 @@ from ablkit.report.text import percent
 
 _POINTS = {metric: f"{100 * limit:.0f}" for metric, limit in NEAR.items()}
 
-HOW = (
-    "**How.** (1) Phase 1 of ABL is trained, its weights averaged along the way. (2) The images of each class are cut"
-    " in two: a group starts from the lowest losses under the averaged model, or from the first principal components of"
-    " what its layers see. A linear discriminant, fitted on one half of the images and applied to the other, says anew"
-    " which image belongs to it, until none moves. Look-alikes are in one half, and of five draws of the halves the"
-    " middle one decides. (3) A class is suspected where its two groups lie"
-    f" {suspects.Settings().least_separation:g} standard deviations apart or more and, in the middle between them, at"
-    f" most {percent(suspects.Settings().most_valley, 0)} as many images as in the middle of one. The group that lies"
-    f" farther from the images of all other classes is the suspected one; it has {suspects.Settings().least_group}"
-    " images or more. (4) Fresh weights are trained without the suspects of"
-    f" classes whose groups lie {suspects.Settings().least_separation_at_end:g} deviations apart or more; what is left"
-    " of such a class is repeated until it is as large as the others. (5) All other classes are judged in the same way"
-    f" by what that model sees, and {suspects.Settings().least_separation_at_end:g} deviations are asked for. (6) Where"
-    " step 4 did not leave out all suspects of both looks, it is done again without them. Neither clean images nor the"
-    f" poisoning rate nor the target class is given. {code('ablkit run run -p method exclude')}"
+_RULE = suspects.Settings()
+_STEPS = (
+    "**Phase 1 of ABL** is trained, its weights averaged along the way.",
+    "**First look.** The images of each class are cut in two. A group starts from the lowest losses under the averaged"
+    " model, or from the first principal components of what its layers see. A linear discriminant then says anew which"
+    " image belongs to it, until none moves. It is fitted on one half of the images and applied to the other;"
+    " look-alikes are in one half.",
+    f"**A class is suspected** where its two groups lie {_RULE.least_separation:g} deviations apart or more, with a"
+    " valley between them. A deviation is the spread inside the groups along the discriminant. A valley is a place"
+    f" midway with at most {percent(_RULE.most_valley, 0)} as many images as the middle of a group has. The halves are"
+    f" drawn {_RULE.draws} times, and the draw of the middle valley counts. The suspects are the group that lies"
+    f" farther from the images of all other classes; it has {_RULE.least_group} images or more.",
+    "**Training without the suspects.** Fresh weights are trained without the suspects of classes whose groups lie"
+    f" {_RULE.least_separation_at_end:g} deviations apart or more. What is left of such a class is repeated until it is"
+    " as large as the others.",
+    "**Second look.** What that model sees is judged in the same way, of all classes but these;"
+    f" {_RULE.least_separation_at_end:g} deviations are asked for. In a class that both looks suspect the second"
+    " counts.",
+    "**Training once more**, where suspects of either look were not left out yet.",
 )
+HOW = [
+    Heading("How it works", "how"),
+    Text("\n".join(f"- {step}" for step in _STEPS)),
+    Text(
+        "Neither clean images nor the poisoning rate nor the target class is given."
+        f" {code('ablkit run run -p method exclude')}"
+    ),
+]
+"""The steps of the method."""
 
 
-def blocks(own: pd.DataFrame) -> list[Block]:
-    """The protocol, and what of it was changed when; `own`: the runs shown."""
+def blocks(own: pd.DataFrame, full: pd.DataFrame) -> list[Block]:
+    """The protocol, and what of it was changed when.
+
+    Args:
+        own: the runs shown.
+        full: those at the paper's scale.
+    """
     lines = (
         "Settings were chosen on seeds 100 and 101 with BadNets, Blend, SIG and CBA and on one clean set; before the"
-        " changes below the other six attacks had no part in it. Seeds 0 and up are reported. A run is made once by a"
-        " rule; after a change those that it is about are made again.",
+        " changes below the other six attacks had no part in it. Seeds 0 and up are reported, each run once by a rule.",
         "**The rule was changed five times after reported runs had been seen**, on 2026-11-27. Dynamic was missed on"
         " seed 0 with 5.4 deviations, when 6 were asked for; now 5 are enough. It was missed on seed 1, as its images"
         " no longer had the lowest losses at the end of phase 1; now those of the lowest median over the epochs start a"
@@ -47,6 +64,7 @@ def blocks(own: pd.DataFrame) -> list[Block]:
         " In between, look-alikes came into one half and the middle of five draws decides, as frames of films had been"
         " taken for poison on GTSRB, seeds 100 and 101.",
         _made_before(own),
+        _at_paper_scale(full),
         f"A backdoor counts as removed up to {percent(GONE, 0)} attack success. A model counts as like one trained on"
         f" clean data within {_POINTS['clean_accuracy']} points of clean accuracy and"
         f" {_POINTS['target_class_accuracy']} in the target class.",
@@ -67,9 +85,25 @@ def _made_before(own: pd.DataFrame) -> str:
     earlier, gone = is_earlier(own), own["attack_success_rate"] <= GONE
     number = int(earlier.sum())
     if not number:
-        return ""
+        return "All runs shown were made by the present rule, again where an earlier one had made them."
     told = [f"{number} of {count(len(own), 'run')} shown were made by an earlier rule"]
     told.append(f"{int(gone[earlier].sum())} of these end with at most {percent(GONE, 0)} attack success")
     if (~earlier).any():
         told.append(f"and {int(gone[~earlier].sum())} of the other {int((~earlier).sum())}")
     return f"{told[0]}; {' '.join(told[1:])}."
+
+
+def _at_paper_scale(full: pd.DataFrame) -> str:
+    """What this page does not show: how often the method was run at the paper's scale, and by which rule."""
+    there = link("at the paper's scale", "paper-scale.html")
+    if full.empty:
+        return f"It was not run {there} yet."
+    today = int((~is_earlier(full)).sum())
+    which = "none of them" if not today else str(today)
+    return (
+        f"It was run {len(full)} times {there}, {which} by the present rule."
+        if len(full) > 1
+        else (
+            f"It was run once {there}, by {'the present' if today else 'an earlier'} rule; what it left is told there."
+        )
+    )

@@ -99,10 +99,12 @@ def _finding(lines: list[_Line], full: Scale | None) -> str:
     told = ", ".join(f"{words.count(word)} {word}" for word in _VERDICTS)
     settings = listed(list(dict.fromkeys(line.title.partition(" (")[0] for line, _ in judged)))
     twice = " (two published pairs)" if _two(judged) else ""
+    changed = int(full.runs["env_commit"].astype(str).str.endswith("+changes").sum())
+    code_of = f", in runs of which {changed} of {len(full.runs)} had code that was not committed yet" * bool(changed)
     recalled = sum(word in ("agrees", "differs") for *_, word in cells)
     return (
         f"{len(judged)} verified numbers, all of {settings}{twice}, are judged on at least {FEWEST} seeds at the"
-        f" paper's size: {told}. From memory {recalled} more are known, compared in grey; the other"
+        f" paper's size{code_of}: {told}. From memory {recalled} more are known, compared in grey; the other"
         f" {len(cells) - len(judged) - recalled} are not run or have too few seeds."
     )
 

@@ -76,7 +76,7 @@ def _finding(rows: pd.DataFrame) -> str:
         )
         told.append(
             f"{code('ablkit clean')} {right} of {count(len(poisoned), 'poisoned folder')}, and hands on a model with at"
-            f" most {percent(GONE, 0)} attack success in {gone}."
+            f" most {percent(GONE, 0)} attack success in {gone}{f'; {_false_alarms(clean)}' if len(clean) else ''}."
         )
         kept = poisoned[poisoned["is_right"] & (poisoned["attack_success_rate"] > GONE)].dropna(subset=UNPOISONED)
         if len(kept):
@@ -84,18 +84,23 @@ def _finding(rows: pd.DataFrame) -> str:
                 f"{_attack(row['attack'])} {percent(row['attack_success_rate'])} ({percent(row[UNPOISONED])})"
                 for _, row in kept.iterrows()
             ]
-            told.append(f"In brackets, what a model without poison takes for the class, too: {listed(rates)}.")
+            told.append(
+                "Of those that it finds, more is left by"
+                f" {listed(rates)}; in brackets, how often a model that never saw the trigger takes it for the class."
+            )
         missed = poisoned[~poisoned["is_right"]]
         if len(missed):
             names = (f"{_attack(row['attack'])} on {dataset_title(row['dataset'])}" for _, row in missed.iterrows())
             told.append(f"It misses {listed(list(names))}.")
-    if len(clean):
-        by_set = [
-            f"{int((~own['is_right']).sum())} of {len(own)} of {dataset_title(name)}"
-            for name, own in clean.groupby("dataset", sort=False)
-        ]
-        told.append(f"Of clean folders it suspects a class in {listed(by_set)}.")
     return " ".join(told)
+
+
+def _false_alarms(clean: pd.DataFrame) -> str:
+    by_set = [
+        f"{int((~own['is_right']).sum())} of {len(own)} of {dataset_title(name)}"
+        for name, own in clean.groupby("dataset", sort=False)
+    ]
+    return f"of clean folders it suspects a class in {listed(by_set)}"
 
 
 def _attack(name: str) -> str:

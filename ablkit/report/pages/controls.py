@@ -1,0 +1,93 @@
+"""Training without the suspects beside its controls: the second half of the page on clean models."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from ablkit.report.figures import TITLES
+from ablkit.report.findings.exclusion import MEASURED, NEAR, paired
+from ablkit.report.findings.words import count
+from ablkit.report.page import Block, Cell, Heading, Table, Text, listed
+from ablkit.report.text import MISSING
+from ablkit.report.verdicts import INTERVAL, over_seeds
+
+_OTHERS = {
+    "abl": "ABL",
+    "retrain": "without the images that ABL isolates",
+    "random": "without as many drawn by chance",
+    "oracle": "trained on clean data",
+}
+_CONTROLS = (
+    "Isolated: the images that ABL isolates. By chance: as many images of the same classes as are suspected, drawn."
+)
+
+
+def blocks(own: pd.DataFrame) -> list[Block]:
+    """What leaving other images out does, the distance from the ceiling by attack, and all differences over seeds.
+
+    Args:
+        own: what `findings.exclusion.beside` gives.
+    """
+    rows = []
+    for name, part in own.groupby("attack", sort=False):
+        cells = [over_seeds(part[f"attack_success_rate{suffix}"]) for suffix in ("", "_retrain", "_random", "_oracle")]
+        for metric in NEAR:
+            for method in ("", "abl"):
+                lost = part[f"{metric}_oracle"] - part[f"{metric}_{method}" if method else metric]
+                cells.append(over_seeds(lost))
+        cells += [over_seeds(part.get(f"exclusion_{what}", [])) for what in ("precision", "recall")]
+        cells.append(_classes(part))
+        rows.append((TITLES[name], *cells))
+    columns = ("attack", "suspects", "isolated", "by chance", "clean data", *("suspects", "ABL") * 2)
+    columns += ("precision, %", "recall, %", "classes")
+    groups = (("", 1), ("attack success, %: excluded are", 4), ("clean accuracy lost", 2), ("target class lost", 2))
+    groups += (("suspects", 3),)
+    note = (
+        f"{_CONTROLS} Clean data: how often a model trained on clean data takes the same images for the target. Lost:"
+        " points below a model trained on clean data of the same seed, mean over the seeds that have both."
+        " Precision: share of the suspects that are poisoned. Recall: share of the poisoned images among them."
+        " Classes: how many are suspected, lowest and highest seed; each attack has one target."
+    )
+    by_seed = [_difference(own, name) for name in _OTHERS]
+    columns_by_seed = ("held against", "attacks", "seeds", "attack success", "clean accuracy", "target class")
+    groups_by_seed = (("", 3), ("excluded minus the other, points", 3))
+    differ = (
+        "Below 0: the model without the suspects has less. A seed is the mean over the attacks that have both; the"
+        f" attack success of training on clean data is known where the column above has it. {INTERVAL}"
+    )
+    return [
+        Heading("Controls, paired by seed"),
+        Text(_beside_how_many(own)),
+        Table(columns, rows, groups, note),
+        Table(columns_by_seed, by_seed, groups_by_seed, differ),
+    ]
+
+
+def _classes(part: pd.DataFrame) -> str:
+    """How many classes the runs suspect."""
+    known = part.get("method_suspected_classes", pd.Series(dtype=float)).dropna()
+    return " to ".join(dict.fromkeys(f"{ends:.0f}" for ends in (known.min(), known.max()))) if len(known) else MISSING
+
+
+def _beside_how_many(own: pd.DataFrame) -> str:
+    """How many of the runs have each control beside them, so that none is taken for run that was not."""
+    with_it = [
+        f"{what} {int(own[f'{metric}_{name}'].notna().sum())}"
+        for what, metric, name in (
+            ("ABL", "attack_success_rate", "abl"),
+            ("without the isolated", "attack_success_rate", "retrain"),
+            ("by chance", "attack_success_rate", "random"),
+            ("the accuracy of clean data", "clean_accuracy", "oracle"),
+            ("its attack success", "attack_success_rate", "oracle"),
+        )
+    ]
+    return (
+        f"Of {count(len(own), 'run')} so many have each control beside them: {listed(with_it)}. Models trained on clean"
+        " data are one a seed, the same for all attacks."
+    )
+
+
+def _difference(own: pd.DataFrame, name: str) -> tuple[str | Cell, ...]:
+    both = own.dropna(subset=[f"clean_accuracy_{name}"])
+    attacks, seeds = (str(both[column].nunique()) for column in ("attack", "seed"))
+    return (_OTHERS[name], attacks, seeds, *(over_seeds(paired(own, metric, name)) for metric in MEASURED))
