@@ -14,6 +14,7 @@ from ablkit.exclusion import suspects
 from ablkit.report import exclusion, findings
 from ablkit.report.collect import Collection
 from ablkit.report.findings.exclusion import beside, of_earlier_rule, paired
+from ablkit.report.pages import controls, protocol
 from ablkit.report.pages import exclusion as pages
 from ablkit.runs import execute
 from ablkit.runs.parameters import changed, check
@@ -148,6 +149,34 @@ def test_an_attack_of_which_nothing_is_excluded_has_no_part_in_the_price():
     assert "it loses 1.0 points of clean accuracy" in told and "the attack of which images are excluded" in told
     twin = findings.of_exclusion(frame.assign(method_excluded_images=1000.0))
     assert "it loses 14.5 points of clean accuracy (more than 2: SIG 28.0)" in twin
+
+
+def test_it_is_said_how_many_runs_each_control_stands_beside():
+    told = controls._beside_how_many(beside(compared(retrain=(0.9, 0.7, 0.7))))
+    assert "Of 6 runs" in told and "ABL 6, without the isolated 6, by chance 0" in told
+    assert "the accuracy of clean data 6 and its attack success 3" in told
+    assert "ABL 0, without the isolated 0" in controls._beside_how_many(beside(compared(abl=(None, 0.7, 0.7))))
+
+
+def test_runs_that_end_with_the_accuracies_of_another_attack_are_counted():
+    own = beside(compared())
+    assert "3 of 6 runs have both accuracies of another" in pages._twice(own)
+    own["clean_accuracy"] += own["attack"].eq("sig") * 0.001
+    assert pages._twice(own) == ""
+
+
+def test_it_says_how_many_classes_are_suspected():
+    assert controls._classes(pd.DataFrame({"method_suspected_classes": [1.0, 4.0]})) == "1 to 4"
+    assert controls._classes(pd.DataFrame({"method_suspected_classes": [1.0, 1.0]})) == "1"
+    assert controls._classes(pd.DataFrame({"seed": [0]})) == "-"
+
+
+def test_the_protocol_says_what_was_run_at_the_papers_scale():
+    runs = pd.DataFrame({"method": ["exclude"] * 2, "method_rule": [float(suspects.RULE), None]})
+    assert protocol._at_paper_scale(runs[:0]).startswith("It was not run")
+    assert "by an earlier rule" in protocol._at_paper_scale(runs[1:])
+    assert "by the present rule" in protocol._at_paper_scale(runs[:1])
+    assert protocol._at_paper_scale(runs).endswith("1 by the present rule.")
 
 
 def test_the_attack_success_of_a_clean_model_is_that_of_the_same_attack():

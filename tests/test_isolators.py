@@ -108,7 +108,7 @@ def test_each_other_score_is_held_against_the_loss():
     assert "the other way round after 0; at worst 95 % (BadNets, seed 0, epoch 4)" in found
     assert "median over epochs: 1 of 2 runs, luck in 1." in found and "round after 1; at worst 10 %" in found
     assert "By no score" not in found and "Losses of phase 1" not in found
-    assert "By no score, on no seed: BadNets." in findings.of_isolators(frame(loss=[BAD], averaged=[BAD]))
+    assert "By no score, on no seed: BadNets (1 seed)." in findings.of_isolators(frame(loss=[BAD], averaged=[BAD]))
 
 
 def test_losses_of_phase_1_are_compared_where_there_are_several():
