@@ -125,7 +125,7 @@ def of_exclusion(frame: pd.DataFrame) -> str:
         told.append(f"More is left by {_failures(runs)}.")
     if runs["attack_success_rate_abl"].notna().any():
         told.append(f"ABL reaches that {_removed(runs.dropna(subset='attack_success_rate_abl'), '_abl')}.")
-    told += [resemblance(runs), price(runs), _excluded(runs)]
+    told += [resemblance(runs), price(runs), _few_left(runs), _excluded(runs)]
     if set(seeds.index) <= set(CHOSEN_WITH):
         told.append("Settings were chosen with these attacks, on other seeds.")
     return " ".join([word, *(part for part in told if part), over(int(seeds.min()), int(seeds.max()))])
@@ -164,6 +164,19 @@ def price(runs: pd.DataFrame) -> str:
     text = f"Against training on clean data it loses {' and '.join(told)}, in the mean over {attacks} of which images"
     abl = f" ABL loses {' and '.join(beside_it)} on these." if beside_it else ""
     return f"{text} are excluded.{abl}"
+
+
+def _few_left(runs: pd.DataFrame) -> str:
+    """Why the target class may lose more: a clean-label attack poisons most of it, which is then left out."""
+    lost = outside(of_excluded(runs), "target_class_accuracy").index
+    names = [name for name in lost if ATTACKS[name].rate_of == "target class"]
+    if not names:
+        return ""
+    most = limit(1 - min(ATTACKS[name].quick_rate for name in names))
+    titles = " and ".join(ATTACKS[name].title for name in names)
+    return (
+        f"Of the target class of {titles} at most {most} of the images are clean, so that few are left to learn from."
+    )
 
 
 def resemblance(runs: pd.DataFrame) -> str:
