@@ -204,6 +204,14 @@ def test_a_page_waits_for_a_second_case_and_then_judges(collection):
     assert after["adaptive.html"].finding == before["adaptive.html"].finding
 
 
+def test_a_page_about_abl_shows_this_kits_own_method_where_abl_was_not_run(collection):
+    more = collection.runs[collection.runs["is_standard"] & (collection.runs["method"] == "exclude")]
+    runs = pd.concat([collection.runs[collection.runs["poison_rate"] != 0.01], more.assign(poison_rate=0.2)])
+    found = {page.name: page.finding for page in pages.pages(replace(collection, runs=runs))}["poison-rate.html"]
+    assert found.startswith("Not known yet of ABL. Of this kit's own method: ")
+    assert "Excluding suspects leaves at most 5 %" in found
+
+
 def test_methods_that_ran_on_other_cases_are_not_held_against_each_other_in_silence():
     rows = [("none", "as-it-is", 1.0), ("none", "weaker", 1.0), ("abl", "as-it-is", 0.02), ("abl", "weaker", 0.5)]
     frame = pd.DataFrame(rows, columns=["method", "case", "attack_success_rate"]).assign(attack="blend")

@@ -91,6 +91,13 @@ def test_the_verdict_names_what_is_left_and_both_prices():
     assert told.endswith("n = 3 seeds.")
 
 
+def test_what_a_clean_model_has_stands_beside_what_is_left():
+    frame = compared()
+    frame.loc[(frame["attack"] == "badnets") & (frame["method"] == "exclude") & (frame["seed"] == 1), NUMBERS[0]] = 0.07
+    told = findings.of_exclusion(frame)
+    assert "More is left by BadNets (1 seed, up to 7.0 %; a model trained on clean data has 2.0 % there)." in told
+
+
 def test_runs_in_which_nobody_is_suspected_are_named_apart():
     frame = compared()
     assert "At least 100.0 % (BadNets, seed 0) of the poisoned images are among" in findings.of_exclusion(frame)

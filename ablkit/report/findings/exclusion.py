@@ -7,7 +7,19 @@ import pandas as pd
 
 from ablkit.attacks import ATTACKS
 from ablkit.exclusion.suspects import RULE
-from ablkit.report.findings.words import FAILS, FEWEST, GONE, HOLDS, IN_PART, UNKNOWN, count, limit, over, percent
+from ablkit.report.findings.words import (
+    FAILS,
+    FEWEST,
+    GONE,
+    HOLDS,
+    IN_PART,
+    UNKNOWN,
+    count,
+    known,
+    limit,
+    over,
+    percent,
+)
 
 NEAR = {"clean_accuracy": 0.02, "target_class_accuracy": 0.05}
 """How far below a model that was trained on clean data a model may lie and still count as one like it."""
@@ -139,10 +151,13 @@ def _removed(runs: pd.DataFrame, suffix: str) -> str:
 
 
 def _failures(runs: pd.DataFrame) -> str:
-    left = runs[runs["attack_success_rate"] > GONE].groupby("attack", sort=False)["attack_success_rate"]
-    return "; ".join(
-        f"{ATTACKS[name].title} ({count(len(rates), 'seed')}, up to {percent(rates.max())})" for name, rates in left
-    )
+    told = []
+    for name, left in runs[runs["attack_success_rate"] > GONE].groupby("attack", sort=False):
+        worst = left.loc[left["attack_success_rate"].idxmax()]
+        told.append(f"{ATTACKS[name].title} ({count(len(left), 'seed')}, up to {percent(worst['attack_success_rate'])}")
+        floor = known(worst["attack_success_rate_oracle"])
+        told[-1] += ")" if floor is None else f"; a model trained on clean data has {percent(floor)} there)"
+    return " and ".join(told)
 
 
 def price(runs: pd.DataFrame) -> str:
@@ -199,8 +214,8 @@ def resemblance(runs: pd.DataFrame) -> str:
 
 def _excluded(runs: pd.DataFrame) -> str:
     """How much of the poison is among the suspects, and where nobody was suspected."""
-    known = runs.dropna(subset=["exclusion_recall"]) if "exclusion_recall" in runs else runs.iloc[:0]
-    found = known[known["exclusion_precision"].notna()]
+    judged = runs.dropna(subset=["exclusion_recall"]) if "exclusion_recall" in runs else runs.iloc[:0]
+    found = judged[judged["exclusion_precision"].notna()]
     told = []
     if len(found):
         lowest = found.loc[found["exclusion_recall"].idxmin()]
@@ -210,7 +225,7 @@ def _excluded(runs: pd.DataFrame) -> str:
             f"At least {least} of the poisoned images are among the suspects, and at least {precision:.1f} % of the"
             " suspects are poisoned."
         )
-    if len(nobody := known[known["exclusion_precision"].isna()]):
+    if len(nobody := judged[judged["exclusion_precision"].isna()]):
         names = ", ".join(ATTACKS[name].title for name in dict.fromkeys(nobody["attack"]))
         rest = " In the others" if told else ""
         head = f"In {count(len(nobody), 'run')} no class stands out, so that nothing is excluded ({names})."

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from ablkit.defenses import METHODS
 from ablkit.report import cases, charts, findings
 from ablkit.report.collect import Collection, hardware_of
 from ablkit.report.figures import TITLES
@@ -113,10 +114,14 @@ def _page(c: Collection, study: Study) -> Page:
     wanted = {(one.attack, case, one.method) for case, one in parameters.each()}
     known = set(zip(frame["attack"], frame["case"], frame["method"], strict=True))
     runs = f"{len(wanted & known)} of {count(len(wanted), 'combination')} of attack, case and method"
-    if frame.loc[frame["method"] == study.claimed, "case"].nunique() < _FEWEST:
+    enough = frame.groupby("method")["case"].nunique() >= _FEWEST
+    claimed = next((method for method in (study.claimed, "exclude") if enough.get(method, False)), None)
+    if claimed is None:
         finding = f"Not known yet: {runs} were run."
         return Page(study.name, study.title, finding, [*blocks, *_not_run(c, study, wanted - known)], study.short)
-    finding = findings.of_cases(frame, titles, study.claimed)
+    finding = findings.of_cases(frame, titles, claimed)
+    if claimed != study.claimed:
+        finding = f"Not known yet of {METHODS[study.claimed]}. Of this kit's own method: {finding}"
     varied = frame[frame.groupby("method")["case"].transform("nunique") >= _FEWEST]
     blocks += [_figure(varied, titles, study), *_tables(varied, titles), *_not_run(c, study, wanted - known)]
     hardware = f"{runs} at quick scale: {listed(sorted(set(frame['place'])))}. {hardware_of(frame)}."
