@@ -77,7 +77,7 @@ def test_the_page_counts_what_is_found(tmp_path):
     page = shown(tmp_path, row(), row(attack="white_bar"), row(**CLEAN))
     assert page.finding == (
         "`ablkit clean` finds the attacked classes and 95 % of the poison or more in 2 of 2 poisoned folders, and hands"
-        " on a model with at most 5 % attack success in 2. Of clean folders it suspects a class in 0 of 1 of CIFAR-10."
+        " on a model with at most 5 % attack success in 2; of clean folders it suspects a class in 0 of 1 of CIFAR-10."
     )
     assert "a white bar" in markdown(page) and "on one seed: a demonstration" in markdown(page)
     assert "demonstration" not in markdown(shown(tmp_path, row(), row(seed=1)))  # the twin
@@ -102,8 +102,8 @@ def test_the_page_shows_what_a_model_does_that_never_saw_the_trigger(tmp_path):
     bar = row(attack="white_bar", attack_success_rate=0.312)
     assert "| 31.2 | 18.7 |" in markdown(shown(tmp_path, bar | {unknown_trust.UNPOISONED: 0.187}))
     told = shown(tmp_path, bar | {unknown_trust.UNPOISONED: 0.376}).finding
-    assert "what a model without poison takes for the class, too: a white bar 31.2 % (37.6 %)." in told
-    assert "In brackets" not in shown(tmp_path, bar).finding
+    assert "more is left by a white bar 31.2 % (37.6 %); in brackets, how often a model that never saw" in told
+    assert "in brackets" not in shown(tmp_path, bar).finding
     assert f"| 31.2 | {MISSING} |" in markdown(shown(tmp_path, bar))  # the twin: not measured
 
 

@@ -10,7 +10,7 @@ from ablkit.report.collect import Collection, dataset_title, hardware_of
 from ablkit.report.figures import TITLES
 from ablkit.report.findings import GONE
 from ablkit.report.findings.exclusion import is_earlier
-from ablkit.report.findings.words import count
+from ablkit.report.findings.words import count, upper
 from ablkit.report.page import Block, Cell, Code, Page, Table, Text, code, link, listed, literal
 from ablkit.report.pages import missing
 from ablkit.report.text import MISSING, percent
@@ -92,6 +92,8 @@ def _finding(rows: pd.DataFrame) -> str:
         if len(missed):
             names = (f"{_attack(row['attack'])} on {dataset_title(row['dataset'])}" for _, row in missed.iterrows())
             told.append(f"It misses {listed(list(names))}.")
+    elif len(clean):
+        told.append(f"{upper(_false_alarms(clean))}.")
     return " ".join(told)
 
 
