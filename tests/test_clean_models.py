@@ -183,9 +183,9 @@ def test_it_says_how_many_classes_are_suspected():
 def test_the_protocol_says_what_was_run_at_the_papers_scale():
     runs = pd.DataFrame({"method": ["exclude"] * 2, "method_rule": [float(suspects.RULE), None]})
     assert protocol._at_paper_scale(runs[:0]).startswith("It was not run")
-    assert "by an earlier rule" in protocol._at_paper_scale(runs[1:])
-    assert "by the present rule" in protocol._at_paper_scale(runs[:1])
-    assert protocol._at_paper_scale(runs).endswith("1 by the present rule.")
+    for part, said in ((runs[1:], "once"), (runs[:1], "once"), (runs, "2 times")):
+        told = protocol._at_paper_scale(part)
+        assert f"It was run {said} " in told and f", {part['method_rule'].isna().sum()} by an earlier rule;" in told
 
 
 def test_the_attack_success_of_a_clean_model_is_that_of_the_same_attack():

@@ -121,7 +121,7 @@ def _page(c: Collection, study: Study) -> Page:
         return Page(study.name, study.title, finding, [*blocks, *_not_run(c, study, wanted - known)], study.short)
     finding = findings.of_cases(frame, titles, claimed)
     if claimed != study.claimed:
-        finding = f"Not known yet of {METHODS[study.claimed]}. Of this kit's own method: {finding}"
+        finding = f"Not known yet of {METHODS[study.claimed]}; of this kit's own method: {finding}"
     varied = frame[frame.groupby("method")["case"].transform("nunique") >= _FEWEST]
     blocks += [_figure(varied, titles, study), *_tables(varied, titles), *_not_run(c, study, wanted - known)]
     hardware = f"{runs} at quick scale: {listed(sorted(set(frame['place'])))}. {hardware_of(frame)}."

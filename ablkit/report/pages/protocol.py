@@ -98,12 +98,5 @@ def _at_paper_scale(full: pd.DataFrame) -> str:
     there = link("at the paper's scale", "paper-scale.html")
     if full.empty:
         return f"It was not run {there} yet."
-    today = int((~is_earlier(full)).sum())
-    which = "none of them" if not today else str(today)
-    return (
-        f"It was run {len(full)} times {there}, {which} by the present rule."
-        if len(full) > 1
-        else (
-            f"It was run once {there}, by {'the present' if today else 'an earlier'} rule; what it left is told there."
-        )
-    )
+    times = "once" if len(full) == 1 else f"{len(full)} times"
+    return f"It was run {times} {there}, {int(is_earlier(full).sum())} by an earlier rule; what it left is told there."
