@@ -201,7 +201,7 @@ def test_phase_1_alone_is_no_run_of_a_finished_defence(collections):
     assert after.runs["is_first_phase"].sum() == 8 and not before.runs["is_first_phase"].any()
     for one, other in zip(before.scales, after.scales, strict=True):
         assert list(one.runs["key"]) == list(other.runs["key"])
-    assert markdown(settings.page(before)) == markdown(settings.page(after))
+    assert markdown(settings.page(before, [])) == markdown(settings.page(after, []))
     lines = [line for line in markdown(runs.page(after)).splitlines() if "phase 1 alone" in line]
     assert len(lines) == 8 and not any("43.2" in line for line in lines)
     # The twin: as if it had gone on.

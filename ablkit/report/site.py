@@ -37,7 +37,6 @@ _PAGES = (
     loss_gap,
     isolation,
     architectures,
-    settings,
     attacks,
     data_sets,
     unknown_trust,
@@ -49,8 +48,8 @@ _PAGES = (
     method,
 )
 """In the order of the navigation, after the index."""
-_STUDIES = _PAGES.index(settings) + 1
-"""Where the pages of `cases` come in."""
+_STUDIES = _PAGES.index(architectures) + 1
+"""Where the page of settings and those of `cases` come in."""
 README = "README.md"
 """The index as Markdown, for hosts that show HTML as source."""
 
@@ -58,7 +57,8 @@ README = "README.md"
 def pages(c: Collection) -> list[Page]:
     """All pages, the index first."""
     others = [module.page(c) for module in _PAGES]
-    others[_STUDIES:_STUDIES] = cases.pages(c)
+    studies = cases.pages(c)
+    others[_STUDIES:_STUDIES] = [settings.page(c, [one for one in studies if not one.short]), *studies]
     return [index.page(c, others), *others, *attack.pages(c)]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import pandas as pd
@@ -15,11 +15,16 @@ from ablkit.report.findings import GONE
 from ablkit.report.findings.exclusion import of_earlier_rule
 from ablkit.report.findings.words import count
 from ablkit.report.page import Block, Cell, Figure, Page, Table, Text, code, listed
-from ablkit.report.pages import missing
+from ablkit.report.pages import isolation_rate, missing, turning_epoch
 from ablkit.report.verdicts import INTERVAL, over_seeds
 
 _FEWEST = 2
 """Cases of which something can be said about what varies."""
+_KNOWN: Mapping[str, Callable[[Collection], tuple[str, list[Block]]]] = {
+    "isolation_rate": isolation_rate.known,
+    "turning_epoch": turning_epoch.known,
+}
+"""What the first phases of other runs tell of a question: in a sentence, and as blocks."""
 _METRICS = ("attack_success_rate", "clean_accuracy", "target_class_accuracy")
 
 
@@ -110,14 +115,16 @@ def pages(c: Collection) -> list[Page]:
 def _page(c: Collection, study: Study) -> Page:
     frame, parameters = cases.of_collection(c, study.notebook)
     titles = {name: case.title for name, case in parameters.cases.items()}
-    blocks: list[Block] = [Text(study.hypothesis)]
+    told, early = _KNOWN[study.notebook](c) if study.notebook in _KNOWN else ("", [])
+    blocks: list[Block] = [Text(study.hypothesis), *early]
     wanted = {(one.attack, case, one.method) for case, one in parameters.each()}
     known = set(zip(frame["attack"], frame["case"], frame["method"], strict=True))
     runs = f"{len(wanted & known)} of {count(len(wanted), 'combination')} of attack, case and method"
     enough = frame.groupby("method")["case"].nunique() >= _FEWEST
     claimed = next((method for method in (study.claimed, "exclude") if enough.get(method, False)), None)
     if claimed is None:
-        finding = f"Not known yet: {runs} were run."
+        left = "What is left of the backdoor is not known yet" if told else "Not known yet"
+        finding = f"{told} {left}: {runs} were run.".lstrip()
         return Page(study.name, study.title, finding, [*blocks, *_not_run(c, study, wanted - known)], study.short)
     finding = findings.of_cases(frame, titles, claimed)
     if claimed != study.claimed:

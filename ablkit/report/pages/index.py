@@ -15,9 +15,9 @@ from ablkit.report.findings import GONE
 from ablkit.report.findings.words import count
 from ablkit.report.page import Block, Cell, Code, Facts, Figure, Heading, Page, Table, Text, code, link, listed, literal
 from ablkit.report.pages import attack as attack_pages
-from ablkit.report.pages import exclusion, missing
+from ablkit.report.pages import exclusion, missing, settings
 from ablkit.report.text import percent
-from ablkit.report.verdicts import INTERVAL, LOW, over_seeds
+from ablkit.report.verdicts import INTERVAL, over_seeds
 
 NAME = "index.html"
 _METRICS = ("attack_success_rate", "clean_accuracy", "target_class_accuracy")
@@ -182,16 +182,8 @@ def _facts(pairs: pd.DataFrame) -> list[tuple[str, str]]:
             f"of clean accuracy. The target class loses up to {most:.0f} points{fallen}",
         )
     )
-    good, bad = pairs[pairs["isolation_precision"] >= LOW], pairs[pairs["isolation_precision"] < LOW]
-    done = [int((part["attack_success_rate"] <= GONE).sum()) for part in (good, bad)]
-    parts = [
-        f"{done[0]} of {count(len(good), 'run')} whose isolation is at least {percent(LOW, 0)} precise"
-        if len(good)
-        else "",
-        f"{done[1]} of {count(len(bad), 'run')} where it is less precise" if len(bad) else "",
-    ]
-    told = f"the backdoor is gone in {listed([part for part in parts if part])}"
-    entries.append(("isolation", f"at this scale {told}: {link('settings', 'settings.html')}"))
+    gone = f"the backdoor is gone {settings.outcome(pairs)}"
+    entries.append(("isolation", f"at this scale {gone}: {link('settings', 'settings.html')}"))
     return entries
 
 

@@ -1,0 +1,64 @@
+"""What is known of a setting before any model is trained with other values of it, and the page that leads there."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from ablkit.report.collect import Collection, collect
+from ablkit.report.pages import cases, isolation, isolation_rate, settings, turning_epoch
+from ablkit.report.render import markdown
+
+DATA = Path(__file__).parents[1] / "reports" / "data"
+
+
+@pytest.fixture(scope="module")
+def collection() -> Collection:
+    return collect(DATA)
+
+
+def test_the_sentence_counts_the_attacks_that_are_precise_on_every_seed(collection):
+    told, _ = isolation_rate.known(collection)
+    phases = isolation.first_phases(collection)
+    own = phases[(phases["epoch"] == 6) & (phases["loss"] == "lga-0.5")]
+    counted = {
+        score: [
+            sum(part[name].min() >= 0.9 for _, part in own[own["score"] == score].groupby("attack"))
+            for name in ("precision", "precision_at_5", "precision_at_10")
+        ]
+        for score in ("loss", "averaged")
+    }
+    assert counted["loss"] != counted["averaged"]  # or the sentence could have mixed them up
+    first, second = ("{}, {} and {}".format(*numbers) for numbers in counted.values())
+    assert f"with {first} of 10 attacks; by averaged weights with {second}." in told
+
+
+def test_recall_is_the_share_of_all_poison(collection):
+    _, blocks = isolation_rate.known(collection)
+    precision, recall, by_run = [block for block in blocks if block.block == "table"]
+    blend = [next(row for row in table.rows if row[0] == "Blend") for table in (precision, recall)]
+    # A tenth of the set is poisoned: of a tenth that is isolated, precision and recall are one number ...
+    assert [cell.markdown for cell in blend[0][4:8:3]] == [cell.markdown for cell in blend[1][4:8:3]]
+    # ... and of a hundredth the recall is a tenth of the precision.
+    assert (blend[0][5].markdown, blend[1][5].markdown) == ("100", "10")
+    assert all(len(row) == 1 + len(isolation_rate.RATES) for row in by_run.rows)
+
+
+def test_runs_that_kept_nothing_tell_nothing(collection):
+    none = replace(collection, runs=collection.runs.iloc[:0], scales=[])
+    for without in (none, replace(none, runs=pd.DataFrame())):
+        assert isolation_rate.known(without) == turning_epoch.known(without) == ("", [])
+    (page,) = [page for page in cases.pages(none) if page.name == "isolation-rate.html"]
+    assert page.finding.startswith("Not known yet: 0 of 15")
+
+
+def test_the_page_of_settings_says_what_each_of_the_others_found(collection):
+    studies = cases.pages(collection)
+    text = markdown(settings.page(collection, studies))
+    assert len(studies) > 5
+    for study in studies:
+        assert f"[{study.title}]({study.name})** {study.finding}" in text
+    assert "poison-rate.html" not in markdown(settings.page(collection, studies[1:]))  # the twin
