@@ -212,6 +212,26 @@ def test_a_page_about_abl_shows_this_kits_own_method_where_abl_was_not_run(colle
     assert "Excluding suspects leaves at most 5 %" in found
 
 
+def test_a_run_that_excludes_nothing_is_known_undefended_too(collection):
+    """Its model is that of undefended training: so are the numbers of the committed runs of CBA, whatever the seed."""
+    runs = collection.runs[(collection.runs["attack"] == "cba") & collection.runs["is_standard"]]
+    runs = runs[runs["place"] == "CPU, bf16"]
+    of = {method: own.set_index("seed")["clean_accuracy"] for method, own in runs.groupby("method")}
+    seeds = sorted(runs.loc[(runs["method"] == "exclude") & (runs["method_excluded_images"] == 0), "seed"])
+    assert len(seeds) >= 3 and of["exclude"][seeds].tolist() == of["none"][seeds].tolist()
+    alone = collection.runs[(collection.runs["attack"] != "badnets") | (collection.runs["method"] != "none")]
+    found = [
+        cases.of_collection(replace(collection, runs=alone.assign(method_excluded_images=number)), "poison_rate")[0]
+        for number in (0.0, 1.0)
+    ]
+    made = [frame[(frame["attack"] == "badnets") & (frame["method"] == "none")] for frame in found]
+    assert len(made[0]) >= 3 and made[0]["is_same_model"].all() and made[1].empty
+    own = found[0][(found[0]["attack"] == "badnets") & (found[0]["method"] == "exclude")]
+    assert sorted(made[0]["attack_success_rate"]) == sorted(own["attack_success_rate"])
+    assert f"{len(made[0])} of the undefended runs were not made" in pages._same_model(made[0])
+    assert pages._same_model(own) == ""  # the twin
+
+
 def test_methods_that_ran_on_other_cases_are_not_held_against_each_other_in_silence():
     rows = [("none", "as-it-is", 1.0), ("none", "weaker", 1.0), ("abl", "as-it-is", 0.02), ("abl", "weaker", 0.5)]
     frame = pd.DataFrame(rows, columns=["method", "case", "attack_success_rate"]).assign(attack="blend")

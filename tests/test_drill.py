@@ -20,7 +20,7 @@ from conftest import COSTS
 
 from ablkit import runs
 
-SEED, RUNS, KILLS = 7, 10, 3
+SEED, RUNS, KILLS = 7, 8, 3
 SWEEP = f"""
 notebook: run
 preset: smoke

@@ -219,16 +219,16 @@ def test_a_killed_one_resumes_to_the_same_bits(monkeypatch, tmp_path, killed_aft
 
 
 def test_kept_scores_change_nothing_that_is_found_on_digits(data_root):
-    train, _ = data.load("digits", train_size=900, root=data_root)
+    train, _ = data.load("digits", train_size=600, root=data_root)
     poisoned = attacks.poison(train)
-    recipe = training.recipe("smoke", isolation_epochs=3)
+    recipe = training.recipe("smoke", isolation_epochs=2)
     small = suspects.Settings(least_group=5, least_images=50, least_separation_at_end=0.0)
     few, every = (
         excluded(poisoned, replace(recipe, trajectories=text), settings=small) for text in ("", "loss averaged")
     )
     assert np.isfinite(few.suspects.separations).any()
-    assert {name: values.shape for name, values in few.trajectories.items()} == {"averaged": (3, 900)}
-    assert [values.shape for values in every.trajectories.values()] == [(3, 900)] * 2
+    assert {name: values.shape for name, values in few.trajectories.items()} == {"averaged": (2, 600)}
+    assert [values.shape for values in every.trajectories.values()] == [(2, 600)] * 2
     assert np.array_equal(weights(few), weights(every))
     assert np.array_equal(few.losses, every.losses)
     assert np.array_equal(few.suspects.separations, every.suspects.separations, equal_nan=True)

@@ -26,8 +26,8 @@ from ablkit.runs.folder import FOLDER_VARIABLE
 from ablkit.runs.parameters import check, defaults
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
-LONGER = ("-p", "finetune_epochs", "12")
-EPOCHS = 2 + 12 + 2
+LONGER = ("-p", "finetune_epochs", "6")
+EPOCHS = 2 + 6 + 2
 SMOKE = {"dataset": "digits", "precision": "fp32", "train_size": 300}
 
 

@@ -40,11 +40,11 @@ def test_a_strange_attack_marks_as_many_images_as_it_says(attack, classes):
 
 def test_folders_go_through_clean_and_are_held_against_the_truth(folders, tmp_path, monkeypatch):
     monkeypatch.setattr(trust, "IMAGES", 400)
-    cases = (Case("digits", "badnets", 0), Case("digits", "", 1), Case("digits", "", 0))
-    path = trust.measure(tmp_path, 1, cases[:2], SMOKE)
+    cases = (Case("digits", "badnets", 0), Case("digits", "", 0))
+    path = trust.measure(tmp_path, 1, cases[:1], SMOKE)
     assert trust.UNPOISONED not in path.read_text()  # no clean folder of this seed was tried
     path = trust.measure(tmp_path, 1, cases, SMOKE)
-    poisoned, clean, _ = json.loads(path.read_text())["folders"]
+    poisoned, clean = json.loads(path.read_text())["folders"]
     assert (poisoned["poisoned"], poisoned["attacked_classes"]) == (40, [0])
     assert 0 <= poisoned["attack_success_rate"] <= 1 and poisoned["environment"]["threads"] == 1
     # A model that has never seen the trigger seldom takes a digit for another one.

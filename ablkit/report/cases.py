@@ -34,7 +34,7 @@ METRICS = {
 def of_collection(c: Collection, notebook: str) -> tuple[pd.DataFrame, Cases]:
     """The committed runs that a notebook compares at quick scale, with their `case`, and its parameters.
 
-    On whatever seed; of one kind of hardware, the one that has most of them.
+    On whatever seed; of one kind of hardware, the one that has most of them. In the order of attacks and cases.
     """
     parameters = check(notebook, changed(notebook, "quick", {"seeds": "0"}))
     if c.runs.empty:
@@ -43,8 +43,25 @@ def of_collection(c: Collection, notebook: str) -> tuple[pd.DataFrame, Cases]:
     cases = [wanted.get(_identity(dict(run))) for _, run in c.runs.iterrows()]
     frame = c.runs.assign(case=pd.Series(cases, c.runs.index, dtype=object)).dropna(subset="case")
     if len(frame):
-        frame = frame[frame["place"] == frame["place"].mode()[0]]
+        frame = _with_undefended(frame[frame["place"] == frame["place"].mode()[0]])
+        places = {"attack": list(TITLES).index, "case": list(parameters.cases).index}
+        frame = frame.sort_values(list(places), key=lambda own: own.map(places[own.name]), kind="stable")
     return frame, parameters
+
+
+def _with_undefended(frame: pd.DataFrame) -> pd.DataFrame:
+    """The same and undefended runs, marked by `is_same_model`, where `exclude` excluded nothing and none was made.
+
+    Its model is then that of undefended training, bit for bit.
+    """
+    frame = frame.assign(is_same_model=False)
+    if "method_excluded_images" not in frame:
+        return frame
+    run = pd.MultiIndex.from_frame(frame[["attack", "case", "seed"]])
+    nothing = (frame["method"] == "exclude") & (frame["method_excluded_images"] == 0)
+    same = frame[nothing & ~run.isin(run[frame["method"] == "none"])]
+    found = {name: float("nan") for name in frame if name.startswith("exclusion_")}
+    return pd.concat([frame, same.assign(method="none", is_same_model=True, **found)], ignore_index=True)
 
 
 def _identity(values: Mapping[str, object]) -> str:

@@ -115,7 +115,7 @@ def pages(c: Collection) -> list[Page]:
 def _page(c: Collection, study: Study) -> Page:
     frame, parameters = cases.of_collection(c, study.notebook)
     titles = {name: case.title for name, case in parameters.cases.items()}
-    told, early = _KNOWN[study.notebook](c) if study.notebook in _KNOWN else ("", [])
+    first, early = _KNOWN[study.notebook](c) if study.notebook in _KNOWN else ("", [])
     blocks: list[Block] = [Text(study.hypothesis), *early]
     wanted = {(one.attack, case, one.method) for case, one in parameters.each()}
     known = set(zip(frame["attack"], frame["case"], frame["method"], strict=True))
@@ -123,18 +123,33 @@ def _page(c: Collection, study: Study) -> Page:
     enough = frame.groupby("method")["case"].nunique() >= _FEWEST
     claimed = next((method for method in (study.claimed, "exclude") if enough.get(method, False)), None)
     if claimed is None:
-        left = "What is left of the backdoor is not known yet" if told else "Not known yet"
-        finding = f"{told} {left}: {runs} were run.".lstrip()
+        left = "What is left of the backdoor is not known yet" if first else "Not known yet"
+        finding = f"{first} {left}: {runs} were run.".lstrip()
         return Page(study.name, study.title, finding, [*blocks, *_not_run(c, study, wanted - known)], study.short)
     finding = findings.of_cases(frame, titles, claimed)
     if claimed != study.claimed:
         finding = f"Not known yet of {METHODS[study.claimed]}; of this kit's own method: {finding}"
     varied = frame[frame.groupby("method")["case"].transform("nunique") >= _FEWEST]
     blocks += [_figure(varied, titles, study), *_tables(varied, titles), *_not_run(c, study, wanted - known)]
-    hardware = f"{runs} at quick scale: {listed(sorted(set(frame['place'])))}. {hardware_of(frame)}."
-    hardware = f"{hardware} {of_earlier_rule(frame)}".rstrip()
-    blocks.append(Text(f"{hardware} Its notebook: {code(study.notebook + '.ipynb')}.", "soft"))
+    told = [
+        f"{runs} at quick scale: {listed(sorted(set(frame['place'])))}. {hardware_of(frame)}.",
+        _same_model(frame),
+        of_earlier_rule(frame),
+        f"Its notebook: {code(study.notebook + '.ipynb')}.",
+    ]
+    blocks.append(Text(" ".join(part for part in told if part), "soft"))
     return Page(study.name, study.title, finding, blocks, study.short)
+
+
+def _same_model(frame: pd.DataFrame) -> str:
+    """How many of the undefended runs are known from runs that excluded nothing; empty where none is."""
+    number = int(frame["is_same_model"].sum())
+    if not number:
+        return ""
+    return (
+        f"{number} of the undefended runs were not made: where nothing is excluded the model is that of undefended"
+        " training, and its numbers stand in both columns."
+    )
 
 
 def _not_run(c: Collection, study: Study, lacking: set[tuple[str, str, str]]) -> list[Block]:
