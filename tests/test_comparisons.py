@@ -36,7 +36,7 @@ def test_a_comparison_runs_what_it_needs_and_shows_each_method(smoke, name, meth
     values = changed(name, "smoke", {"attack_names": "badnets", "method_names": methods})
     folder = execute.execute(name, check(name, values)).folder
     assert {job.state for job in needed} == {"done"}
-    assert direct(method="oracle").state == "missing"
+    assert direct(method="label_uniform").state == "missing"
     numbers = pd.read_csv(folder / "figures" / "methods.csv")
     expected = [job.parameters.method for job in needed]
     assert numbers["method"].tolist() == expected
