@@ -131,18 +131,18 @@ def test_the_control_looks_twice_as_its_method_does_and_then_leaves_out_others(m
     data_ = attacks.poison(toy(200, 1))
     found = looks(monkeypatch, (SOME, 8.0), NONE_SEEN)
     trained = excluded(data_, settings=replace(NO_FILL, control="random"))
-    assert np.array_equal(found[1][8], np.unique(data_.data.labels[SOME]))  # the second look as well
+    assert np.array_equal(found[1][8], SOME)  # the second look as well
     stages = [record["stage"] for record in trained.history]
     assert stages.count("again") == stages.count("retrain")
     assert len(trained.suspects.images) == len(SOME) and trained.suspects.images.tolist() != SOME.tolist()
 
 
-def test_a_class_of_which_the_first_look_is_sure_is_left_out_at_once_and_not_judged_again(monkeypatch):
+def test_images_of_which_the_first_look_is_sure_are_left_out_at_once_and_the_second_judges_the_others(monkeypatch):
     poisoned = attacks.poison(toy(200, 1))
     given = looks(monkeypatch, (SOME, 8.0), NONE_SEEN)
     trained = excluded(poisoned, settings=NO_FILL)
     assert "again" not in {record["stage"] for record in trained.history}
-    assert given[1][8].tolist() == np.unique(poisoned.data.labels[SOME]).tolist()
+    assert given[1][8].tolist() == SOME.tolist()
     # Of one that is less far apart it is not sure: all images are trained on, so that the second look judges it, too.
     given = looks(monkeypatch, (SOME, 7.9), NONE_SEEN)
     unsure = excluded(poisoned, settings=NO_FILL)
@@ -150,6 +150,15 @@ def test_a_class_of_which_the_first_look_is_sure_is_left_out_at_once_and_not_jud
     assert next(record["images"] for record in unsure.history if record["stage"] == "retrain") == 200
     assert unsure.suspects.images.tolist() == SOME.tolist() and unsure.record["look"] == 1
     assert np.array_equal(weights(unsure), weights(trained))
+
+
+def test_what_the_second_look_finds_in_the_same_class_is_left_out_too(monkeypatch):
+    more = np.arange(1, 200, 10)
+    looks(monkeypatch, (SOME, 8.0), (more, 9.0))
+    trained = excluded(attacks.poison(toy(200, 1)), settings=NO_FILL)
+    assert trained.suspects.images.tolist() == np.union1d(SOME, more).tolist()
+    assert trained.history[-1]["stage"] == "again"
+    assert trained.history[-1]["images"] == 200 - len(trained.suspects.images)
 
 
 def test_there_is_no_second_look_where_none_is_wanted(monkeypatch):
@@ -179,7 +188,8 @@ def test_no_suspect_counts_among_the_other_classes_whichever_look_found_it(monke
     assert record["suspected_classes"] == 1 and record["largest_separation_of_others_at_end"] == 7.0
     first = fake(np.flatnonzero(labels == 0), labels, 6.0)
     second = replace(fake(NOBODY, labels, 1.0, look=2), separations=np.array([7.0, *[1.0] * 9]))
-    assert first.with_second(second, labels).record()["largest_separation_of_others_at_end"] == 1.0
+    none = first.of(NOBODY, labels)
+    assert first.with_second(second, labels, none).record()["largest_separation_of_others_at_end"] == 1.0
 
 
 def test_look_alikes_are_judged_together_and_groups_of_the_set_are_those(monkeypatch):

@@ -48,6 +48,23 @@ def test_a_group_of_which_the_values_say_nothing_is_found_by_the_features(monkey
     assert not alone.valley <= suspects.Settings().most_valley
 
 
+@pytest.mark.parametrize("seed", [1, 2, 6])
+def test_a_trigger_of_two_that_no_component_tells_from_the_rest_is_found_from_clusters(monkeypatch, seed):
+    random = np.random.default_rng(seed)
+    trigger, (first, second) = np.repeat([1, 2, 0], [250, 250, 500]), random.normal(size=(2, 60))
+    shifts = np.stack([np.zeros(60), 11 * first / np.linalg.norm(first), 11 * second / np.linalg.norm(second)])
+    contents = random.normal(size=(1000, 4)) @ random.normal(size=(4, 60))  # what images differ in whatever the trigger
+    features = random.normal(size=(1000, 60)) + contents + shifts[trigger]
+    values = random.normal(size=(1, 1000))
+    groups = splits.two_groups(features, values, halves(1000), 25)
+    assert groups.valley < 0.1 and groups.separation > 5
+    shares = sorted(groups.first[trigger == one].mean() for one in range(3))
+    assert shares[1] < 0.01 or shares[1] > 0.99  # two of the three are whole on one side, and the third on the other
+    assert min(shares) < 0.01 and max(shares) > 0.99
+    monkeypatch.setattr(splits, "_clusters", lambda components: [])
+    assert splits.two_groups(features, values, halves(1000), 25).valley > 0.5  # the twin
+
+
 @pytest.mark.parametrize("is_slower", [False, True])
 def test_the_first_group_is_the_one_that_lies_farther_from_what_is_usual(is_slower):
     features, values, is_first = cloud(300, 700, 14.0)
@@ -65,7 +82,7 @@ def test_a_feature_that_is_silent_in_a_class_does_not_decide_which_group_is_the_
         silent = (random.random((1000, 5)) < 0.02) * random.random((1000, 5)) * 0.05
         usual = np.append(features[~is_first].mean(axis=0), np.ones(5))  # active in other images
         features = np.concatenate([features, silent], axis=1)
-        found = splits.two_groups(features, values[None], halves(1000), usual=usual)
+        found = splits.two_groups(features, values[None], halves(1000), 25, usual)
         return (found.first == is_first).mean() < 0.5
 
     assert not any(is_wrong(seed) for seed in range(8))

@@ -10,7 +10,7 @@ from ablkit.exclusion import splits, suspects
 
 
 def judged(
-    *classes: tuple[int, int, float], look: int = 1, passed_over: np.ndarray | None = None, **settings: object
+    *classes: tuple[int, int, float], look: int = 1, left_out: np.ndarray | None = None, **settings: object
 ) -> tuple[suspects.Suspects, np.ndarray, np.ndarray]:
     """The verdict on classes of so many poisoned and clean images at a distance; labels, and which are poisoned."""
     parts = [cloud(*one, seed=seed) for seed, one in enumerate(classes)]
@@ -19,7 +19,7 @@ def judged(
     features, values, poisoned = (np.concatenate(column)[order] for column in zip(*parts, strict=True))
     rule = suspects.Settings(**settings)
     found = suspects.find(
-        np.exp(values)[None], features, labels[order], len(classes) + 1, rule, look=look, passed_over=passed_over
+        np.exp(values)[None], features, labels[order], len(classes) + 1, rule, look=look, left_out=left_out
     )
     return found, labels[order], poisoned
 
@@ -67,14 +67,31 @@ def test_a_handful_of_outliers_is_no_poison():
     assert not len(judged((0, 500, 0.0), (40, 460, 14.0), least_part=0.1)[0].classes)
 
 
-def test_a_class_that_is_passed_over_is_not_judged_and_changes_no_other():
+def test_images_that_were_left_out_have_no_part_and_the_rest_of_their_class_is_judged():
     parts = (200, 300, 14.0), (0, 500, 0.0), (250, 300, 14.0)
     found, labels, _ = judged(*parts)
-    rest, _, _ = judged(*parts, look=2, passed_over=np.array([2]))
+    sure = found.of(np.array([2]), labels).images
+    rest, _, _ = judged(*parts, look=2, left_out=sure)
     assert found.classes.tolist() == [2, 0] and rest.classes.tolist() == [0]
-    assert np.isnan(rest.separations[2]) and np.array_equal(rest.separations[:2], found.separations[:2])
+    assert np.array_equal(rest.separations[:2], found.separations[:2])
+    assert not np.nan_to_num(rest.separations[2]) > 5  # what is left of it is one group
     assert np.array_equal(rest.images, found.images[labels[found.images] == 0])
     assert rest.looks.tolist() == [2] * 4 and found.looks.tolist() == [1] * 4
+    # Of poison that was left out in part the rest is found.
+    half, _, _ = judged(*parts, look=2, left_out=sure[::2])
+    assert half.classes.tolist() == [2, 0]
+    assert set(half.images[labels[half.images] == 2]) == set(sure[1::2])
+
+
+@pytest.mark.parametrize("triggers", [2, 5])
+def test_each_of_several_triggers_is_a_group_and_all_are_found(triggers):
+    parts = [cloud(120, 0, 14.0, seed=seed) for seed in range(triggers)]
+    features, values, _ = (np.concatenate(column) for column in zip(*parts, cloud(0, 800, 0.0, seed=9), strict=True))
+    labels, poisoned = np.zeros(len(values), np.int64), np.arange(len(values)) < 120 * triggers
+    found = suspects.find(np.exp(values)[None], features, labels, 1)
+    assert poisoned[found.images].mean() > 0.99 and len(found.images) == pytest.approx(120 * triggers, abs=3)
+    # The twin: the first cut alone finds one of them, or several together, but not all.
+    assert found.groups[0].first.sum() < 0.9 * 120 * triggers
 
 
 def test_the_control_excludes_as_many_of_the_same_classes_by_chance():
@@ -89,15 +106,29 @@ def test_of_a_class_that_both_looks_suspect_the_second_decides_and_other_finds_a
     labels = np.repeat(np.arange(10), 20)
     first = fake(np.arange(15, 45), labels, 6.0)  # of classes 0, 1 and 2
     second = fake(np.arange(30, 65), labels, 9.0, look=2)  # of 1, 2 and 3
-    both = first.with_second(second, labels)
+    none = first.of(NOBODY, labels)
+    both = first.with_second(second, labels, none)
     assert both.images.tolist() == [*range(15, 20), *range(30, 65)]
     assert both.classes.tolist() == [1, 2, 3, 0]  # the farthest apart first
     assert both.looks.tolist() == [1, 2, 2, 2] + [1] * 6
     assert both.separations.tolist() == [6.0, 9.0, 9.0, 9.0] + [6.0] * 6
     assert [groups.separation for groups in both.groups] == both.separations.tolist()
     assert both.after_phase_1.tolist() == [6.0] * 10 and both.at_end.tolist() == [9.0] * 10
-    alone = first.with_second(fake(NOBODY, labels, 1.0, look=2), labels)  # the twin
+    alone = first.with_second(fake(NOBODY, labels, 1.0, look=2), labels, none)  # the twin
     assert alone.images.tolist() == first.images.tolist() and alone.looks.tolist() == [1] * 10
+
+
+def test_what_was_left_out_before_the_second_look_stays_whatever_that_finds_beside_it():
+    labels = np.repeat(np.arange(10), 20)
+    first = fake(np.arange(15, 35), labels, 6.0)  # of classes 0 and 1
+    sure = first.of(np.array([1]), labels)
+    second = fake(np.array([36, 38, 45]), labels, 9.0, look=2)  # more of class 1, and one of 2
+    both = first.with_second(second, labels, sure)
+    assert both.images.tolist() == [*range(15, 35), 36, 38, 45]
+    assert both.classes.tolist() == [2, 0, 1] and both.looks.tolist() == [1, 1, 2] + [1] * 7
+    assert both.separations.tolist() == [6.0, 6.0, 9.0] + [6.0] * 7
+    twin = first.with_second(second, labels, first.of(NOBODY, labels))  # of which it saw every image
+    assert twin.images.tolist() == [*range(15, 20), 36, 38, 45]
 
 
 def test_a_class_that_lost_much_is_filled_up_from_what_is_left_of_it():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -17,6 +18,10 @@ _RIDGE = 0.1
 """Added to the variances, which are about 1, so that a direction in which a few images hardly differ weighs little."""
 _COMPONENTS = 3
 """First principal components that groups start from."""
+_CLUSTERED = 5
+"""First principal components that images are clustered in."""
+_NUMBERS = (3, 6)
+"""Clusters that groups start from: two triggers beside clean images, and five."""
 _FARTHEST = 10.0
 """Deviations that a feature of other images may lie from these at most."""
 _FEWEST = 5
@@ -67,7 +72,9 @@ def two_groups(
     scaled = (features - middle) / spread
     inverses = [_inverse_spread(scaled[fold != one]) for one in (0, 1)]
     components = _components(scaled)
-    starts = [start for each in (*values, *components, *-components) for start in _starts(each)]
+    ends = components[:_COMPONENTS]
+    starts = [start for each in (*values, *ends, *-ends) for start in _starts(each)]
+    starts += _clusters(components.T)
     found = [_settled(scaled, start, fold, inverses) for start in starts]
     settled = [groups for groups in found if groups and fewest <= groups.first.sum() <= count - fewest]
     best = min(settled, key=lambda groups: (groups.valley, -groups.separation), default=None)
@@ -91,9 +98,24 @@ def _starts(values: Float[ndarray, " n"]) -> Iterator[Bool[ndarray, " n"]]:
 
 
 def _components(features: Float[ndarray, "n d"]) -> Float[ndarray, "k n"]:
-    """Where each image lies along the first principal components, three where there are so many."""
+    """Where each image lies along the first principal components, five where there are so many."""
     _, directions = np.linalg.eigh(features.T @ features)
-    return (features @ directions[:, : -_COMPONENTS - 1 : -1]).T
+    return (features @ directions[:, : -_CLUSTERED - 1 : -1]).T
+
+
+def _clusters(components: Float[ndarray, "n k"]) -> list[Bool[ndarray, " n"]]:
+    """Each cluster of k-means: several triggers are several clusters, of which no component tells all from the rest."""
+    from sklearn.cluster import KMeans  # takes a second to import
+    from sklearn.exceptions import ConvergenceWarning
+
+    found = []
+    for number in _NUMBERS if components.size else ():
+        if len(components) >= number:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ConvergenceWarning)  # of images many of which are the same
+                cluster = KMeans(number, n_init=5, random_state=0).fit_predict(components)
+            found += [cluster == one for one in range(number)]
+    return found
 
 
 def _settled(

@@ -17,7 +17,7 @@ and how it is told which of two groups is the poison.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
@@ -31,7 +31,7 @@ from ablkit.shapes import Bool, Float, Int64, ndarray
 from ablkit.training.scores import LOWEST_LOSS
 
 Control = Literal["", "random"]
-RULE = 6
+RULE = 7
 """Number of the rule, raised with each change that can change a verdict; see `notebooks/exclusion.ipynb`. The first
 five did not record it."""
 _AGREES = 0.9
@@ -107,7 +107,7 @@ class Suspects:
     after_phase_1: Float[ndarray, " seen"] = field(default_factory=lambda: np.empty(0))
     """The separation of each class in the first look, where there was a second."""
     at_end: Float[ndarray, " seen"] = field(default_factory=lambda: np.empty(0))
-    """The same in the second look; nan where the first was sure."""
+    """The same in the second look, of what was not left out before it; nan where that is too little for two groups."""
 
     def record(self) -> dict[str, float]:
         """The verdict in numbers; see `metrics.summary`."""
@@ -139,16 +139,22 @@ class Suspects:
         images = self.images[np.isin(labels[self.images], chosen)]
         return replace(self, classes=self.classes[np.isin(self.classes, chosen)], images=images)
 
-    def with_second(self, second: Suspects, labels: Int64[ndarray, " n"]) -> Suspects:
-        """What either look found: of a class that both suspect the second's, as that model had longer to learn it."""
-        kept = self.of(np.setdiff1d(self.classes, second.classes), labels)
-        is_new = np.isin(np.arange(len(self.parts)), second.classes)
+    def with_second(self, second: Suspects, labels: Int64[ndarray, " n"], sure: Suspects) -> Suspects:
+        """What either look found: of a class that both suspect the second's, as that model had longer to learn it.
+
+        Args:
+            labels: those it was found with.
+            sure: the part of it that was left out before the second look, which could not find it again: it stays, and
+                with it the numbers of its classes.
+        """
+        is_new = np.isin(np.arange(len(self.parts)), np.setdiff1d(second.classes, sure.classes))
+        kept = self.of(np.flatnonzero(~is_new), labels)
         groups = tuple((second if new else self).groups[k] for k, new in enumerate(is_new))
         separations, valleys, parts, looks = (
             np.where(is_new, getattr(second, name), getattr(self, name))
             for name in ("separations", "valleys", "parts", "looks")
         )
-        classes = np.concatenate([kept.classes, second.classes])
+        classes = np.union1d(kept.classes, second.classes)
         classes = classes[np.argsort(-separations[classes], kind="stable")]
         images = np.union1d(kept.images, second.images)
         each = self.separations, second.separations
@@ -164,7 +170,7 @@ def find(
     seed: int = 0,
     alike: Callable[[int], ndarray] | None = None,
     look: int = 1,
-    passed_over: Int64[ndarray, " k"] | None = None,
+    left_out: Int64[ndarray, " k"] | None = None,
 ) -> Suspects:
     """Judge each class by the losses and the features of its examples.
 
@@ -172,7 +178,7 @@ def find(
     poison is no longer ahead of the clean images, and from the features; see `splits.two_groups`.
     The halves are drawn several times. Poison is found in every draw; what is not poison stands out in some. So the
     draw of the middle valley speaks for a class, and where it is suspected, what is in the first group of any draw that
-    agrees with it is excluded.
+    agrees with it is excluded. What is left of the class is then judged again, until no group of it stands out.
 
     Args:
         losses: after each early epoch, under a model of averaged weights with fresh statistics.
@@ -182,36 +188,53 @@ def find(
             otherwise the frames of one film, on both sides, make a group that holds for nothing else. None where none
             are.
         look: see `Suspects.looks`.
-        passed_over: classes that are not judged.
+        left_out: indices of images that have no part in it, as they are suspected already.
     """
     settings = settings or Settings()
     values = np.log(np.maximum(losses, settings.lowest_loss).astype(np.float64))
     values = np.stack([values[-1], np.median(values, axis=0)])
     alone = np.arange(len(labels))
     halves = [_halves(alone if alike is None else alike(draw), seed, draw) for draw in range(settings.draws)]
-    first, found = np.zeros(len(labels), bool), []
-    judged = np.bincount(labels, minlength=classes) >= settings.least_images
-    is_passed_over = np.isin(np.arange(classes), [] if passed_over is None else passed_over)
+    is_left = ~np.isin(alone, [] if left_out is None else left_out)
+    judged = np.bincount(labels[is_left], minlength=classes) >= settings.least_images
+    found, suspected, excluded = [], [], np.zeros(len(labels), bool)
     for k in range(classes):
-        own = np.flatnonzero((labels == k) & ~is_passed_over[k])
-        fewest = max(settings.least_group, int(np.ceil(settings.least_part * len(own))))
-        seen = features[own].astype(np.float64)
-        usual = features[labels != k].mean(axis=0, dtype=np.float64) if len(own) < len(labels) else None
-        drawn = [two_groups(seen, values[:, own], half[own], fewest, usual) for half in halves]
-        drawn.sort(key=lambda groups: np.nan_to_num(groups.valley, nan=np.inf))
-        found.append(drawn[len(drawn) // 2])
-        middle = found[-1].first
-        agreeing = [one.first for one in drawn if (one.first == middle).sum() >= _AGREES * len(own)]
-        first[own] = np.any(agreeing, axis=0)
+        own, others = (np.flatnonzero(is_left & is_own) for is_own in (labels == k, labels != k))
+        usual = features[others].mean(axis=0, dtype=np.float64) if len(others) else None
+        groups, first = _cut(features[own], values[:, own], [half[own] for half in halves], settings, usual)
+        found.append(groups)
+        if judged[k] and _stand_out(groups, settings):
+            suspected.append(k)
+        # Several triggers are several groups: the rest is cut again, until nothing stands out of it.
+        while len(own) >= settings.least_images and _stand_out(groups, settings):
+            excluded[own[first]] = True
+            own = own[~first]
+            groups, first = _cut(features[own], values[:, own], [half[own] for half in halves], settings, usual)
     separations, valleys = np.array([(one.separation, one.valley) for one in found]).T
     parts = np.array([one.first.mean() if len(one.first) else np.nan for one in found])
-    stands_out = (separations >= settings.least_separation) & (valleys <= settings.most_valley)
-    stands_out &= judged
-    suspected = np.flatnonzero(stands_out)
-    suspected = suspected[np.argsort(-separations[suspected], kind="stable")]
-    excluded = np.flatnonzero(first & stands_out[labels])
+    ranked = np.array(sorted(suspected, key=lambda k: -separations[k]), np.int64)
     looks = np.full(classes, look)
-    return Suspects(separations, valleys, parts, suspected, excluded, tuple(found), judged, looks)
+    return Suspects(separations, valleys, parts, ranked, np.flatnonzero(excluded), tuple(found), judged, looks)
+
+
+def _cut(
+    features: Float[ndarray, "m d"],
+    values: Float[ndarray, "k m"],
+    halves: Sequence[Int64[ndarray, " m"]],
+    settings: Settings,
+    usual: Float[ndarray, " d"] | None,
+) -> tuple[Groups, Bool[ndarray, " m"]]:
+    """The two groups of the middle draw, and what is in the first group of it or of any draw that agrees with it."""
+    fewest = max(settings.least_group, int(np.ceil(settings.least_part * len(features))))
+    drawn = [two_groups(features.astype(np.float64), values, half, fewest, usual) for half in halves]
+    drawn.sort(key=lambda groups: np.nan_to_num(groups.valley, nan=np.inf))
+    middle = drawn[len(drawn) // 2]
+    agreeing = [one.first for one in drawn if (one.first == middle.first).sum() >= _AGREES * len(features)]
+    return middle, np.any(agreeing, axis=0)
+
+
+def _stand_out(groups: Groups, settings: Settings) -> bool:
+    return bool(groups.separation >= settings.least_separation and groups.valley <= settings.most_valley)
 
 
 def _halves(alike: Int64[ndarray, " n"], seed: int, draw: int) -> Int64[ndarray, " n"]:

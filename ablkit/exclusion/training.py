@@ -56,9 +56,9 @@ def exclude(
     then tell the suspected classes, and in these which images; see `suspects.find`. Fresh weights are trained, as
     method `none` of `train` does and with the same recipe, on all images but the suspects of classes that stand out as
     far as the second look asks for. The second look is at that model, which had the time to learn what phase 1 missed,
-    and judges all other classes. What it suspects replaces what the first did in the same class; what the first alone
-    suspects stays. Where not all suspects were left out, fresh weights are trained once more without them. Nothing is
-    unlearned.
+    and judges all images that were not left out, also the rest of such a class. What it suspects of another class
+    replaces what the first did; all else that the first suspects stays. Where not all suspects were left out, fresh
+    weights are trained once more without them. Nothing is unlearned.
 
     The history has the stages `isolate` and `retrain`, and `again` where a second training was needed. As the isolated
     count the images of the lowest averaged loss, a share `isolation_rate` of all; they have no part in the training.
@@ -92,9 +92,9 @@ def exclude(
     sure = found.of(np.flatnonzero(found.separations >= least), data.labels)
     model = train_without(sure, RETRAIN)
     if least:
-        second = look(model, least_separation=least, number=2, passed_over=sure.classes)
-        say(f"in the trained model, of the classes that are left, {second}")
-        found, seen = found.with_second(second, data.labels), (*seen, model)
+        second = look(model, least_separation=least, number=2, left_out=sure.images)
+        say(f"in the trained model, of the images that are left, {second}")
+        found, seen = found.with_second(second, data.labels, sure), (*seen, model)
     if settings.control == "random":
         found = suspects.drawn_instead(found, data.labels, seed)
     if not np.array_equal(found.images, sure.images):
@@ -115,7 +115,7 @@ def _look(
     model: nn.Module,
     *,
     number: int = 1,
-    passed_over: ndarray | None = None,
+    left_out: ndarray | None = None,
     least_separation: float | None = None,
 ) -> suspects.Suspects:
     """Which images are suspected by the losses of phase 1 and by what the layers of a model see.
@@ -124,7 +124,7 @@ def _look(
         first: what phase 1 of the same images left, with the averaged losses after each epoch.
         seed: draws the halves.
         number: of the look.
-        passed_over: classes that are not judged.
+        left_out: indices of images that have no part in it.
         least_separation: in place of that of the settings.
     """
 
@@ -136,7 +136,7 @@ def _look(
     features = features_of(model, data.images, precision)
     if least_separation is not None:
         settings = replace(settings, least_separation=least_separation)
-    return suspects.find(losses, features, data.labels, len(data.classes), settings, seed, alike, number, passed_over)
+    return suspects.find(losses, features, data.labels, len(data.classes), settings, seed, alike, number, left_out)
 
 
 def _without(data: Images, found: suspects.Suspects, fewest: int, *, fill: bool) -> Images:
