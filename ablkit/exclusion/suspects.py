@@ -3,10 +3,10 @@
 Images of a class that carry a trigger make two groups with the clean ones beside them, in what the layers of a model
 see: mostly already in an early one of averaged weights. Mostly they are learned faster, so the images of the lowest
 losses are where to start; an attacker can see to it that they are not, so the first principal components of the
-features are, too. A linear discriminant then tells the two groups apart. Of a clean class it makes one group, however
-it is cut, but for films and the like. Of two groups the one that lies farther from the images of all other classes is
-excluded, as these are mostly clean. Neither the target class, the poisoning rate nor any other truth about the attack
-is used.
+features are, too, and clusters in these. A linear discriminant then tells the two groups apart. Of a clean class it
+makes one group, however it is cut, but for films and the like. Of two groups the one that lies farther from the images
+of all other classes is excluded, as these are mostly clean; what is left of the class is cut again, as each trigger may
+make a group. Neither the target class, the poisoning rate nor any other truth about the attack is used.
 
 That poisoned images form a group in feature space is known: spectral signatures (Tran et al. 2018), activation
 clustering (Chen et al. 2018), and SCAn (Tang et al. 2021), which also uses a linear discriminant. Those start from the
