@@ -20,8 +20,8 @@ _COMPONENTS = 3
 """First principal components that groups start from."""
 _CLUSTERED = 5
 """First principal components that images are clustered in."""
-_NUMBERS = (3, 6)
-"""Clusters that groups start from: two triggers beside clean images, and five."""
+_CLUSTERS = 3
+"""Clusters that groups start from: clean images and two triggers."""
 _FARTHEST = 10.0
 """Deviations that a feature of other images may lie from these at most."""
 _FEWEST = 5
@@ -108,14 +108,12 @@ def _clusters(components: Float[ndarray, "n k"]) -> list[Bool[ndarray, " n"]]:
     from sklearn.cluster import KMeans  # takes a second to import
     from sklearn.exceptions import ConvergenceWarning
 
-    found = []
-    for number in _NUMBERS if components.size else ():
-        if len(components) >= number:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", ConvergenceWarning)  # of images many of which are the same
-                cluster = KMeans(number, n_init=5, random_state=0).fit_predict(components)
-            found += [cluster == one for one in range(number)]
-    return found
+    if not components.size or len(components) < _CLUSTERS:
+        return []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # of images many of which are the same
+        cluster = KMeans(_CLUSTERS, n_init=5, random_state=0).fit_predict(components)
+    return [cluster == one for one in range(_CLUSTERS)]
 
 
 def _settled(
