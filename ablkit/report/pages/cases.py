@@ -99,8 +99,8 @@ STUDIES = (
         " are found, too. Each way of hiding works against a part of the rule: a trigger that is learned later, poison"
         " in several classes, images with the trigger and their true label, a trigger that tells the label half of the"
         " time, and several triggers at once. The rule was changed after it had missed Blend on seed 0, with the weaker"
-        " trigger, for three classes, and in part with every class a target; what it was before is told under Protocol"
-        " of the page Clean models.",
+        " trigger, for three classes, and in part with every class a target, and half of BadNets with two triggers;"
+        " what it was before is told under Protocol of the page Clean models.",
         "exclude",
         "Adaptive attacks",
     ),
@@ -147,7 +147,7 @@ def _same_model(frame: pd.DataFrame) -> str:
     if not number:
         return ""
     return (
-        f"{number} of the undefended runs were not made: where nothing is excluded the model is that of undefended"
+        f"{number} of the undefended runs {'was' if number == 1 else 'were'} not made: where nothing is excluded the model is that of undefended"
         " training, and its numbers stand in both columns."
     )
 
