@@ -146,8 +146,9 @@ def _same_model(frame: pd.DataFrame) -> str:
     number = int(frame["is_same_model"].sum())
     if not number:
         return ""
+    were = "was" if number == 1 else "were"
     return (
-        f"{number} of the undefended runs {'was' if number == 1 else 'were'} not made: where nothing is excluded the model is that of undefended"
+        f"{number} of the undefended runs {were} not made: where nothing is excluded the model is that of undefended"
         " training, and its numbers stand in both columns."
     )
 
