@@ -52,8 +52,9 @@ def two_groups(
 
     Fisher's linear discriminant (Fisher 1936) of two groups says anew which image is in which, until none moves. Each
     image is judged by the discriminant of the other fold, so that it is not told apart by what makes it itself. The
-    first groups are the images of the lowest values, and those at either end of the first principal components of the
-    features. Of all starts that which ends with the fewest images between the groups is taken.
+    first groups are the images of the lowest values, those at either end of the first principal components of the
+    features, and the clusters in these. Of all starts that which ends with the fewest images between the groups is
+    taken.
 
     Args:
         features: of each image.

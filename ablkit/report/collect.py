@@ -15,7 +15,7 @@ from ablkit.data import CARDS
 from ablkit.defenses import METHODS
 from ablkit.errors import shown
 from ablkit.report import data
-from ablkit.report.page import literal
+from ablkit.report.page import listed, literal
 from ablkit.report.text import label
 from ablkit.runs.environment import hardware_line
 from ablkit.runs.job import Job
@@ -166,6 +166,14 @@ def hardware_of(runs: pd.DataFrame) -> str:
     """Processors or GPUs, cores, precision and versions that some runs were made with, in Markdown."""
     facts = [{name[4:]: run[name] for name in runs if name.startswith("env_")} for _, run in runs.iterrows()]
     return "; ".join(dict.fromkeys(literal(hardware_line(own)) for own in facts))
+
+
+def measured(runs: pd.DataFrame) -> str:
+    """When, at which commits and with what some runs were made, in a Markdown sentence."""
+    dates = sorted({literal(str(started)[:10]) for started in runs["env_started"]})
+    when = " to ".join(dict.fromkeys((dates[0], dates[-1])))
+    commits = listed(sorted({literal(name) for name in runs["env_commit"]}))
+    return f"Measured {when} at {commits}, {hardware_of(runs)}."
 
 
 def place_of(run: pd.Series) -> str:

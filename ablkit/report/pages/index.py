@@ -9,7 +9,7 @@ import pandas as pd
 
 from ablkit.metrics import paper
 from ablkit.report import charts, costs
-from ablkit.report.collect import Collection, Scale, hardware_of
+from ablkit.report.collect import Collection, Scale, measured
 from ablkit.report.figures import TITLES
 from ablkit.report.findings import GONE
 from ablkit.report.findings.words import count
@@ -127,13 +127,9 @@ def _scope(c: Collection, scale: Scale) -> str:
     own = scale.runs[scale.runs["method"].isin(["none", "abl"])]
     counts = own[own["method"] == "abl"].groupby("attack")["seed"].nunique()
     seeds = f"{counts.min()}" if counts.min() == counts.max() else f"{counts.min()} to {counts.max()}"
-    dates = sorted({literal(str(started)[:10]) for started in own["env_started"]})
-    measured = dates[0] if dates[0] == dates[-1] else f"{dates[0]} to {dates[-1]}"
-    commits = listed(sorted({literal(name) for name in own["env_commit"]}))
     return (
         f"Undefended and with ABL: {scale.title}, {literal(own['model'].iloc[0])},"
-        f" {seeds} {'seed' if seeds == '1' else 'seeds'} an attack, {len(own)} runs. Measured {measured}"
-        f" at {commits}, {hardware_of(own)}."
+        f" {seeds} {'seed' if seeds == '1' else 'seeds'} an attack, {len(own)} runs. {measured(own)}"
         f" {link('Every run with its command', 'runs.html')}."
     )
 

@@ -11,7 +11,7 @@ from ablkit.report.findings import RELIABLE
 from ablkit.report.findings.isolators import SCORES
 from ablkit.report.findings.words import count, limit
 from ablkit.report.isolators import FOLLOWED
-from ablkit.report.page import Block, Cell, Heading, Table, listed
+from ablkit.report.page import Block, Cell, Heading, Table, Text, link, listed
 from ablkit.report.pages import isolation
 from ablkit.report.verdicts import INTERVAL, over_seeds, percent_number
 from ablkit.runs import arrays
@@ -51,9 +51,12 @@ def _over_seeds(c: Collection) -> tuple[str, list[Block]]:
         f" weights with {averaged}."
     )
     shares = {"precision": "poisoned, % of what is isolated", "recall": "isolated, % of what is poisoned"}
+    runs = count(len(phases.groupby(["attack", "seed"])), "run")
+    made = f"Phase 1 of {runs} ({phases['place'].iloc[0]}), those of {link('isolation', 'isolation.html')}."
     return told, [
         Heading("What would be isolated"),
         *(_table(phases, names, kind, title) for kind, title in shares.items()),
+        Text(f"{made} {link('Every run with its command', 'runs.html')}.", "soft"),
     ]
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pandas as pd
 
 from ablkit.report import charts
-from ablkit.report.collect import Collection, Scale
+from ablkit.report.collect import Collection, Scale, measured
 from ablkit.report.figures import TITLES
 from ablkit.report.findings.words import count
-from ablkit.report.page import Block, Figure, Heading, listed
+from ablkit.report.page import Block, Figure, Heading, Text, listed
 from ablkit.report.pages.loss_gap import first_phases
 from ablkit.report.verdicts import LOW
 
@@ -21,7 +21,9 @@ def known(c: Collection) -> tuple[str, list[Block]]:
     if precision.empty:
         return "", []
     used = int(c.main.of("abl")["isolation_epochs"].mode()[0])
-    return _sentence(precision, used), [Heading("What would be isolated"), _figure(c.main, precision, used)]
+    made = f"Phase 1 of {count(len(precision), 'ABL run')}: {c.main.title}. {measured(c.main.of('abl'))}"
+    blocks = [Heading("What would be isolated"), _figure(c.main, precision, used), Text(made, "soft")]
+    return _sentence(precision, used), blocks
 
 
 def precisions(c: Collection, scale: Scale) -> pd.DataFrame:
