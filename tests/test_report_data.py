@@ -15,7 +15,7 @@ import pytest
 from ablkit.cli import main
 from ablkit.errors import UserError
 from ablkit.report import data, site
-from ablkit.report.collect import Collection, collect
+from ablkit.report.collect import Collection, collect, hardware_of
 from ablkit.report.render import markdown
 from ablkit.runs import seals
 from ablkit.runs.records import Damaged
@@ -36,7 +36,7 @@ def few(tmp_path) -> Path:
         if own == ["badnets", "", 0, "cifar10"] and parameters["method"] in ("none", "abl", "oracle"):
             shutil.copytree(folder, to / folder.name)
     shutil.copytree(DATA / RUN, to / RUN, dirs_exist_ok=True)
-    for table in ("bench.json", "gpu-speed.csv", "suspects.csv", "discarded.csv"):
+    for table in ("bench.json", "gpu-speed.csv", "gpu-unfinished.csv", "suspects.csv", "discarded.csv"):
         shutil.copy(DATA / table, to)
     return to
 
@@ -176,6 +176,19 @@ def test_hardware_of_another_kind_is_a_scale_of_its_own(few):
     assert len(collect(few).scales) == before + 1
 
 
+def test_gpus_of_two_kinds_are_one_scale_and_both_are_named(few):
+    other = few / "0123456789ab"
+    shutil.copytree(few / RUN, other)
+    for name, changed in (("env", {"gpu": "Another GPU"}), ("params", {})):
+        record = json.loads((other / f"{name}.json").read_text())
+        if name == "params":
+            record["parameters"]["seed"] = 9
+        (other / f"{name}.json").write_text(json.dumps(record | changed))
+    full = collect(few).full
+    assert len(full) == 1 and set(full[0].runs["seed"]) >= {9}
+    assert "NVIDIA" in hardware_of(full[0].runs) and "Another GPU" in hardware_of(full[0].runs)
+
+
 # Spoilt numbers
 
 
@@ -188,6 +201,7 @@ def test_hardware_of_another_kind_is_a_scale_of_its_own(few):
         (f"{RUN}/params.json", "[", "is damaged"),
         ("gpu-speed.csv", "", "cannot be read"),
         ("gpu-speed.csv", "what,images_per_second,measured_by\na,b,c\n", "make no page"),
+        ("gpu-unfinished.csv", "key,attack\na,b\n", "make no page"),
         ("suspects.csv", f"key,attack\n{RUN},b\n", "make no page"),
         ("bench.json", "{}", "holds no benchmark"),
     ],

@@ -47,7 +47,7 @@ class Scale:
     preset: str
     dataset: str
     place: str
-    """Such as `CPU, bf16`."""
+    """Such as `CPU, bf16`; which processor or GPU, `hardware_of` tells."""
     runs: pd.DataFrame
     """Only those with the preset's own settings: one for each attack, method and seed."""
 
@@ -177,8 +177,8 @@ def measured(runs: pd.DataFrame) -> str:
 
 
 def place_of(run: pd.Series) -> str:
-    """Where a run was made: `CPU, bf16`, or the GPU's name, in letters and digits."""
-    where = run.get("env_gpu", "GPU") if run.get("env_device") == "cuda" else "CPU"
+    """The kind of hardware that a run was made on, such as `CPU, bf16`, in letters and digits."""
+    where = "GPU" if run.get("env_device") == "cuda" else "CPU"
     precision = run.get("env_precision")
     text = f"{where}, {precision}" if isinstance(precision, str) else str(where)
     return " ".join(re.sub(r"[^\w, -]|_", " ", text).split())[:_LONGEST_NAME]

@@ -7,7 +7,7 @@ set -u
 mkdir -p "$1"; OUT=$(cd "$1" && pwd); shift
 cd "$(dirname "$0")/../.." || exit
 PARTS=${*:-check speed run sweep}
-PYTHON=${PYTHON:-python3} DEVICE=${DEVICE:-cuda} PRESET=${PRESET:-paper} ROOM=${ROOM:---per-gpu 12}
+PYTHON=${PYTHON:-python3} DEVICE=${DEVICE:-cuda} PRESET=${PRESET:-paper} ROOM=${ROOM:---per-gpu 8}
 SWEEP=${SWEEP:-notebooks/sweeps/paper_gpu.yaml} SECONDS_FOR_RUNS=${SECONDS_FOR_RUNS:-400} TOGETHER=${TOGETHER:-4}
 export PYTHONUNBUFFERED=1 PYTHONPATH=$PWD${PYTHONPATH:+:$PYTHONPATH}
 ablkit() { "$PYTHON" -m ablkit.cli "$@"; }

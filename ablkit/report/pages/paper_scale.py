@@ -6,7 +6,7 @@ import pandas as pd
 
 from ablkit.defenses import METHODS
 from ablkit.report import charts, costs, data
-from ablkit.report.collect import Collection, Scale
+from ablkit.report.collect import Collection, Scale, measured
 from ablkit.report.figures import TITLES
 from ablkit.report.findings import GONE
 from ablkit.report.findings.exclusion import of_earlier_rule
@@ -14,7 +14,7 @@ from ablkit.report.findings.isolators import SCORES as NAMES
 from ablkit.report.findings.words import DEAR, PRESENT, count
 from ablkit.report.page import Block, Cell, Figure, Heading, Page, Table, Text, code, link, listed
 from ablkit.report.pages import missing
-from ablkit.report.text import percent
+from ablkit.report.text import number, percent
 from ablkit.report.verdicts import INTERVAL, LOW, over_seeds
 
 _RAW, _AVERAGED = NAMES["loss"], NAMES["averaged"]
@@ -33,7 +33,7 @@ def page(c: Collection) -> Page:
     for scale in c.full:
         epochs = _epochs(c, scale)
         blocks += [Heading(scale.title), _table(scale), *_isolation(scale, epochs)]
-    blocks += [*_suspects(c), *_limits(c)]
+    blocks += [*_unfinished(c), *_suspects(c), *_limits(c)]
     findings = [_finding(scale, _epochs(c, scale)) for scale in c.full]
     return Page(name, title, " ".join(findings), blocks, "Paper's scale")
 
@@ -115,9 +115,8 @@ def _table(scale: Scale) -> Table:
         "n",
     )
     alone = " A row with n = 1 is a demonstration, not a measurement." if any(row[-1] == "1" for row in rows) else ""
-    note = (
-        f"{INTERVAL}{alone} Minutes of a run's process, beside all others. Verdicts: {link('Table 1', 'table1.html')}."
-    )
+    note = f"{INTERVAL}{alone} Minutes of a run's process, beside all others. {measured(scale.runs)}"
+    note += f" Verdicts: {link('Table 1', 'table1.html')}."
     if "exclude" in set(scale.runs["method"]):
         note += (
             f" {code('exclude')} is a method of this kit's own: it leaves out the images that show to be poisoned"
@@ -164,6 +163,47 @@ def _isolation(scale: Scale, epochs: pd.DataFrame) -> list[Block]:
         Figure(name, drawn, alt, caption),
         Table(columns, rows),
     ]
+
+
+def _unfinished(c: Collection) -> list[Block]:
+    """Runs of `exclude` that the clock stopped: what they left out, and how far they came."""
+    table = data.table(c.folder / "gpu-unfinished.csv")
+    rows = [
+        (
+            TITLES[run["attack"]] if run["poison_rate"] else "no poison",
+            str(run["seed"]),
+            f"{run['poisoned_images']:,}",
+            f"{run['left_out_images']:,}",
+            number(run["separation"], "{:.1f}"),
+            str(run["epochs"]),
+            *(f"{100 * run[name]:.1f}" for name in ("clean_accuracy", "attack_success_rate")),
+        )
+        for _, run in table.iterrows()
+    ]
+    if not rows:
+        return []
+    poisoned = table[table["poison_rate"] > 0]
+    found, missed = (poisoned[poisoned["left_out_images"].gt(0) == is_found] for is_found in (True, False))
+    unseen = listed([f"{TITLES[run['attack']]}, seed {run['seed']}" for _, run in missed.iterrows()])
+    text = (
+        f"**None of these {count(len(table), 'run')} is a result.** The end of the time stopped today's"
+        f" {code('exclude')} {table['epochs'].min()} to {table['epochs'].max()} epochs into its training of 80, before"
+        f" its second look. In {len(found)} of {len(poisoned)} poisoned sets the first look left out"
+        f" {found['left_out_images'].sum():,} images, where {found['poisoned_images'].sum():,} are poisoned"
+        f"{f'; it saw nothing in {unseen}' if unseen else ''}. The lines that a run prints do not say which images."
+        " But BadNets and Blend poison the same images of a seed, and without what was left out their trainings had the"
+        " same loss after every epoch: the same images were left out twice, as many as both poison."
+    )
+    columns = ("attack", "seed", "poisoned images", "left out after phase 1", "separation", "epochs of 80")
+    columns += ("clean accuracy, %", "attack success, %")
+    where = sorted(set(zip(table["hardware"], table["date"], strict=True)))
+    note = (
+        "The last two on 1,000 test images after the last whole epoch; until epoch 60 the learning rate is 0.1, and"
+        f" accuracy swings. {'; '.join(map(', '.join, where))}."
+        f" {link('gpu-unfinished.csv', 'data/gpu-unfinished.csv')}: what the runs of"
+        f" {code(table['measured_by'].iloc[0])} printed."
+    )
+    return [Heading("What today's rule leaves out: runs that did not end"), Text(text), Table(columns, rows, note=note)]
 
 
 def _suspects(c: Collection) -> list[Block]:
