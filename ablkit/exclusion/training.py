@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -85,7 +85,8 @@ def exclude(
         history.extend(last.history)
         return last.model
 
-    look = partial(_look, first, data, settings, seed, precision)
+    alike = cache(partial(_alike, data, seed))  # both looks draw the same halves
+    look = partial(_look, first, data, settings, seed, precision, alike)
     found = look(first.averaged)
     say(f"after phase 1 {found}")
     seen, least = (first.averaged,), settings.least_at_end
@@ -112,6 +113,7 @@ def _look(
     settings: suspects.Settings,
     seed: int,
     precision: str,
+    alike: Callable[[int], ndarray],
     model: nn.Module,
     *,
     number: int = 1,
@@ -123,20 +125,22 @@ def _look(
     Args:
         first: what phase 1 of the same images left, with the averaged losses after each epoch.
         seed: draws the halves.
+        alike: see `suspects.find`.
         number: of the look.
         left_out: indices of images that have no part in it.
         least_separation: in place of that of the settings.
     """
-
-    def alike(draw: int) -> ndarray:
-        return lookalikes.groups(data.images, data.labels, seed, draw) if data.groups is None else data.groups
-
     # The last epoch as it was measured; the trajectories are rounded.
     losses = np.concatenate([first.trajectories["averaged"][:-1].astype(np.float32), first.losses[None]])
     features = features_of(model, data.images, precision)
     if least_separation is not None:
         settings = replace(settings, least_separation=least_separation)
     return suspects.find(losses, features, data.labels, len(data.classes), settings, seed, alike, number, left_out)
+
+
+def _alike(data: Images, seed: int, draw: int) -> ndarray:
+    """A number for each image, the same for those that look alike: the data's own groups where it has them."""
+    return lookalikes.groups(data.images, data.labels, seed, draw) if data.groups is None else data.groups
 
 
 def _without(data: Images, found: suspects.Suspects, fewest: int, *, fill: bool) -> Images:
