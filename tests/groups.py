@@ -28,6 +28,7 @@ def halves(n: int) -> np.ndarray:
 def fake(images: np.ndarray, labels: np.ndarray, separation: float = 20.0, look: int = 1) -> suspects.Suspects:
     """A verdict that these images are poisoned, each of its class, and that all classes are as far apart as this."""
     numbers = np.full(10, separation)
-    nothing = (splits.Groups(np.zeros(0, bool), separation, np.nan, np.zeros(0)),) * 10
+    nothing = splits.Groups(np.zeros(0, bool), separation, np.nan, np.zeros(0))
     classes = np.unique(labels[images])
-    return suspects.Suspects(numbers, numbers, numbers, classes, images, nothing, np.ones(10, bool), np.full(10, look))
+    cuts = ((suspects.Cut(NOBODY, nothing, look),),) * 10
+    return suspects.Suspects(numbers, numbers, numbers, classes, images, cuts, np.ones(10, bool), np.full(10, look))

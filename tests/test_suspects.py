@@ -91,7 +91,9 @@ def test_each_of_several_triggers_is_a_group_and_all_are_found(triggers):
     found = suspects.find(np.exp(values)[None], features, labels, 1)
     assert poisoned[found.images].mean() > 0.99 and len(found.images) == pytest.approx(120 * triggers, abs=3)
     # The twin: the first cut alone finds one of them, or several together, but not all.
-    assert found.groups[0].first.sum() < 0.9 * 120 * triggers
+    cuts = found.cuts[0]
+    assert cuts[0].groups.first.sum() < 0.9 * 120 * triggers
+    assert set(found.images) == set().union(*(cut.images[cut.groups.first] for cut in cuts))
 
 
 def test_the_control_excludes_as_many_of_the_same_classes_by_chance():
@@ -112,7 +114,7 @@ def test_of_a_class_that_both_looks_suspect_the_second_decides_and_other_finds_a
     assert both.classes.tolist() == [1, 2, 3, 0]  # the farthest apart first
     assert both.looks.tolist() == [1, 2, 2, 2] + [1] * 6
     assert both.separations.tolist() == [6.0, 9.0, 9.0, 9.0] + [6.0] * 6
-    assert [groups.separation for groups in both.groups] == both.separations.tolist()
+    assert [[cut.look for cut in cuts] for cuts in both.cuts] == [[look] for look in both.looks]
     assert both.after_phase_1.tolist() == [6.0] * 10 and both.at_end.tolist() == [9.0] * 10
     alone = first.with_second(fake(NOBODY, labels, 1.0, look=2), labels, none)  # the twin
     assert alone.images.tolist() == first.images.tolist() and alone.looks.tolist() == [1] * 10
@@ -127,6 +129,7 @@ def test_what_was_left_out_before_the_second_look_stays_whatever_that_finds_besi
     assert both.images.tolist() == [*range(15, 35), 36, 38, 45]
     assert both.classes.tolist() == [2, 0, 1] and both.looks.tolist() == [1, 1, 2] + [1] * 7
     assert both.separations.tolist() == [6.0, 6.0, 9.0] + [6.0] * 7
+    assert [[cut.look for cut in cuts] for cuts in both.cuts[:4]] == [[1], [1, 2], [2], [1]]
     twin = first.with_second(second, labels, first.of(NOBODY, labels))  # of which it saw every image
     assert twin.images.tolist() == [*range(15, 20), 36, 38, 45]
 

@@ -80,6 +80,20 @@ def test_a_class_that_the_second_look_finds_is_judged_by_what_that_model_sees(mo
     assert not np.array_equal(other.test.suspicion, found.test.suspicion, equal_nan=True)
 
 
+def test_test_images_of_each_of_several_triggers_are_suspected():
+    train, test = (attacks.poison(toy(*size), triggers=5, rate=0.2) for size in ((2000, 1), (500, 2)))
+    trained, found = cleaned(train.data, test.data)
+    assert found.classes == [0] and len(found.found.cuts[0]) > 1
+    assert found.test.is_suspected[test.is_poisoned].mean() > 0.95
+    assert not found.test.is_suspected[~test.is_poisoned].any()
+    assert found.train.suspicion[found.train.is_suspected].min() > 0.5
+    # The twin: the first cut alone knows one trigger.
+    first = tuple(cuts[:1] for cuts in found.found.cuts)
+    alone = verdict.judge(replace(trained, suspects=replace(found.found, cuts=first)), train.data, test.data, "fp32")
+    assert alone.test.is_suspected[test.is_poisoned].mean() < 0.5
+    assert alone.train.suspicion[found.train.is_suspected].min() < 0.5
+
+
 def test_a_clean_set_shows_no_sign_of_a_backdoor(clean):
     _, found = clean
     assert found.classes == [] and not found.train.is_suspected.any() and not found.test.is_suspected.any()

@@ -26,8 +26,9 @@ class Judged:
     is_suspected: Bool[ndarray, " n"]
     suspicion: Float[ndarray, " n"]
     """1 in the middle of the group of a class that lies farther from other classes, 0 in that of its other images; nan
-    where a class has no two. It says something in a suspected class alone: any class can be cut in two. A suspect may
-    be near 0 where one draw of the halves found it and the middle one did not."""
+    where a class has no two. Of several cuts, as of a class with several triggers, the largest. It says something in a
+    suspected class alone: any class can be cut in two. A suspect may be near 0 where one draw of the halves found it
+    and the middle one did not."""
     first: Int64[ndarray, " n"]
     """The class that the model of phase 1, which saw every image, takes each image for."""
     last: Int64[ndarray, " n"]
@@ -86,20 +87,21 @@ class Verdict:
 def judge(trained: Excluded, train: Images, test: Images, precision: str = "auto") -> Verdict:
     """The verdict on both splits of a data set after `exclusion.exclude` on the training images.
 
-    A test image of a suspected class is suspected where it joins that class's suspects: it had no part in finding them.
+    A test image of a suspected class is suspected where it joins the suspects of one of that class's cuts: it had no
+    part in finding them.
     """
     found = trained.suspects
-    suspicion = np.full(len(train), np.nan)
-    test_suspicion, test_suspected = np.full(len(test), np.nan), np.zeros(len(test), bool)
-    for k, groups in enumerate(found.groups):
-        own, new = (np.flatnonzero(split.labels == k) for split in (train, test))
-        suspicion[own] = 0.5 - groups.scores
+    suspicion, test_suspicion = np.full(len(train), np.nan), np.full(len(test), np.nan)
+    test_suspected = np.zeros(len(test), bool)
+    for k, cut in ((k, cut) for k, cuts in enumerate(found.cuts) for cut in cuts):
+        new, groups = np.flatnonzero(test.labels == k), cut.groups
+        suspicion[cut.images] = np.fmax(suspicion[cut.images], 0.5 - groups.scores)
         if np.isfinite(groups.separation) and len(new):
-            model = trained.looked_at[found.looks[k] - 1]
-            seen = [features_of(model, data.images[at], precision) for data, at in ((train, own), (test, new))]
+            model = trained.looked_at[cut.look - 1]
+            seen = [features_of(model, data.images[at], precision) for data, at in ((train, cut.images), (test, new))]
             joins, scores = joined(seen[0], groups, seen[1])
-            test_suspicion[new] = 0.5 - scores
-            test_suspected[new] = joins & (k in found.classes)
+            test_suspicion[new] = np.fmax(test_suspicion[new], 0.5 - scores)
+            test_suspected[new] |= joins & (k in found.classes)
     is_suspected = np.zeros(len(train), bool)
     is_suspected[found.images] = True
 

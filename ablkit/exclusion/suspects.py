@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 
@@ -83,6 +83,17 @@ class Settings:
         return self.least_separation_at_end and max(self.least_separation, self.least_separation_at_end)
 
 
+class Cut(NamedTuple):
+    """One division of images of a class into two groups."""
+
+    images: Int64[ndarray, " m"]
+    """Indices of those that had a part in it."""
+    groups: Groups
+    """As the middle draw has them: an excluded image that other draws found may be of the second group."""
+    look: int
+    """1 at the model of phase 1, 2 at one trained to the end."""
+
+
 @dataclass(frozen=True)
 class Suspects:
     """The classes that stand out, and the images that are excluded."""
@@ -97,9 +108,9 @@ class Suspects:
     """The suspected ones, that which stands out most first; often one, and none where none stands out."""
     images: Int64[ndarray, " m"]
     """Indices of the excluded images."""
-    groups: tuple[Groups, ...] = ()
-    """The two groups of each class, in the order of its images, as the middle draw has them: an excluded image that
-    other draws found may be of its second group."""
+    cuts: tuple[tuple[Cut, ...], ...] = ()
+    """Of each class the first cut; of a suspected one each after which a group was excluded, as there may be one for
+    each trigger."""
     judged: Bool[ndarray, " classes"] = field(default_factory=lambda: np.empty(0, bool))
     """The classes that have images enough to be judged."""
     looks: Int64[ndarray, " classes"] = field(default_factory=lambda: np.empty(0, np.int64))
@@ -149,7 +160,11 @@ class Suspects:
         """
         is_new = np.isin(np.arange(len(self.parts)), np.setdiff1d(second.classes, sure.classes))
         kept = self.of(np.flatnonzero(~is_new), labels)
-        groups = tuple((second if new else self).groups[k] for k, new in enumerate(is_new))
+        again = np.isin(np.arange(len(is_new)), second.classes) & ~is_new  # more of what is left of a class
+        cuts = tuple(
+            (() if new else own) + (later if new or more else ())
+            for own, later, new, more in zip(self.cuts, second.cuts, is_new, again, strict=True)
+        )
         separations, valleys, parts, looks = (
             np.where(is_new, getattr(second, name), getattr(self, name))
             for name in ("separations", "valleys", "parts", "looks")
@@ -158,7 +173,7 @@ class Suspects:
         classes = classes[np.argsort(-separations[classes], kind="stable")]
         images = np.union1d(kept.images, second.images)
         each = self.separations, second.separations
-        return Suspects(separations, valleys, parts, classes, images, groups, self.judged, looks, *each)
+        return Suspects(separations, valleys, parts, classes, images, cuts, self.judged, looks, *each)
 
 
 def find(
@@ -201,17 +216,23 @@ def find(
     for k in range(classes):
         own, others = (np.flatnonzero(is_left & is_own) for is_own in (labels == k, labels != k))
         usual = features[others].mean(axis=0, dtype=np.float64) if len(others) else None
-        groups, first = _cut(features[own], values[:, own], [half[own] for half in halves], settings, usual)
-        found.append(groups)
-        if judged[k] and _stand_out(groups, settings):
-            suspected.append(k)
+        cuts: list[Cut] = []
         # Several triggers are several groups: the rest is cut again, until nothing stands out of it.
-        while len(own) >= settings.least_images and _stand_out(groups, settings):
+        while not cuts or len(own) >= settings.least_images:
+            groups, first = _cut(features[own], values[:, own], [half[own] for half in halves], settings, usual)
+            stands_out = judged[k] and _stand_out(groups, settings)
+            if stands_out or not cuts:
+                cuts.append(Cut(own, groups, look))
+            if not stands_out:
+                break
             excluded[own[first]] = True
             own = own[~first]
-            groups, first = _cut(features[own], values[:, own], [half[own] for half in halves], settings, usual)
-    separations, valleys = np.array([(one.separation, one.valley) for one in found]).T
-    parts = np.array([one.first.mean() if len(one.first) else np.nan for one in found])
+        found.append(tuple(cuts))
+        if len(own) < len(cuts[0].images):
+            suspected.append(k)
+    firsts = [cuts[0].groups for cuts in found]
+    separations, valleys = np.array([(one.separation, one.valley) for one in firsts]).T
+    parts = np.array([one.first.mean() if len(one.first) else np.nan for one in firsts])
     ranked = np.array(sorted(suspected, key=lambda k: -separations[k]), np.int64)
     looks = np.full(classes, look)
     return Suspects(separations, valleys, parts, ranked, np.flatnonzero(excluded), tuple(found), judged, looks)
