@@ -183,6 +183,8 @@ def test_it_says_how_many_classes_are_suspected():
 def test_the_protocol_says_what_was_run_at_the_papers_scale():
     runs = pd.DataFrame({"method": ["exclude"] * 2, "method_rule": [float(suspects.RULE), None]})
     assert protocol._at_paper_scale(runs[:0]).startswith("It was not run")
+    assert "11 runs more did not end" in protocol._at_paper_scale(runs, 11)
+    assert "did not end" not in protocol._at_paper_scale(runs)
     for part, said in ((runs[1:], "once"), (runs[:1], "once"), (runs, "2 times")):
         told = protocol._at_paper_scale(part)
         assert f"It was run {said} " in told and f", {part['method_rule'].isna().sum()} by an earlier rule;" in told

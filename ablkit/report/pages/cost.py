@@ -210,7 +210,10 @@ def _gpu(c: Collection) -> list[Block]:
     where = "; ".join(
         f"{hardware}, {date}" for hardware, date in sorted(set(zip(speed["hardware"], speed["date"], strict=True)))
     )
-    note = f"{where}. The best of three rounds of 100 steps; of processes at once the sum. Each was measured once."
+    note = (
+        f"{where}. Of steps the best of three rounds of 100, of processes at once their sum, of a whole run its mean."
+        " Each was measured once."
+    )
     return [
         Heading("Speed on a GPU", "gpu"),
         Table(("what", "images/s", "measured by"), rows, note=note),

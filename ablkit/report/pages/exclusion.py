@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from ablkit.exclusion import suspects
-from ablkit.report import charts, findings
+from ablkit.report import charts, data, findings
 from ablkit.report.collect import Collection, dataset_title, hardware_of
 from ablkit.report.exclusion import SEPARATION, SEPARATION_OF_OTHERS, drawn, separations
 from ablkit.report.figures import TITLES
@@ -49,7 +49,8 @@ def page(c: Collection) -> Page:
     own = beside(frame)
     full = pd.concat([scale.of("exclude") for scale in c.full] or [c.runs.iloc[:0]])
     blocks = [figure(c, "exclusion"), _table(own), *protocol.HOW, *_margin(own), *_false_alarms(c)]
-    blocks += [*controls.blocks(own), *protocol.blocks(own, full), *_left_out(c, own)]
+    stopped = len(data.table(c.folder / "gpu-unfinished.csv"))
+    blocks += [*controls.blocks(own), *protocol.blocks(own, full, stopped), *_left_out(c, own)]
     return Page(NAME, title, findings.of_exclusion(frame), blocks, "Clean models")
 
 

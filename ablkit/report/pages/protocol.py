@@ -45,12 +45,13 @@ HOW = [
 """The steps of the method."""
 
 
-def blocks(own: pd.DataFrame, full: pd.DataFrame) -> list[Block]:
+def blocks(own: pd.DataFrame, full: pd.DataFrame, stopped: int = 0) -> list[Block]:
     """The protocol, and what of it was changed when.
 
     Args:
         own: the runs shown.
         full: those at the paper's scale.
+        stopped: how many more were begun there and did not end.
     """
     lines = (
         "Settings were chosen on seeds 100 and 101 with BadNets, Blend, SIG and CBA and on one clean set; before the"
@@ -67,7 +68,7 @@ def blocks(own: pd.DataFrame, full: pd.DataFrame) -> list[Block]:
         " that as well. In between, look-alikes came into one half and the middle of five draws decides, as frames of"
         " films had been taken for poison on GTSRB, seeds 100 and 101.",
         _made_before(own),
-        _at_paper_scale(full),
+        _at_paper_scale(full, stopped),
         f"A backdoor counts as removed up to {percent(GONE, 0)} attack success. A model counts as like one trained on"
         f" clean data within {_POINTS['clean_accuracy']} points of clean accuracy and"
         f" {_POINTS['target_class_accuracy']} in the target class.",
@@ -96,10 +97,12 @@ def _made_before(own: pd.DataFrame) -> str:
     return f"{told[0]}; {' '.join(told[1:])}."
 
 
-def _at_paper_scale(full: pd.DataFrame) -> str:
+def _at_paper_scale(full: pd.DataFrame, stopped: int = 0) -> str:
     """What this page does not show: how often the method was run at the paper's scale, and by which rule."""
     there = link("at the paper's scale", "paper-scale.html")
+    begun = f" {count(stopped, 'run')} more did not end, and what they show is told there, too." if stopped else ""
     if full.empty:
-        return f"It was not run {there} yet."
+        return f"It was not run {there} yet.{begun}"
     times = "once" if len(full) == 1 else f"{len(full)} times"
-    return f"It was run {times} {there}, {int(is_earlier(full).sum())} by an earlier rule; what it left is told there."
+    earlier = int(is_earlier(full).sum())
+    return f"It was run {times} {there}, {earlier} by an earlier rule; what it left is told there.{begun}"
