@@ -15,7 +15,7 @@ import pytest
 from ablkit.cli import main
 from ablkit.errors import UserError
 from ablkit.report import data, site
-from ablkit.report.collect import Collection, collect, hardware_of
+from ablkit.report.collect import Collection, collect
 from ablkit.report.render import markdown
 from ablkit.runs import seals
 from ablkit.runs.records import Damaged
@@ -174,19 +174,6 @@ def test_hardware_of_another_kind_is_a_scale_of_its_own(few):
     record = json.loads((other / "env.json").read_text())
     (other / "env.json").write_text(json.dumps(record | {"precision": "fp64"}))
     assert len(collect(few).scales) == before + 1
-
-
-def test_gpus_of_two_kinds_are_one_scale_and_both_are_named(few):
-    other = few / "0123456789ab"
-    shutil.copytree(few / RUN, other)
-    for name, changed in (("env", {"gpu": "Another GPU"}), ("params", {})):
-        record = json.loads((other / f"{name}.json").read_text())
-        if name == "params":
-            record["parameters"]["seed"] = 9
-        (other / f"{name}.json").write_text(json.dumps(record | changed))
-    full = collect(few).full
-    assert len(full) == 1 and set(full[0].runs["seed"]) >= {9}
-    assert "NVIDIA" in hardware_of(full[0].runs) and "Another GPU" in hardware_of(full[0].runs)
 
 
 # Spoilt numbers

@@ -22,7 +22,7 @@ part() { # NAME LIMIT COMMAND...
 
 for name in $PARTS; do
     case $name in
-    check) part check 60 "$PYTHON" -m pytest -q -m cuda -o addopts= -W default -p no:cacheprovider tests/test_cuda.py ;;
+    check) part check 90 "$PYTHON" -m pytest -q -m cuda -o addopts= -W default -p no:cacheprovider tests/test_cuda.py ;;
     speed) part speed 180 "$PYTHON" benchmarks/gpu/speed.py "$OUT/speed.json" "$DEVICE" ;;
     run)   part run 120 "$PYTHON" -m ablkit.cli run run --preset "$PRESET" -p device "$DEVICE" ;;
     # shellcheck disable=SC2086

@@ -191,8 +191,7 @@ def _unfinished(c: Collection) -> list[Block]:
         f" its second look. In {len(found)} of {len(poisoned)} poisoned sets the first look left out"
         f" {found['left_out_images'].sum():,} images, where {found['poisoned_images'].sum():,} are poisoned"
         f"{f'; it saw nothing in {unseen}' if unseen else ''}. The lines that a run prints do not say which images."
-        " But BadNets and Blend poison the same images of a seed, and without what was left out their trainings had the"
-        " same loss after every epoch: the same images were left out twice, as many as both poison."
+        f"{_same_losses(c, table)}"
     )
     columns = ("attack", "seed", "poisoned images", "left out after phase 1", "separation", "epochs of 80")
     columns += ("clean accuracy, %", "attack success, %")
@@ -200,10 +199,30 @@ def _unfinished(c: Collection) -> list[Block]:
     note = (
         "The last two on 1,000 test images after the last whole epoch; until epoch 60 the learning rate is 0.1, and"
         f" accuracy swings. {'; '.join(map(', '.join, where))}."
-        f" {link('gpu-unfinished.csv', 'data/gpu-unfinished.csv')}: what the runs of"
+        f" {link('gpu-unfinished.csv', 'data/gpu-unfinished.csv')} and"
+        f" {link('gpu-unfinished-epochs.csv', 'data/gpu-unfinished-epochs.csv')}: what the runs of"
         f" {code(table['measured_by'].iloc[0])} printed."
     )
     return [Heading("What today's rule leaves out: runs that did not end"), Text(text), Table(columns, rows, note=note)]
+
+
+def _same_losses(c: Collection, table: pd.DataFrame) -> str:
+    """Whether BadNets and Blend of a seed, which poison the same images, trained on the same rest; or nothing."""
+    epochs = data.table(c.folder / "gpu-unfinished-epochs.csv")
+    if epochs.empty:
+        return ""
+    own = epochs.merge(table[["key", "attack", "seed"]][table["poison_rate"] > 0], on="key")
+    losses = own.pivot(index=["seed", "epoch"], columns="attack", values="loss")
+    if not {"badnets", "blend"} <= set(losses):
+        return ""
+    both = losses[["badnets", "blend"]].dropna()
+    same = int((both["badnets"] == both["blend"]).sum())
+    told = (
+        f" BadNets and Blend poison the same images of a seed; without what was left out, the printed losses of the two"
+        f" are the same after {same} of {count(len(both), 'epoch')} that both have"
+    )
+    alike = ", so the same images were left out of both" if same == len(both) else ""
+    return f"{told}{alike}."
 
 
 def _suspects(c: Collection) -> list[Block]:
