@@ -6,7 +6,7 @@ import pandas as pd
 
 from ablkit.metrics import summary
 from ablkit.report import architectures, charts
-from ablkit.report.collect import Collection, differences, hardware_of
+from ablkit.report.collect import Collection, differences, measured
 from ablkit.report.findings import of_architectures
 from ablkit.report.findings.architectures import model_title
 from ablkit.report.findings.words import RELIABLE, count, limit
@@ -45,7 +45,7 @@ def page(c: Collection) -> Page:
         return Page(NAME, _TITLE, finding, [*blocks, *lacking], _SHORT)
     verdict, _, rest = of_architectures(epochs).partition("\n")
     size = f"{wanted[0].train_size:,} CIFAR-10 images, {count(wanted[0].isolation_epochs, 'epoch')}"
-    blocks += [Text(rest.strip()), *_drawn(epochs, size), *lacking, Text(f"Made with {hardware_of(runs)}.", "soft")]
+    blocks += [Text(rest.strip()), *_drawn(epochs, size), *lacking, Text(measured(runs), "soft")]
     return Page(NAME, _TITLE, verdict, blocks, _SHORT)
 
 

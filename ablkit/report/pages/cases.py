@@ -9,7 +9,7 @@ import pandas as pd
 
 from ablkit.defenses import METHODS
 from ablkit.report import cases, charts, findings
-from ablkit.report.collect import Collection, hardware_of
+from ablkit.report.collect import Collection, measured
 from ablkit.report.figures import TITLES
 from ablkit.report.findings import GONE
 from ablkit.report.findings.exclusion import of_earlier_rule
@@ -132,7 +132,7 @@ def _page(c: Collection, study: Study) -> Page:
     varied = frame[frame.groupby("method")["case"].transform("nunique") >= _FEWEST]
     blocks += [_figure(varied, titles, study), *_tables(varied, titles), *_not_run(c, study, wanted - known)]
     told = [
-        f"{runs} at quick scale: {listed(sorted(set(frame['place'])))}. {hardware_of(frame)}.",
+        f"{runs} at quick scale: {listed(sorted(set(frame['place'])))}. {measured(frame)}",
         _same_model(frame),
         of_earlier_rule(frame),
         f"Its notebook: {code(study.notebook + '.ipynb')}.",

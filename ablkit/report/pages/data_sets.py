@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from ablkit.report.cases import METHODS
-from ablkit.report.collect import Collection, dataset_title, hardware_of
+from ablkit.report.collect import Collection, dataset_title, measured
 from ablkit.report.figures import TITLES
 from ablkit.report.findings import GONE
 from ablkit.report.findings.exclusion import of_earlier_rule
@@ -37,7 +37,7 @@ def page(c: Collection) -> Page:
         return Page(
             _NAME, _TITLE, "Not known yet: 0 runs of a defence were made on another data set.", blocks, "Data sets"
         )
-    made = f"{hardware_of(runs)}. Made by {code(_COMMAND)}. {of_earlier_rule(runs)}"
+    made = f"{measured(runs)} Made by {code(_COMMAND)}. {of_earlier_rule(runs)}"
     folders = f"Folders of such images, poisoned or not: {link('unknown trust', 'unknown-trust.html')}."
     blocks += [_table(runs), Text(folders), Text(made.strip(), "soft")]
     return Page(_NAME, _TITLE, _finding(runs), blocks, "Data sets")

@@ -6,7 +6,7 @@ import pandas as pd
 
 from ablkit.exclusion import suspects
 from ablkit.report import charts, data, findings
-from ablkit.report.collect import Collection, dataset_title, hardware_of
+from ablkit.report.collect import Collection, dataset_title, measured
 from ablkit.report.exclusion import SEPARATION, SEPARATION_OF_OTHERS, drawn, separations
 from ablkit.report.figures import TITLES
 from ablkit.report.findings import GONE
@@ -235,6 +235,6 @@ def _left_out(c: Collection, own: pd.DataFrame) -> list[Block]:
     commands = [f"ablkit run exclusion -p attack_names {name}" for name in TITLES if name not in set(own["attack"])]
     blocks: list[Block] = [] if not commands else missing.not_run(c, "the other attacks", commands)
     places = listed([f"{place} ({count(number, 'run')})" for place, number in own["place"].value_counts().items()])
-    aside = f"Suspects excluded: {places}, {hardware_of(own)}. The other columns show the runs of the index where there"
+    aside = f"Suspects excluded: {places}. {measured(own)} The other columns show the runs of the index where there"
     aside += " are any. Other hardware rounds otherwise; images, poison and seeds are the same."
     return [*blocks, Text(f"{aside} Its notebook: {code('exclusion.ipynb')}.", "soft")]
