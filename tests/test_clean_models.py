@@ -13,6 +13,7 @@ from ablkit.attacks import ATTACKS
 from ablkit.exclusion import suspects
 from ablkit.report import exclusion, findings
 from ablkit.report.collect import Collection
+from ablkit.report.findings import exclusion as of_rule
 from ablkit.report.findings.exclusion import beside, of_earlier_rule, paired
 from ablkit.report.pages import controls, protocol
 from ablkit.report.pages import exclusion as pages
@@ -66,7 +67,8 @@ def test_it_holds_where_every_attack_is_measured():
 
 def test_two_seeds_are_no_verdict():
     told = findings.of_exclusion(compared(seeds=2))
-    assert told.startswith("**Cannot be said.** A verdict takes 3 seeds.") and told.endswith("n = 2 seeds.")
+    assert told.startswith("**Cannot be said.** Trained without")
+    assert told.endswith("A verdict takes 3 seeds. n = 2 seeds.")
 
 
 def test_an_attack_on_fewer_seeds_has_no_part_in_what_holds():
@@ -85,8 +87,8 @@ def test_the_verdict_names_what_is_left_and_both_prices():
     assert "More is left by SIG (1 seed, up to 40 %)." in told
     assert "ABL reaches that on 6 of 6 runs" in told
     assert (
-        "it loses 1.0 points of clean accuracy and 2.0 points in the target class, in the mean over the 2 attacks of"
-        " which images are excluded. ABL loses 18.0 and 60.0 on these." in told
+        "it loses 1.0 points of clean accuracy and 2.0 points in the target class, in the mean over 2 attacks. ABL"
+        " loses 18.0 and 60.0 on these." in told
     )
     assert told.endswith("n = 3 seeds.")
 
@@ -142,22 +144,29 @@ def test_attacks_that_lose_more_than_counts_as_near_are_named():
 
 def test_a_model_is_like_a_clean_one_only_in_all_three_respects_and_of_each_run():
     frame = compared()
-    assert "On 6 of 6 runs it is as accurate" in findings.of_exclusion(frame)
+    assert "On 6 of 6 runs it also comes within 2 points" in findings.of_exclusion(frame)
     one = (frame["attack"] == "sig") & (frame["method"] == "exclude") & (frame["seed"] == 1)
     for name, value in zip(NUMBERS, (0.06, 0.75, 0.74), strict=True):
         told = findings.of_exclusion(frame.assign(**{name: frame[name].where(~one, value)}))
-        assert "On 5 of 6 runs it is as accurate as a model trained on clean data, too, within 2 points, and 5" in told
+        assert "On 5 of 6 runs it also comes within 2 points of the clean accuracy, and within 5 points" in told
         assert "(on every seed with 1 of 2 attacks)" in told and told.startswith("**Holds in part.**")
 
 
-def test_an_attack_of_which_nothing_is_excluded_has_no_part_in_the_price():
+def test_an_attack_of_which_nothing_is_excluded_has_its_part_in_the_price():
     frame = compared(exclude=(0.02, 0.77, 0.78))
+    assert "it loses 1.0 points of clean accuracy" in findings.of_exclusion(frame)
     frame.loc[(frame["attack"] == "sig") & (frame["method"] == "exclude"), "clean_accuracy"] = 0.5
     frame["method_excluded_images"] = np.where(frame["attack"] == "sig", 0.0, 1000.0)
-    told = findings.of_exclusion(frame)
-    assert "it loses 1.0 points of clean accuracy" in told and "the attack of which images are excluded" in told
-    twin = findings.of_exclusion(frame.assign(method_excluded_images=1000.0))
-    assert "it loses 14.5 points of clean accuracy (more than 2: SIG 28.0)" in twin
+    assert "it loses 14.5 points of clean accuracy (more than 2: SIG 28.0)" in findings.of_exclusion(frame)
+
+
+def test_seeds_that_the_rule_had_not_met_stand_apart_from_those_it_was_changed_on():
+    own = beside(compared(seeds=5)).assign(method_rule=suspects.RULE)
+    own.loc[(own["attack"] == "sig") & (own["seed"] == 4), "attack_success_rate"] = 0.5
+    told = of_rule.on_unseen(own)
+    assert "had not met (3 and 4) the backdoor is gone on 3 of 4 runs (on every seed with 1 of 2 attacks)" in told
+    for seen in (own[own["seed"] < 3], own.assign(method_rule=suspects.RULE - 1)):  # the twins
+        assert of_rule.on_unseen(seen).endswith("had been seen; no other seed was run since.")
 
 
 def test_it_is_said_how_many_runs_each_control_stands_beside():
@@ -169,7 +178,7 @@ def test_it_is_said_how_many_runs_each_control_stands_beside():
 
 def test_runs_that_end_with_the_accuracies_of_another_attack_are_counted():
     own = beside(compared())
-    assert "3 of 6 runs have both accuracies of another" in pages._twice(own)
+    assert "6 runs (BadNets and SIG) share 3 models, so that 6 runs made 3" in pages._twice(own)
     own["clean_accuracy"] += own["attack"].eq("sig") * 0.001
     assert pages._twice(own) == ""
 
@@ -182,12 +191,16 @@ def test_it_says_how_many_classes_are_suspected():
 
 def test_the_protocol_says_what_was_run_at_the_papers_scale():
     runs = pd.DataFrame({"method": ["exclude"] * 2, "method_rule": [float(suspects.RULE), None]})
-    assert protocol._at_paper_scale(runs[:0]).startswith("It was not run")
-    assert "11 runs more did not end" in protocol._at_paper_scale(runs, 11)
-    assert "did not end" not in protocol._at_paper_scale(runs)
-    for part, said in ((runs[1:], "once"), (runs[:1], "once"), (runs, "2 times")):
-        told = protocol._at_paper_scale(part)
-        assert f"It was run {said} " in told and f", {part['method_rule'].isna().sum()} by an earlier rule;" in told
+    runs = runs.assign(attack="blend", seed=[0, 1], attack_success_rate=[0.01, 0.107])
+    stopped = pd.DataFrame({"attack": ["sig"] * 3, "seed": [0, 1, 2], "poison_rate": [0.1, 0.1, 0.0]})
+    stopped = stopped.assign(left_out_images=[475, 0, 0])
+    told = protocol._at_paper_scale(runs, stopped)
+    assert "1.0 % attack success on Blend, seed 0 and 10.7 % attack success on Blend, seed 1 (an earlier rule)" in told
+    assert told.endswith(
+        "3 runs more did not end; their first look found nothing in 1 of 2 poisoned sets (SIG, seed 1)."
+    )
+    assert protocol._at_paper_scale(runs[:0], stopped).startswith("It was not run")
+    assert "did not end" not in protocol._at_paper_scale(runs, stopped[:0])  # the twin
 
 
 def test_the_attack_success_of_a_clean_model_is_that_of_the_same_attack():
@@ -225,7 +238,9 @@ def test_false_alarms_are_counted_on_data_without_poison(tmp_path):
     assert told(runs) == (
         "On CIFAR-10 it suspects a class in 1 of 2 runs and excludes at most 2.5 % of the images (2 seeds, CPU, fp32)."
         " 1 of 2 runs without suspects is of an earlier rule."
+        " Folders of images without poison: [unknown trust](unknown-trust.html)."
     )
+    assert "excludes no image (2 seeds" in told(runs.assign(method_excluded_images=0.0))
     assert "no_poison.yaml" in told(runs.assign(poison_rate=0.1))  # the twin: poisoned runs are no false alarms
 
 

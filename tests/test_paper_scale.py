@@ -11,7 +11,7 @@ import pytest
 
 from ablkit.report.collect import Collection, collect, hardware_of, place_of
 from ablkit.report.page import Table, Text
-from ablkit.report.pages import paper_scale
+from ablkit.report.pages import first_looks
 
 DATA = Path(__file__).parents[1] / "reports" / "data"
 
@@ -26,7 +26,7 @@ def told(whole: Collection, folder, change=lambda table: table) -> tuple[str, Ta
     shutil.copy(DATA / "gpu-unfinished-epochs.csv", folder)
     table = pd.read_csv(DATA / "gpu-unfinished.csv")
     change(table).to_csv(folder / "gpu-unfinished.csv", index=False)
-    _, text, rows = paper_scale._unfinished(replace(whole, folder=folder))
+    _, text, rows = first_looks._unfinished(replace(whole, folder=folder))
     assert isinstance(text, Text) and isinstance(rows, Table)
     return text.markdown, rows
 
@@ -69,6 +69,6 @@ def test_gpus_of_two_kinds_are_one_scale_and_both_are_named(whole):
 
 
 def test_without_such_runs_nothing_is_said(whole, tmp_path):
-    assert paper_scale._unfinished(replace(whole, folder=tmp_path)) == []
+    assert first_looks._unfinished(replace(whole, folder=tmp_path)) == []
     shutil.copy(DATA / "gpu-unfinished.csv", tmp_path)
-    assert paper_scale._unfinished(replace(whole, folder=tmp_path))
+    assert first_looks._unfinished(replace(whole, folder=tmp_path))

@@ -174,7 +174,7 @@ def test_the_code_for_the_library_runs_as_printed(tmp_path, monkeypatch, capsys)
     names: dict = {}
     exec(code.replace("10_000", "300"), names)
     assert len(names["poisoned"]) == 300 and len(names["test"]) == 200
-    assert isinstance(names["clean"], training.Trained) and len(names["clean"].isolated) == 15
+    assert isinstance(names["abl"], training.Trained) and len(names["abl"].isolated) == 15
     assert isinstance(names["ours"], exclusion.Excluded)
     shares = capsys.readouterr().out.splitlines()[-4:-1]
     assert all(0 <= float(share) <= 1 for share in shares)

@@ -74,11 +74,13 @@ def shown(tmp_path: Path, *rows: dict):
 
 
 def test_the_page_counts_what_is_found(tmp_path):
-    page = shown(tmp_path, row(), row(attack="white_bar"), row(**CLEAN))
+    rows = [row(rule=suspects.RULE), row(attack="white_bar"), row(**CLEAN)]
+    page = shown(tmp_path, *rows)
     assert page.finding == (
         "`ablkit clean` finds the attacked classes and 95 % of the poison or more in 2 of 2 poisoned folders, and hands"
         " on a model with at most 5 % attack success in 2; of clean folders it suspects a class in 0 of 1 of CIFAR-10."
     )
+    assert "`ablkit clean`, by an earlier rule than today's, finds" in shown(tmp_path, *rows[1:]).finding
     assert "a white bar" in markdown(page) and "on one seed: a demonstration" in markdown(page)
     assert "demonstration" not in markdown(shown(tmp_path, row(), row(seed=1)))  # the twin
 

@@ -182,9 +182,9 @@ RECIPES = {
         finetune_epochs=60,
         unlearn_epochs=4,
     ),
-    # A fifth of the paper's epochs on a fifth of its images, the learning rate dropped at two thirds of the fine-
-    # tuning as in the paper. On so few images the backdoor is learned in epochs 3 to 5 and isolation may decay soon
-    # after. The turning epoch is no clean choice: 5 and 8 were given up after isolation failed there on seed 0
+    # 40 epochs in place of the paper's 100, on a fifth of its images, the learning rate dropped at two thirds of the
+    # fine-tuning as in the paper. On so few images the backdoor is learned in epochs 3 to 5, and isolation may decay
+    # soon after. The turning epoch is no clean choice: 5 and 8 were given up after isolation failed there on seed 0
     # (precision 0.66, in an earlier draw, and 0.32), which the reports show; 6 was then taken as it was precise (0.96
     # or more) on the seeds 100, 101, 102, 103 and 105. Seeds 1 and 2 had no part in it. Batch 64 is that of the
     # authors' published logs; 20 unlearning epochs on 100 isolated images take as many steps (40) as the published

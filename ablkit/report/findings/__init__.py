@@ -149,16 +149,16 @@ def of_gap(frame: pd.DataFrame) -> str:
     both = faster & precise
     word = HOLDS if both.all() else FAILS if not (faster | precise).any() else IN_PART
     ratio = ends["poisoned_loss"] / ends["clean_loss"]
-    worst = ends.loc[(ratio - precise).idxmax()] if ratio.notna().all() else ends.iloc[0]
+    nearest = ends.loc[ratio.idxmax()] if ratio.notna().all() else ends.iloc[0]
     several = ends["attack"].nunique() > 1
-    where = f", {ATTACKS[worst['attack']].title}" if several else ""
-    among = f"{where}, the worst of {len(ends)}" if len(ends) > 1 else ""
+    where = f", {ATTACKS[nearest['attack']].title}" if several else ""
+    among = f"{where}, of {len(ends)} the one whose losses lie nearest" if len(ends) > 1 else ""
+    shares = " to ".join(dict.fromkeys(percent(getattr(ends["isolation_precision"], end)()) for end in ("min", "max")))
     counted = f" Both is so in {int(both.sum())} of {count(len(ends), 'first phase')}." if several else ""
     told = (
-        f"{word} At the turning epoch (epoch {worst['epoch']}) poisoned images have a mean loss of"
-        f" {_loss(worst['poisoned_loss'])} and clean ones of {_loss(worst['clean_loss'])};"
-        f" {percent(worst['isolation_precision'])} of the isolated images are poisoned"
-        f" ({_first_phase(worst['method'])}{among}).{counted}"
+        f"{word} At the turning epoch (epoch {nearest['epoch']}) poisoned images have a mean loss of"
+        f" {_loss(nearest['poisoned_loss'])} and clean ones of {_loss(nearest['clean_loss'])}"
+        f" ({_first_phase(nearest['method'])}{among}); {shares} of the isolated images are poisoned.{counted}"
     )
     return " ".join(filter(None, (told, _ascent(frame), over(ends["seed"].nunique()))))
 

@@ -13,6 +13,7 @@ from ablkit.report.findings.words import (
     IN_PART,
     PRESENT,
     RELIABLE,
+    TOO_FEW,
     UNKNOWN,
     count,
     limit,
@@ -57,7 +58,7 @@ def of_architectures(epochs: pd.DataFrame, whole: pd.DataFrame | None = None) ->
     seeds = last["seed"].nunique()
     word = HOLDS if good.all() else IN_PART if good.any() else FAILS
     if seeds < FEWEST:
-        word = f"{UNKNOWN} A verdict takes {FEWEST} seeds."
+        word = UNKNOWN
     told = (
         f"{word} After phase 1 at least {limit(RELIABLE)} of the isolated images are poisoned in {good.sum()} of"
         f" {count(len(last), 'run')} ({count(last['model'].nunique(), 'model')},"
@@ -65,6 +66,8 @@ def of_architectures(epochs: pd.DataFrame, whole: pd.DataFrame | None = None) ->
     )
     if not good.all():
         told += f" Where they are not, the backdoor was learned in {(~good & learned).sum()} of {(~good).sum()}."
+    if seeds < FEWEST:
+        told += f" {TOO_FEW}"
     lines = [f"- {_line(name, last[last['model'] == name])}" for name in dict.fromkeys(last["model"])]
     if whole is not None and len(whole):
         lines += [f"- {_outcome(*key, own)}" for key, own in whole.groupby(["model", "method"], sort=False)]

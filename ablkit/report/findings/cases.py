@@ -14,6 +14,7 @@ from ablkit.report.findings.words import (
     HOLDS,
     IN_PART,
     PRESENT,
+    TOO_FEW,
     UNKNOWN,
     count,
     limit,
@@ -22,6 +23,7 @@ from ablkit.report.findings.words import (
     percent,
     upper,
 )
+from ablkit.runs.parameters import AS_IT_IS
 
 _PAIR = ["attack", "case"]
 
@@ -30,7 +32,8 @@ def of_cases(frame: pd.DataFrame, titles: Mapping[str, str], claimed: str) -> st
     """Whether a method removes the backdoor of each attack in each case, on every seed; the others beside it.
 
     What the undefended training does not learn is not counted, where that was run, unless the method leaves a backdoor
-    there. Few seeds give no verdict, unless a backdoor stays: one that does refutes the claim.
+    there. Few seeds give no verdict, unless a backdoor stays: one that does refutes the claim. The attack as it is does
+    not count where others vary it.
 
     Args:
         frame: columns `attack`, `case`, `seed`, `method`, `attack_success_rate`, `clean_accuracy`.
@@ -39,6 +42,8 @@ def of_cases(frame: pd.DataFrame, titles: Mapping[str, str], claimed: str) -> st
     """
     runs = frame.assign(attack_success_rate=frame["attack_success_rate"].astype(float))
     runs = runs.dropna(subset="attack_success_rate")
+    varied = runs[runs["case"] != AS_IT_IS]
+    runs = runs if varied.empty else varied
     learned, missed = _learned(runs, claimed)
     own = learned[learned["method"] == claimed]
     if own.empty:
@@ -46,8 +51,9 @@ def of_cases(frame: pd.DataFrame, titles: Mapping[str, str], claimed: str) -> st
     gone = _gone(own)
     word = HOLDS if gone.all() else IN_PART if gone.any() else FAILS
     seeds = own.groupby(_PAIR)["seed"].nunique()
-    if seeds.min() < FEWEST and (own["attack_success_rate"] < PRESENT).all():
-        word = f"{UNKNOWN} A verdict takes {FEWEST} seeds."
+    too_few = seeds.min() < FEWEST and (own["attack_success_rate"] < PRESENT).all()
+    if too_few:
+        word = UNKNOWN
     varied = [method for method, part in learned.groupby("method", sort=False) if part["case"].nunique() > 1]
     methods = [claimed, *(method for method in varied if method not in (claimed, "none"))]
     told = [_of_method(learned[learned["method"] == method], method, titles) for method in methods]
@@ -59,6 +65,7 @@ def of_cases(frame: pd.DataFrame, titles: Mapping[str, str], claimed: str) -> st
         )
     if missed:
         told.append(f"Not counted, as the undefended model learns no backdoor: {_places(missed, titles)}.")
+    told += [TOO_FEW] * bool(too_few)
     return " ".join([word, *told, over(int(seeds.min()), int(seeds.max()))])
 
 
@@ -85,7 +92,7 @@ def _of_method(own: pd.DataFrame, method: str, titles: Mapping[str, str]) -> str
     left = [pair for pair, is_gone in gone.items() if not is_gone]
     worst = own["attack_success_rate"].groupby([own[name] for name in _PAIR], sort=False).max()
     accuracy = own["clean_accuracy"].astype(float).groupby([own[name] for name in _PAIR]).mean()
-    every = " on every seed" if own.groupby(_PAIR)["seed"].nunique().max() > 1 else ""
+    every = " on every seed" if own.groupby(_PAIR)["seed"].nunique().min() > 1 else ""
     told = (
         f"{upper(name_of(method))} leaves at most {limit(GONE)} attack success{every} in {int(gone.sum())} of"
         f" {count(len(gone), 'pair')} of attack and case"

@@ -13,6 +13,7 @@ from ablkit.report.findings.words import (
     GONE,
     HOLDS,
     IN_PART,
+    TOO_FEW,
     UNKNOWN,
     count,
     known,
@@ -25,6 +26,8 @@ NEAR = {"clean_accuracy": 0.02, "target_class_accuracy": 0.05}
 """How far below a model that was trained on clean data a model may lie and still count as one like it."""
 CHOSEN_WITH = ("badnets", "blend", "sig", "cba")
 """The attacks that settings were chosen with, on seeds that are not reported."""
+UNSEEN = (3, 4)
+"""Seeds on which no poisoned set had been run before the present rule; those below were seen, and it was changed."""
 MEASURED = ("attack_success_rate", *NEAR)
 """What is compared."""
 
@@ -102,6 +105,24 @@ def like_clean(runs: pd.DataFrame) -> pd.Series:
     return (own["attack_success_rate"] <= GONE) & near[0] & near[1]
 
 
+def on_unseen(runs: pd.DataFrame) -> str:
+    """What is left on the seeds of `UNSEEN` alone, or that there is no such run: the others had a part in the rule.
+
+    Args:
+        runs: what `beside` gives.
+    """
+    own = runs[runs["seed"].isin(UNSEEN) & ~is_earlier(runs)]
+    changed = "The rule was changed six times after runs on these seeds had been seen"
+    if own.empty:
+        return f"{changed}; no other seed was run since."
+    changed = changed.replace("these", "the other")
+    return f"{changed}. On seeds that it had not met ({_named(own['seed'])}) the backdoor is gone {_removed(own, '')}."
+
+
+def _named(seeds: pd.Series) -> str:
+    return " and ".join(map(str, sorted(set(seeds))))
+
+
 def of_excluded(runs: pd.DataFrame) -> pd.DataFrame:
     """The runs of the attacks of which any images are excluded: the model of the others is that of no defence."""
     images = pd.to_numeric(runs.get("method_excluded_images", pd.Series(1.0, runs.index))).fillna(1)
@@ -131,15 +152,16 @@ def of_exclusion(frame: pd.DataFrame) -> str:
     if word == HOLDS and enough < len(ATTACKS):
         word = f"**Holds on the {count(enough, 'attack')} measured so far on {FEWEST} seeds, of {len(ATTACKS)}.**"
     if not enough:
-        word = f"{UNKNOWN} A verdict takes {FEWEST} seeds."
+        word = UNKNOWN
     told = [f"Trained without its suspects, a model has at most {limit(GONE)} attack success {_removed(runs, '')}."]
     if not gone.all():
         told.append(f"More is left by {_failures(runs)}.")
     if runs["attack_success_rate_abl"].notna().any():
         told.append(f"ABL reaches that {_removed(runs.dropna(subset='attack_success_rate_abl'), '_abl')}.")
-    told += [resemblance(runs), price(runs), _few_left(runs), _excluded(runs)]
+    told += [on_unseen(runs), resemblance(runs), price(runs), _few_left(runs), _excluded(runs)]
     if set(seeds.index) <= set(CHOSEN_WITH):
         told.append("Settings were chosen with these attacks, on other seeds.")
+    told += [TOO_FEW] * (not enough)
     return " ".join([word, *(part for part in told if part), over(int(seeds.min()), int(seeds.max()))])
 
 
@@ -161,11 +183,7 @@ def _failures(runs: pd.DataFrame) -> str:
 
 
 def price(runs: pd.DataFrame) -> str:
-    """What it loses against training on clean data, in the mean over attacks, which lose most, and what ABL loses.
-
-    Attacks of which nothing is excluded are left out.
-    """
-    runs = of_excluded(runs)
+    """What it loses against training on clean data, in the mean over attacks, which lose most, and what ABL loses."""
     told, beside_it = [], []
     for metric, what in (("clean_accuracy", "of clean accuracy"), ("target_class_accuracy", "in the target class")):
         lost, abl = (differences(runs, metric, method) for method in ("", "abl"))
@@ -175,10 +193,9 @@ def price(runs: pd.DataFrame) -> str:
         more = f" (more than {100 * NEAR[metric]:.0f}: {' and '.join(most)})" if most else ""
         told.append(f"{100 * lost.mean():.1f} points {what}{more}")
         beside_it += [f"{100 * abl.mean():.1f}"] if len(abl) else []
-    attacks = f"the {len(lost)} attacks" if len(lost) > 1 else "the attack"
-    text = f"Against training on clean data it loses {' and '.join(told)}, in the mean over {attacks} of which images"
+    attacks = f", in the mean over {len(lost)} attacks" if len(lost) > 1 else ""
     abl = f" ABL loses {' and '.join(beside_it)} on these." if beside_it else ""
-    return f"{text} are excluded.{abl}"
+    return f"Against training on clean data it loses {' and '.join(told)}{attacks}.{abl}"
 
 
 def _few_left(runs: pd.DataFrame) -> str:
@@ -207,8 +224,8 @@ def resemblance(runs: pd.DataFrame) -> str:
     every = f"on every seed with {always.sum()} of {count(len(always), 'attack')}"
     overall, target = (f"{100 * NEAR[metric]:.0f}" for metric in NEAR)
     return (
-        f"On {like.sum()} of {count(len(like), 'run')} it is as accurate as a model trained on clean data, too, within"
-        f" {overall} points, and {target} in the target class ({every})."
+        f"On {like.sum()} of {count(len(like), 'run')} it also comes within {overall} points of the clean accuracy, and"
+        f" within {target} points of the accuracy in the target class, of a model trained on clean data ({every})."
     )
 
 

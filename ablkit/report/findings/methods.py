@@ -150,7 +150,8 @@ def _sentence(left: _Left, *, whole: bool = True) -> str:
     told = f"{title} brings {named} to" if whole else f"{title}:"
     told = f"{told} at most {limit(GONE)} attack success on {sum(left.gone)} of {count(len(rates), unit)} ({spread})"
     if not left.pairs:
-        return f"{told}; without an undefended run of the same seed the price was {UNMEASURED}"
+        told += f"; without an undefended run of the same seed the price was {UNMEASURED}"
+        return f"{told}; {passed}" if passed else told
     both = left.runs.dropna(subset=["target_class_accuracy", "target_class_accuracy_undefended"])
     ends = (both[name].mean() for name in ("target_class_accuracy_undefended", "target_class_accuracy"))
     told = f"{told}; {price(left.costs[0], *ends)}"

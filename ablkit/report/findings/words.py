@@ -29,6 +29,7 @@ MOST = 0.5
 
 FEWEST = 3
 """Seeds that a verdict needs."""
+TOO_FEW = f"A verdict takes {FEWEST} seeds."
 
 HOLDS, IN_PART, FAILS, UNKNOWN = "**Holds.**", "**Holds in part.**", "**Fails.**", "**Cannot be said.**"
 UNMEASURED = "not measured"

@@ -98,9 +98,9 @@ STUDIES = (
         "Hypothesis of this kit: training without the suspects removes the backdoor of an attacker who knows how they"
         " are found, too. Each way of hiding works against a part of the rule: a trigger that is learned later, poison"
         " in several classes, images with the trigger and their true label, a trigger that tells the label half of the"
-        " time, and several triggers at once. The rule was changed after it had missed Blend on seed 0, with the weaker"
-        " trigger, for three classes, and in part with every class a target, and half of BadNets with two triggers;"
-        " what it was before is told under Protocol of the page Clean models.",
+        " time, and several triggers at once. The rule was changed for four of these pairs after it had missed them on"
+        " seed 0: Blend with the weaker trigger, for three classes and with every class a target, BadNets with two"
+        " triggers. What it was before is told under Protocol of the page Clean models.",
         "exclude",
         "Adaptive attacks",
     ),
@@ -126,7 +126,9 @@ def _page(c: Collection, study: Study) -> Page:
         left = "What is left of the backdoor is not known yet" if first else "Not known yet"
         finding = f"{first} {left}: {runs} were run.".lstrip()
         return Page(study.name, study.title, finding, [*blocks, *_not_run(c, study, wanted - known)], study.short)
+    untried = [titles[case] for case in titles if case not in set(frame.loc[frame["method"] == claimed, "case"])]
     finding = findings.of_cases(frame, titles, claimed)
+    finding += f" Not run yet: {listed(untried)}." if untried else ""
     if claimed != study.claimed:
         finding = f"Not known yet of {METHODS[study.claimed]}; of this kit's own method: {finding}"
     varied = frame[frame.groupby("method")["case"].transform("nunique") >= _FEWEST]
@@ -185,8 +187,8 @@ def _spread(frame: pd.DataFrame) -> str:
 def _tables(frame: pd.DataFrame, titles: Mapping[str, str]) -> list[Block]:
     frame, rows = cases.isolating(frame), []
     methods = [name for name in cases.METHODS if name in set(frame["method"])]
-    shares = {"isolation_precision": "isolated, poisoned, %", "exclusion_precision": "excluded, poisoned, %"}
-    shares["exclusion_recall"] = "poison excluded, %"
+    shares = {"isolation_precision": "isolated, poisoned, %", "exclusion_precision": "suspects, precision, %"}
+    shares["exclusion_recall"] = "suspects, recall, %"
     shares = {name: title for name, title in shares.items() if name in frame and frame[name].notna().any()}
     for (attack, case), own in frame.groupby(["attack", "case"], sort=False):
         cells: list[Cell] = []

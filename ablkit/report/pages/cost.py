@@ -36,7 +36,8 @@ def _finding(c: Collection) -> str:
     known = costs.minutes(c.runs).dropna()
     spread = f" ({own.min():.0f} to {own.max():.0f})" if len(own) > 1 else ""
     text = (
-        f"An ABL run takes {own.median():.0f} minutes{spread}, its attack made, at the scale {c.main.title}; the"
+        f"An ABL run takes {own.median():.0f} minutes{spread}, making its attack included, at the scale"
+        f" {c.main.title}; the"
         f" {len(known)} of {len(c.runs)} committed runs that recorded it took {known.sum() / 60:.1f} hours."
     )
     hours = costs.cpu_hours(c)
@@ -141,7 +142,7 @@ def _spent(c: Collection) -> list[Block]:
     return [
         Heading("What all runs took", "spent"),
         Table(("runs", "number", "minutes", "time not recorded"), rows, note=note),
-        Text(f"Disk: all committed numbers and pictures are {used / 2**20:.1f} MiB.{told}", "soft"),
+        Text(f"Disk: the committed numbers of all runs and their pictures are {used / 2**20:.1f} MiB.{told}", "soft"),
     ]
 
 

@@ -14,7 +14,7 @@ from ablkit.report.collect import Collection
 from ablkit.report.figures import TITLES
 from ablkit.report.findings import GONE
 from ablkit.report.findings.exclusion import of_earlier_rule
-from ablkit.report.page import Block, Cell, Figure, Heading, Page, Table, Text, code, listed
+from ablkit.report.page import Block, Cell, Figure, Heading, Page, Table, Text, code, link, listed
 from ablkit.report.pages import exclusion, missing
 from ablkit.report.text import number, percent
 from ablkit.report.verdicts import INTERVAL, in_words, over_seeds
@@ -58,7 +58,7 @@ def of_methods(
         verdict = findings.of_methods(own, claimed)
         blocks += [
             Heading(TITLES[attack], attack),
-            Text(verdict),
+            Text(f"{verdict}{_far_from_published(own, attack, others)}"),
             *_of_attack(own, attack, methods, f"{short.lower()}-{attack}"),
         ]
     left = [TITLES[attack] for attack in c.main.attacks("none") if attack not in known]
@@ -110,6 +110,20 @@ def _finding(own: pd.DataFrame, attack: str, others: list[str]) -> str:
             f" {percent(accuracy['abl'])}, undefended training {percent(means['none'])} at {percent(accuracy['none'])}"
         )
     return text + "."
+
+
+def _far_from_published(own: pd.DataFrame, attack: str, others: list[str]) -> str:
+    """Which methods remove the backdoor in the paper and not here; empty where none does."""
+    means, far = own.groupby("method")["attack_success_rate"].mean(), []
+    for method in others:
+        published = paper.lookup("attack_success_rate", attack=attack, method=method)
+        if published is not None and published.value <= GONE < means.get(method, 0.0):
+            far.append(METHODS[method])
+    if not far:
+        return ""
+    does = "does" if len(far) == 1 else "do"
+    settings = link("whether our settings are why", "repairs.html")
+    return f"\n\n{listed(far)} {does} far worse here than in the paper; {settings} is not known."
 
 
 def _of_attack(own: pd.DataFrame, attack: str, methods: list[str], name: str) -> list[Block]:

@@ -17,6 +17,7 @@ from ablkit.report.findings.exclusion import (
     beside,
     is_earlier,
     of_earlier_rule,
+    on_unseen,
     price,
     resemblance,
 )
@@ -49,14 +50,14 @@ def page(c: Collection) -> Page:
     own = beside(frame)
     full = pd.concat([scale.of("exclude") for scale in c.full] or [c.runs.iloc[:0]])
     blocks = [figure(c, "exclusion"), _table(own), *protocol.HOW, *_margin(own), *_false_alarms(c)]
-    stopped = len(data.table(c.folder / "gpu-unfinished.csv"))
+    stopped = data.table(c.folder / "gpu-unfinished.csv")
     blocks += [*controls.blocks(own), *protocol.blocks(own, full, stopped), *_left_out(c, own)]
     return Page(NAME, title, findings.of_exclusion(frame), blocks, "Clean models")
 
 
 def in_short(c: Collection) -> str:
     """What the first page says of it, beside ABL; empty where no run is there."""
-    own = _measured(c)
+    own = measured_runs(c)
     if own.empty:
         return ""
     gone, names = int((own["attack_success_rate"] <= GONE).sum()), own["attack"].nunique()
@@ -67,7 +68,9 @@ def in_short(c: Collection) -> str:
     told = [
         f"**{gone} of {count(len(own), 'run')}** end with at most {percent(GONE, 0)} attack success when trained"
         f" without the suspects, this kit's own method ({count(names, 'attack')}, {_seeds(own)} each,"
-        f" {listed(sorted(set(own['place'])))}, {measured}){'; ' * bool(keeps)}{listed(keeps)}.",
+        f" {listed(sorted(set(own['place'])))}, {measured}){'; ' * bool(keeps)}{listed(keeps)}. Suspects are images"
+        " that form a group apart within their class, in what the network sees early in training.",
+        on_unseen(own),
         resemblance(own),
         price(own),
     ]
@@ -99,13 +102,13 @@ def runs_of(c: Collection) -> pd.DataFrame:
 
 def beside_abl(c: Collection) -> str:
     """How many backdoors it removes on every seed, to follow what ABL does; empty where no attack has seeds enough."""
-    own = _measured(c)
+    own = measured_runs(c)
     if own.empty or not len(always := _always(own)):
         return ""
     return f"; training without the suspects removes {always.sum()} of {len(always)} on every seed"
 
 
-def _measured(c: Collection) -> pd.DataFrame:
+def measured_runs(c: Collection) -> pd.DataFrame:
     """The runs of this method, each beside the others."""
     frame = runs_of(c)
     return beside(frame).dropna(subset="attack_success_rate") if len(frame) else frame
@@ -122,7 +125,10 @@ def figure(c: Collection, name: str, attacks: list[str] | None = None) -> Figure
     if own.empty or (attacks and not set(attacks) <= set(own["attack"])):
         return None
     alt = "Attack success, clean accuracy and target class: undefended, with ABL, and without the suspects"
-    how = "A marker is a seed; dashed: models trained on clean data, the mean of those measured."
+    measured = own.dropna(subset="attack_success_rate_oracle")["attack"]
+    names = listed(list(dict.fromkeys(TITLES[name] for name in measured)))
+    how = "A marker is a seed; dashed: models trained on clean data"
+    how += f", whose attack success was measured with {names}." if names else "."
     return Figure(name, charts.later(drawn, frame), alt, f"**{_caption(own)}** {how}")
 
 
@@ -166,11 +172,16 @@ def _table(own: pd.DataFrame) -> Table:
 
 def _twice(own: pd.DataFrame) -> str:
     """That attacks which poison the same images end with one model, where that is seen."""
-    same = int(own.duplicated(["seed", *NEAR]).sum())
-    if not same:
+    models = len(own.drop_duplicates(["seed", *NEAR]))
+    if models == len(own):
         return ""
-    told = "Attacks that poison the same images end with the same model where exactly these are excluded"
-    return f" {told}: {same} of {count(len(own), 'run')} have both accuracies of another."
+    same = own[own.duplicated(["seed", *NEAR], keep=False)]
+    names = listed(list(dict.fromkeys(TITLES[name] for name in same["attack"])))
+    return (
+        " Attacks that poison the same images end with the same model where exactly these are excluded:"
+        f" {len(same)} runs ({names}) share {len(same) - len(own) + models} models, so that"
+        f" {count(len(own), 'run')} made {models}."
+    )
 
 
 def _at_end(own: pd.DataFrame) -> str:
@@ -221,13 +232,15 @@ def _false_alarms(c: Collection) -> list[Block]:
         alarms, most = (own["method_suspected_classes"] > 0).sum(), own["method_excluded_images"].max()
         seeds, share = count(own["seed"].nunique(), "seed"), percent(most / own["training_images"].max())
         told.append(
-            f"On {dataset_title(dataset)} it suspects a class in {alarms} of {count(len(own), 'run')} and excludes at"
-            f" most {share} of the images ({seeds}, {listed(sorted(set(own['place'])))})."
+            f"On {dataset_title(dataset)} it suspects a class in {alarms} of {count(len(own), 'run')} and excludes"
+            f" {f'at most {share} of the images' if most else 'no image'} ({seeds},"
+            f" {listed(sorted(set(own['place'])))})."
             f" {of_earlier_rule(own)}".rstrip()
         )
     if not told:
         command = "ablkit sweep notebooks/sweeps/no_poison.yaml"
         return [Heading("On data without poison"), *missing.not_run(c, "this method on data without poison", [command])]
+    told.append(f"Folders of images without poison: {link('unknown trust', 'unknown-trust.html')}.")
     return [Heading("On data without poison"), Text(" ".join(told))]
 
 

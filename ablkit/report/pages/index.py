@@ -7,13 +7,12 @@ from dataclasses import replace
 
 import pandas as pd
 
-from ablkit.metrics import paper
 from ablkit.report import charts, costs
 from ablkit.report.collect import Collection, Scale, measured
 from ablkit.report.figures import TITLES
 from ablkit.report.findings import GONE
 from ablkit.report.findings.words import count
-from ablkit.report.page import Block, Cell, Code, Facts, Figure, Heading, Page, Table, Text, code, link, listed, literal
+from ablkit.report.page import Block, Code, Facts, Figure, Heading, Page, Table, Text, code, link, listed, literal
 from ablkit.report.pages import attack as attack_pages
 from ablkit.report.pages import exclusion, missing, settings
 from ablkit.report.text import percent
@@ -21,9 +20,7 @@ from ablkit.report.verdicts import INTERVAL, over_seeds
 
 NAME = "index.html"
 _METRICS = ("attack_success_rate", "clean_accuracy", "target_class_accuracy")
-_COLUMNS = ("attack", *("undefended", "ABL") * 3, "precision, %", "attack success / other classes, %", "seeds")
-_GROUPS = (("", 1), ("attack success, %", 2), ("clean accuracy, %", 2), ("target class, %", 2))
-_GROUPS += (("isolation", 1), ("the paper's ABL", 1), ("", 1))
+_GROUPS = ("attack success, %", "clean accuracy, %", "target class, %")
 _QUESTIONS = (
     ("Can a model be trained clean on poisoned data?", "exclusion.html"),
     ("Can images that somebody else made be trusted?", "unknown-trust.html"),
@@ -47,7 +44,7 @@ _QUESTIONS = (
     ("What does a run cost, and what would the paper's scale cost?", "cost.html"),
     ("How is every number defined, and what is not known?", "method.html"),
 )
-_NOTE = f"Worst attack first. Mean over seeds. {INTERVAL} \\* transcribed from memory, never judged."
+_NOTE = f"The attack that ABL handles worst first. Mean over seeds. {INTERVAL}"
 
 
 def page(c: Collection, pages: list[Page]) -> Page:
@@ -61,11 +58,11 @@ def page(c: Collection, pages: list[Page]) -> Page:
     if pairs.empty:
         finding = "No attack has both an undefended and an ABL run yet, so there is nothing to compare."
         return Page(NAME, "Anti-Backdoor Learning, re-run", finding, _rest(c, pages), "Index")
-    own = exclusion.in_short(c)
-    blocks: list[Block] = [*([Text(own)] if own else []), Text(_warning(c, scale), "notice"), Facts(_facts(pairs))]
-    blocks += [_figure(c, pairs), _table(c, scale, pairs)]
+    own, scope = exclusion.in_short(c), _scope(scale)
+    blocks: list[Block] = [Text(_warning(c, scale), "notice"), Facts(_facts(pairs)), _figure(c, pairs)]
+    blocks += [_table(pairs, exclusion.measured_runs(c)), *([Text(scope, "soft")] if own else [])]
     title = _headline(pairs) + exclusion.beside_abl(c)
-    return Page(NAME, title, _scope(c, scale), [*blocks, *_rest(c, pages)], "Index")
+    return Page(NAME, title, own or scope, [*blocks, *_rest(c, pages)], "Index")
 
 
 def paired(scale: Scale) -> pd.DataFrame:
@@ -123,7 +120,7 @@ def _always(pairs: pd.DataFrame) -> list[str]:
     return [name for name, own in pairs.groupby("attack", sort=False) if (own["attack_success_rate"] <= GONE).all()]
 
 
-def _scope(c: Collection, scale: Scale) -> str:
+def _scope(scale: Scale) -> str:
     own = scale.runs[scale.runs["method"].isin(["none", "abl"])]
     counts = own[own["method"] == "abl"].groupby("attack")["seed"].nunique()
     seeds = f"{counts.min()}" if counts.min() == counts.max() else f"{counts.min()} to {counts.max()}"
@@ -175,32 +172,34 @@ def _facts(pairs: pd.DataFrame) -> list[tuple[str, str]]:
     entries.append(
         (
             f"{price(pairs)} points",
-            f"of clean accuracy. The target class loses up to {most:.0f} points{fallen}",
+            f"of clean accuracy lost to ABL. The target class loses up to {most:.0f} points{fallen}",
         )
     )
-    gone = f"the backdoor is gone {settings.outcome(pairs)}"
-    entries.append(("isolation", f"at this scale {gone}: {link('settings', 'settings.html')}"))
+    told = f"ABL removes the backdoor {settings.outcome(pairs)}"
+    entries.append(("Isolation decides", f"at this scale: {told} ({link('settings', 'settings.html')})"))
     return entries
 
 
-def _table(c: Collection, scale: Scale, pairs: pd.DataFrame) -> Table:
-    rows = []
+def _table(pairs: pd.DataFrame, excluded: pd.DataFrame) -> Table:
+    """A row an attack: undefended, with ABL, and without the suspects where any run was made so."""
+    rows, others = [], [excluded] if len(excluded) else []
     for name in order(pairs):
         own = pairs[pairs["attack"] == name]
-        missed = own["attack_success_rate"].mean() > GONE
         cells = []
         for metric in _METRICS:
             cells.append(over_seeds(own[f"{metric}_undefended"]))
-            cells.append(over_seeds(own[metric], bad=missed and metric == "attack_success_rate"))
-        published = [
-            paper.lookup(metric, attack=name, method="abl", dataset=scale.dataset)
-            for metric in ("attack_success_rate", "clean_accuracy_non_target")
-        ]
-        stands = " / ".join(str(value).replace(" %", "").replace("*", "\\*") if value else "-" for value in published)
-        seeds = " ".join(link(str(run["seed"]), f"data/{run['key']}/metrics.json") for _, run in own.iterrows())
-        title = link(TITLES[name], attack_pages.name_of(name))
-        rows.append((title, *cells, over_seeds(own["isolation_precision"], digits=0), Cell(stands, kind="soft"), seeds))
-    return Table(_COLUMNS, rows, _GROUPS, f"{_NOTE} {link('All numbers as CSV', 'data/runs.csv')}.")
+            for part in (own, *(other[other["attack"] == name] for other in others)):
+                missed = metric == "attack_success_rate" and part[metric].mean() > GONE
+                cells.append(over_seeds(part[metric], bad=missed))
+        counts = {len(own), *(int((other["attack"] == name).sum()) for other in others)}
+        number = " to ".join(map(str, sorted({min(counts), max(counts)})))
+        rows.append((link(TITLES[name], attack_pages.name_of(name)), *cells, number))
+    methods = ("undefended", "ABL", *["excluded"] * len(others))
+    columns = ("attack", *methods * len(_GROUPS), "n")
+    groups = (("", 1), *((title, len(methods)) for title in _GROUPS), ("", 1))
+    note = f"{_NOTE} {link('All numbers as CSV', 'data/runs.csv')}."
+    note += f" Beside the paper's numbers: {link('Table 1', 'table1.html')}."
+    return Table(columns, rows, groups, note)
 
 
 def _figure(c: Collection, pairs: pd.DataFrame) -> Figure:

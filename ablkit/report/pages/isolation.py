@@ -177,7 +177,7 @@ def _counts(main: pd.DataFrame) -> str:
 
 
 def _spread(main: pd.DataFrame, metric: str, what: str) -> Table:
-    found, poisoned = isolators.spread(main, metric), main.groupby("attack")["poisoned"].first()
+    found, poisoned = isolators.spread(main, metric), main.groupby("attack")["poisoned"].mean()
     scores = [name for name in SCORES if name in set(main["score"])]
     rows = []
     for attack, own in found.items():

@@ -5,10 +5,11 @@ from __future__ import annotations
 import pandas as pd
 
 from ablkit.exclusion import suspects
+from ablkit.report.figures import TITLES
 from ablkit.report.findings import GONE
 from ablkit.report.findings.exclusion import NEAR, is_earlier
 from ablkit.report.findings.words import count
-from ablkit.report.page import Block, Heading, Text, code, link
+from ablkit.report.page import Block, Heading, Text, code, link, listed
 from ablkit.report.text import percent
 
 _POINTS = {metric: f"{100 * limit:.0f}" for metric, limit in NEAR.items()}
@@ -45,13 +46,13 @@ HOW = [
 """The steps of the method."""
 
 
-def blocks(own: pd.DataFrame, full: pd.DataFrame, stopped: int = 0) -> list[Block]:
+def blocks(own: pd.DataFrame, full: pd.DataFrame, stopped: pd.DataFrame) -> list[Block]:
     """The protocol, and what of it was changed when.
 
     Args:
         own: the runs shown.
         full: those at the paper's scale.
-        stopped: how many more were begun there and did not end.
+        stopped: those that were begun there and did not end; see `paper_scale`.
     """
     lines = (
         "Settings were chosen on seeds 100 and 101 with BadNets, Blend, SIG and CBA and on one clean set; before the"
@@ -97,12 +98,24 @@ def _made_before(own: pd.DataFrame) -> str:
     return f"{told[0]}; {' '.join(told[1:])}."
 
 
-def _at_paper_scale(full: pd.DataFrame, stopped: int = 0) -> str:
-    """What this page does not show: how often the method was run at the paper's scale, and by which rule."""
+def _at_paper_scale(full: pd.DataFrame, stopped: pd.DataFrame) -> str:
+    """What this page does not show: how often the method was run at the paper's scale, by which rule, what it left."""
     there = link("at the paper's scale", "paper-scale.html")
-    begun = f" {count(stopped, 'run')} more did not end, and what they show is told there, too." if stopped else ""
+    begun = f" {_stopped(stopped)}" if len(stopped) else ""
     if full.empty:
         return f"It was not run {there} yet.{begun}"
-    times = "once" if len(full) == 1 else f"{len(full)} times"
-    earlier = int(is_earlier(full).sum())
-    return f"It was run {times} {there}, {earlier} by an earlier rule; what it left is told there.{begun}"
+    left = [
+        f"{percent(run['attack_success_rate'])} attack success on {TITLES[run['attack']]}, seed {run['seed']}"
+        f"{' (an earlier rule)' if is_old else ''}"
+        for (_, run), is_old in zip(full.iterrows(), is_earlier(full), strict=True)
+    ]
+    return f"It ended {count(len(full), 'run')} {there}, which left {listed(left)}.{begun}"
+
+
+def _stopped(runs: pd.DataFrame) -> str:
+    """How many runs did not end, and in how many poisoned sets their first look found nothing."""
+    poisoned = runs[runs["poison_rate"] > 0]
+    unseen = poisoned[poisoned["left_out_images"] == 0]
+    names = listed([f"{TITLES[run['attack']]}, seed {run['seed']}" for _, run in unseen.iterrows()])
+    found = f"found nothing in {len(unseen)} of {count(len(poisoned), 'poisoned set')}{f' ({names})' if names else ''}"
+    return f"{count(len(runs), 'run')} more did not end; their first look {found}."

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import pandas as pd
+
 from ablkit.defenses import METHODS
 from ablkit.metrics import paper
 from ablkit.metrics.paper import PaperValue
 from ablkit.report import costs
 from ablkit.report.collect import Collection, Scale
 from ablkit.report.figures import TITLES
-from ablkit.report.findings.words import count
+from ablkit.report.findings.words import PRESENT, count, limit
 from ablkit.report.page import Block, Cell, Heading, Page, Table, Text, code, link, listed
 from ablkit.report.repeat import command
-from ablkit.report.verdicts import FEWEST, INTERVAL, over_seeds, verdict
+from ablkit.report.verdicts import FEWEST, INTERVAL, REPRODUCED, over_seeds, verdict
 
 _METHODS = ("none", "fine_pruning", "mcr", "nad", "abl")
 _METRICS = {"attack_success_rate": "attack success", "clean_accuracy_non_target": "accuracy, other classes"}
@@ -26,6 +28,8 @@ _LATER = "later_log"
 class _Line:
     """One row: a method on an attack beside one pair of the paper's numbers."""
 
+    attack: str
+    method: str
     title: str
     published: list[PaperValue]
     """In the order of `_METRICS`."""
@@ -41,7 +45,9 @@ def page(c: Collection) -> Page:
     small = next((scale for scale in others if scale.dataset == "cifar10"), None)
     lines = [line for name in TITLES for method in _METHODS for line in _lines(full, small, name, method)]
     note = (
-        f"The paper's number marked \\* is transcribed from memory; its verdict is grey and never counted. {INTERVAL}"
+        f"The paper's number marked \\* is transcribed from memory; its verdict is grey and never counted. Weak"
+        f" backdoor: undefended training has less than {limit(PRESENT)} attack success here, so that there is little to"
+        f" remove. {INTERVAL}"
     )
     spans = 2 + (small is not None) + (full is not None)
     groups = (("", 1), *((f"{title}, %", spans) for title in _METRICS.values()), ("", 1))
@@ -61,13 +67,17 @@ def _lines(full: Scale | None, small: Scale | None, attack: str, method: str) ->
         cells, judgements = [], []
         for metric, value in zip(_METRICS, published, strict=True):
             judgement = verdict(metric, _values(full, attack, method, metric), value)
+            if method != "none" and metric == "attack_success_rate" and _is_weak(full, attack):
+                judgement = Cell("weak backdoor", kind="soft")
             cells.append(Cell(f"{100 * value.value:.1f}" + ("" if value.mark == "verified" else "\\*"), kind="soft"))
             cells += [over_seeds(_values(s, attack, method, metric)) for s in (small, full) if s is not None]
             cells.append(judgement)
             judgements.append(judgement.markdown)
         counts = [len(_values(s, attack, method, "attack_success_rate")) for s in (small, full) if s is not None]
         cells.append(Cell(" + ".join(map(str, counts))))
-        found.append(_Line(f"{TITLES[attack]}, {METHODS[method]}{suffix}", published, tuple(cells), judgements))
+        found.append(
+            _Line(attack, method, f"{TITLES[attack]}, {METHODS[method]}{suffix}", published, tuple(cells), judgements)
+        )
     return found
 
 
@@ -76,6 +86,12 @@ def _values(scale: Scale | None, attack: str, method: str, metric: str) -> list[
         return []
     own = scale.of(method, attack)
     return [float(value) for value in own[metric].dropna()] if metric in own else []
+
+
+def _is_weak(full: Scale | None, attack: str) -> bool:
+    """Whether undefended training learns so little of the backdoor that there is nothing for a defence to remove."""
+    undefended = _values(full, attack, "none", "attack_success_rate")
+    return bool(undefended) and sum(undefended) / len(undefended) < PRESENT
 
 
 def _scales(full: Scale | None, small: Scale | None) -> str:
@@ -99,14 +115,32 @@ def _finding(lines: list[_Line], full: Scale | None) -> str:
     told = ", ".join(f"{words.count(word)} {word}" for word in _VERDICTS)
     settings = listed(list(dict.fromkeys(line.title.partition(" (")[0] for line, _ in judged)))
     twice = " (two published pairs)" if _two(judged) else ""
-    changed = int(full.runs["env_commit"].astype(str).str.endswith("+changes").sum())
-    code_of = f", in runs of which {changed} of {len(full.runs)} had code that was not committed yet" * bool(changed)
+    runs = pd.concat([full.of(*of) for of in dict.fromkeys((line.method, line.attack) for line, _ in judged)])
+    changed = int(runs["env_commit"].astype(str).str.endswith("+changes").sum())
+    code_of = f" ({changed} of these {count(len(runs), 'run')} had code that was not committed yet)" * bool(changed)
     recalled = sum(word in ("agrees", "differs") for *_, word in cells)
     return (
         f"{len(judged)} verified numbers, all of {settings}{twice}, are judged on at least {FEWEST} seeds at the"
-        f" paper's size{code_of}: {told}. From memory {recalled} more are known, compared in grey; the other"
-        f" {len(cells) - len(judged) - recalled} are not run or have too few seeds."
+        f" paper's size{code_of}: {told}.{_apart(judged)} From memory {recalled} more are known, compared in grey; the"
+        f" other {len(cells) - len(judged) - recalled} are not run, have too few seeds, or are of a backdoor too weak"
+        " to judge by."
     )
+
+
+def _apart(judged: list[tuple[_Line, str]]) -> str:
+    """That two published numbers of one cell cannot both be met, with these; empty where no two are so far apart."""
+    for metric, name in _METRICS.items():
+        values: dict[tuple[str, str], set[float]] = {}
+        for line, _ in judged:
+            published = line.published[list(_METRICS).index(metric)]
+            if published.mark == "verified":
+                values.setdefault((line.attack, line.method), set()).add(published.value)
+        for (attack, method), found in values.items():
+            if max(found) - min(found) > 2 * REPRODUCED[metric]:
+                pair = " and ".join(f"{100 * value:.1f} %" for value in sorted(found))
+                what = f"{name} of {TITLES[attack]}, {METHODS[method]}"
+                return f" No mean can reproduce both published numbers of the {what}: {pair}."
+    return ""
 
 
 def _two(judged: list[tuple[_Line, str]]) -> bool:

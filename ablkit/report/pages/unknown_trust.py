@@ -24,7 +24,7 @@ UNPOISONED = "attack_success_rate_unpoisoned"
 """Of a model of the clean folder, on the images of an attack that it has never seen; see `benchmarks/trust.py`."""
 STRANGE = {"white_bar": "a white bar", "two_triggers": "two triggers, two classes"}
 """Attacks that the kit does not have -> what they are called; see `benchmarks/strange_attacks.py`."""
-_COLUMNS = ("data set", "attack", "seed", "verdict", "poisoned", "suspects", "found, %", "precision, %")
+_COLUMNS = ("data set", "attack", "seed", "verdict", "poisoned", "suspects", "recall, %", "precision, %")
 _COLUMNS += ("attack success, %", "success unpoisoned, %", "clean accuracy, %", "minutes")
 
 
@@ -74,9 +74,10 @@ def _finding(rows: pd.DataFrame) -> str:
         right = (
             f"finds the attacked classes and {percent(FOUND, 0)} of the poison or more in {poisoned['is_right'].sum()}"
         )
+        by = ", by an earlier rule than today's," * bool(is_earlier(rows, "rule").all())
         told.append(
-            f"{code('ablkit clean')} {right} of {count(len(poisoned), 'poisoned folder')}, and hands on a model with at"
-            f" most {percent(GONE, 0)} attack success in {gone}{f'; {_false_alarms(clean)}' if len(clean) else ''}."
+            f"{code('ablkit clean')}{by} {right} of {count(len(poisoned), 'poisoned folder')}, and hands on a model"
+            f" with at most {percent(GONE, 0)} attack success in {gone}{_false_alarms(clean)}."
         )
         kept = poisoned[poisoned["is_right"] & (poisoned["attack_success_rate"] > GONE)].dropna(subset=UNPOISONED)
         if len(kept):
@@ -93,16 +94,17 @@ def _finding(rows: pd.DataFrame) -> str:
             names = (f"{_attack(row['attack'])} on {dataset_title(row['dataset'])}" for _, row in missed.iterrows())
             told.append(f"It misses {listed(list(names))}.")
     elif len(clean):
-        told.append(f"{upper(_false_alarms(clean))}.")
+        told.append(f"{upper(_false_alarms(clean).removeprefix('; '))}.")
     return " ".join(told)
 
 
 def _false_alarms(clean: pd.DataFrame) -> str:
+    """In how many clean folders a class is suspected, as the end of a sentence; empty where there is none."""
     by_set = [
         f"{int((~own['is_right']).sum())} of {len(own)} of {dataset_title(name)}"
         for name, own in clean.groupby("dataset", sort=False)
     ]
-    return f"of clean folders it suspects a class in {listed(by_set)}"
+    return f"; of clean folders it suspects a class in {listed(by_set)}" if by_set else ""
 
 
 def _attack(name: str) -> str:
@@ -133,8 +135,8 @@ def _table(rows: pd.DataFrame) -> Table:
     dates = sorted({str(started)[:10] for started in rows["env_started"]})
     made = " to ".join(dict.fromkeys((dates[0], dates[-1])))
     note = (
-        f"Training images: {listed(sorted({f'{n:,}' for n in rows['images']}))} a folder. Found: share of the poisoned"
-        " images among the suspects. Precision: share of the suspects that are poisoned. Attack success: test images of"
+        f"Training images: {listed(sorted({f'{n:,}' for n in rows['images']}))} a folder. Recall: share of the poisoned"
+        " images that are suspected. Precision: share of the suspects that are poisoned. Attack success: test images of"
         " other classes that the model takes for the attacked class. Success unpoisoned: the same of a model of the"
         " clean folder of this seed, which has never seen the trigger; so much is no backdoor. Clean accuracy: on the"
         f" test images of the folder that are not suspected. Minutes of training. {made} at"

@@ -27,7 +27,8 @@ def page(c: Collection) -> Page:
     names = ["abl", *named("ways"), "oracle"]
     text = (
         "Hypothesis (paper, comparison of ways to unlearn): of all ways to use the isolated 1 % gradient ascent removes"
-        " the backdoor best. Training again without them is the control: 1 % is too little to leave out."
+        " the backdoor best. Training again without them is the control: 1 % is too little to leave out. The row of"
+        " gradient ascent is ABL's own last stage, started without the momentum of the fine-tuning."
     )
     title = "Unlearning: what to do with the isolated images"
     made = of_methods(c, "unlearning.html", title, "Unlearning", names, text, "unlearning", "gradient_ascent")

@@ -45,6 +45,9 @@ def _turned(factor: float) -> Case:
     return Case("as in the preset" if factor == 1 else f"{factor:g} times as late", sets)
 
 
+AS_IT_IS = "as-it-is"
+"""The case that changes nothing, where others vary the attack."""
+
 GAMMA = {f"{gamma:g}": _fixed(f"{gamma:g}", gamma=gamma) for gamma in (0.0, 0.25, 0.5, 0.75, 1.0, 1.5)}
 POISON_RATE = {
     f"{rate:g}": _fixed(f"{100 * rate:g} %", poison_rate=rate) for rate in (0.005, 0.01, 0.05, 0.1, 0.2, 0.5, 0.7)
@@ -61,7 +64,7 @@ REPAIR = {
     "more-and-slower": _fixed("5 times as many, rate 0.01", held_out=0.25, method_settings="learning_rate=0.01"),
 }
 ADAPTIVE = {
-    "as-it-is": _fixed("attack as it is"),
+    AS_IT_IS: _fixed("attack as it is"),
     "weaker": _fixed("weaker trigger (alpha 0.1)", "blend", attack_settings="alpha=0.1"),
     "three-classes": _fixed("three target classes", attack_settings="labels=all2three"),
     "all-classes": _fixed("every class a target", attack_settings="labels=all2all"),
