@@ -197,6 +197,8 @@ def kept(tmp_path, monkeypatch):
         made.append(folder)
         return {"x": torch.arange(100)}, {"share": 0.5}
 
+    make.__module__ = "ablkit.attacks.trojan"  # a maker's code is in the key, so that it must be the package's
+
     def ask():
         tensors, record = cache.keep("kind", order, {}, make)
         assert torch.equal(tensors["x"], torch.arange(100))

@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import nbformat
@@ -167,20 +168,23 @@ def test_a_key_changes_with_each_module_that_is_imported_and_with_no_other(made,
             assert (job(**changes).folder.name != key) == (name in expected), name
 
 
-def test_the_cache_of_an_attacker_changes_with_what_its_maker_imports(monkeypatch, forgets):
+@pytest.mark.parametrize("maker", ["_train_model", "_train_injector"])
+def test_the_cache_of_an_attacker_changes_with_what_its_maker_imports(maker, monkeypatch, forgets):
     from ablkit.attacks.attacker import cache
     from ablkit.attacks.dfst import detoxification
 
     order = ordered(toy(20, 0), np.arange(2))
 
     def key() -> str:
-        return cache._key(order, {}, detoxification.detoxify)
+        return cache._key(order, {}, partial(partial(getattr(detoxification, maker), 1), 2))
 
     first = key()
     for name, has_a_part in (("ablkit.attacks.attacker.features", True), ("ablkit.attacks.lba", False)):
         with monkeypatch.context() as changed:
             with_change(changed, name)
             assert (key() != first) == has_a_part, name
+    with pytest.raises(ValueError, match="no module of this package"):  # it would be found again whatever it does
+        cache._key(order, {}, partial(partial))
 
 
 @pytest.mark.parametrize("magic", ["%matplotlib inline", "!ls", "if True:\n    %time x = 1"])
@@ -215,7 +219,7 @@ def test_the_cache_of_an_attacker_knows_of_threads(monkeypatch):
 
     def key() -> str:
         order = ordered(toy(20, 0), np.arange(2))
-        return cache._key(order, {}, ordered)
+        return cache._key(order, {}, cache.own_seed)
 
     first = key()
     assert key() == first  # the twin

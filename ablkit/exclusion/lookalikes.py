@@ -6,10 +6,9 @@ one side.
 
 from __future__ import annotations
 
-import warnings
-
 import numpy as np
 
+from ablkit.exclusion.clusters import k_means
 from ablkit.randomness import numpy_stream
 from ablkit.shapes import Float, Int64, UInt8, ndarray
 
@@ -32,9 +31,6 @@ def groups(
     Args:
         seed: draws where k-means starts; another `draw` is another place.
     """
-    from sklearn.cluster import KMeans  # takes a second to import
-    from sklearn.exceptions import ConvergenceWarning
-
     found = np.empty(len(labels), np.int64)
     state, known = int(numpy_stream(seed, "folds", 1, draw).integers(2**31)), 0
     for k in np.unique(labels):
@@ -43,10 +39,7 @@ def groups(
         parts = [_thumbnails(images[own[at : at + _AT_ONCE]]) for at in range(0, len(own), _AT_ONCE)]
         thumbnails = np.concatenate(parts)
         number = min(max(2, len(own) // _TOGETHER), len(own))
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)  # of classes in which many images are the same
-            means = KMeans(number, n_init=1, max_iter=_ROUNDS, random_state=state).fit(thumbnails)
-        found[own] = known + means.labels_
+        found[own] = known + k_means(thumbnails, number, starts=1, seed=state, rounds=_ROUNDS)
         known += number
     return found
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
 
+from ablkit.exclusion.clusters import k_means
 from ablkit.shapes import Bool, Float, Int64, ndarray
 from ablkit.training.otsu import best_split
 
@@ -106,14 +106,9 @@ def _components(features: Float[ndarray, "n d"]) -> Float[ndarray, "k n"]:
 
 def _clusters(components: Float[ndarray, "n k"]) -> list[Bool[ndarray, " n"]]:
     """Each cluster of k-means: several triggers are several clusters, of which no component tells all from the rest."""
-    from sklearn.cluster import KMeans  # takes a second to import
-    from sklearn.exceptions import ConvergenceWarning
-
     if not components.size or len(components) < _CLUSTERS:
         return []
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # of images many of which are the same
-        cluster = KMeans(_CLUSTERS, n_init=5, random_state=0).fit_predict(components)
+    cluster = k_means(components, _CLUSTERS, starts=5, seed=0)
     return [cluster == one for one in range(_CLUSTERS)]
 
 

@@ -22,6 +22,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple, get_args
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from ablkit.errors import UserError, unknown
 from ablkit.exclusion.splits import Groups, two_groups
@@ -176,6 +177,8 @@ class Suspects:
         return Suspects(separations, valleys, parts, classes, images, cuts, self.judged, looks, *each)
 
 
+# Several threads round otherwise, by as many as the machine has; and the products are small.
+@threadpool_limits.wrap(limits=1)
 def find(
     losses: Float[ndarray, "epochs n"],
     features: Float[ndarray, "n d"],

@@ -13,7 +13,7 @@ from torch import nn
 from ablkit.data.images import Images
 from ablkit.errors import UserError
 from ablkit.exclusion import lookalikes, suspects
-from ablkit.shapes import ndarray
+from ablkit.shapes import Float, ndarray
 from ablkit.training import checkpoint
 from ablkit.training.abl import Trained, train
 from ablkit.training.inference import features_of
@@ -85,15 +85,14 @@ def exclude(
         history.extend(last.history)
         return last.model
 
-    alike = cache(partial(_alike, data, seed))  # both looks draw the same halves
-    look = partial(_look, first, data, settings, seed, precision, alike)
-    found = look(first.averaged)
+    evidence = _evidence(data, first, seed, precision)
+    found = _look(evidence, first.averaged, settings)
     say(f"after phase 1 {found}")
     seen, least = (first.averaged,), settings.least_at_end
     sure = found.of(np.flatnonzero(found.separations >= least), data.labels)
     model = train_without(sure, RETRAIN)
     if least:
-        second = look(model, least_separation=least, number=2, left_out=sure.images)
+        second = _look(evidence, model, replace(settings, least_separation=least), 2, sure.images)
         say(f"in the trained model, of the images that are left, {second}")
         found, seen = found.with_second(second, data.labels, sure), (*seen, model)
     if settings.control == "random":
@@ -107,35 +106,37 @@ def exclude(
     return Excluded(**left, suspects=found, looked_at=seen)
 
 
-def _look(
-    first: Trained,
-    data: Images,
-    settings: suspects.Settings,
-    seed: int,
-    precision: str,
-    alike: Callable[[int], ndarray],
-    model: nn.Module,
-    *,
-    number: int = 1,
-    left_out: ndarray | None = None,
-    least_separation: float | None = None,
-) -> suspects.Suspects:
-    """Which images are suspected by the losses of phase 1 and by what the layers of a model see.
+@dataclass(frozen=True)
+class _Evidence:
+    """What both looks judge by, beside what the layers of a model see."""
 
-    Args:
-        first: what phase 1 of the same images left, with the averaged losses after each epoch.
-        seed: draws the halves.
-        alike: see `suspects.find`.
-        number: of the look.
-        left_out: indices of images that have no part in it.
-        least_separation: in place of that of the settings.
-    """
+    data: Images
+    losses: Float[ndarray, "epochs n"]
+    """Of the images under the averaged model, after each epoch of phase 1."""
+    alike: Callable[[int], ndarray]
+    """See `suspects.find`; kept, so that both looks draw the same halves."""
+    seed: int
+    precision: str
+
+
+def _evidence(data: Images, first: Trained, seed: int, precision: str) -> _Evidence:
     # The last epoch as it was measured; the trajectories are rounded.
     losses = np.concatenate([first.trajectories["averaged"][:-1].astype(np.float32), first.losses[None]])
-    features = features_of(model, data.images, precision)
-    if least_separation is not None:
-        settings = replace(settings, least_separation=least_separation)
-    return suspects.find(losses, features, data.labels, len(data.classes), settings, seed, alike, number, left_out)
+    return _Evidence(data, losses, cache(partial(_alike, data, seed)), seed, precision)
+
+
+def _look(
+    evidence: _Evidence,
+    model: nn.Module,
+    settings: suspects.Settings,
+    number: int = 1,
+    left_out: ndarray | None = None,
+) -> suspects.Suspects:
+    """Which images are suspected in the look of that number at a model; those left out have no part in it."""
+    data = evidence.data
+    features = features_of(model, data.images, evidence.precision)
+    judged = (evidence.losses, features, data.labels, len(data.classes), settings)
+    return suspects.find(*judged, evidence.seed, evidence.alike, number, left_out)
 
 
 def _alike(data: Images, seed: int, draw: int) -> ndarray:

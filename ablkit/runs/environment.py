@@ -46,7 +46,7 @@ def describe(device: str = "auto", precision: str = "auto") -> dict:
         "ablkit": __version__,
         "commit": commit(),
         "python": platform.python_version(),
-        **{name: version(name) for name in ("torch", "numpy")},
+        **{name: version(name) for name in ("torch", "numpy", "scikit-learn")},
         "system": f"{platform.system()} {platform.machine()}",
         "processor": _processor(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),

@@ -7,6 +7,7 @@ import json
 import os
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -98,11 +99,20 @@ def own_seed(order: Order) -> int:
     return int(numpy_stream(order.seed, "trigger", 1, 0).integers(1 << 31))
 
 
+def _code(make: Callable) -> str:
+    """Digest of the code of a maker, also of one that was given arguments before."""
+    while isinstance(make, partial):
+        make = make.func
+    if not provenance.everything(make.__module__):
+        raise ValueError(f"{make} is defined in {make.__module__}, which is no module of this package")
+    return provenance.digest(make.__module__)
+
+
 def _key(order: Order, facts: dict, make: Callable) -> str:
-    code = provenance.digest(make.__module__)
     place = hardware.choose(order.device, order.precision)
     where = [place.device.type, place.precision, hardware.name(place), torch.__version__, torch.get_num_threads()]
-    digest = hashlib.sha256(json.dumps([code, order.seed, where, facts], sort_keys=True).encode())
+    where.append(torch.backends.cpu.get_cpu_capability())
+    digest = hashlib.sha256(json.dumps([_code(make), order.seed, where, facts], sort_keys=True).encode())
     digest.update(repr((order.train.images.shape, order.train.classes, order.train.mirrors)).encode())
     if order.train.groups is not None:
         digest.update(np.ascontiguousarray(order.train.groups))
