@@ -14,7 +14,6 @@ from ablkit.randomness import torch_stream
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
-_STALLED_SECONDS = 30
 
 
 def with_new_head(network: nn.Module, classes: int, seed: int) -> nn.Module:

@@ -45,12 +45,12 @@ def epochs_of(run: OneRun) -> int:
     return (1 + (run.method == "exclude")) * run.isolation_epochs + run.finetune_epochs
 
 
-def images_of(preset: str, method: str = "abl") -> int:
-    """Images that a run of a preset trains on, all epochs added up."""
+def images_of(preset: str) -> int:
+    """Images that an ABL run of a preset trains on, all epochs added up."""
     own = defaults("run", preset)
     images = round((own["train_size"] or _TRAINING_IMAGES) * (1 - own["held_out"] * (not own["train_size"])))
     epochs = own["isolation_epochs"] + own["finetune_epochs"]
-    return round(images * (epochs + (own["isolation_rate"] * own["unlearn_epochs"] if method == "abl" else 0)))
+    return round(images * (epochs + own["isolation_rate"] * own["unlearn_epochs"]))
 
 
 def images_per_second(scale: Scale) -> float | None:
@@ -59,11 +59,11 @@ def images_per_second(scale: Scale) -> float | None:
     return float(known.median()) if len(known) else None
 
 
-def cpu_hours(collection: Collection, preset: str = "paper") -> float | None:
-    """Hours of training of an ABL run of a preset on one core, at the speed of the quick runs; None without any."""
+def cpu_hours(collection: Collection) -> float | None:
+    """Hours of training of an ABL run at the paper's scale on one core, by the speed of quick runs, or None."""
     known = [
         s for s in collection.scales if s.place.startswith("CPU") and s.dataset == "cifar10" and s.preset == "quick"
     ]
     rates = [images_per_second(scale) for scale in known]
     rates = [rate for rate in rates if rate]
-    return images_of(preset) / rates[0] / 3600 if rates else None
+    return images_of("paper") / rates[0] / 3600 if rates else None

@@ -55,11 +55,11 @@ def total(frame: pd.DataFrame) -> dict[str, pd.Series]:
     return {method: known[method] for method in dict.fromkeys(known.index.get_level_values("method"))}
 
 
-def ratios(frame: pd.DataFrame, to: str = "none") -> dict[str, statistics.Summary]:
-    """Method -> its seconds by those of another one on the same attack and seed; without those that have no pair."""
+def ratios(frame: pd.DataFrame) -> dict[str, statistics.Summary]:
+    """Method -> its seconds by those of no defence on the same attack and seed; without those that have no pair."""
     found, whole = {}, total(frame)
     for method, own in whole.items():
-        pairs = (own / whole[to]).dropna() if to in whole and method != to else pd.Series(dtype=float)
+        pairs = (own / whole["none"]).dropna() if "none" in whole and method != "none" else pd.Series(dtype=float)
         if len(pairs):
             found[method] = statistics.summary(pairs)
     return found

@@ -38,7 +38,7 @@ def trained(order: Order, epochs: int) -> tuple[nn.Module, dict[str, float]]:
             device=order.device,
             precision=order.precision,
             folder=folder,
-            report=lambda record: _say("surrogate", record["epoch"], epochs, record["seconds"]),
+            report=lambda record: _say(record["epoch"], epochs, record["seconds"]),
         )
         accuracy = float((predict(made.model, held.images, order.precision) == held.labels).mean())
         return made.model.state_dict(), {"surrogate_accuracy": accuracy}
@@ -64,5 +64,5 @@ def plain_recipe(order: Order, epochs: int) -> Recipe:
     return plain.fitting(order.train)
 
 
-def _say(what: str, epoch: int, epochs: int, seconds: float) -> None:
-    print(f"{what}: epoch {epoch} of {epochs}, {seconds:.1f} s", flush=True)
+def _say(epoch: int, epochs: int, seconds: float) -> None:
+    print(f"surrogate: epoch {epoch} of {epochs}, {seconds:.1f} s", flush=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ablkit.cleaning.verdict import Verdict
+from ablkit.exclusion.suspects import Settings
 from ablkit.report.page import listed, literal
 from ablkit.report.text import label, number, percent
 
@@ -124,18 +125,20 @@ def warnings(verdict: Verdict) -> list[str]:
     return said
 
 
-NOTHING_FOUND = """What it can mean: the set has no backdoor of a kind that makes images of a class alike in what a
+_FEWEST = Settings().least_group
+"""Images of a group that is looked for, by default."""
+NOTHING_FOUND = f"""What it can mean: the set has no backdoor of a kind that makes images of a class alike in what a
 network sees, such as a patch, a blended picture, a wave or a style, on many images of a class. How few are found, the
 pages *Clean models* and *Poison rate* of the reports say, as far as it was measured.
 
 What it cannot mean: a proof. Mixed images (CBA) make no group of their own, and are not seen. Neither are triggers on
-fewer than 25 images, nor all that an attacker can do who knows this rule. The pages *Clean models* and *Adaptive
+fewer than {_FEWEST} images, nor all that an attacker can do who knows this rule. The pages *Clean models* and *Adaptive
 attacks* of the reports have the attacks, with what was found of each."""
 
-LIMITS = """A group is not yet an attack: a class of two very different kinds of images has one too. And a class without
-a group is no proof: mixed images (CBA), triggers on fewer than 25 images, and some of what an attacker can do who
-knows this rule are not seen. The pages *Clean models* and *Adaptive attacks* of the reports have the attacks, with what
-was found of each."""
+LIMITS = f"""A group is not yet an attack: a class of two very different kinds of images has one too. And a class
+without a group is no proof: mixed images (CBA), triggers on fewer than {_FEWEST} images, and some of what an attacker
+can do who knows this rule are not seen. The pages *Clean models* and *Adaptive attacks* of the reports have the
+attacks, with what was found of each."""
 
 NEXT_FOUND = """- Look at the pictures. If they show the same odd mark, or images of other classes, take them for
   poisoned.
