@@ -137,10 +137,14 @@ def _fitting(jobs: list[Job], per_gpu: int | Literal["auto"], total: int) -> int
 
 
 def _largest_peak(jobs: list[Job]) -> int:
-    """Bytes of GPU memory that the hungriest run of the same data sets and models took on its own; 0 without any."""
-    alike = {(job.notebook, job.parameters.dataset, job.parameters.recipe().model) for job in jobs}
+    """Bytes of GPU memory that the hungriest run of the same data sets and models took on its own; 0 without any.
+
+    A comparison of runs has neither among its parameters: all of its notebook count.
+    """
+    named = ("dataset", "model")
+    alike = {(job.notebook, *(getattr(job.parameters, name, None) for name in named)) for job in jobs}
     peak = 0
-    for notebook, dataset, model in alike:
+    for notebook, *own in alike:
         for folder in records.folders(notebook, "metrics.json"):
             try:
                 facts, values = records.environment(folder), records.parameters(folder)
@@ -148,6 +152,6 @@ def _largest_peak(jobs: list[Job]) -> int:
                 continue  # its own run will mend it
             if facts.get("device") != "cuda":
                 continue
-            if (values.get("dataset"), values.get("model")) == (dataset, model):
+            if [values.get(name) for name in named] == own:
                 peak = max(peak, facts.get("peak_memory_bytes") or 0)
     return peak
