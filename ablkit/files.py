@@ -136,14 +136,13 @@ def locked(folder: Path, *, wait: bool = False, name: str = LOCK) -> Iterator[in
     Raises Busy where another process holds it, UserError where it cannot be written. On a file system without locks it
     warns, once in a process, and goes on.
     """
-    with contextlib.ExitStack() as opened:
-        with saying_why(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-            descriptor = _open(folder / name)
-        opened.callback(os.close, descriptor)
-        if not _take(descriptor, folder, wait):
-            raise Busy(f"{folder} is being filled by another process; wait for it or stop it")
+    descriptor = _held(folder, wait, name)
+    if descriptor is None:
+        raise Busy(f"{folder} is being filled by another process; wait for it or stop it")
+    try:
         yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 def is_busy(folder: Path) -> bool:
@@ -169,6 +168,31 @@ def _open(path: Path) -> int:
         os.close(descriptor)
         raise UserError(f"{path} is no regular file; delete it")
     return descriptor
+
+
+def _held(folder: Path, wait: bool, name: str) -> int | None:
+    """A descriptor of the locked file in a folder; None where another process holds it."""
+    while True:
+        with contextlib.ExitStack() as opened:
+            with saying_why(folder):
+                folder.mkdir(parents=True, exist_ok=True)
+                descriptor = _open(folder / name)
+            opened.callback(os.close, descriptor)
+            if not _take(descriptor, folder, wait):
+                return None
+            # Or else the folder was deleted between opening and locking: who makes it again would hold it, too.
+            if _is_at(folder / name, descriptor):
+                opened.pop_all()
+                return descriptor
+
+
+def _is_at(path: Path, descriptor: int) -> bool:
+    """Whether a path still names the file that is open."""
+    try:
+        found = os.stat(path, follow_symlinks=False)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return os.path.samestat(found, os.fstat(descriptor))
 
 
 def _take(descriptor: int, folder: Path, wait: bool) -> bool:
