@@ -7,6 +7,8 @@ import errno
 import json
 import math
 import os
+import platform
+import re
 import stat
 import warnings
 from collections.abc import Callable, Iterator
@@ -30,8 +32,7 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     A killed or failed writer leaves the former content of `path` untouched. Raises UserError where the disk is full
     or the path cannot be written.
     """
-    # One name for each process: two writers of the same file never share a temporary one.
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = temporary_beside(path)
     with saying_why(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -41,6 +42,19 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
             os.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def temporary_beside(path: Path) -> Path:
+    """Where this process writes what is to be renamed to `path`: `.NAME.HOST.PID.tmp` beside it.
+
+    Two processes that write the same file never share it, not even on two machines with one file system.
+    """
+    return path.with_name(f".{path.name}.{host()}.{os.getpid()}.tmp")
+
+
+def host() -> str:
+    """The name of this machine, as far as names of files have it: short, as they have at most 255 bytes."""
+    return re.sub(r"[^A-Za-z0-9-]", "-", platform.node())[:32]
 
 
 def sweep_temporary(folder: Path) -> None:
