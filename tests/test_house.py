@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -48,6 +49,18 @@ def test_the_house_has_eleven_rooms_ten_modules_and_a_readme():
     assert len(files) <= 11 and [path.name for path in files if path.suffix != ".py"] == ["README.md"]
     attacks = {path.stem for path in (Path(provenance.__file__).parent / "attacks").iterdir() if path.suffix != ".md"}
     assert attacks - {"__pycache__"} == {*ATTACKS, "__init__", "attack", "attacker", "export"}
+
+
+def test_trainings_exclusion_and_defences_never_name_what_is_poisoned():
+    def naming(*rooms: str) -> set[str]:
+        own = [module for module in provenance._SOURCES if any(f"{module}.".startswith(f"ablkit.{r}.") for r in rooms)]
+        return {one for one in own if re.search(r"\b(is_poisoned|true_labels)\b", provenance._SOURCES[one])}
+
+    assert naming("training", "exclusion", "defenses") == set()
+    # The twin: what measures, shows or exports it names it.
+    assert {"ablkit.metrics.definitions", "ablkit.report.tables", "ablkit.attacks.export"} <= naming(
+        "metrics", "report", "attacks"
+    )
 
 
 def test_what_executes_a_notebook_or_imports_images_imports_no_torch():
