@@ -9,6 +9,8 @@ from pathlib import Path
 
 from ablkit import provenance
 from ablkit.attacks import ATTACKS
+from ablkit.runs import arguments, environment
+from ablkit.sweep import slots
 
 ROOMS = (
     "ground",
@@ -61,6 +63,17 @@ def test_trainings_exclusion_and_defences_never_name_what_is_poisoned():
     assert {"ablkit.metrics.definitions", "ablkit.report.tables", "ablkit.attacks.export"} <= naming(
         "metrics", "report", "attacks"
     )
+
+
+def test_one_function_counts_the_cores_that_a_process_may_use(monkeypatch):
+    folder = Path(provenance.__file__).parents[1]
+    files = [path for name in ("ablkit", "benchmarks") for path in sorted((folder / name).rglob("*.py"))]
+    counting = [path.name for path in files if re.search(r"sched_getaffinity|os\.cpu_count", path.read_text())]
+    assert counting == ["arguments.py"]
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: {0, 5, 7}, raising=False)
+    assert arguments.cores() == environment.describe("cpu")["cores"] == slots.cores() == 3
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: {5})  # the twin
+    assert arguments.cores() == environment.describe("cpu")["cores"] == slots.cores() == 1
 
 
 def test_what_executes_a_notebook_or_imports_images_imports_no_torch():

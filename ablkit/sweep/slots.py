@@ -12,7 +12,7 @@ import torch
 
 from ablkit.errors import UserError, shown
 from ablkit.runs import records
-from ablkit.runs.arguments import MOST_AT_A_TIME, MOST_RUNS, whole
+from ablkit.runs.arguments import MOST_AT_A_TIME, MOST_RUNS, cores, whole
 from ablkit.runs.job import Job
 
 _USABLE = 0.9
@@ -26,11 +26,6 @@ class Slot:
     name: str
     environment: dict[str, str]
     """Variables that its runs get, such as the one that names their GPU."""
-
-
-def cores() -> int:
-    """The processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def make(jobs: list[Job], workers: int = 1, per_gpu: int | Literal["auto"] = 0) -> list[Slot]:
