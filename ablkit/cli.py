@@ -166,7 +166,9 @@ def _add_import(kinds: argparse._SubParsersAction) -> None:
 
 def _add_clean(kinds: argparse._SubParsersAction) -> None:
     clean = kinds.add_parser("clean", help="train on data of unknown trust: verdict, table of all images, model")
-    clean.add_argument("source", help="a data set's name, or a folder of class folders, as `data import` takes it")
+    clean.add_argument(
+        "source", type=_text_of_path, help="a data set's name, or a folder of class folders, as `data import` takes it"
+    )
     clean.add_argument("--name", help="of the data set that a folder becomes (the folder's name)")
     clean.add_argument("--size", type=_whole("--size", most=10_000), help="resize a folder's images to SIZE x SIZE")
     clean.add_argument("--test-share", type=_share("--test-share"), help="of a folder, for testing (0.2)")
@@ -265,6 +267,11 @@ def _at_a_time(option: str, least: int = 1) -> Callable[[str], int]:
 
 def _side(text: str) -> int:
     return arguments.whole("--size", text, 8, 4096)
+
+
+def _text_of_path(text: str) -> str:
+    arguments.path("source", text)
+    return text  # as it was given: `pets/` is a folder, `pets` may be a data set
 
 
 def _number_or_auto(text: str) -> int | str:

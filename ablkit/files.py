@@ -7,6 +7,8 @@ import errno
 import json
 import math
 import os
+import platform
+import re
 import stat
 import warnings
 from collections.abc import Callable, Iterator
@@ -30,8 +32,7 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     A killed or failed writer leaves the former content of `path` untouched. Raises UserError where the disk is full
     or the path cannot be written.
     """
-    # One name for each process: two writers of the same file never share a temporary one.
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = temporary_beside(path)
     with saying_why(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -41,6 +42,19 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
             os.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def temporary_beside(path: Path) -> Path:
+    """Where this process writes what is to be renamed to `path`: `.NAME.HOST.PID.tmp` beside it.
+
+    Two processes that write the same file never share it, not even on two machines with one file system.
+    """
+    return path.with_name(f".{path.name}.{host()}.{os.getpid()}.tmp")
+
+
+def host() -> str:
+    """The name of this machine, as far as names of files have it: short, as they have at most 255 bytes."""
+    return re.sub(r"[^A-Za-z0-9-]", "-", platform.node())[:32]
 
 
 def sweep_temporary(folder: Path) -> None:
@@ -136,14 +150,13 @@ def locked(folder: Path, *, wait: bool = False, name: str = LOCK) -> Iterator[in
     Raises Busy where another process holds it, UserError where it cannot be written. On a file system without locks it
     warns, once in a process, and goes on.
     """
-    with contextlib.ExitStack() as opened:
-        with saying_why(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-            descriptor = _open(folder / name)
-        opened.callback(os.close, descriptor)
-        if not _take(descriptor, folder, wait):
-            raise Busy(f"{folder} is being filled by another process; wait for it or stop it")
+    descriptor = _held(folder, wait, name)
+    if descriptor is None:
+        raise Busy(f"{folder} is being filled by another process; wait for it or stop it")
+    try:
         yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 def is_busy(folder: Path) -> bool:
@@ -169,6 +182,31 @@ def _open(path: Path) -> int:
         os.close(descriptor)
         raise UserError(f"{path} is no regular file; delete it")
     return descriptor
+
+
+def _held(folder: Path, wait: bool, name: str) -> int | None:
+    """A descriptor of the locked file in a folder; None where another process holds it."""
+    while True:
+        with contextlib.ExitStack() as opened:
+            with saying_why(folder):
+                folder.mkdir(parents=True, exist_ok=True)
+                descriptor = _open(folder / name)
+            opened.callback(os.close, descriptor)
+            if not _take(descriptor, folder, wait):
+                return None
+            # Or else the folder was deleted between opening and locking: who makes it again would hold it, too.
+            if _is_at(folder / name, descriptor):
+                opened.pop_all()
+                return descriptor
+
+
+def _is_at(path: Path, descriptor: int) -> bool:
+    """Whether a path still names the file that is open."""
+    try:
+        found = os.stat(path, follow_symlinks=False)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return os.path.samestat(found, os.fstat(descriptor))
 
 
 def _take(descriptor: int, folder: Path, wait: bool) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import statistics
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
@@ -11,6 +10,7 @@ from multiprocessing.synchronize import Barrier
 
 import torch
 
+from ablkit.runs.arguments import cores
 from ablkit.training import hardware
 from ablkit.training.recipe import Recipe
 from benchmarks.measuring import cifar_images, median_rate, rate
@@ -48,7 +48,7 @@ def growth(device: str, precision: str, recipe: Recipe) -> dict[str, dict[int, f
 def together(number: int, device: str, precision: str, recipe: Recipe) -> float:
     """Images per second of some runs in processes of their own, added up; in each round all begin at once."""
     context = multiprocessing.get_context("spawn")
-    threads = max(1, len(os.sched_getaffinity(0)) // number)
+    threads = max(1, cores() // number)
     with ProcessPoolExecutor(number, context, _prepare, (context.Barrier(number), threads)) as pool:
         # What is measured goes along: a new process does not know what a caller has set here.
         asked = device, precision, recipe, _IMAGES, _ROUNDS

@@ -158,6 +158,9 @@ REFUSED = {
         f"a table {value[:9]!r}": (["export", "--to", value], "--to")
         for value in (".", "", "folder/", "..", "sweep.yaml/x", "x" * 5_000, "x" * 250, "\0")
     },
+    "data of unknown trust without a name": (["clean", ""], "source '' can be no path"),
+    "a data set without a name": (["clean", ".", "--name", ""], "--name '' can be no data set's name"),
+    "a model without a name": (["predict", "", "x.png"], "MODEL '' can be no path"),
     "a table of nothing": (["export", "rnu"], "'rnu' is no notebook"),
     "a key and more": (["runs", "abc", "--delete-failed"], "give it without other options"),
     "failed and done": (["runs", "--delete-failed", "--state", "done"], "only failed runs are deleted"),
@@ -172,6 +175,24 @@ def test_nonsense_is_one_line_before_anything_starts(scratch, capsys, as_users_r
     told, broken = judge(given, scratch, capsys)
     assert broken == []
     assert message in told
+
+
+def test_the_current_folder_is_a_path_and_nothing_is_none():
+    assert arguments.path("source", ".") == Path()
+    with pytest.raises(UserError, match="source '' can be no path"):
+        arguments.path("source", "")
+
+
+def test_an_empty_key_begins_no_run(scratch, made, monkeypatch, capsys):
+    key = made(0).folder.name
+    for given in (
+        ["runs", ""],
+        ["runs", "bundle", "", "--to", "x.tar.gz"],
+        ["report", "--from", "folder", "--add", ""],
+    ):
+        told, broken = judge(given, scratch, capsys)
+        assert broken == [] and "'' begins 0 runs" in told
+    assert cli.main(["runs", key[:1]]) == 0  # the twin
 
 
 def test_the_rules_see_a_command_that_does_what_it_says(scratch, capsys):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import refused
 from pets import pets, save
 
+from ablkit import data
 from ablkit.cleaning import source
 from ablkit.data import importing, prepared
 
@@ -108,6 +110,22 @@ def test_a_data_set_is_taken_by_its_name_where_no_folder_has_it(here, tmp_path, 
     assert "so --size 32 has no meaning" in refused(source.found, "photos", size=32)
     assert "so --name x has no meaning" in refused(source.found, "photos", "x")
     assert source.found("photos", seed=3) == ("photos", None)  # the seed draws the weights, too
+
+
+def test_a_folder_with_the_name_of_a_set_of_the_kit_is_the_folder(here, as_users_run_it):
+    assert source.found("digits") == ("digits", None)  # the twin: without such a folder it is the set
+    pets(here / "digits", 10, start=50)
+    for given in ("digits", "./digits", "digits/"):
+        told = refused(source.found, given)
+        assert "digits is a folder here, and digits the name of a data set of the kit, too: for the folder" in told
+    assert prepared_sets(here.parent / "data") == []
+    assert source.found("digits", "mine") == ("mine", Path("digits"))
+
+
+def test_where_the_data_sets_lie_a_folder_is_the_set(here, roots, monkeypatch):
+    data.prepare("digits")
+    monkeypatch.chdir(roots)
+    assert source.found("digits") == ("digits", None)
 
 
 def test_a_set_that_does_not_say_what_it_was_made_of_is_not_taken_for_a_folder(here, as_users_run_it):

@@ -6,7 +6,6 @@ import json
 import re
 import tracemalloc
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +18,8 @@ from ablkit.attacks.attack import Poisoned
 from ablkit.attacks.attacker import cache, classifier
 from ablkit.attacks.attacker.training import split
 from ablkit.data import Images, clean_images, load, memory, prepared
+from ablkit.data.importing import arrays
+from ablkit.errors import UserError
 from ablkit.runs import execute
 
 
@@ -201,12 +202,51 @@ def test_a_run_that_does_not_fit_in_memory_is_refused_before_anything_is_written
     execute.check_against_data(wanted(attack="blend"))
 
 
-def test_free_memory_is_no_more_than_a_container_may_take(monkeypatch, tmp_path):
-    limited = partial(monkeypatch.setattr, memory, "_LIMIT")
-    limited(tmp_path / "none")
-    whole = memory.free()
-    (tmp_path / "max").write_text("max\n")
-    limited(tmp_path / "max")
-    assert memory.free() > 4096 and whole > 4096
-    (tmp_path / "max").write_text("4096\n")
-    assert memory.free() == 4096
+@pytest.fixture
+def container(monkeypatch, tmp_path):
+    """Play a container by the files in which it says what it may take and has taken; without any there is none."""
+
+    def say(**files: object) -> None:
+        for path in tmp_path.iterdir():
+            path.unlink()
+        for name, content in files.items():
+            (tmp_path / f"memory.{name}").write_text(f"{content}\n")
+
+    monkeypatch.setattr(memory, "_CONTAINER", tmp_path)
+    return say
+
+
+STAT = "anon 7\ninactive_file_other 9\ninactive_file 100\nactive_file 50"
+
+
+@pytest.mark.parametrize(
+    ("files", "free"),
+    [
+        ({"max": 4096}, 4096),
+        ({"max": 4096, "current": 1096}, 3000),
+        ({"max": 4096, "current": 1096, "stat": STAT}, 3100),
+        ({"max": 4096, "current": 4090, "stat": "anon 7"}, 6),
+        ({"max": 4096, "current": 5000}, 0),
+        ({"max": 4096, "current": 50, "stat": STAT}, 4096),
+        ({"max": 4096, "current": "?", "stat": "inactive_file"}, 4096),
+    ],
+)
+def test_free_memory_is_what_a_container_has_left(container, files, free):
+    container(**files)
+    assert memory.free() == free
+
+
+@pytest.mark.parametrize("files", [{}, {"max": "max", "current": 2**60}, {"max": 2**60, "current": 2**20}])
+def test_a_container_without_a_limit_has_the_memory_of_the_machine(container, files):
+    container(**files)
+    assert memory.free() > 2**20
+
+
+def test_an_archive_of_arrays_is_held_against_what_the_container_has_left(container, tmp_path_factory):
+    path = tmp_path_factory.mktemp("arrays") / "a.npz"
+    np.savez(path, images=np.zeros((20, 8, 8, 3), np.uint8), labels=np.arange(20) % 2)
+    container(max=2**30, current=2**30 - 1000)
+    with pytest.raises(UserError, match="of memory are free; give the images and the labels as two"):
+        arrays.read(path)
+    container(max=2**30, current=0)
+    assert len(arrays.read(path).train) == 20  # the twin

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
 import pytest
 
+from ablkit import files
 from ablkit.errors import UserError
-from ablkit.files import read_json, write_json, write_text
+from ablkit.files import read_json, write_json, write_text, write_whole
 
 FULL = """
 import resource, signal, sys
@@ -49,6 +51,22 @@ def test_a_failed_writer_leaves_nothing(tmp_path):
     with pytest.raises(UnicodeEncodeError):
         write_text(tmp_path / "file.txt", "\udcff")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_writers_on_two_machines_share_no_temporary_file(tmp_path, monkeypatch):
+    paths = []
+    for name in ("node-1", "node-2", "node-1"):
+        monkeypatch.setattr(files.platform, "node", lambda name=name: name)
+        write_whole(tmp_path / "a", lambda path: (paths.append(path), path.touch()))
+    first, second, again = paths
+    assert first != second and first == again  # the twin: one process writes into one
+    assert first.parent == tmp_path and str(os.getpid()) in first.name and "node-1" in first.name
+
+
+def test_no_name_of_a_machine_makes_a_temporary_name_too_long_or_a_path(tmp_path, monkeypatch):
+    monkeypatch.setattr(files.platform, "node", lambda: "../a host" * 40)
+    write_text(tmp_path / ("x" * 200), "whole")  # the longest name that a user may give a file
+    assert [path.name for path in tmp_path.iterdir()] == ["x" * 200]
 
 
 def test_json_comes_back_and_damage_is_said(tmp_path):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 from ablkit import provenance
 from ablkit.attacks import ATTACKS
+from ablkit.runs import arguments, environment
+from ablkit.sweep import slots
 
 ROOMS = (
     "ground",
@@ -48,6 +51,29 @@ def test_the_house_has_eleven_rooms_ten_modules_and_a_readme():
     assert len(files) <= 11 and [path.name for path in files if path.suffix != ".py"] == ["README.md"]
     attacks = {path.stem for path in (Path(provenance.__file__).parent / "attacks").iterdir() if path.suffix != ".md"}
     assert attacks - {"__pycache__"} == {*ATTACKS, "__init__", "attack", "attacker", "export"}
+
+
+def test_trainings_exclusion_and_defences_never_name_what_is_poisoned():
+    def naming(*rooms: str) -> set[str]:
+        own = [module for module in provenance._SOURCES if any(f"{module}.".startswith(f"ablkit.{r}.") for r in rooms)]
+        return {one for one in own if re.search(r"\b(is_poisoned|true_labels)\b", provenance._SOURCES[one])}
+
+    assert naming("training", "exclusion", "defenses") == set()
+    # The twin: what measures, shows or exports it names it.
+    assert {"ablkit.metrics.definitions", "ablkit.report.tables", "ablkit.attacks.export"} <= naming(
+        "metrics", "report", "attacks"
+    )
+
+
+def test_one_function_counts_the_cores_that_a_process_may_use(monkeypatch):
+    folder = Path(provenance.__file__).parents[1]
+    files = [path for name in ("ablkit", "benchmarks") for path in sorted((folder / name).rglob("*.py"))]
+    counting = [path.name for path in files if re.search(r"sched_getaffinity|os\.cpu_count", path.read_text())]
+    assert counting == ["arguments.py"]
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: {0, 5, 7}, raising=False)
+    assert arguments.cores() == environment.describe("cpu")["cores"] == slots.cores() == 3
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: {5})  # the twin
+    assert arguments.cores() == environment.describe("cpu")["cores"] == slots.cores() == 1
 
 
 def test_what_executes_a_notebook_or_imports_images_imports_no_torch():

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import functools
 import io
 import os
+import shutil
 import signal
 import subprocess
 import threading
@@ -162,6 +164,46 @@ def test_a_private_folder_in_use_is_not_swept_and_one_of_others_neither(own_temp
         assert first.is_dir() and second.is_dir() and first != second
         assert first.stat().st_mode & 0o077 == 0
     assert [path.name for path in own_temporary.iterdir()] == ["abl-of-somebody"]
+
+
+@pytest.mark.parametrize("looks", [True, False])
+def test_a_folder_that_is_deleted_while_it_is_waited_for_has_one_holder(tmp_path, monkeypatch, looks):
+    def deleted_first(descriptor: int, folder: Path, wait: bool, taken=files._take) -> bool:
+        monkeypatch.setattr(files, "_take", taken)
+        shutil.rmtree(folder)
+        return taken(descriptor, folder, wait)
+
+    monkeypatch.setattr(files, "_take", deleted_first)
+    if not looks:  # the twin: a holder who does not look whether the file is still there
+        monkeypatch.setattr(files, "_is_at", lambda path, descriptor: True)
+    before = len(os.listdir("/proc/self/fd"))
+    with files.locked(tmp_path / "run"):
+        second = contextlib.nullcontext() if not looks else pytest.raises(files.Busy)
+        with second, files.locked(tmp_path / "run"):
+            pass
+        assert len(os.listdir("/proc/self/fd")) == before + 1
+    with files.locked(tmp_path / "run"):  # it was let go
+        pass
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_whoever_waits_for_a_folder_that_its_holder_deletes_holds_the_new_one(tmp_path):
+    def wait() -> None:
+        with files.locked(tmp_path / "run", wait=True):
+            held.set()
+            done.wait()
+
+    held, done, waiter = threading.Event(), threading.Event(), threading.Thread(target=wait)
+    with files.locked(tmp_path / "run"):
+        waiter.start()
+        assert not held.wait(0.2)
+        shutil.rmtree(tmp_path / "run")
+    assert held.wait(60)
+    with pytest.raises(files.Busy), files.locked(tmp_path / "run"):
+        pass
+    done.set()
+    waiter.join()
+    assert not files.is_busy(tmp_path / "run")
 
 
 def test_a_file_system_without_locks_is_said_and_goes_on(tmp_path, monkeypatch):

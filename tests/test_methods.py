@@ -95,6 +95,13 @@ def test_each_method_leaves_a_model_that_was_measured_on_all_test_images(made, t
         assert asked == []
 
 
+def test_a_defence_without_a_way_to_its_model_is_told_what_it_lacks(made, tmp_path):
+    clean, poisoned, watch, _ = made
+    with pytest.raises(ValueError, match="method nad starts from the model of another run, so give need"):
+        methods.train(parameters("nad"), clean, poisoned, watch, tmp_path)
+    assert list(tmp_path.iterdir()) == []  # the twin: that others need none, the fixture shows
+
+
 def test_the_history_of_a_defence_that_went_on_from_its_checkpoint_misses_no_epoch(
     train, tmp_path, capsys, monkeypatch
 ):

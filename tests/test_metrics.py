@@ -68,6 +68,11 @@ def test_a_rating_without_one_of_its_values_is_none_at_all():
     frame["attack_success_rate"] = [1.0, None, 0.2]
     rating = summary.with_effectiveness(frame)["defense_effectiveness"]
     assert rating.isna().tolist() == [True, True, False] and rating[2] == pytest.approx(0.9)
+    # Without an undefended run of its attack and seed a defence has none; the others keep theirs.
+    alone = pd.concat([frame, frame.tail(1).assign(seed=1), frame.tail(1).assign(attack="cl")], ignore_index=True)
+    rating = summary.with_effectiveness(alone)["defense_effectiveness"]
+    assert rating.isna().tolist() == [True, True, False, True, True] and rating[2] == pytest.approx(0.9)
+    assert summary.with_effectiveness(frame.tail(1))["defense_effectiveness"].isna().all()
 
 
 def test_what_cannot_be_measured_is_none_and_warns_of_nothing():

@@ -5,7 +5,9 @@ from __future__ import annotations
 import ast
 import json
 import re
+import statistics
 from pathlib import Path
+from typing import Literal, get_args, get_origin, get_type_hints
 
 import nbformat
 import papermill
@@ -15,6 +17,7 @@ from ablkit.errors import UserError
 from ablkit.report import findings
 from ablkit.runs import notebooks
 from ablkit.runs.parameters import NOTEBOOKS, PRESETS, check, defaults
+from ablkit.training.recipe import Recipe
 
 FOLDER = Path(__file__).parents[1] / "notebooks"
 FILES = sorted(FOLDER.glob("*.ipynb"))
@@ -142,6 +145,47 @@ def declared(path: Path) -> dict[str, object]:
 def test_papermill_reads_the_parameters_of_the_model(name):
     values = declared(FOLDER / f"{name}.ipynb")
     assert list(values.items()) == list(defaults(name, "quick").items())  # in the same order, too
+
+
+def unlike(source: str) -> list[str]:
+    """What is wrong with the comments of a parameters cell: one in another column, or one that lacks a choice."""
+    lines = [line for line in source.splitlines() if re.match(r"\w+: ", line)]
+    column = statistics.mode(line.index("#") for line in lines)
+    found = [line for line in lines if line.index("#") != max(column, len(line.partition("#")[0].rstrip()) + 2)]
+    choices = {name: get_args(kind) for name, kind in get_type_hints(Recipe).items() if get_origin(kind) is Literal}
+    for line in lines:
+        words = re.findall(r"\w+", line.partition("#")[2])
+        found += [line for choice in choices.get(line.partition(":")[0], ()) if choice not in words]
+    return found
+
+
+def parameters_of(path: Path) -> str:
+    (cell,) = filter(notebooks.is_parameters, json.loads(path.read_text())["cells"])
+    return "".join(cell["source"])
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_comments_of_parameters_stand_in_one_column_and_name_every_choice(path):
+    assert unlike(parameters_of(path)) == []
+
+
+@pytest.mark.parametrize(("old", "new"), [('"padded" ', '"padded"'), (", or momentum_0", ""), ("lga, ", "")])
+def test_a_comment_that_lacks_a_choice_or_stands_elsewhere_is_found(old, new):
+    source = parameters_of(FOLDER / "run.ipynb")
+    assert old in source and len(unlike(source.replace(old, new))) == 1
+
+
+def missing(text: str) -> set[str]:
+    """The notebooks that a text names by their files and that are not there."""
+    return {
+        name for name in re.findall(r"`(?:notebooks/)?(\w+)\.ipynb`", text) if not (FOLDER / f"{name}.ipynb").exists()
+    }
+
+
+def test_every_notebook_that_a_notebook_names_is_there():
+    texts = [path.read_text() for path in FILES]
+    assert set().union(*map(missing, texts)) == set()
+    assert sum("`table1.ipynb`" in text for text in texts) >= 2 and missing("see `defenses.ipynb`") == {"defenses"}
 
 
 @pytest.mark.parametrize(

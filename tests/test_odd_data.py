@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from conftest import refused
 
-from ablkit import data
+from ablkit import data, files
 from ablkit.data import Images, prepared
 
 CLASSES = tuple("abcd")
@@ -204,7 +204,7 @@ def test_a_file_that_may_not_be_read_is_not_called_damaged(roots: Path, monkeypa
 def test_what_killed_writers_left_goes_and_what_others_write_stays(roots: Path):
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
-    host = prepared._host()
+    host = files.host()
     gone = [f".odd.{dead.pid}.tmp", f".odd.{host}.{dead.pid}.tmp", f".odd.{host}.{os.getpid()}.tmp"]
     kept = [f".odd.{host}.{os.getppid()}.tmp", f".odd.elsewhere.{dead.pid}.tmp", f".odder.{dead.pid}.tmp", ".odd.x.tmp"]
     for name in (*gone, *kept):

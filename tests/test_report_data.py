@@ -294,3 +294,68 @@ def test_an_unfinished_folder_of_numbers_is_an_error_only_where_it_is_used(few):
     assert len(data.load(few)) == len(list(few.glob("*/metrics.json")))
     with pytest.raises(UserError):
         data.table(few / RUN)
+
+
+# Where the copy of the numbers goes
+
+
+def kept(root: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+STRANGERS = ("digits/train_images.npy", "notes.txt", f"{RUN}/model.safetensors", f"{RUN}/more/params.json", "a/b.csv")
+
+
+@pytest.mark.parametrize("name", STRANGERS)
+def test_a_folder_that_holds_something_else_is_not_replaced(few, tmp_path, capsys, name):
+    own = tmp_path / "pages" / "data"
+    shutil.copytree(few / RUN, own / RUN)
+    data.check(few, tmp_path / "pages")  # the twin: an earlier copy is replaced
+    (own / name).parent.mkdir(parents=True, exist_ok=True)
+    (own / name).write_text("precious")
+    before = kept(tmp_path)
+    assert f"{name}' in it is of no site; give another --to" in told(capsys, "--from", few, "--to", tmp_path / "pages")
+    assert kept(tmp_path) == before
+
+
+def test_what_the_committed_numbers_hold_is_known():
+    assert {path.name for path in DATA.iterdir() if path.is_file()} <= set(data.BESIDE)
+    assert {path.name for path in DATA.glob("*/*")} == set(data.OF_A_RUN)
+
+
+def test_the_folder_of_data_sets_is_not_replaced_and_takes_no_runs(few, made, roots, capsys):
+    key = made(0).folder.name
+    before, sets = kept(few), kept(roots)
+    for more in (("--from", few), ("--from", few, "--add", key), ("--as-is",)):
+        said = told(capsys, *more, "--to", roots.parent)
+        assert f"{roots} is where data sets are kept, so no pages' numbers go there; give another --to" in said
+    assert kept(roots) == sets and kept(few) == before
+    data.check(few, roots.parent / "pages")  # the twin: another folder is fine
+
+
+def test_a_link_in_the_place_of_the_copy_is_refused(few, tmp_path, capsys):
+    (tmp_path / "pages").mkdir()
+    (tmp_path / "precious").mkdir()
+    (tmp_path / "pages" / "data").symlink_to(tmp_path / "precious")
+    assert "is no folder" in told(capsys, "--from", few, "--to", tmp_path / "pages")
+    assert [path.name for path in (tmp_path / "pages").iterdir()] == ["data"]
+
+
+def test_a_copy_that_is_stopped_leaves_the_former_one(few, tmp_path, monkeypatch):
+    class Killed(BaseException):
+        """What nothing between catches, as a kill."""
+
+    def stopped(path: Path, to: Path) -> None:
+        shutil.copy(path / RUN / "metrics.json", to.parent)
+        raise Killed
+
+    own = data.copy(few, tmp_path)
+    before = kept(own)
+    (few / "more.csv").write_text("a")
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(data.shutil, "copytree", stopped)
+        data.copy(few, tmp_path)
+    assert kept(own) == before
+    # The twin: one that is not stopped is there, and nothing beside it.
+    data.copy(few, tmp_path)
+    assert kept(own) == {**before, "more.csv": b"a"} and [p.name for p in tmp_path.glob(".*")] == []

@@ -17,7 +17,8 @@ import pytest
 from ablkit.cli import main
 from ablkit.errors import UserError
 from ablkit.runs import environment, execute, key, notebooks
-from ablkit.runs.parameters import check, defaults
+from ablkit.runs.job import Job
+from ablkit.runs.parameters import changed, check, defaults
 from ablkit.sweep import definition, local, slots
 from ablkit.sweep.board import Board
 
@@ -204,6 +205,24 @@ def test_more_runs_than_fit_a_gpu_are_refused(tmp_path, folders, monkeypatch):
     assert slots._fitting([job], "auto", 10 * 2**30) == 2
     assert slots._fitting([job], "auto", 80 * 2**30) == 16  # a process each: no more than there are cores
     assert slots._fitting([], "auto", 80 * 2**30) == 1  # nothing measured yet
+
+
+@pytest.mark.parametrize(
+    ("notebook", "other"), [("your_data", ("your_data", {"model": "wrn-40-2"})), ("table1", ("loss_gap", {}))]
+)
+def test_the_peak_of_comparisons_and_of_data_of_unknown_trust_is_found(folders, notebook, other):
+    wanted = Job(notebook, "", check(notebook, changed(notebook, "smoke", {})))
+    assert slots._fitting([wanted], "auto", 10 * 2**30) == 1  # nothing measured yet
+    for peak, place, changes in ((9, *other), (4, notebook, {})):  # the first, of something else, is the twin
+        folder = folders / place / f"{peak}"
+        folder.mkdir(parents=True)
+        (folder / "metrics.json").write_text("{}")
+        values = wanted.parameters.model_dump() | changes
+        (folder / "params.json").write_text(json.dumps({"notebook": place, "parameters": values}))
+        (folder / "env.json").write_text(json.dumps({"device": "cuda", "peak_memory_bytes": peak * 2**30}))
+        assert slots._largest_peak([wanted]) == (4 * 2**30 if peak == 4 else 0)
+    with pytest.raises(UserError, match="use at most 2"):
+        slots._fitting([wanted], 3, 10 * 2**30)
 
 
 def test_a_sweep_runs_what_is_missing_and_nothing_twice(cells, tmp_path, folders):

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from conftest import TOY_RECIPE, refused, toy
 from pets import pets
 
-from ablkit import attacks, exclusion, training
+from ablkit import attacks, exclusion, models, training
 from ablkit.cleaning import model_card, table, verdict
 from ablkit.cli import main
 from ablkit.data import Images
@@ -203,7 +205,7 @@ def test_a_model_that_is_damaged_or_another_is_refused(poisoned, tmp_path):
         text.replace('"wrn-10-1"', '"wrn-16-1"'): "tensor",
         text.replace('"wrn-10-1"', '"nothing"'): "is no model",
         text.replace('"height": 16', '"height": 0'): "is damaged (height",
-        text.replace(made := text.split('"sha256": "')[1][:8], "00000000"): "is not the file that model.json describes",
+        text.replace(made := text.split('"sha256": "')[1][:8], "00000000"): "or not the file that model.json describes",
         text.replace('"a"', '"b"'): "comes twice",
     }.items():
         card.write_text(wrong)
@@ -212,8 +214,34 @@ def test_a_model_that_is_damaged_or_another_is_refused(poisoned, tmp_path):
     model_card.read(tmp_path)  # the twin
     weights.write_bytes(content[:-9])
     assert "is damaged" in refused(model_card.read, tmp_path)
+    cut = hashlib.sha256(content[:-9]).hexdigest()
+    card.write_text(text.replace(hashlib.sha256(content).hexdigest(), cut))
+    assert "is damaged (" in refused(model_card.read, tmp_path)  # what is no file of tensors is never read as one
     weights.unlink()
     assert "does not exist" in refused(model_card.read, tmp_path)
+
+
+def test_a_network_that_a_card_names_is_built_only_where_the_weights_fit_it(tmp_path, monkeypatch, capsys):
+    def built(*arguments: object, build=models.build, **options: object) -> torch.nn.Module:
+        places.append(torch.empty(0).device.type)
+        return build(*arguments, **options)
+
+    images = toy(20, 0)
+    model_card.write(tmp_path, models.build("wrn-10-1", 10, normalise=True), "wrn-10-1", True, images, "abc", {}, ENV)
+    monkeypatch.setattr(models, "build", built)
+    places: list[str] = []
+    card = tmp_path / "model.json"
+    text = card.read_text()
+    card.write_text(text.replace('"wrn-10-1"', '"wrn-250-50"'))  # 37 GB of weights
+    assert main(["predict", str(tmp_path), "x.png"]) == 2
+    said = capsys.readouterr().err
+    assert "tensor" in said and said.count("\n") == 1 and places == ["meta"]
+    # The twin: the network that the weights are of is built, with its weights on the CPU.
+    card.write_text(text)
+    network, _ = model_card.read(tmp_path)
+    assert places == ["meta", "meta", "cpu"]
+    assert {value.device.type for value in network.state_dict().values()} == {"cpu"}
+    assert np.isfinite(model_card.probabilities(network, images.images)).all()
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -97,10 +98,17 @@ def read(path: Path) -> tuple[nn.Module, Card]:
         models.check(card.model)
         check_classes(card.classes, str(folder / CARD))
         content = (folder / WEIGHTS).read_bytes()
-        size = min(card.height, card.width)
-        model = models.build(card.model, len(card.classes), size=size, normalise=card.normalise)
+        if hashlib.sha256(content).hexdigest() != card.sha256:
+            raise UserError(
+                f"{folder / WEIGHTS} is damaged, or not the file that {CARD} describes; take both from one folder"
+            )
         tensors = load(content)
-        checkpoint.check_fit(tensors, model.state_dict())
+        size = min(card.height, card.width)
+        build = partial(models.build, card.model, len(card.classes), size=size, normalise=card.normalise)
+        # Shapes alone first: a card may name a network that no memory has room for.
+        with torch.device("meta"):
+            checkpoint.check_fit(tensors, build().state_dict())
+        model = build()
     except ValidationError as error:
         one = error.errors()[0]
         raise UserError(f"{folder / CARD} is damaged ({one['loc'][0]}: {one['msg'].lower()}); make it again") from None
@@ -109,8 +117,6 @@ def read(path: Path) -> tuple[nn.Module, Card]:
     except (SafetensorError, OSError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{folder / WEIGHTS} is damaged ({reason}); make it again with `ablkit clean`") from None
-    if hashlib.sha256(content).hexdigest() != card.sha256:
-        raise UserError(f"{folder / WEIGHTS} is not the file that {CARD} describes; take both from one folder")
     model.load_state_dict(tensors)
     return model.eval(), card
 

@@ -20,7 +20,8 @@ def found(given: str, name: str | None = None, **told: object) -> tuple[str, Pat
         name: of the data set that a folder becomes; by default that of the folder.
         told: options of `import_images`; those that are None keep their defaults.
 
-    Raises UserError where it is neither, and where the data set of that name was made of something else.
+    Raises UserError where it is neither, where a folder without `name` is named as a data set of the kit, and where the
+    data set of that name was made of something else.
     """
     own = {option: value for option, value in told.items() if value is not None}
     if _is_data_set(given):
@@ -29,7 +30,12 @@ def found(given: str, name: str | None = None, **told: object) -> tuple[str, Pat
     folder = Path(given).expanduser()
     if not folder.exists():
         data.prepare(given)  # which says what is near it
-    named = name or folder.resolve().name
+    named = folder.resolve().name if name is None else name
+    if name is None and named in data.DATASETS:
+        raise UserError(
+            f"{folder} is a folder here, and {named} the name of a data set of the kit, too: for the folder give"
+            " another --name, for the data set run this where no such folder is"
+        )
     made = paths.data_root() / named
     if (made / "meta.json").is_file():
         way_out = f"give another --name, or delete {made} first"
@@ -41,12 +47,12 @@ def found(given: str, name: str | None = None, **told: object) -> tuple[str, Pat
 
 
 def _is_data_set(given: str) -> bool:
-    if given in data.DATASETS:
-        return True
     made, here = paths.data_root() / given, Path(given)
-    if given != os.path.basename(given) or not (made / "meta.json").is_file():
+    if given != os.path.basename(given):
         return False
-    return not here.exists() or here.samefile(made)
+    if here.exists():
+        return (made / "meta.json").is_file() and here.samefile(made)
+    return given in data.DATASETS or (made / "meta.json").is_file()
 
 
 def _refuse_import_options(given: str, told: dict) -> None:

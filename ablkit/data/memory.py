@@ -10,8 +10,8 @@ from ablkit.errors import UserError
 COPIES = 3
 """How often a run holds its training images at once: clean, poisoned, and on the device. An attack that trains networks
 holds them twice more, but then not yet on the device."""
-_LIMIT = Path("/sys/fs/cgroup/memory.max")
-"""Where a container says how much it may take; `max` where that is all."""
+_CONTAINER = Path("/sys/fs/cgroup")
+"""Where a container says how much it may take (`memory.max`; `max` where that is all), and what it has taken."""
 
 
 def check(name: str, count: int, shape: tuple[int, ...]) -> None:
@@ -32,9 +32,20 @@ def free() -> int:
     """Bytes of memory that a process may still take."""
     import psutil  # here, as a machine that has only torch and numpy can do without it
 
-    try:
-        limit = _LIMIT.read_text().strip()
-    except OSError:
-        limit = "max"
     there = psutil.virtual_memory().available
-    return min(there, int(limit)) if limit.isdecimal() else there
+    limit = _number("memory.max")
+    if limit is None:
+        return there
+    # Pages of files that nobody has used lately count as taken, but go when memory is asked for.
+    left = limit - (_number("memory.current") or 0) + (_number("memory.stat", "inactive_file ") or 0)
+    return max(0, min(there, limit, left))
+
+
+def _number(name: str, before: str = "") -> int | None:
+    """The whole number on the line of a container's file that begins with `before`; None where there is none."""
+    try:
+        lines = (_CONTAINER / name).read_text().splitlines()
+    except (OSError, ValueError):
+        return None
+    texts = (line.removeprefix(before).strip() for line in lines if line.startswith(before))
+    return next((int(text) for text in texts if text.isdecimal()), None)

@@ -18,7 +18,6 @@ import glob
 import hashlib
 import json
 import os
-import platform
 import re
 import shutil
 import stat
@@ -32,7 +31,8 @@ import numpy as np
 
 from ablkit.data.images import Images, check_classes
 from ablkit.errors import UserError, shown
-from ablkit.files import read_json, read_text, saying_why, write_json, write_whole
+from ablkit.files import host as this_host
+from ablkit.files import read_json, read_text, saying_why, temporary_beside, write_json, write_whole
 from ablkit.shapes import UInt8, ndarray
 
 ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
@@ -97,8 +97,7 @@ def beside(folder: Path) -> Iterator[Path]:
 
     Raises UserError in place of the system's error where it cannot be written.
     """
-    # Beside the target, for a rename cannot cross file systems; named by process, for two may prepare at once.
-    temporary = folder.with_name(f".{folder.name}.{_host()}.{os.getpid()}.tmp")
+    temporary = temporary_beside(folder)  # for a rename cannot cross file systems
     try:
         _sweep(folder)
         temporary.mkdir(parents=True)
@@ -268,10 +267,6 @@ def _sha256(array: ndarray) -> str:
     return hashlib.sha256(np.ascontiguousarray(array)).hexdigest()
 
 
-def _host() -> str:
-    return re.sub(r"[^A-Za-z0-9-]", "-", platform.node())[:64]
-
-
 def _sweep(folder: Path) -> None:
     """Delete what writers of `folder` left on this machine that are no more; one with this very number is one too."""
     for path in folder.parent.glob(f".{glob.escape(folder.name)}.*.tmp"):
@@ -279,7 +274,7 @@ def _sweep(folder: Path) -> None:
 
         host, _, number = path.name.removeprefix(f".{folder.name}.").removesuffix(".tmp").rpartition(".")
         is_alive = number.isdecimal() and int(number) != os.getpid() and psutil.pid_exists(int(number))
-        if host in ("", _host()) and number.isdecimal() and not is_alive:
+        if host in ("", this_host()) and number.isdecimal() and not is_alive:
             shutil.rmtree(path, ignore_errors=True)
 
 

@@ -1,6 +1,6 @@
 """What is measured, in fractions of 1 or None where there is nothing to measure.
 
-The one place that may read which examples are poisoned.
+Trainings, exclusion and defences never take which examples are poisoned; metrics, report and export do.
 """
 
 from __future__ import annotations

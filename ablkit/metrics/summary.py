@@ -77,15 +77,18 @@ def of_run(
 
 
 def with_effectiveness(frame: pd.DataFrame) -> pd.DataFrame:
-    """Runs with `defense_effectiveness`, each held against the undefended run of its attack and seed; nan for those."""
+    """Runs with `defense_effectiveness`, each held against the undefended run of its attack and seed.
+
+    nan for those, and for runs of an attack and seed without one.
+    """
     rows = frame[["attack", "seed", "method", "attack_success_rate", "clean_accuracy"]].to_dict("records")
     shares = [{name: row[name] for name in ("attack_success_rate", "clean_accuracy")} for row in rows]
     undefended = {
         (row["attack"], row["seed"]): share for row, share in zip(rows, shares, strict=True) if row["method"] == "none"
     }
+    before = [None if row["method"] == "none" else undefended.get((row["attack"], row["seed"])) for row in rows]
     rating = [
-        None if row["method"] == "none" else defense_effectiveness(undefended[row["attack"], row["seed"]], share)
-        for row, share in zip(rows, shares, strict=True)
+        None if own is None else defense_effectiveness(own, share) for own, share in zip(before, shares, strict=True)
     ]
     return frame.assign(defense_effectiveness=pd.Series(rating, frame.index, dtype=float))
 

@@ -29,9 +29,10 @@ def run_all(
     Args:
         as_is: run nothing; the index then lists what is missing with the command of each run.
 
-    Raises UserError, before anything runs, where `to` cannot be a folder.
+    Raises UserError, before anything runs, where `to` cannot be a folder, or `to/data` is where data sets are kept.
     """
     arguments.check_folder("--to", to)
+    data.check_no_data_root(to)
     needed = jobs(preset, seeds, changes, attacks, comparisons)
     failed = {} if as_is else run_missing(needed)
     outcomes = [(job, _taken(job, to / "data")) for job in runs_of(needed)]
@@ -44,12 +45,13 @@ def run_all(
 def from_data(folder: Path, keys: list[str], to: Path) -> int:
     """Take finished runs into a folder of committed numbers, and write the site of them all; return the exit code.
 
-    Raises UserError for a key that is no finished run, before anything is written.
+    Raises UserError, before anything is written, for a key that is no finished run and for what `data.check` refuses.
     """
     arguments.check_folder("--to", to)
     if not folder.is_dir() and not keys:
         way = "name the folder that holds the numbers" if folder.exists() else _way_out(folder)
         raise UserError(f"--from {folder} is no folder; {way}")
+    data.check(folder, to)  # before the runs join it
     found = [listing.find(key) for key in keys]
     for run in found:
         kept, left_out = data.add(run, folder)

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from ablkit.errors import UserError
+from ablkit import paths
+from ablkit.data import prepared
+from ablkit.errors import UserError, shown
 from ablkit.files import write_bytes, write_json, write_text
 from ablkit.runs import records, seals
 from ablkit.runs.records import Damaged
@@ -23,6 +25,11 @@ ARRAYS = ("losses.npy", "poisoned.npy")
 EPOCH = ("clean_accuracy", "target_class_accuracy", "attack_success_rate", "isolation_precision")
 EPOCH += ("clean_loss", "poisoned_loss")
 """What pages show of an epoch."""
+OF_A_RUN = ("params.json", "env.json", "metrics.json", "history.csv", *ARRAYS, *PICTURES)
+"""All that the folder of a committed run may hold."""
+BESIDE = (TABLE, "bench.json", "trust.json", "profile.txt", "suspects.csv", "discarded.csv", "gpu-speed.csv")
+BESIDE += ("gpu-unfinished.csv", "gpu-unfinished-epochs.csv")
+"""The files beside the runs that pages are made of, or that the benchmarks write there."""
 LARGEST = 100_000
 """Bytes of an array or picture that is taken in: at the paper's scale losses are twice as large."""
 _PNG = b"\x89PNG\r\n\x1a\n"
@@ -117,19 +124,49 @@ def table(path: Path, **types: type) -> pd.DataFrame:
 def check(data: Path, to: Path) -> None:
     """Raise UserError where a folder of numbers holds links, or where its copy in `to` would lie within it.
 
-    Through a link any file of this machine would join the pages.
+    Through a link any file of this machine would join the pages. Raises it, too, where `to/data` cannot be replaced by
+    a copy, as it holds something else than an earlier one, or is where data sets are kept.
     """
     linked = next((path for path in sorted(data.rglob("*")) if path.is_symlink()), None)
     if linked is not None:
         raise UserError(f"{linked} is a link; put the file itself there, or remove the link")
-    if os.path.realpath(to / "data").startswith(os.path.realpath(data) + os.sep):
+    own = to / "data"
+    if os.path.realpath(own).startswith(os.path.realpath(data) + os.sep):
         raise UserError(f"--to {to} lies within {data}; give a folder outside of the numbers")
+    if os.path.realpath(own) == os.path.realpath(data):
+        return
+    check_no_data_root(to)
+    if own.is_symlink() or (own.exists() and not own.is_dir()):
+        raise UserError(f"{own} is no folder, and the pages' numbers go there; give another --to")
+    for path in sorted(own.rglob("*")):
+        name = path.relative_to(own)
+        if path.is_symlink() or not (_is_of_a_site(path, own) or (data / name).is_file() or path.is_dir()):
+            raise UserError(f"{own} would be replaced, and {shown(str(name))} in it is of no site; give another --to")
+
+
+def check_no_data_root(to: Path) -> None:
+    """Raise UserError where the numbers of the pages in `to` would lie among the prepared data sets."""
+    if os.path.realpath(to / "data") == os.path.realpath(paths.data_root()):
+        raise UserError(f"{to / 'data'} is where data sets are kept, so no pages' numbers go there; give another --to")
+
+
+def _is_of_a_site(path: Path, own: Path) -> bool:
+    """Whether a file is one that a folder of numbers holds: a table beside its runs, or a file of a run's folder."""
+    if path.parent == own:
+        return path.name in BESIDE
+    return path.parent.parent == own and path.name in OF_A_RUN and (path.parent / "metrics.json").is_file()
 
 
 def copy(data: Path, to: Path) -> Path:
-    """The folder of numbers beside the pages, which link to it: `data` itself, or a fresh copy in `to`."""
+    """The folder of numbers beside the pages, which link to it: `data` itself, or a fresh copy in `to`; see `check`.
+
+    The copy is whole before it takes the place of an earlier one.
+    """
     own = to / "data"
     if os.path.realpath(own) != os.path.realpath(data):
-        shutil.rmtree(own, ignore_errors=True)
-        shutil.copytree(data, own)
+        with prepared.beside(own) as temporary:
+            shutil.copytree(data, temporary / "new")
+            if own.exists():
+                os.rename(own, temporary / "old")
+            os.rename(temporary / "new", own)
     return own

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from ablkit.defenses import METHODS
 from ablkit.errors import UserError
+from ablkit.runs.arguments import cores
 from ablkit.runs.execute import mistakes_in_data
 from ablkit.runs.job import Job
 from ablkit.runs.notebooks import read
 from ablkit.runs.parameters import changed, check
 from ablkit.sweep.board import Board
 from ablkit.sweep.local import attempt, run
-from ablkit.sweep.slots import cores, make
+from ablkit.sweep.slots import make
 
 COMPARISONS = {
     "loss_gap": "loss gap",

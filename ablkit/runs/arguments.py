@@ -66,10 +66,10 @@ def minutes(name: str, value: object) -> float:
 def path(name: str, text: str) -> Path:
     """A path that can be; raises UserError for an empty one and for characters that no file has."""
     try:
-        parts = [os.fsencode(part) for part in Path(text).parts]
+        longest = max((len(os.fsencode(part)) for part in Path(text).parts), default=0)  # "." has no parts
     except UnicodeEncodeError:
-        parts = []
-    if not parts or any(c < " " or c == "\x7f" for c in text) or max(map(len, parts)) > 255 or len(text) > 4000:
+        longest = len(text) + 255
+    if not text or any(c < " " or c == "\x7f" for c in text) or longest > 255 or len(text) > 4000:
         raise UserError(f"{name} {shown(text)} can be no path; give another one")
     return Path(os.path.expanduser(text))
 

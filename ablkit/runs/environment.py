@@ -15,6 +15,7 @@ import torch
 
 from ablkit import __version__
 from ablkit.paths import project
+from ablkit.runs import arguments
 from ablkit.training import hardware
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -49,7 +50,7 @@ def describe(device: str = "auto", precision: str = "auto") -> dict:
         **{name: version(name) for name in ("torch", "numpy", "scikit-learn")},
         "system": f"{platform.system()} {platform.machine()}",
         "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": arguments.cores(),
         "threads": torch.get_num_threads(),
         "gpu": torch.cuda.get_device_name() if cuda else "none",
         "cuda": torch.version.cuda if cuda else "none",

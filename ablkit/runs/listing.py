@@ -35,7 +35,7 @@ def show_all(wanted: dict[str, str], only: str | None = None) -> None:
 
 def find(key: str) -> Path:
     """The folder of the one run whose key begins with `key`; raises UserError for none or several."""
-    found = [folder for folder in records.folders() if folder.name.startswith(key)]
+    found = [folder for folder in records.folders() if key and folder.name.startswith(key)]
     if len(found) != 1:
         names = ", ".join(folder.name for folder in found[:10]) + (", ..." if found[10:] else "")
         raise UserError(f"{shown(key)} begins {len(found)} runs{f': {names}; write more of it' if found else ''}")

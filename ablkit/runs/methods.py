@@ -55,10 +55,13 @@ def train(
         folder: keeps the history of this run.
         need: finds, or makes, the run that a defence starts from, as `runs.need` does; the other methods need none.
 
-    Raises UserError for settings out of range, a loss that is not finite, and a damaged run to start from.
+    Raises UserError for settings out of range, a loss that is not finite, and a damaged run to start from; ValueError
+    for a defence without `need`.
     """
     p = parameters
     if p.method in DEFENSES:
+        if need is None:
+            raise ValueError(f"method {p.method} starts from the model of another run, so give need, such as runs.need")
         return _defend(p, poisoned, evaluate, folder, need)
     learned = clean if p.method == "oracle" else poisoned.data
     recipe = replace(p.recipe(), trajectories=f"loss {p.trajectories}")

@@ -12,7 +12,7 @@ import torch
 
 from ablkit.errors import UserError, shown
 from ablkit.runs import records
-from ablkit.runs.arguments import MOST_AT_A_TIME, MOST_RUNS, whole
+from ablkit.runs.arguments import MOST_AT_A_TIME, MOST_RUNS, cores, whole
 from ablkit.runs.job import Job
 
 _USABLE = 0.9
@@ -26,11 +26,6 @@ class Slot:
     name: str
     environment: dict[str, str]
     """Variables that its runs get, such as the one that names their GPU."""
-
-
-def cores() -> int:
-    """The processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def make(jobs: list[Job], workers: int = 1, per_gpu: int | Literal["auto"] = 0) -> list[Slot]:
@@ -137,10 +132,14 @@ def _fitting(jobs: list[Job], per_gpu: int | Literal["auto"], total: int) -> int
 
 
 def _largest_peak(jobs: list[Job]) -> int:
-    """Bytes of GPU memory that the hungriest run of the same data sets and models took on its own; 0 without any."""
-    alike = {(job.notebook, job.parameters.dataset, job.parameters.recipe().model) for job in jobs}
+    """Bytes of GPU memory that the hungriest run of the same data sets and models took on its own; 0 without any.
+
+    A comparison of runs has neither among its parameters: all of its notebook count.
+    """
+    named = ("dataset", "model")
+    alike = {(job.notebook, *(getattr(job.parameters, name, None) for name in named)) for job in jobs}
     peak = 0
-    for notebook, dataset, model in alike:
+    for notebook, *own in alike:
         for folder in records.folders(notebook, "metrics.json"):
             try:
                 facts, values = records.environment(folder), records.parameters(folder)
@@ -148,6 +147,6 @@ def _largest_peak(jobs: list[Job]) -> int:
                 continue  # its own run will mend it
             if facts.get("device") != "cuda":
                 continue
-            if (values.get("dataset"), values.get("model")) == (dataset, model):
+            if [values.get(name) for name in named] == own:
                 peak = max(peak, facts.get("peak_memory_bytes") or 0)
     return peak

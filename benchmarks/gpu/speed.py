@@ -17,7 +17,8 @@ from ablkit import models
 from ablkit.files import write_json
 from ablkit.randomness import torch_stream
 from ablkit.runs import environment
-from ablkit.sweep import gpu_sharing, slots
+from ablkit.runs.arguments import cores
+from ablkit.sweep import gpu_sharing
 from ablkit.sweep.slots import Slot
 from ablkit.training import RECIPES, graphs, hardware
 from ablkit.training.augmentation import augment
@@ -63,9 +64,9 @@ def main(file: Path, device: str = "cuda") -> None:
     for name in ("share_of_product_ceiling", "share_of_copy_ceiling"):
         print(f"{name.replace('_', ' '):<40}{shares[name]:>12.3f}", flush=True)
     for number in SIDE_BY_SIDE:
-        if number <= slots.cores():
+        if number <= cores():
             keep(f"phase 1, {number} processes, with MPS", side_by_side(number, device, shared=True))
-    keep("phase 1, 8 processes, without MPS", side_by_side(min(8, slots.cores()), device, shared=False))
+    keep("phase 1, 8 processes, without MPS", side_by_side(min(8, cores()), device, shared=False))
 
 
 def training(place: hardware.Hardware, capture: bool, compile_it: bool, *, augmented: bool) -> Callable[[], float]:

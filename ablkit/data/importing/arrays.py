@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ablkit.data import memory
 from ablkit.data.images import check_classes
 from ablkit.data.importing.source import Item, Source, Tally
 from ablkit.errors import UserError, shown
@@ -58,12 +59,10 @@ def read(path: Path, labels: Path | None = None) -> Source:
 
 def _archive(path: Path) -> dict[str, ndarray]:
     """The arrays of an .npz by name, in memory."""
-    import psutil
-
     try:
         with zipfile.ZipFile(path) as archive:
             entries = [entry for entry in archive.infolist() if entry.filename.endswith(".npy")]
-            needed, free = sum(entry.file_size for entry in entries), psutil.virtual_memory().available
+            needed, free = sum(entry.file_size for entry in entries), memory.free()
             if needed > free:
                 raise UserError(
                     f"{path} unpacks to {needed / 2**30:.1f} GiB and {free / 2**30:.1f} GiB of memory are free; give"
