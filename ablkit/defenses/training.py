@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -13,11 +12,10 @@ from torch import nn
 
 from ablkit.data.images import Images
 from ablkit.defenses.defense import Evaluation, Given
-from ablkit.errors import UserError
 from ablkit.shapes import Tensor
 from ablkit.training import hardware
 from ablkit.training.augmentation import augment
-from ablkit.training.epoch import one_set, run_epoch, sgd, training_mode
+from ablkit.training.epoch import check_finite, one_set, run_epoch, set_rate, sgd, training_mode
 from ablkit.training.hardware import Hardware
 from ablkit.training.stages import Stage
 
@@ -66,8 +64,7 @@ def train(
     for epoch in range(stage.epochs):
         started = time.perf_counter()
         rate = stage.learning_rate(epoch)
-        for group in optimiser.param_groups:
-            group["lr"] = rate
+        set_rate(optimiser, rate)
         order, drawn = streams(epoch)
         model.eval()
         taken = one_set(torch.arange(len(labels)), batch_size, order) if batches is None else batches(order)
@@ -82,10 +79,7 @@ def train(
                 place,
                 partial(augment, recipe=given.recipe.fitting(examples), generator=drawn) if stage.augmented else None,
             )
-        if not math.isfinite(loss):
-            raise UserError(
-                f"the loss is {loss} in stage {stage.name}, epoch {epoch + 1}; lower its learning rate ({rate:g})"
-            )
+        check_finite(loss, stage.name, epoch + 1, rate)
         seconds = time.perf_counter() - started
         record = {"stage": stage.name, "epoch": epoch + 1, "loss": loss, "learning_rate": rate, "seconds": seconds}
         record["images"] = sum(len(batch) for batch in taken)

@@ -18,7 +18,7 @@ from ablkit.training import checkpoint
 from ablkit.training.abl import Trained, train
 from ablkit.training.inference import features_of
 from ablkit.training.kept import Store
-from ablkit.training.progress import Evaluation, print_epoch
+from ablkit.training.progress import Evaluation, following, print_epoch
 from ablkit.training.recipe import RECIPES, Recipe
 from ablkit.training.retraining import RETRAIN, retrain
 
@@ -73,7 +73,7 @@ def exclude(
     if not recipe.isolation_epochs:
         raise UserError("isolation_epochs is 0, and the suspects are found in phase 1; use 1 or more")
     shared = {"seed": seed, "device": device, "precision": precision, "evaluate": evaluate, "store": store}
-    follow, settings = partial(_follow, folder, report), settings or suspects.Settings()
+    follow, settings = partial(following, folder, report), settings or suspects.Settings()
     where = (lambda name: None) if folder is None else folder.joinpath
     first = train(data, _first_phase(recipe), **shared, judge=judge, folder=where("isolate"), report=follow([]))
     history = list(first.history)
@@ -161,19 +161,3 @@ def _first_phase(recipe: Recipe) -> Recipe:
     followed = " ".join(scores if "averaged" in scores else [*scores, "averaged"])
     alone = {"schedule": "sequential", "finetune_epochs": 0, "unlearn_epochs": 0}
     return replace(recipe, **alone, isolation_score="averaged", trajectories=followed)
-
-
-def _follow(
-    folder: Path | None, report: Callable[[dict], None] | None, before: list[dict]
-) -> Callable[[dict], None] | None:
-    """Report each record, and keep the history up to it for people to follow."""
-    seen = list(before)
-
-    def told(record: dict) -> None:
-        seen.append({name: value for name, value in record.items() if name != "seconds_left"})
-        if folder is not None:
-            checkpoint.write_history(folder, seen)
-        if report is not None:
-            report(record)
-
-    return told

@@ -20,7 +20,7 @@ from ablkit.runs import arrays, records
 from ablkit.runs.parameters import OneRun
 from ablkit.training import Store, Trained, checkpoint
 from ablkit.training.kept import AGAIN, STAGES
-from ablkit.training.progress import print_epoch
+from ablkit.training.progress import following, print_epoch
 from ablkit.training.scores import needed
 
 REPAIRED = "repaired"
@@ -109,7 +109,7 @@ def _defend(p: OneRun, poisoned: Poisoned, evaluate: Measurements, folder: Path,
         p.device,
         p.precision,
         folder / "from_scratch",
-        _follow(folder, history),
+        following(folder, print_epoch, history),
         store(f"{replace(evaluate, gap=False).identity} on the sample {provenance.digest(__name__)}"),
     )
     settings = settings_of(p.method, p.method_settings)
@@ -148,15 +148,3 @@ def load_model(folder: Path, parameters: OneRun, classes: int, size: int = 32) -
         raise records.Damaged(path, f"is damaged ({' '.join(str(error).split())[:200]})") from None
     model.load_state_dict(tensors)
     return model.eval()
-
-
-def _follow(folder: Path, before: list[dict]) -> Callable[[dict], None]:
-    """Print each record, and keep the history up to it as JSON lines for people to follow."""
-    seen = list(before)
-
-    def report(record: dict) -> None:
-        seen.append(record)
-        checkpoint.write_history(folder, seen)
-        print_epoch(record)
-
-    return report

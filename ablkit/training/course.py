@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
@@ -21,7 +20,7 @@ from ablkit.training import checkpoint, graphs, hardware
 from ablkit.training.augmentation import augment
 from ablkit.training.averaging import Average
 from ablkit.training.checkpoint import Progress
-from ablkit.training.epoch import one_set, run_epoch, sgd, training_mode, two_sets
+from ablkit.training.epoch import check_finite, one_set, run_epoch, set_rate, sgd, training_mode, two_sets
 from ablkit.training.hardware import Hardware
 from ablkit.training.inference import per_example_losses
 from ablkit.training.isolation import isolate, isolated_count
@@ -167,8 +166,7 @@ class Course:
         started = time.perf_counter()
         isolating = stage.name == "isolate"
         rate = stage.learning_rate(state.epoch)
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate
+        set_rate(self.optimiser, rate)
         drawn = torch_stream(self.seed, "augmentation", index, state.epoch)
         batches = list(self._batches(stage, torch_stream(self.seed, "order", index, state.epoch)))
         with training_mode([self.model], stage.batchnorm):
@@ -184,10 +182,7 @@ class Course:
                 after_step=self.scores.average.update if self.scores.average and isolating else None,
             )
         state.epoch += 1
-        if not math.isfinite(loss):
-            raise UserError(
-                f"the loss is {loss} in stage {stage.name}, epoch {state.epoch}; lower its learning rate ({rate:g})"
-            )
+        check_finite(loss, stage.name, state.epoch, rate)
         due = self.scores.due(is_last=state.epoch == stage.epochs) if isolating else []
         found = self.scores.compute([name for name in self.own_scores if name in due])
         record = {

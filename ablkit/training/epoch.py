@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -9,6 +10,7 @@ import torch
 from torch import nn
 
 from ablkit import models
+from ablkit.errors import UserError
 from ablkit.shapes import Int64, Tensor, UInt8
 from ablkit.training.graphs import captured
 from ablkit.training.hardware import Hardware
@@ -110,13 +112,25 @@ def _ordered(members: Tensor, shuffle: torch.Generator | None) -> Tensor:
     return members[torch.randperm(len(members), generator=shuffle).to(members.device)]
 
 
-def sgd(parameters: Iterable[nn.Parameter], recipe: Recipe) -> torch.optim.SGD:
-    """The optimiser of every stage, without a learning rate."""
+def sgd(parameters: Iterable[nn.Parameter], recipe: Recipe, rate: float = 0.0) -> torch.optim.SGD:
+    """The optimiser of every stage, in which each epoch sets the learning rate; see `set_rate`."""
     return torch.optim.SGD(
         parameters,
-        lr=0.0,  # each epoch sets its own
+        lr=rate,
         momentum=recipe.momentum,
         nesterov=recipe.nesterov,
         weight_decay=recipe.weight_decay,
         fused=True,
     )
+
+
+def set_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
+    """Set the learning rate of all parameters."""
+    for group in optimiser.param_groups:
+        group["lr"] = rate
+
+
+def check_finite(loss: float, stage: str, epoch: int, rate: float) -> None:
+    """Raise UserError for a loss that is not finite, after an epoch (counted from 1) of a stage."""
+    if not math.isfinite(loss):
+        raise UserError(f"the loss is {loss} in stage {stage}, epoch {epoch}; lower its learning rate ({rate:g})")

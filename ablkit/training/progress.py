@@ -1,11 +1,13 @@
-"""What joins the record of an epoch, and its one aligned line with the time that is left."""
+"""What joins the record of an epoch, its one aligned line with the time that is left, and who is told of it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 from torch import nn
 
+from ablkit.training import checkpoint
 from ablkit.training.recipe import Recipe
 from ablkit.training.stages import Stage
 
@@ -33,6 +35,26 @@ def print_epoch(record: dict) -> None:
     if record["epoch"] == 1:
         print("  ".join(f"{title:{form[2]}{_width(form)}}" for _, title, form in columns))
     print("  ".join(_cell(record, key, form) for key, _, form in columns), flush=True)
+
+
+def following(folder: Path | None, report: Callable[[dict], None] | None, before: list[dict]) -> Callable[[dict], None]:
+    """What reports a record and keeps the history up to it, for people to follow.
+
+    Args:
+        folder: keeps the history; see `checkpoint.write_history`.
+        report: is given each record.
+        before: the records of earlier stages.
+    """
+    seen = list(before)
+
+    def told(record: dict) -> None:
+        seen.append({name: value for name, value in record.items() if name != "seconds_left"})
+        if folder is not None:
+            checkpoint.write_history(folder, seen)
+        if report is not None:
+            report(record)
+
+    return told
 
 
 def _width(form: str) -> str:

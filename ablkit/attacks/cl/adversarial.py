@@ -17,7 +17,7 @@ from ablkit.randomness import torch_stream
 from ablkit.shapes import Int64, Tensor, UInt8
 from ablkit.training import hardware
 from ablkit.training.augmentation import augment
-from ablkit.training.epoch import one_set
+from ablkit.training.epoch import one_set, sgd
 from ablkit.training.hardware import Hardware
 from ablkit.training.inference import predict
 from ablkit.training.recipe import Recipe
@@ -60,14 +60,7 @@ def _train(train: Images, settings: Recipe, order: Order, folder: Path) -> nn.Mo
     """Train from the start or from the checkpoint in the folder, whose name is a digest of all that decides it."""
     place, seed = hardware.choose(order.device, order.precision), cache.own_seed(order)
     model = place.place(models.build(settings.model, len(train.classes), seed=seed))
-    optimiser = torch.optim.SGD(
-        model.parameters(),
-        lr=settings.finetune_learning_rate,
-        momentum=settings.momentum,
-        nesterov=settings.nesterov,
-        weight_decay=settings.weight_decay,
-        fused=True,
-    )
+    optimiser = sgd(model.parameters(), settings, settings.finetune_learning_rate)
     images, labels = torch.tensor(train.images, device=place.device), torch.tensor(train.labels, device=place.device)
 
     def one_epoch(epoch: int) -> dict[str, float]:

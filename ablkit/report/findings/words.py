@@ -110,3 +110,9 @@ def over(seeds: int, most: int | None = None) -> str:
 def upper(text: str) -> str:
     """The text with a capital letter in front."""
     return text[:1].upper() + text[1:]
+
+
+def numbers_of(frame: pd.DataFrame, *metrics: str) -> pd.DataFrame:
+    """The frame with metrics as numbers, whatever type missing ones gave them, and a row's number for each row."""
+    frame = frame.reset_index(drop=True)
+    return frame.assign(**{name: pd.to_numeric(frame[name], errors="coerce") for name in metrics})

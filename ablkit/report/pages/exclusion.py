@@ -166,7 +166,9 @@ def _table(own: pd.DataFrame) -> Table:
                 values = part[f"{metric}{suffix}"]
                 failed = metric == "attack_success_rate" and suffix != "_none" and values.mean() > GONE
                 cells.append(over_seeds(values, bad=failed))
-        rows.append((link(TITLES[name], f"attack-{name}.html"), *cells, str(len(part))))
+        counts = {int(part[f"attack_success_rate{suffix}"].count()) for suffix in ("_none", "_abl", "")} - {0}
+        number = " to ".join(map(str, sorted({min(counts), max(counts)})))
+        rows.append((link(TITLES[name], f"attack-{name}.html"), *cells, number))
     return Table(_COLUMNS, rows, _GROUPS, f"Worst attack first. Mean over seeds. {INTERVAL}{_twice(own)}")
 
 
