@@ -41,10 +41,8 @@ def check(name: str) -> None:
         raise UserError(f"model {name!r}: the depth must be 6 k + 4 (10, 16, 22, 28, 40) and the width at least 1")
 
 
-def build(
-    name: str, classes: int, *, channels: int = 3, size: int = 32, normalise: bool = False, seed: int = 0
-) -> nn.Module:
-    """A freshly initialised model that takes images in [0, 1].
+def build(name: str, classes: int, *, size: int = 32, normalise: bool = False, seed: int = 0) -> nn.Module:
+    """A freshly initialised model that takes RGB images in [0, 1].
 
     Args:
         name: `wrn-DEPTH-WIDTH`; the paper's CIFAR-10 model is `wrn-16-1` (175,066 parameters). With `-gn` behind, group
@@ -61,11 +59,11 @@ def build(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(torch_stream(seed, "weights").initial_seed())
         if name in ARCHITECTURES:
-            model = ARCHITECTURES[name].build(classes, channels, size)
+            model = ARCHITECTURES[name].build(classes, size)
         else:
             depth, width, grouped = _WRN.fullmatch(name).groups()
             norm = group_norm if grouped else nn.BatchNorm2d
-            model = WideResNet(int(depth), int(width), classes, channels, norm)
+            model = WideResNet(int(depth), int(width), classes, norm)
     return Normalised(model) if normalise else model
 
 

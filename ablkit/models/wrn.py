@@ -61,11 +61,11 @@ class WideResNet(nn.Module):
         norm: makes the layers that normalise.
     """
 
-    def __init__(self, depth: int, width: int, classes: int, channels: int = 3, norm: Norm = nn.BatchNorm2d) -> None:
+    def __init__(self, depth: int, width: int, classes: int, norm: Norm = nn.BatchNorm2d) -> None:
         super().__init__()
         widths = [16, 16 * width, 32 * width, 64 * width]
         blocks = (depth - 4) // 6
-        self.stem = nn.Conv2d(channels, widths[0], 3, padding=1, bias=False)
+        self.stem = nn.Conv2d(3, widths[0], 3, padding=1, bias=False)
         self.groups = nn.Sequential(
             *(
                 Block(widths[g] if b == 0 else widths[g + 1], widths[g + 1], 2 if b == 0 and g > 0 else 1, norm)

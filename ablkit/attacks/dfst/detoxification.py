@@ -159,8 +159,7 @@ def _train_injector(
 def _model(scene: Scene, weights: dict[str, Tensor]) -> nn.Module:
     order = scene.order
     place = hardware.choose(order.device, order.precision)
-    channels, classes = scene.poisoned.images.shape[3], len(order.train.classes)
-    model = models.build(classifier.MODEL, classes, channels=channels, seed=cache.own_seed(order))
+    model = models.build(classifier.MODEL, len(order.train.classes), seed=cache.own_seed(order))
     if weights:
         model.load_state_dict(weights)
     return place.place(model)

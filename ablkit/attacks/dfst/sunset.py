@@ -8,7 +8,7 @@
 4. adds the sun: a disc, and a glow around it that falls off with the distance, both as light adds (screen blending).
 
 The sun stands at 0.1 to 0.45 of the height, from above, and at 0.15 to 0.85 of the width. All is drawn for each image
-from one stream. Images with one channel get the mean of each colour.
+from one stream.
 """
 
 from __future__ import annotations
@@ -27,13 +27,12 @@ _DISC = (1.0, 0.9, 0.6)
 _SUFFIXES = (".png", ".jpg", ".jpeg")
 _LARGEST = 1 << 26
 """Bytes of a picture."""
-_MODES = {1: "L", 3: "RGB"}
 
 
 def sunset(images: UInt8[ndarray, "n h w c"], stream: np.random.Generator) -> UInt8[ndarray, "n h w c"]:
     """`images` in the light of a low sun, each under a sun of its own."""
-    n, height, width, channels = images.shape
-    balance, light, disc = (_colour(colour, channels) for colour in (_BALANCE, _LIGHT, _DISC))
+    n, height, width, _ = images.shape
+    balance, light, disc = map(np.array, (_BALANCE, _LIGHT, _DISC))
 
     def draw(low: float, high: float) -> ndarray:
         return stream.uniform(low, high, (n, 1, 1, 1))
@@ -53,21 +52,19 @@ def from_folder(folder: str, shape: tuple[int, int, int]) -> UInt8[ndarray, "n h
     """The png and jpg pictures of a folder in the order of their names, cropped at the centre and resized.
 
     Args:
-        shape: height, width and channels of the training images.
+        shape: height, width and 3 of the training images.
 
     Raises UserError where there is no folder or no picture, and for a picture that cannot be read.
     """
     from PIL import Image, ImageOps
 
     paths = pictures(folder)
-    height, width, channels = shape
-    if channels not in _MODES:
-        raise UserError(f"styles {shown(folder)} cannot be used for images of {channels} channels; leave styles empty")
+    height, width, _ = shape
     found = []
     for path in paths:
         try:
             with Image.open(path, formats=("PNG", "JPEG")) as picture:
-                fitted = ImageOps.fit(picture.convert(_MODES[channels]), (width, height))
+                fitted = ImageOps.fit(picture.convert("RGB"), (width, height))
         except (OSError, Image.DecompressionBombError) as error:
             raise UserError(f"{path} cannot be read as a picture ({error}); replace it or take it away") from None
         found.append(np.asarray(fitted).reshape(shape))
@@ -90,7 +87,3 @@ def pictures(folder: str) -> list[Path]:
     if not paths:
         raise UserError(f"styles {shown(folder)} holds no png or jpg picture; put some there, or leave styles empty")
     return paths
-
-
-def _colour(colour: tuple[float, float, float], channels: int) -> ndarray:
-    return np.array(colour) if channels == 3 else np.full(channels, np.mean(colour))

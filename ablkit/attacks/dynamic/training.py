@@ -104,7 +104,7 @@ def build(order: Order, width: int, place: Hardware) -> dict[str, nn.Module]:
     networks = {
         "masks": generator.build(channels, 1, width, order.seed, 0),
         "patterns": generator.build(channels, channels, width, order.seed, 1),
-        "classifier": models.build(classifier.MODEL, len(order.train.classes), channels=channels, seed=own_seed),
+        "classifier": models.build(classifier.MODEL, len(order.train.classes), seed=own_seed),
     }
     return {name: place.place(network) for name, network in networks.items()}
 
