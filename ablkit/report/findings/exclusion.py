@@ -27,7 +27,7 @@ NEAR = {"clean_accuracy": 0.02, "target_class_accuracy": 0.05}
 CHOSEN_WITH = ("badnets", "blend", "sig", "cba")
 """The attacks that settings were chosen with, on seeds that are not reported."""
 UNSEEN = (3, 4)
-"""Seeds on which no poisoned set had been run before the present rule; those below were seen, and it was changed."""
+"""Seeds of which no poisoned set had been run before rule 7; those below had been seen when it was changed to that."""
 MEASURED = ("attack_success_rate", *NEAR)
 """What is compared."""
 
