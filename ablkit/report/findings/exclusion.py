@@ -21,6 +21,7 @@ from ablkit.report.findings.words import (
     over,
     percent,
 )
+from ablkit.report.page import listed
 
 NEAR = {"clean_accuracy": 0.02, "target_class_accuracy": 0.05}
 """How far below a model that was trained on clean data a model may lie and still count as one like it."""
@@ -190,7 +191,7 @@ def price(runs: pd.DataFrame) -> str:
         if lost.empty:
             return ""
         most = [f"{ATTACKS[name].title} {100 * value:.1f}" for name, value in outside(runs, metric).items()]
-        more = f" (more than {100 * NEAR[metric]:.0f}: {' and '.join(most)})" if most else ""
+        more = f" (more than {100 * NEAR[metric]:.0f}: {listed(most)})" if most else ""
         told.append(f"{100 * lost.mean():.1f} points {what}{more}")
         beside_it += [f"{100 * abl.mean():.1f}"] if len(abl) else []
     attacks = f", in the mean over {len(lost)} attacks" if len(lost) > 1 else ""

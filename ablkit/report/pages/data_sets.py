@@ -75,8 +75,8 @@ def _finding(runs: pd.DataFrame) -> str:
     earlier = of_earlier_rule(runs)
     rule = f" {earlier[:-1]} than today's." if earlier else ""
     weak = f" Undefended training was not run beside {alone.sum()} of {len(alone)}." if alone.any() else ""
-    unknown = "" if "abl" in set(runs["method"]) else "Not known yet of ABL. "
-    return f"{unknown}At most {percent(GONE, 0)} attack success is left: {listed(told)}.{rule}{weak}"
+    first = "At" if "abl" in set(runs["method"]) else "Not known yet of ABL; at"
+    return f"{first} most {percent(GONE, 0)} attack success is left: {listed(told)}.{rule}{weak}"
 
 
 def _table(runs: pd.DataFrame) -> Table:

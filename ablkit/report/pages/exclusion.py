@@ -56,7 +56,7 @@ def page(c: Collection) -> Page:
 
 
 def in_short(c: Collection) -> str:
-    """What the first page says of it, beside ABL; empty where no run is there."""
+    """What the first page says of it, beside ABL, in two paragraphs; empty where no run is there."""
     own = measured_runs(c)
     if own.empty:
         return ""
@@ -71,15 +71,14 @@ def in_short(c: Collection) -> str:
         f" {listed(sorted(set(own['place'])))}, {measured}){'; ' * bool(keeps)}{listed(keeps)}. Suspects are images"
         " that form a group apart within their class, in what the network sees early in training.",
         on_unseen(own),
-        resemblance(own),
-        price(own),
     ]
     if number := int(is_earlier(own).sum()):
         are = "is" if number == 1 else "are"
         told.append(f"{number} {are} of an earlier rule: it was changed after reported runs had been seen.")
     if set(own["attack"]) <= set(CHOSEN_WITH):
         told.append("Settings were chosen with these attacks, on other seeds.")
-    return f"{' '.join(part for part in told if part)} {link('Clean models', NAME)}."
+    accuracy = f"{resemblance(own)} {price(own)} {link('Clean models', NAME)}.".lstrip()
+    return f"{' '.join(told)}\n\n{accuracy}"
 
 
 def runs_of(c: Collection) -> pd.DataFrame:
