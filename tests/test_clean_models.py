@@ -164,7 +164,8 @@ def test_seeds_that_the_rule_had_not_met_stand_apart_from_those_it_was_changed_o
     own = beside(compared(seeds=5)).assign(method_rule=suspects.RULE)
     own.loc[(own["attack"] == "sig") & (own["seed"] == 4), "attack_success_rate"] = 0.5
     told = of_rule.on_unseen(own)
-    assert "had not met (3 and 4) the backdoor is gone on 3 of 4 runs (on every seed with 1 of 2 attacks)" in told
+    assert "On seeds 3 and 4, which it had not met, the backdoor is gone on 3 of 4 runs (on every seed with 1" in told
+    assert "On seed 3, which" in of_rule.on_unseen(own[own["seed"] < 4])
     for seen in (own[own["seed"] < 3], own.assign(method_rule=suspects.RULE - 1)):  # the twins
         assert of_rule.on_unseen(seen).endswith("had been seen; no other seed was run since.")
 

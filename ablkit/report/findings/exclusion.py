@@ -117,11 +117,9 @@ def on_unseen(runs: pd.DataFrame) -> str:
     if own.empty:
         return f"{changed}; no other seed was run since."
     changed = changed.replace("these", "the other")
-    return f"{changed}. On seeds that it had not met ({_named(own['seed'])}) the backdoor is gone {_removed(own, '')}."
-
-
-def _named(seeds: pd.Series) -> str:
-    return " and ".join(map(str, sorted(set(seeds))))
+    seeds = sorted(set(own["seed"]))
+    named = f"seed{'s' * (len(seeds) > 1)} {listed([str(seed) for seed in seeds])}"
+    return f"{changed}. On {named}, which it had not met, the backdoor is gone {_removed(own, '')}."
 
 
 def of_excluded(runs: pd.DataFrame) -> pd.DataFrame:
