@@ -93,6 +93,17 @@ def test_the_verdict_names_what_is_left_and_both_prices():
     assert told.endswith("n = 3 seeds.")
 
 
+def test_seeds_are_means_over_the_same_attacks():
+    frame = compared(("badnets", "sig", "blend"))
+    alone = (frame["attack"] == "badnets") | (frame["seed"] < 2) | (frame["method"] != "abl")  # seed 2: BadNets alone
+    frame.loc[(frame["attack"] == "badnets") & (frame["method"] == "exclude"), "clean_accuracy"] = 0.5
+    found = paired(beside(frame[alone]), "clean_accuracy", "abl")
+    assert sorted(found.index) == [0, 1] and found[0] == found[1]
+    assert sorted(paired(beside(frame), "clean_accuracy", "abl").index) == [0, 1, 2]  # the twin
+    few = frame[(frame["attack"] == "badnets") | (frame["seed"] == 0) | (frame["method"] != "abl")]
+    assert len(of_rule.complete(beside(few), "clean_accuracy_abl")) == 3  # as many either way: more attacks
+
+
 def test_what_a_clean_model_has_stands_beside_what_is_left():
     frame = compared()
     frame.loc[(frame["attack"] == "badnets") & (frame["method"] == "exclude") & (frame["seed"] == 1), NUMBERS[0]] = 0.07

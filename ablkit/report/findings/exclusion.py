@@ -76,12 +76,26 @@ def beside(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def paired(runs: pd.DataFrame, metric: str, other: str) -> pd.Series:
-    """How far `exclude` lies above another method, by seed: each the mean over the attacks that have both.
+    """How far `exclude` lies above another method, by seed: each the mean over the same attacks.
 
     Args:
         runs: what `beside` gives; `other` is one of its suffixes.
     """
-    return (runs[metric] - runs[f"{metric}_{other}"]).groupby(runs["seed"]).mean().dropna()
+    own = complete(runs, f"{metric}_{other}")
+    return (own[metric] - own[f"{metric}_{other}"]).groupby(own["seed"]).mean().dropna()
+
+
+def complete(runs: pd.DataFrame, column: str) -> pd.DataFrame:
+    """The most runs that have a column, of some attacks on some seeds, each of the attacks on each of the seeds.
+
+    A mean over other attacks on one seed than on the next would compare the attacks.
+    """
+    known = runs[runs[column].notna()]
+    has = pd.crosstab(known["seed"], known["attack"]) > 0
+    has = has.loc[has.sum(axis=1).sort_values(ascending=False, kind="stable").index]
+    blocks = [(has.index[:number], has.columns[has[:number].all()]) for number in range(1, len(has) + 1)]
+    seeds, attacks = max(blocks, key=lambda block: len(block[0]) * len(block[1]), default=((), ()))
+    return known[known["seed"].isin(seeds) & known["attack"].isin(attacks)]
 
 
 def differences(runs: pd.DataFrame, metric: str, method: str = "") -> pd.Series:

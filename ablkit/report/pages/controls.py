@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from ablkit.report.figures import TITLES
-from ablkit.report.findings.exclusion import MEASURED, NEAR, paired
+from ablkit.report.findings.exclusion import MEASURED, NEAR, complete, paired
 from ablkit.report.findings.words import count
 from ablkit.report.page import Block, Cell, Heading, Table, Text, listed
 from ablkit.report.text import MISSING
@@ -52,7 +52,7 @@ def blocks(own: pd.DataFrame) -> list[Block]:
     columns_by_seed = ("held against", "attacks", "seeds", "attack success", "clean accuracy", "target class")
     groups_by_seed = (("", 3), ("excluded minus the other, points", 3))
     differ = (
-        "Below 0: the model without the suspects has less. A seed is the mean over the attacks that have both; the"
+        "Below 0: the model without the suspects has less. A seed is the mean over the same attacks as another; the"
         f" attack success of training on clean data is known where the column above has it. {INTERVAL}"
     )
     return [
@@ -88,6 +88,6 @@ def _beside_how_many(own: pd.DataFrame) -> str:
 
 
 def _difference(own: pd.DataFrame, name: str) -> tuple[str | Cell, ...]:
-    both = own.dropna(subset=[f"clean_accuracy_{name}"])
+    both = complete(own, f"clean_accuracy_{name}")
     attacks, seeds = (str(both[column].nunique()) for column in ("attack", "seed"))
     return (_OTHERS[name], attacks, seeds, *(over_seeds(paired(own, metric, name)) for metric in MEASURED))

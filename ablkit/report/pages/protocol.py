@@ -110,7 +110,7 @@ def _at_paper_scale(full: pd.DataFrame, stopped: pd.DataFrame) -> str:
         f"{' (an earlier rule)' if is_old else ''}"
         for (_, run), is_old in zip(full.iterrows(), is_earlier(full), strict=True)
     ]
-    return f"It ended {count(len(full), 'run')} {there}, which left {listed(left)}.{begun}"
+    return f"{count(len(full), 'run')} ended {there}: {listed(left)}.{begun}"
 
 
 def _stopped(runs: pd.DataFrame) -> str:
