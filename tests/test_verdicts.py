@@ -78,3 +78,7 @@ def test_other_reproductions_are_named_with_their_recipe():
     table = context()
     assert table.notna().all(axis=None) and table["source"].nunique() >= 3
     assert table["clean_accuracy"].between(0, 100).all() and table["attack_success_rate"].between(0, 100).all()
+
+
+def test_how_many_runs_there_are_is_the_least_and_the_most_of_those_that_were_made():
+    assert [verdicts.counted(3, 3), verdicts.counted(3, 5, 0, 4), verdicts.counted()] == ["3", "3 to 5", "0"]

@@ -65,6 +65,12 @@ def over_seeds(values: Sequence[float | None] | pd.Series, *, bad: bool | np.boo
     return Cell(form.format(100 * whole.mean), small, "bad" if bad else "")
 
 
+def counted(*numbers: int) -> str:
+    """`3`, or `3 to 5`: the least and the most of how many runs there are of each method that has any; `0` for none."""
+    known = [number for number in numbers if number] or [0]
+    return " to ".join(str(end) for end in dict.fromkeys((min(known), max(known))))
+
+
 def in_words(values: Sequence[float | None] | pd.Series) -> str:
     """`2.7 % (seeds 1.0 to 5.9)`: a mean in percent and the lowest and highest of several values."""
     found = [100 * float(value) for value in values if value is not None and value == value]

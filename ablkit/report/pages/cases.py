@@ -16,7 +16,7 @@ from ablkit.report.findings.exclusion import of_earlier_rule
 from ablkit.report.findings.words import count
 from ablkit.report.page import Block, Cell, Figure, Page, Table, Text, code, listed
 from ablkit.report.pages import isolation_rate, missing, turning_epoch
-from ablkit.report.verdicts import INTERVAL, over_seeds
+from ablkit.report.verdicts import INTERVAL, counted, over_seeds
 
 _FEWEST = 2
 """Cases of which something can be said about what varies."""
@@ -198,8 +198,7 @@ def _tables(frame: pd.DataFrame, titles: Mapping[str, str]) -> list[Block]:
                 failed = metric == "attack_success_rate" and method != "none" and values.mean() > GONE
                 cells.append(over_seeds(values, bad=failed))
         cells += [over_seeds(own[name], digits=0) for name in shares]
-        seeds = own.groupby("method")["seed"].nunique()
-        number = " to ".join(dict.fromkeys(str(ends) for ends in (seeds.min(), seeds.max())))
+        number = counted(*own.groupby("method")["seed"].nunique())
         rows.append((TITLES[attack], Cell(titles[case], kind="text"), *cells, number))
     columns = ("attack", "case", *([cases.METHODS[m] for m in methods] * len(_METRICS)))
     groups = (("", 2), ("attack success, %", len(methods)), ("clean accuracy, %", len(methods)))

@@ -25,7 +25,7 @@ from ablkit.report.findings.words import FEWEST, count
 from ablkit.report.page import Block, Figure, Heading, Page, Table, Text, code, link, listed, literal
 from ablkit.report.pages import controls, missing, protocol
 from ablkit.report.text import percent
-from ablkit.report.verdicts import INTERVAL, over_seeds
+from ablkit.report.verdicts import INTERVAL, counted, over_seeds
 
 NAME = "exclusion.html"
 _COLUMNS = ("attack", *("undefended", "ABL", "excluded") * 3, "n")
@@ -165,8 +165,7 @@ def _table(own: pd.DataFrame) -> Table:
                 values = part[f"{metric}{suffix}"]
                 failed = metric == "attack_success_rate" and suffix != "_none" and values.mean() > GONE
                 cells.append(over_seeds(values, bad=failed))
-        counts = {int(part[f"attack_success_rate{suffix}"].count()) for suffix in ("_none", "_abl", "")} - {0}
-        number = " to ".join(map(str, sorted({min(counts), max(counts)})))
+        number = counted(*(int(part[f"attack_success_rate{suffix}"].count()) for suffix in ("_none", "_abl", "")))
         rows.append((link(TITLES[name], f"attack-{name}.html"), *cells, number))
     return Table(_COLUMNS, rows, _GROUPS, f"Worst attack first. Mean over seeds. {INTERVAL}{_twice(own)}")
 

@@ -16,7 +16,7 @@ from ablkit.report.page import Block, Code, Facts, Figure, Heading, Page, Table,
 from ablkit.report.pages import attack as attack_pages
 from ablkit.report.pages import exclusion, missing, settings
 from ablkit.report.text import percent
-from ablkit.report.verdicts import INTERVAL, over_seeds
+from ablkit.report.verdicts import INTERVAL, counted, over_seeds
 
 NAME = "index.html"
 _METRICS = ("attack_success_rate", "clean_accuracy", "target_class_accuracy")
@@ -191,8 +191,7 @@ def _table(pairs: pd.DataFrame, excluded: pd.DataFrame) -> Table:
             for part in (own, *(other[other["attack"] == name] for other in others)):
                 missed = metric == "attack_success_rate" and part[metric].mean() > GONE
                 cells.append(over_seeds(part[metric], bad=missed))
-        counts = {len(own), *(int((other["attack"] == name).sum()) for other in others)}
-        number = " to ".join(map(str, sorted({min(counts), max(counts)})))
+        number = counted(len(own), *(int((other["attack"] == name).sum()) for other in others))
         rows.append((link(TITLES[name], attack_pages.name_of(name)), *cells, number))
     methods = ("undefended", "ABL", *["excluded"] * len(others))
     columns = ("attack", *methods * len(_GROUPS), "n")
