@@ -110,8 +110,8 @@ def test_the_page_of_defences_shows_training_without_suspects_wherever_it_ran_an
     found = collect(DATA)
     runs = exclusion.runs_of(found)
     is_own = (runs["method"] == "exclude") & (runs["method_settings"] == "") & (runs["attack"] == "badnets")
-    own = runs[is_own]
-    assert own["seed"].is_unique and len(own) >= 3
+    own = runs[is_own & (runs["seed"] < 3)]  # the seeds on which all methods were run
+    assert own["seed"].is_unique and len(own) == 3
     shown = markdown(defenses.page(found))
     row = next(line for line in shown.splitlines() if "suspects excluded" in line and line.startswith("|"))
     assert f"{100 * own['attack_success_rate'].mean():.1f}" in row and "not run" not in row
