@@ -27,8 +27,9 @@ NEAR = {"clean_accuracy": 0.02, "target_class_accuracy": 0.05}
 """How far below a model that was trained on clean data a model may lie and still count as one like it."""
 CHOSEN_WITH = ("badnets", "blend", "sig", "cba")
 """The attacks that settings were chosen with, on seeds that are not reported."""
-UNSEEN = (3, 4)
-"""Seeds of which no poisoned set had been run before rule 7; those below had been seen when it was changed to that."""
+UNSEEN, UNSEEN_BY = (3, 4), 7
+"""Seeds of which no poisoned set had been run before that rule; those below had been seen when it was written. A later
+rule has seen them all."""
 MEASURED = ("attack_success_rate", *NEAR)
 """What is compared."""
 
@@ -126,8 +127,8 @@ def on_unseen(runs: pd.DataFrame) -> str:
     Args:
         runs: what `beside` gives.
     """
-    own = runs[runs["seed"].isin(UNSEEN) & ~is_earlier(runs)]
-    changed = "The rule was changed six times after runs on these seeds had been seen"
+    own = runs[runs["seed"].isin(UNSEEN) & ~is_earlier(runs)] if RULE == UNSEEN_BY else runs[:0]
+    changed = f"The rule was changed {RULE - 1} times after runs on these seeds had been seen"
     if own.empty:
         return f"{changed}; no other seed was run since."
     changed = changed.replace("these", "the other")

@@ -8,7 +8,7 @@ from ablkit.report.figures import TITLES
 from ablkit.report.findings.exclusion import MEASURED, NEAR, complete, paired
 from ablkit.report.findings.words import count
 from ablkit.report.page import Block, Cell, Heading, Table, Text, listed
-from ablkit.report.text import MISSING
+from ablkit.report.text import MISSING, percent
 from ablkit.report.verdicts import INTERVAL, over_seeds
 
 _OTHERS = {
@@ -81,9 +81,12 @@ def _beside_how_many(own: pd.DataFrame) -> str:
             ("its attack success", "attack_success_rate", "oracle"),
         )
     ]
+    target = own["target_class_accuracy_oracle"]
+    spread = f", with {percent(target.min())} to {percent(target.max())} in the target class" if target.any() else ""
     return (
         f"Of {count(len(own), 'run')} so many have each control beside them: {listed(with_it)}. Models trained on clean"
-        " data are one a seed, the same for all attacks."
+        f" data are one a seed, the same for all attacks{spread}: a seed whose clean model is a good one is hard to"
+        " match."
     )
 
 

@@ -39,8 +39,8 @@ def page(c: Collection) -> Page:
         )
     made = f"{measured(runs)} Made by {code(_COMMAND)}."
     folders = (
-        f"Folders of such images, poisoned or not: {link('unknown trust', 'unknown-trust.html')}. Other images were"
-        " drawn for these, and the rule was another, so that the numbers differ."
+        f"Folders of such images, poisoned or not: {link('unknown trust', 'unknown-trust.html')}. These are other"
+        " trainings, so that their numbers differ."
     )
     blocks += [_table(runs), Text(folders), Text(made, "soft")]
     return Page(_NAME, _TITLE, _finding(runs), blocks, "Data sets")

@@ -69,7 +69,7 @@ def in_short(c: Collection) -> str:
         f"**{gone} of {count(len(own), 'run')}** end with at most {percent(GONE, 0)} attack success when trained"
         f" without the suspects, this kit's own method ({count(names, 'attack')}, {_seeds(own)} each,"
         f" {listed(sorted(set(own['place'])))}, {measured}){'; ' * bool(keeps)}{listed(keeps)}. Suspects are images"
-        " that form a group apart within their class, in what the network sees early in training.",
+        " that form a group apart within their class, in what the network sees.",
         on_unseen(own),
     ]
     if number := int(is_earlier(own).sum()):
@@ -77,8 +77,8 @@ def in_short(c: Collection) -> str:
         told.append(f"{number} {are} of an earlier rule: it was changed after reported runs had been seen.")
     if set(own["attack"]) <= set(CHOSEN_WITH):
         told.append("Settings were chosen with these attacks, on other seeds.")
-    accuracy = f"{resemblance(own)} {price(own)} {link('Clean models', NAME)}.".lstrip()
-    return f"{' '.join(told)}\n\n{accuracy}"
+    accuracy = [resemblance(own), price(own), f"{link('Clean models', NAME)}."]
+    return f"{' '.join(told)}\n\n{' '.join(filter(None, accuracy))}"
 
 
 def runs_of(c: Collection) -> pd.DataFrame:
@@ -126,7 +126,7 @@ def figure(c: Collection, name: str, attacks: list[str] | None = None) -> Figure
     alt = "Attack success, clean accuracy and target class: undefended, with ABL, and without the suspects"
     measured = own.dropna(subset="attack_success_rate_oracle")["attack"]
     names = listed(list(dict.fromkeys(TITLES[name] for name in measured)))
-    how = "A marker is a seed; dashed: models trained on clean data"
+    how = "A marker is a seed; dashed: the mean of models trained on clean data"
     how += f", whose attack success was measured with {names}." if names else "."
     return Figure(name, charts.later(drawn, frame), alt, f"**{_caption(own)}** {how}")
 
