@@ -171,7 +171,7 @@ def test_an_attack_of_which_nothing_is_excluded_has_its_part_in_the_price():
     assert "it loses 14.5 points of clean accuracy (more than 2: SIG 28.0)" in findings.of_exclusion(frame)
 
 
-def test_seeds_that_the_rule_had_not_met_stand_apart_from_those_it_was_changed_on():
+def test_seeds_that_the_rule_had_not_met_stand_apart_from_those_it_was_changed_on(monkeypatch):
     own = beside(compared(seeds=5)).assign(method_rule=suspects.RULE)
     own.loc[(own["attack"] == "sig") & (own["seed"] == 4), "attack_success_rate"] = 0.5
     told = of_rule.on_unseen(own)
@@ -179,6 +179,8 @@ def test_seeds_that_the_rule_had_not_met_stand_apart_from_those_it_was_changed_o
     assert "On seed 3, which" in of_rule.on_unseen(own[own["seed"] < 4])
     for seen in (own[own["seed"] < 3], own.assign(method_rule=suspects.RULE - 1)):  # the twins
         assert of_rule.on_unseen(seen).endswith("had been seen; no other seed was run since.")
+    monkeypatch.setattr(of_rule, "RULE", suspects.RULE + 1)  # a later rule has seen every seed
+    assert of_rule.on_unseen(own.assign(method_rule=suspects.RULE + 1)).endswith("no other seed was run since.")
 
 
 def test_it_is_said_how_many_runs_each_control_stands_beside():
