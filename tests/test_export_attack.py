@@ -148,6 +148,8 @@ def test_folders_keep_the_order_of_the_classes_on_every_system(roots: Path, tmp_
         (["-p", "device", "cpu"], "'device' is no setting of badnets"),
         (["-p", "cover", "0.95"], "cover 0.95 asks for"),
         (["--to", "../here"], "exists already; name a new folder"),
+        (["--device", ""], "'' is no device"),
+        (["--device", "tpu"], "'tpu' is no device"),
     ],
 )
 def test_a_mistake_is_one_line_and_nothing_is_written(small, tmp_path, monkeypatch, capsys, given, message):

@@ -47,9 +47,13 @@ def poison(
         device: where surrogates and generators are trained; `precision` likewise.
         **settings: the attack's own, see `ATTACKS[attack].settings`.
 
-    Raises UserError for an unknown attack or setting, a rate or target out of range, or fewer eligible images than
-    asked for.
+    Raises UserError for an unknown attack, setting, device or precision, a rate or target out of range, or fewer
+    eligible images than asked for.
     """
+    if (device, precision) != ("auto", "auto"):  # wrong ones are refused even if this attack trains nothing
+        from ablkit.training import hardware  # here, as most attacks do without torch
+
+        hardware.choose(device, precision)
     kind = find(attack)
     own = own_settings.make(attack, kind.settings, settings)
     aims = _aims(train, own, target)
