@@ -1,6 +1,6 @@
 """A run: made by a notebook, kept in a folder of its own, and found again by a key of all that decides it.
 
-The names below are imported when they are first used: a process that only starts runs needs no torch.
+The names below are imported when they are first used: the command line refuses wrong arguments without torch.
 """
 
 from __future__ import annotations
