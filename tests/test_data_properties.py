@@ -212,7 +212,8 @@ def container(monkeypatch, tmp_path):
         for name, content in files.items():
             (tmp_path / f"memory.{name}").write_text(f"{content}\n")
 
-    monkeypatch.setattr(memory, "_CONTAINER", tmp_path)
+    monkeypatch.setattr(memory, "_GROUPS", tmp_path)
+    monkeypatch.setattr(memory, "_OWN", tmp_path / "own")
     return say
 
 
@@ -234,6 +235,52 @@ STAT = "anon 7\ninactive_file_other 9\ninactive_file 100\nactive_file 50"
 def test_free_memory_is_what_a_container_has_left(container, files, free):
     container(**files)
     assert memory.free() == free
+
+
+@pytest.mark.parametrize(
+    ("own", "groups", "free"),
+    [
+        ("0::/job/step", {"job/memory.max": 4096, "job/memory.current": 96}, 4000),  # a batch system, no container
+        ("0::/job/step", {"job/memory.max": 4096, "job/step/memory.max": 1000}, 1000),
+        ("0::/job/step", {"job/memory.max": 1000, "job/step/memory.max": 4096}, 1000),
+        ("0::/job/step", {"other/memory.max": 1000, "memory.max": 4096}, 4096),
+        (
+            "7:cpu:/a\n6:memory:/job",
+            {"memory/job/memory.limit_in_bytes": 4096, "memory/job/memory.usage_in_bytes": 6},
+            4090,
+        ),
+        (
+            "6:cpu,memory:/docker/b",
+            {"memory/memory.limit_in_bytes": 4096},
+            4096,
+        ),  # the container sees itself as the root
+        ("0::/../..", {"memory.max": 4096}, 4096),
+        (
+            "6:memory:/",
+            {
+                "memory/memory.limit_in_bytes": 4096,
+                "memory/memory.usage_in_bytes": 96,
+                "memory/memory.stat": "inactive_file 9\ntotal_inactive_file 50",
+            },
+            4050,
+        ),
+    ],
+)
+def test_the_limit_of_every_group_around_a_process_counts(container, tmp_path, own, groups, free):
+    (tmp_path / "own").write_text(f"{own}\n")
+    for name, content in groups.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(f"{content}\n")
+    assert memory.free() == free
+
+
+def test_the_limit_of_another_group_does_not_count(container, tmp_path):
+    (tmp_path / "own").write_text("0::/job\n")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "memory.max").write_text("1000\n")
+    assert memory.free() > 2**20
+    (tmp_path / "own").write_text("0::/other\n")  # the twin
+    assert memory.free() == 1000
 
 
 @pytest.mark.parametrize("files", [{}, {"max": "max", "current": 2**60}, {"max": 2**60, "current": 2**20}])

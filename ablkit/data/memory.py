@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from math import prod
 from pathlib import Path
+from typing import NamedTuple
 
 from ablkit.errors import UserError
 
 COPIES = 3
 """How often a run holds its training images at once: clean, poisoned, and on the device. An attack that trains networks
 holds them twice more, but then not yet on the device."""
-_CONTAINER = Path("/sys/fs/cgroup")
-"""Where a container says how much it may take (`memory.max`; `max` where that is all), and what it has taken."""
+_GROUPS, _OWN = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
+"""Where control groups, by which containers and batch systems hold a process to its memory, say what it may take; and
+which ones this process is in."""
+
+
+class _Kind(NamedTuple):
+    """What the files of a version of control groups are called."""
+
+    limit: str
+    taken: str
+    idle: str
+    """How the line of `memory.stat` begins that counts the pages of files that nobody has used lately."""
+
+
+_SECOND = _Kind("memory.max", "memory.current", "inactive_file ")
+_FIRST = _Kind("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file ")
 
 
 def check(name: str, count: int, shape: tuple[int, ...]) -> None:
@@ -33,18 +49,36 @@ def free() -> int:
     import psutil  # here, as a machine that has only torch and numpy can do without it
 
     there = psutil.virtual_memory().available
-    limit = _number("memory.max")
-    if limit is None:
-        return there
-    # Pages of files that nobody has used lately count as taken, but go when memory is asked for.
-    left = limit - (_number("memory.current") or 0) + (_number("memory.stat", "inactive_file ") or 0)
-    return max(0, min(there, limit, left))
+    return max(0, min([there, *(_left(folder, kind, there) for folder, kind in _groups())]))
 
 
-def _number(name: str, before: str = "") -> int | None:
-    """The whole number on the line of a container's file that begins with `before`; None where there is none."""
+def _groups() -> Iterator[tuple[Path, _Kind]]:
+    """The folders of this process's control groups and of those around them, of which any may have a limit."""
     try:
-        lines = (_CONTAINER / name).read_text().splitlines()
+        lines = _OWN.read_text().splitlines()
+    except (OSError, ValueError):
+        lines = []
+    paths = {controllers: path.lstrip("/") for _, controllers, path in (line.split(":", 2) for line in lines)}
+    first = next((path for name, path in paths.items() if "memory" in name.split(",")), "")
+    for root, path, kind in ((_GROUPS, paths.get("", ""), _SECOND), (_GROUPS / "memory", first, _FIRST)):
+        # A container may find its own group at the root, whatever its path says.
+        yield from ((folder, kind) for folder in (root / path, *(root / path).parents) if folder.is_relative_to(root))
+
+
+def _left(folder: Path, kind: _Kind, most: int) -> int:
+    """Bytes that a control group has left; `most` where it has no limit."""
+    limit = _number(folder / kind.limit)
+    if limit is None:
+        return most
+    # Pages of files that nobody has used lately count as taken, but go when memory is asked for.
+    taken = (_number(folder / kind.taken) or 0) - (_number(folder / "memory.stat", kind.idle) or 0)
+    return min(limit, limit - taken)
+
+
+def _number(path: Path, before: str = "") -> int | None:
+    """The whole number on the line of a file that begins with `before`; None where there is none, as in `max`."""
+    try:
+        lines = path.read_text().splitlines()
     except (OSError, ValueError):
         return None
     texts = (line.removeprefix(before).strip() for line in lines if line.startswith(before))
