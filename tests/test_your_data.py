@@ -171,6 +171,16 @@ def test_the_table_has_every_image(poisoned, tmp_path):
     assert len(again) == 2500 and again["file"][7] == "a/7\n.png" and again["file"][2499] == "\\udcff499.png"
 
 
+def test_no_name_in_the_table_is_a_formula(poisoned, tmp_path):
+    _, _, _, found = poisoned
+    names = ["=cmd|' /C calc'!A0/1.png", "@a/1.png", "+b/1.png", "-c/1.png", "\tx/1.png", "a=b/1.png", "-1", "'d/1.png"]
+    rows = table.table(found, None).iloc[: len(names)].assign(file=names, label=names, taken_for=names)
+    table.write(tmp_path / "images.csv", rows)
+    again = table.pd.read_csv(tmp_path / "images.csv", dtype=str)
+    for column in ("file", "label", "taken_for"):
+        assert list(again[column]) == [*(f"'{name}" for name in names[:5]), *names[5:]]
+
+
 def test_the_page_shows_figures_and_no_network(poisoned, tmp_path):
     _, _, _, found = poisoned
     your_data.write(tmp_path, your_data.page(found, found.numbers()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -25,8 +26,9 @@ def table(verdict: Verdict, files: Files | None) -> pd.DataFrame:
 
 
 def write(path: Path, rows: pd.DataFrame) -> None:
-    """Write the table as CSV."""
-    write_text(path, rows.to_csv(index=False))
+    """Write the table as CSV, in which no name of a file or class is a formula."""
+    texts = {name: rows[name].map(_inert) for name in ("file", "label", "taken_for_before", "taken_for")}
+    write_text(path, rows.assign(**texts).to_csv(index=False))
 
 
 def _of(split: str, judged: Judged, files: Files | None) -> pd.DataFrame:
@@ -42,6 +44,11 @@ def _of(split: str, judged: Judged, files: Files | None) -> pd.DataFrame:
         names[judged.last],
     )
     return pd.DataFrame(dict(zip(COLUMNS, values, strict=True)))
+
+
+def _inert(text: str) -> str:
+    """A name, with a quote before it where a spreadsheet would run it as a formula: strangers choose names."""
+    return f"'{text}" if re.match(r"[=+\-@\t\r](?!\d+$)", text) else text
 
 
 def _escaped(name: str) -> str:
