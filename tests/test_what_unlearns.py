@@ -195,6 +195,9 @@ def test_the_page_asks_for_the_runs_until_they_are_there_and_then_shows_them(tmp
     figure = next(block for block in shown if isinstance(block, Figure))
     assert figure.svg.count(b"<svg") == 1 and "ascent 2.0 %; statistics alone 20 %" in figure.caption
     table = next(block for block in shown if isinstance(block, Table))
+    seeds = shown[2].markdown.rpartition("n = ")[2]
+    copied(folder, tmp_path / "888888888888", {"seed": 77}, {})  # a seed of ABL alone is not compared
+    assert unlearning.what_unlearns(collect(tmp_path))[2].markdown.endswith(seeds)
     titles = [
         "fine-tuned model",
         "ascent",

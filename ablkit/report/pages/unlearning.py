@@ -63,14 +63,17 @@ def what_unlearns(c: Collection) -> list[Block]:
 
 
 def of_arms(c: Collection) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The runs of arms at the main scale, of attacks that have more than ABL itself, and their epochs."""
+    """The runs of arms at the main scale, of attacks and seeds that have more than ABL itself, and their epochs."""
     if c.main is None:
         return pd.DataFrame(), pd.DataFrame()
     known = c.runs[[_is_comparable(run, c.main) for _, run in c.runs.iterrows()]]
     histories = {run["key"]: c.history(run).to_dict("records") for _, run in known.iterrows()}
     frame, epochs = comparisons.with_epochs(known, histories)
-    tried = set(frame.loc[frame["method"] == "unlearn", "attack"])
-    return frame[frame["attack"].isin(tried)], epochs
+    poisoned_set = ["attack", "seed"]
+    tried = frame.loc[frame["method"] == "unlearn", poisoned_set].drop_duplicates()
+    if tried.empty:
+        return pd.DataFrame(), pd.DataFrame()
+    return frame.merge(tried, on=poisoned_set), epochs.merge(tried, on=poisoned_set)
 
 
 def _is_comparable(run: pd.Series, scale: Scale) -> bool:
