@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import subprocess
 import sys
 import threading
@@ -147,9 +148,21 @@ def test_another_sweep_file_of_that_name_is_another_run(tmp_path, folders, monke
         check("sweep", {"file": "gone.yaml"}).path  # noqa: B018
 
 
+def said(text: str) -> int | None:
+    """The number of runs that the comment at the head of a sweep file names first; None where it names none."""
+    found = re.search(r"([\d,]+) runs", text.partition("\n#   ablkit")[0])
+    return int(found[1].replace(",", "")) if found else None
+
+
 @pytest.mark.parametrize("path", sorted(SWEEPS.glob("[!k]*.yaml")), ids=lambda path: path.stem)
-def test_the_sweeps_of_the_repository_are_valid(path):
-    assert len(definition.read(path)) >= 4
+def test_the_sweeps_of_the_repository_are_valid_and_have_as_many_runs_as_they_say(path):
+    number = len(definition.read(path))
+    assert number >= 4 and said(path.read_text()) in (None, number)
+
+
+def test_the_number_of_runs_that_a_sweep_says_is_found():
+    assert said("# All of it: the 1,014 runs of a notebook.\n#   ablkit sweep x.yaml\n# 3 runs") == 1014
+    assert sum(said(path.read_text()) is not None for path in SWEEPS.glob("*.yaml")) >= 12
 
 
 def test_a_preset_in_place_of_the_files_rehearses_the_same_runs_at_another_size(tmp_path):

@@ -58,7 +58,7 @@ def test_every_arm_is_found_again_by_the_parameters_of_its_run_and_other_runs_ar
     compared = check("what_unlearns", changed("what_unlearns", "quick", {}))
     values = [one.model_dump() for one in compared.runs()]
     assert [arm_of(own) for own in values[::3]] == [*ARMS] * 3
-    assert compared.trainings() == 18 and len(values) == 108
+    assert compared.trainings() == 18 and len(values) == 117
     joint = next(own for own in values if arm_of(own) == "joint")
     assert arm_of(joint | {"method_settings": "stop=0.10, schedule=joint"}) is None
     assert arm_of(joint | {"method_settings": "stop=0.1,schedule=joint"}) == "joint"
@@ -69,13 +69,13 @@ def test_the_sweep_runs_what_the_notebook_compares():
     compared = check("what_unlearns", changed("what_unlearns", "quick", {}))
     asked = [job.parameters for job in definition.read(ROOT / "notebooks" / "sweeps" / "what_unlearns.yaml")]
     assert {one.model_dump_json() for one in asked} == {one.model_dump_json() for one in compared.runs()}
-    assert len(asked) == 108
+    assert len(asked) == 117
 
 
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"arm_names": "train frozn"}, "'frozn' is no arm; did you mean 'frozen'?"),
+        ({"arm_names": "train ralabel"}, "'ralabel' is no arm; did you mean 'relabel'?"),
         ({"changes": "model=wrn-16-1-gn"}, "changes sets model wrn-16-1-gn, whose arms need batch norm"),
         ({"changes": "schedule=joint"}, "changes sets schedule, which the comparison itself sets"),
         ({"changes": "carry_momentum=false"}, "changes sets carry_momentum"),
@@ -114,6 +114,12 @@ def test_the_verdict_tells_the_shares_of_the_fall_and_what_each_arm_leaves():
     assert "ABL with fresh momentum is the ascent: the same numbers on 3 of 3." in found
     assert "the same numbers on 0 of 3." in findings.of_arms(frame(LEFT | {"fresh": 0.03}))
     assert "Of the target class, 60 % after the fine-tuning, is left: ascent 50 %" in found
+    assert "Until" not in found
+    longer = frame(LEFT | {"frozen_longer": 0.04}).assign(method_epochs=lambda runs: 30 + runs["seed"])
+    assert (
+        "keep their label it takes 30 to 32 epochs; it then leaves 4.0 % attack success (at most 5 % on 3 of 3 runs)"
+        " and 70 % clean accuracy, the usual ascent 70 %." in findings.of_arms(longer)
+    )
     several = findings.of_arms(frame(LEFT, attacks=("badnets", "sig")))
     assert "bring 10 % of that fall (BadNets 10 %, SIG 10 %)" in several
 
@@ -181,7 +187,7 @@ def test_the_page_asks_for_the_runs_until_they_are_there_and_then_shows_them(tmp
         shutil.copytree(DATA / key, tmp_path / key)
     missing = unlearning.what_unlearns(collect(tmp_path))
     assert "**Not run:**" in missing[-1].markdown
-    assert "108 runs that share 18 trainings of about" in missing[-1].markdown
+    assert "117 runs that share 18 trainings of about" in missing[-1].markdown
     for number, folder in enumerate(list(tmp_path.iterdir())):
         for arm, (name, left) in enumerate([("", 0.02), ("batchnorm=statistics", 0.2), ("batchnorm=frozen", 0.9)]):
             own = {"method": "unlearn", "method_settings": name}

@@ -14,6 +14,7 @@ ARMS: dict[str, dict] = {
     "train": {},
     "statistics": {"method_settings": "batchnorm=statistics"},
     "frozen": {"method_settings": "batchnorm=frozen"},
+    "frozen_longer": {"method_settings": "batchnorm=frozen, epochs=60, stop=0.1"},
     "kept": {"method_settings": "batchnorm=kept"},
     "bounded": {"method_settings": "loss=bounded"},
     "relabel": {"method_settings": "loss=relabel"},
