@@ -15,8 +15,8 @@ from ablkit.metrics import summary
 from ablkit.report import arms as rows_of_arms
 from ablkit.report import charts, findings
 from ablkit.report.collect import collect
-from ablkit.report.page import Figure, Table, Text
-from ablkit.report.pages import unlearning
+from ablkit.report.page import Figure, Table
+from ablkit.report.pages import what_unlearns
 from ablkit.runs import comparisons, execute
 from ablkit.runs.parameters import changed, check
 from ablkit.runs.parameters.arms import ARMS, arm_of
@@ -106,9 +106,10 @@ def test_the_verdict_follows_what_statistics_and_weights_do_alone(changes, word)
 
 def test_the_verdict_tells_the_shares_of_the_fall_and_what_each_arm_leaves():
     found = findings.of_arms(frame(LEFT | {"statistics": 0.51}))
-    assert "takes attack success from 100 % to 2.0 % in the mean of 3 runs (BadNets)" in found
-    assert "Statistics alone, with no weight changed, bring 50 % of that fall" in found  # 0.49 of 0.98
-    assert "with frozen statistics brings 92 % and leaves 10 % attack success (at most 5 % on 0 of 3 runs)" in found
+    assert "The fall is from 100 % to 2.0 % in the mean of 3 runs (BadNets)." in found
+    assert "statistics alone, with no weight changed, brings 50 %, and the ascent" in found  # 0.49 of 0.98
+    assert "with frozen statistics 92 %." in found
+    assert "On frozen statistics 10 % attack success (at most 5 % on 0 of 3 runs) is left." in found
     assert "from kept images, without any ascent, bring 5.1 %" in found
     assert "With group norm the ascent takes 100 % to 30 % attack success" in found
     assert "ABL with fresh momentum is the ascent: the same numbers on 3 of 3." in found
@@ -121,7 +122,7 @@ def test_the_verdict_tells_the_shares_of_the_fall_and_what_each_arm_leaves():
         " and 70 % clean accuracy, the usual ascent 70 %." in findings.of_arms(longer)
     )
     several = findings.of_arms(frame(LEFT, attacks=("badnets", "sig")))
-    assert "bring 10 % of that fall (BadNets 10 %, SIG 10 %)" in several
+    assert "brings 10 % (BadNets 10 %, SIG 10 %), and" in several
 
 
 def test_without_the_arms_that_it_needs_or_a_backdoor_nothing_is_judged():
@@ -185,9 +186,9 @@ def copied(folder: Path, to: Path, parameters: dict, metrics: dict) -> None:
 def test_the_page_asks_for_the_runs_until_they_are_there_and_then_shows_them(tmp_path):
     for key in ABL:
         shutil.copytree(DATA / key, tmp_path / key)
-    missing = unlearning.what_unlearns(collect(tmp_path))
-    assert "**Not run:**" in missing[-1].markdown
-    assert "117 runs that share 18 trainings of about" in missing[-1].markdown
+    missing = what_unlearns.page(collect(tmp_path))
+    assert missing.finding.startswith("Not known yet") and "**Not run:**" in missing.blocks[-1].markdown
+    assert "117 runs that share 18 trainings of about" in missing.blocks[-1].markdown
     for number, folder in enumerate(list(tmp_path.iterdir())):
         for arm, (name, left) in enumerate([("", 0.02), ("batchnorm=statistics", 0.2), ("batchnorm=frozen", 0.9)]):
             own = {"method": "unlearn", "method_settings": name}
@@ -195,15 +196,16 @@ def test_the_page_asks_for_the_runs_until_they_are_there_and_then_shows_them(tmp
     # Of another recipe: not to be compared.
     other = {"method": "unlearn", "method_settings": "loss=relabel", "gamma": 0.3}
     copied(folder, tmp_path / "999999999999", other, {})
-    shown = unlearning.what_unlearns(collect(tmp_path))
-    assert shown[2] == Text(findings.of_arms(unlearning.of_arms(collect(tmp_path))[0]))
-    assert shown[2].markdown.startswith("**Fails.**")
+    page = what_unlearns.page(collect(tmp_path))
+    shown = page.blocks
+    assert page.finding == findings.of_arms(what_unlearns.of_arms(collect(tmp_path))[0])
+    assert page.finding.startswith("**Fails.** Of the fall in attack success that the ascent brings")
     figure = next(block for block in shown if isinstance(block, Figure))
     assert figure.svg.count(b"<svg") == 1 and "ascent 2.0 %; statistics alone 20 %" in figure.caption
     table = next(block for block in shown if isinstance(block, Table))
-    seeds = shown[2].markdown.rpartition("n = ")[2]
+    seeds = page.finding.rpartition("n = ")[2]
     copied(folder, tmp_path / "888888888888", {"seed": 77}, {})  # a seed of ABL alone is not compared
-    assert unlearning.what_unlearns(collect(tmp_path))[2].markdown.endswith(seeds)
+    assert what_unlearns.page(collect(tmp_path)).finding.endswith(seeds)
     titles = [
         "fine-tuned model",
         "ascent",

@@ -28,6 +28,7 @@ from ablkit.report.pages import (
     table1,
     unknown_trust,
     unlearning,
+    what_unlearns,
 )
 from ablkit.runs.job import Job
 
@@ -42,6 +43,7 @@ _PAGES = (
     unknown_trust,
     defenses,
     unlearning,
+    what_unlearns,
     paper_scale,
     cost,
     runs,

@@ -79,13 +79,13 @@ def of_arms(frame: pd.DataFrame) -> str:
 def _told(frame: pd.DataFrame, both: pd.DataFrame, shares: dict[str, float]) -> str:
     """What the ascent takes away, and what of it statistics alone and weights alone do."""
     own = frame[frame["arm"] == "train"]
+    before, after = (percent(own[f"attack_success_rate{suffix}"].mean()) for suffix in ("_finetuned", ""))
     named = ", ".join(ATTACKS[name].title for name in both.index.unique("attack"))
     return (
-        f"The ascent takes attack success from {percent(own['attack_success_rate_finetuned'].mean())} to"
-        f" {percent(own['attack_success_rate'].mean())} in the mean of {count(len(both), 'run')} ({named})."
-        f" Statistics alone, with no weight changed, bring {percent(shares['statistics'])} of that fall"
-        f"{_by_attack(both, 'statistics')}; the ascent with frozen statistics brings {percent(shares['frozen'])}"
-        f"{_by_attack(both, 'frozen')} and leaves {_left(frame, 'frozen')}."
+        f"Of the fall in attack success that the ascent brings, the drift of statistics alone, with no weight changed,"
+        f" brings {percent(shares['statistics'])}{_by_attack(both, 'statistics')}, and the ascent with frozen"
+        f" statistics {percent(shares['frozen'])}{_by_attack(both, 'frozen')}. The fall is from {before} to {after} in"
+        f" the mean of {count(len(both), 'run')} ({named}). On frozen statistics {_left(frame, 'frozen')} is left."
     )
 
 

@@ -38,6 +38,7 @@ _QUESTIONS = (
     ("Do the repairs get what they need?", "repairs.html"),
     ("Why do published numbers of ABL differ?", "recipes.html"),
     ("What does an attacker gain who knows the defence?", "adaptive.html"),
+    ("Is it the ascent that unlearns?", "what-unlearns.html"),
     ("What else could be done with the isolated images?", "unlearning.html"),
     ("How do other defences do on the same runs?", "defenses.html"),
     ("What happens at the paper's scale?", "paper-scale.html"),
