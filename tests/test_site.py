@@ -94,6 +94,15 @@ def test_no_two_figures_have_one_name(pages):
     assert doubled([*pages, *pages[:1]])  # the twin
 
 
+def test_what_was_not_measured_is_asked_apart_from_what_was(pages):
+    index = markdown(pages[0])
+    answered, heading, asked = index.partition("## Asked, and not measured yet")
+    unknown = [page.name for page in pages[1:] if page.finding.startswith("Not known yet:")]
+    assert heading and unknown and all(f"]({name})** Not known yet:" in asked for name in unknown)
+    assert "Not known yet:" not in answered and "](exclusion.html)** " in answered
+    assert "](exclusion.html)" not in asked  # the twin
+
+
 def test_the_readme_says_nothing_that_the_site_does_not_say():
     """Every line of the README's results is one of reports/README.md, so that none can be edited by hand."""
     readme = (ROOT / "README.md").read_text(encoding="utf-8")

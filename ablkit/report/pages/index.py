@@ -45,6 +45,8 @@ _QUESTIONS = (
     ("What does a run cost, and what would the paper's scale cost?", "cost.html"),
     ("How is every number defined, and what is not known?", "method.html"),
 )
+_UNKNOWN = "Not known yet:"
+"""How the finding of a page begins whose runs were not made."""
 _NOTE = f"The attack that ABL handles worst first. Mean over seeds. {INTERVAL}"
 
 
@@ -235,15 +237,15 @@ def ways_to_pay(pairs: pd.DataFrame) -> str:
 
 
 def _rest(c: Collection, pages: list[Page]) -> list[Block]:
-    """The questions that the other pages answer, each with the first sentence of the answer; and how to repeat it."""
+    """The questions of the other pages, each with the first sentence of the answer; and how to repeat it."""
     found = {page.name: page for page in pages}
-    lines = []
+    answered, asked = [], []
     for question, target in _QUESTIONS:
         answer = re.split(r"(?<=[.]) (?=[A-Z])", found[target].finding)[0]
-        lines.append(f"- **{link(question, target)}** {answer}")
+        (asked if answer.startswith(_UNKNOWN) else answered).append(f"- **{link(question, target)}** {answer}")
     return [
-        Heading("Questions, and where they are answered"),
-        Text("\n".join(lines)),
+        *([Heading("Questions, and where they are answered"), Text("\n".join(answered))] if answered else []),
+        *([Heading("Asked, and not measured yet"), Text("\n".join(asked))] if asked else []),
         *missing.blocks(c),
         Heading("Make these pages again"),
         Code("ablkit report --from reports/data --to reports"),
