@@ -13,6 +13,7 @@ from ablkit.runs.job import Job
 from ablkit.sweep import local
 from ablkit.sweep.board import Board
 from ablkit.sweep.expected import Expected
+from ablkit.sweep.order import Order
 from ablkit.sweep.slots import Slot
 
 _LEAST = 0.1
@@ -60,6 +61,7 @@ class Plan:
         self.done = {job for job in jobs if job.is_done()}
         self.earlier = {job: durations.earlier(job.folder) or 0.0 for job in jobs}
         self.running: set[Job] = set()
+        self.order = Order()
         self.elsewhere: set[Job] = set()
         self.measures: dict[tuple, Job] = {}
         """Kind -> the run whose time is going to be the measure for the others of that kind, which wait for it."""
@@ -68,7 +70,7 @@ class Plan:
     def take(self, stopped: threading.Event) -> Job | None:
         """The next run to start, waited for while another one may change what fits; None where no more will come.
 
-        It is the first, in the file's order, that can be expected to end in time.
+        It is the first that can be expected to end in time, in the file's order but for what `Order` puts off.
         """
         while not stopped.is_set():
             with self.lock:
@@ -76,6 +78,7 @@ class Plan:
                 if job:
                     self.waiting.remove(job)
                     self.running.add(job)
+                    self.order.start(job)
                     return job
                 if not self.waiting or not (self.running or self._others_may_let_go()):
                     return None
@@ -86,6 +89,7 @@ class Plan:
         """A run has ended, after so many seconds where they are known to be all that it takes."""
         with self.lock:
             self.running.discard(job)
+            self.order.end(job)
             self.measures = {kind: one for kind, one in self.measures.items() if one != job}
             if seconds is not None:
                 self.expected.learn(job, seconds)
@@ -109,7 +113,7 @@ class Plan:
 
     def _next(self) -> Job | None:
         left = self.until - time.monotonic()
-        for job in self.waiting if left > 0 else ():
+        for job in self.order.sorted(self.waiting) if left > 0 else ():
             if job in self.elsewhere and is_busy(job.folder):
                 continue
             seconds = self.seconds_left(job)

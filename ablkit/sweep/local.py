@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from functools import partial
 from typing import TypeVar
 
 from ablkit.errors import UserError
@@ -16,6 +15,7 @@ from ablkit.runs.execute import Outcome, RunFailed, carry_out
 from ablkit.runs.job import Job
 from ablkit.runs.process import kill_tree
 from ablkit.sweep.board import Board
+from ablkit.sweep.order import Order
 from ablkit.sweep.slots import Slot
 
 K, V = TypeVar("K"), TypeVar("V")
@@ -51,12 +51,32 @@ def _each_once(jobs: list[Job], slots: list[Slot], board: Board, launch: Launche
     """Try each job once, those that another process holds when it has let go; return those that failed."""
     failed: dict[Job, str] = {}
     while jobs:
-        results = in_slots(jobs, slots, board, partial(launch, board=board))
+        results = _in_order(jobs, slots, board, launch)
         failed |= {job: message for job, message in results.items() if message not in (None, ELSEWHERE)}
         jobs = [job for job, message in results.items() if message == ELSEWHERE]
         while jobs and all(is_busy(job.folder) for job in jobs):
             time.sleep(1)
     return failed
+
+
+def _in_order(jobs: list[Job], slots: list[Slot], board: Board, launch: Launcher) -> dict[Job, str | None]:
+    """Try each job once, see `Order`; return what became of each."""
+    waiting, order, lock = list(jobs), Order(), threading.Lock()
+    results: dict[Job, str | None] = {}
+
+    def next_one(_: int, *where: object) -> None:
+        with lock:
+            job = order.sorted(waiting)[0]
+            waiting.remove(job)
+            order.start(job)
+        try:
+            results[job] = launch(job, *where, board=board)
+        finally:
+            with lock:
+                order.end(job)
+
+    in_slots(range(len(jobs)), slots, board, next_one)
+    return results
 
 
 def attempt(
