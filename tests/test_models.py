@@ -70,6 +70,15 @@ def test_with_gn_behind_its_name_a_model_keeps_no_statistics_and_is_otherwise_th
         assert torch.allclose(model.train()(x)[:2], model(x[:2]), atol=1e-5) == alone
 
 
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+def test_group_norm_is_torch_s_in_every_layout(layout):
+    own = models.build("wrn-10-1-gn", 10).groups[0].norm1
+    torch_s = torch.nn.GroupNorm(own.num_groups, own.num_channels)
+    x = torch.rand(3, 16, 5, 7).to(memory_format=layout)
+    assert torch.allclose(own(x), torch_s(x), atol=1e-5) and own(x).is_contiguous(memory_format=torch.channels_last)
+    assert not torch.allclose(own(x), torch_s(2 * x + torch.rand(16, 1, 1)), atol=1e-5)  # the twin
+
+
 @pytest.mark.parametrize("name", ["resnet", "wrn-17-1", "wrn-4-1", "wrn-16-0", "wrn-16", "wrn-16-1-bn", "wrn-16-1-gn-"])
 def test_a_model_that_does_not_exist_is_refused(name):
     with pytest.raises(UserError, match=name):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+import torch
 import torch.nn.functional as F
 from torch import nn
 
@@ -22,7 +23,17 @@ def group_norm(channels: int) -> nn.GroupNorm:
     Wu & He 2018 (arXiv 1803.08494) take 32 groups, two channels each where a ResNet-50 is narrowest, with 64. A WRN is
     narrowest with 16 channels, where 8 groups have two.
     """
-    return nn.GroupNorm(_NORM_GROUPS, channels)
+    return _GroupNorm(_NORM_GROUPS, channels)
+
+
+class _GroupNorm(nn.GroupNorm):
+    """torch's, with the maps in its own layout meanwhile: in channels-last order, that of all models here, it is slow.
+
+    On a core of an AMD EPYC a step of WRN-16-1 in bf16 takes 107 ms so, 184 ms otherwise, and 88 ms with batch norm.
+    """
+
+    def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
+        return super().forward(x.contiguous()).contiguous(memory_format=torch.channels_last)
 
 
 def he_normal(network: nn.Module) -> None:
