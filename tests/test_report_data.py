@@ -125,6 +125,18 @@ def test_the_same_run_at_several_commits_is_one_run(few):
     assert not any(other["differs"] for other in one["repeats"])
 
 
+def test_a_run_that_was_watched_on_other_images_is_the_same_run(few):
+    before = len(collect(few).runs)
+    shutil.copytree(few / RUN, few / "aaaaaaaaaaaa")
+    parameters = json.loads((few / RUN / "params.json").read_text())
+    parameters["parameters"]["monitor_images"] += 1
+    (few / "aaaaaaaaaaaa" / "params.json").write_text(json.dumps(parameters))
+    assert len(collect(few).runs) == before
+    parameters["parameters"]["seed"] += 1  # the twin
+    (few / "aaaaaaaaaaaa" / "params.json").write_text(json.dumps(parameters))
+    assert len(collect(few).runs) == before + 1
+
+
 def test_a_repeat_with_another_result_is_told(few):
     whole = data.load(few)
     last = whole[(whole["method"] == "abl") & (whole["train_size"] > 0)]["folder"].iloc[-1]

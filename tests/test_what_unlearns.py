@@ -111,7 +111,7 @@ def test_the_verdict_tells_the_shares_of_the_fall_and_what_each_arm_leaves():
     assert "with frozen statistics 92 %." in found
     assert "On frozen statistics 10 % attack success (at most 5 % on 0 of 3 runs) is left." in found
     assert "from kept images, without any ascent, bring 5.1 %" in found
-    assert "With group norm the ascent takes 100 % to 30 % attack success" in found
+    assert "With group norm (BadNets) the ascent takes 100 % to 30 % attack success" in found
     assert "ABL with fresh momentum is the ascent: the same numbers on 3 of 3." in found
     assert "the same numbers on 0 of 3." in findings.of_arms(frame(LEFT | {"fresh": 0.03}))
     assert "Of the target class, 60 % after the fine-tuning, is left: ascent 50 %" in found
@@ -123,6 +123,17 @@ def test_the_verdict_tells_the_shares_of_the_fall_and_what_each_arm_leaves():
     )
     several = findings.of_arms(frame(LEFT, attacks=("badnets", "sig")))
     assert "brings 10 % (BadNets 10 %, SIG 10 %), and" in several
+
+
+def test_all_that_is_said_is_of_the_same_fine_tuned_models():
+    whole = frame(LEFT)
+    found = findings.of_arms(whole)
+    half = frame({"train": 0.9, "carried": 0.9}, attacks=("sig",))  # an attack whose other arms were not run yet
+    assert findings.of_arms(pd.concat([whole, half], ignore_index=True)) == found
+    assert "; statistics alone" in found.partition("is left: ")[2]
+    fewer = whole[(whole["arm"] != "kept") | (whole["seed"] > 0)]
+    assert "statistics of kept images" not in findings.of_arms(fewer).partition("is left: ")[2]
+    assert "statistics of kept images" in found.partition("is left: ")[2]  # the twin
 
 
 def test_without_the_arms_that_it_needs_or_a_backdoor_nothing_is_judged():

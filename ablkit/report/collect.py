@@ -214,9 +214,10 @@ def differences(run: pd.Series, preset: str) -> dict:
 def _without_repeats(runs: pd.DataFrame) -> pd.DataFrame:
     """One row a run: of those with the same parameters and hardware the first that has its epochs.
 
+    On how many images it was watched along the way makes no other run, as its results are those of all test images.
     `repeats` holds all of them: key, commit, and the metrics in which it differs from the one that stays.
     """
-    names = list(defaults("run"))
+    names = [name for name in defaults("run") if name != "monitor_images"]
     identity = [json.dumps([str(run[name]) for name in names] + [run["place"]]) for _, run in runs.iterrows()]
     kept = []
     for _, same in runs.groupby(identity, sort=False):

@@ -19,6 +19,7 @@ from ablkit.report.findings.words import (
     over,
     percent,
 )
+from ablkit.report.page import listed
 
 ARM_TITLES = {
     "train": "ascent",
@@ -61,6 +62,8 @@ def of_arms(frame: pd.DataFrame) -> str:
         index=["attack", "seed"], columns="arm", values="fall", sort=False
     )
     both = falls.reindex(columns=list(_NEEDED)).dropna()
+    # All that is said is of the same fine-tuned models.
+    frame, falls = frame.set_index(["attack", "seed"]).loc[both.index].reset_index(), falls.loc[both.index]
     seeds = over(frame["seed"].nunique()) if len(frame) else over(1)
     aside = f" There is no backdoor to unlearn in {count(passed, 'fine-tuned model')}." if passed else ""
     if both.empty or both["train"].mean() < MATTERS:
@@ -133,7 +136,8 @@ def _without(frame: pd.DataFrame, falls: pd.DataFrame) -> str:
     own = frame[frame["arm"] == "group_norm"]
     if len(own):
         before = percent(own["attack_success_rate_finetuned"].mean())
-        texts.append(f"With group norm the ascent takes {before} to {_left(frame, 'group_norm')}.")
+        named = listed([ATTACKS[name].title for name in own["attack"].unique()])
+        texts.append(f"With group norm ({named}) the ascent takes {before} to {_left(frame, 'group_norm')}.")
     return " ".join(texts)
 
 
@@ -152,7 +156,9 @@ def _momentum(frame: pd.DataFrame) -> str:
 
 
 def _target(frame: pd.DataFrame) -> str:
-    """What each arm leaves of the target class, those that leave most first."""
+    """What each arm that was run on all models leaves of the target class, those that leave most first."""
+    runs = frame["arm"].value_counts()
+    frame = frame[frame["arm"].map(runs) == runs["train"]]
     means = frame.groupby("arm", sort=False)["target_class_accuracy"].mean().dropna().sort_values(ascending=False)
     before = frame[frame["arm"] != "group_norm"]["target_class_accuracy_finetuned"].mean()
     told = "; ".join(f"{ARM_TITLES[name]} {percent(value)}" for name, value in means.items())
