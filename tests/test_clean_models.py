@@ -88,7 +88,7 @@ def test_the_verdict_names_what_is_left_and_both_prices():
     assert "ABL reaches that on 6 of 6 runs" in told
     assert (
         "it loses 1.0 points of clean accuracy and 2.0 points in the target class, in the mean over 2 attacks. ABL"
-        " loses 18.0 and 60.0 on these." in told
+        " loses 18.0 and 60.0 (6 runs)." in told
     )
     assert told.endswith("n = 3 seeds.")
 
@@ -101,7 +101,22 @@ def test_seeds_are_means_over_the_same_attacks():
     assert sorted(found.index) == [0, 1] and found[0] == found[1]
     assert sorted(paired(beside(frame), "clean_accuracy", "abl").index) == [0, 1, 2]  # the twin
     few = frame[(frame["attack"] == "badnets") | (frame["seed"] == 0) | (frame["method"] != "abl")]
-    assert len(of_rule.complete(beside(few), "clean_accuracy_abl")) == 3  # as many either way: more attacks
+    block = of_rule.complete(beside(few), "clean_accuracy_abl")
+    assert set(block["attack"]) == {"badnets"} and set(block["seed"]) == {0, 1, 2}  # as many either way: more seeds
+
+
+def test_from_five_seeds_on_the_losses_have_an_interval():
+    assert " (95 % BCa over 5 seeds, 2 attacks: 1.0 to 1.0 and 2.0 to 2.0). ABL" in of_rule.price(
+        beside(compared(seeds=5))
+    )
+    assert "BCa" not in of_rule.price(beside(compared(seeds=4)))
+
+
+def test_a_difference_that_fewer_runs_have_says_on_how_many():
+    row = controls._difference(beside(compared(seeds=5)), "oracle")
+    assert row[1:3] == ("2 of 2", "5 of 5")
+    # Trained on clean data was measured with the trigger of the first attack alone.
+    assert row[3].small.endswith("; 1 attack, 5 seeds") and "attack" not in row[4].small
 
 
 def test_what_a_clean_model_has_stands_beside_what_is_left():
@@ -176,6 +191,9 @@ def test_seeds_that_the_rule_had_not_met_stand_apart_from_those_it_was_changed_o
     own.loc[(own["attack"] == "sig") & (own["seed"] == 4), "attack_success_rate"] = 0.5
     told = of_rule.on_unseen(own)
     assert "On seeds 3 and 4, which it had not met, the backdoor is gone on 3 of 4 runs (on every seed with 1" in told
+    assert "undefended training" not in told
+    own.loc[(own["attack"] == "sig") & (own["seed"] == 3), "attack_success_rate_none"] = None
+    assert of_rule.on_unseen(own).endswith("; undefended training was run on 3 of these sets.")
     assert "On seed 3, which" in of_rule.on_unseen(own[own["seed"] < 4])
     for seen in (own[own["seed"] < 3], own.assign(method_rule=suspects.RULE - 1)):  # the twins
         assert of_rule.on_unseen(seen).endswith("had been seen; no other seed was run since.")

@@ -13,6 +13,7 @@ from ablkit import attacks, data, exclusion, training
 from ablkit.attacks import attack
 from ablkit.exclusion import lookalikes, suspects
 from ablkit.metrics import after_epoch, summary
+from ablkit.runs.parameters import changed, check, defaults
 from ablkit.training.inference import features_of
 
 RECIPE = replace(TOY_RECIPE, average_decay=0.95, isolation_rate=0.05)
@@ -259,3 +260,11 @@ def test_wrong_settings_are_refused(as_users_run_it, monkeypatch):
     told = refused(excluded, attacks.poison(toy(40, 1)), replace(RECIPE, batch_size=20), settings=NO_FILL)
     assert "30 of 40 images are excluded, so 10 are left" in told
     assert "isolation_epochs is 0" in refused(excluded, attacks.poison(toy(40, 1)), replace(RECIPE, isolation_epochs=0))
+
+
+def test_without_phase_1_nothing_is_started(folders):
+    told = refused(check, "run", defaults("run", "smoke") | {"method": "exclude", "isolation_epochs": 0})
+    assert "isolation_epochs is 0" in told
+    values = changed("exclusion", "smoke", {"attack_names": "badnets", "changes": "isolation_epochs=0"})
+    assert "isolation_epochs is 0" in refused(check, "exclusion", values)
+    check("run", defaults("run", "smoke") | {"method": "exclude"})  # the twin

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from conftest import refused
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ablkit import metrics
 from ablkit.errors import UserError
 from ablkit.training import isolate
+from ablkit.training.isolation import isolated_count
 
 
 @given(st.lists(st.floats(0, 10, width=32), min_size=10, max_size=200), st.floats(0.1, 0.9))
@@ -53,3 +55,8 @@ def test_accuracies_agree_with_counts():
         "clean_accuracy_non_target": 2 / 4,
         "target_class_accuracy": 1 / 2,
     }
+
+
+def test_of_no_images_none_can_be_isolated():
+    assert "no training images" in refused(isolated_count, 0, 0.1)
+    assert isolated_count(10, 0.1) == 1  # the twin

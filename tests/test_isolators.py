@@ -16,7 +16,7 @@ from ablkit.errors import UserError
 from ablkit.metrics import summary
 from ablkit.report import findings, isolators
 from ablkit.report.collect import Collection, collect
-from ablkit.report.findings.isolators import SCORES
+from ablkit.report.findings.isolators import SCORES, at_the_end
 from ablkit.report.pages import isolation, runs, settings
 from ablkit.report.render import markdown
 from ablkit.runs import execute
@@ -84,6 +84,16 @@ def frame(**scores: list[list[float]]) -> pd.DataFrame:
     ]
     found = pd.DataFrame(rows)
     return found.replace({"loss": {"lga_1": "lga-1"}})
+
+
+def test_the_last_epoch_alone_is_held_against_the_aim():
+    own = frame(loss=[[0, 0, 0.96], [1, 1, 0.94]], averaged=[[0, 0, 0.95], [0, 0, 1]])
+    told = at_the_end(own, 0.95)
+    assert told.startswith(
+        "After epoch 3, where ABL isolates, at least 95 % of what is isolated is poisoned on every seed"
+    )
+    assert told.endswith("so many of 1 attack: loss (the paper) 0 and averaged weights 1.")
+    assert at_the_end(own, 0.99).endswith(" By no score: BadNets.")
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,9 @@ def test_what_shares_its_poisoned_images_with_a_running_one_comes_last():
     order.start(ZERO)
     assert order.sorted([WAITS, ONE]) == [ONE, WAITS]
     order.start(WAITS)  # as nothing else was left
-    order.end(ZERO)
+    order.end(WAITS, done=False)
+    assert order.sorted([wanted(0, gamma=0.4), ONE]) == [ONE, wanted(0, gamma=0.4)]  # it left nothing
+    order.end(ZERO, done=True)
     assert order.sorted([wanted(0, gamma=0.4), ONE]) == [wanted(0, gamma=0.4), ONE]  # now the stages are there
 
 
@@ -55,5 +57,5 @@ def test_a_budget_puts_them_off_too(folders):
     plan.seconds_left = lambda job: 1.0
     never = threading.Event()
     assert plan.take(never) == ZERO and plan.take(never) == ONE
-    plan.end(ZERO, None)
+    plan.end(ZERO, 1.0)
     assert plan.take(never) == WAITS

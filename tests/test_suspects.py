@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from groups import NOBODY, cloud, fake
@@ -52,7 +54,9 @@ def test_no_class_is_suspected_where_none_has_two_groups():
     found, _, _ = judged((0, 500, 0.0), (0, 400, 0.0))
     assert len(found.classes) == len(found.images) == 0
     assert found.record()["suspected_classes"] == 0
-    assert str(found) == "no class stands out"
+    assert str(found) == "no class stands out; 2 of 3 classes have images enough to be judged"
+    assert found.record()["judged_classes"] == 2
+    assert str(replace(found, judged=np.ones(3, bool))) == "no class stands out"
 
 
 def test_several_classes_may_be_suspected():

@@ -41,6 +41,7 @@ LEFT = {
 def frame(left: dict[str, float], before: float = 1.0, attacks: tuple[str, ...] = ("badnets",)) -> pd.DataFrame:
     """Three seeds of each arm, which start from one fine-tuned model."""
     measured = {"clean_accuracy": 0.7, "clean_accuracy_non_target": 0.72, "target_class_accuracy": 0.5}
+    measured["isolation_precision"] = 1.0
     start = {f"{name}_finetuned": value + 0.1 for name, value in measured.items()}
     return pd.DataFrame(
         {"attack": attack, "seed": seed, "arm": arm, "attack_success_rate": value, "method_epochs": None}
@@ -77,6 +78,8 @@ def test_the_sweep_runs_what_the_notebook_compares():
     [
         ({"arm_names": "train ralabel"}, "'ralabel' is no arm; did you mean 'relabel'?"),
         ({"changes": "model=wrn-16-1-gn"}, "changes sets model wrn-16-1-gn, whose arms need batch norm"),
+        ({"changes": "finetune_epochs=0"}, "finetune_epochs 0, so that there is nothing to compare"),
+        ({"changes": "unlearn_epochs=0"}, "unlearn_epochs 0, so that there is nothing to compare"),
         ({"changes": "schedule=joint"}, "changes sets schedule, which the comparison itself sets"),
         ({"changes": "carry_momentum=false"}, "changes sets carry_momentum"),
     ],
@@ -110,17 +113,21 @@ def test_the_verdict_tells_the_shares_of_the_fall_and_what_each_arm_leaves():
     assert "statistics alone, with no weight changed, brings 50 %, and the ascent" in found  # 0.49 of 0.98
     assert "with frozen statistics 92 %." in found
     assert "On frozen statistics 10 % attack success (at most 5 % on 0 of 3 runs) is left." in found
-    assert "from kept images, without any ascent, bring 5.1 %" in found
-    assert "With group norm (BadNets) the ascent takes 100 % to 30 % attack success" in found
+    assert "from kept images, without any ascent, bring 5.1 % of the fall." in found
+    assert "With group norm (BadNets; 100 % of its own isolated images are poisoned) the ascent takes 100 %" in found
     assert "ABL with fresh momentum is the ascent: the same numbers on 3 of 3." in found
     assert "the same numbers on 0 of 3." in findings.of_arms(frame(LEFT | {"fresh": 0.03}))
     assert "Of the target class, 60 % after the fine-tuning, is left: ascent 50 %" in found
-    assert "Until" not in found
+    assert "Given up to" not in found
     longer = frame(LEFT | {"frozen_longer": 0.04}).assign(method_epochs=lambda runs: 30 + runs["seed"])
+    longer = longer.assign(method_isolated_labels_kept=[0.1 if seed < 2 else 0.9 for seed in longer["seed"]])
     assert (
-        "keep their label it takes 30 to 32 epochs; it then leaves 4.0 % attack success (at most 5 % on 3 of 3 runs)"
-        " and 70 % clean accuracy, the usual ascent 70 %." in findings.of_arms(longer)
+        "Given up to 60 epochs it brings 2 of 3 runs to where at most 10 % of the isolated images keep their label,"
+        " after 30 to 31; it leaves 4.0 % attack success (at most 5 % on 3 of 3 runs) and 70 % clean accuracy, the"
+        " usual ascent 70 %." in findings.of_arms(longer)
     )
+    none = findings.of_arms(longer.assign(method_isolated_labels_kept=0.5))
+    assert "brings 0 of 3 runs to where at most 10 % of the isolated images keep their label; it leaves" in none
     several = findings.of_arms(frame(LEFT, attacks=("badnets", "sig")))
     assert "brings 10 % (BadNets 10 %, SIG 10 %), and" in several
 

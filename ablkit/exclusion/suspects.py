@@ -24,11 +24,12 @@ from typing import Literal, NamedTuple, get_args
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from ablkit.errors import UserError, unknown
+from ablkit.errors import UserError, shown
 from ablkit.exclusion.splits import Groups, two_groups
 from ablkit.randomness import numpy_stream
 from ablkit.settings import at_least
 from ablkit.shapes import Bool, Float, Int64, ndarray
+from ablkit.training.recipe import Recipe
 from ablkit.training.scores import LOWEST_LOSS
 
 Control = Literal["", "random"]
@@ -76,7 +77,12 @@ class Settings:
         if self.least_part > 0.5:
             raise UserError(f"least_part {self.least_part} is above 0.5; it is the share of the smaller of two groups")
         if self.control not in get_args(Control):
-            raise unknown("control", self.control, get_args(Control))
+            raise UserError(f"{shown(self.control)} is no control; give random, or leave it out")
+
+    def check_recipe(self, recipe: Recipe) -> None:
+        """Raise UserError for a recipe without phase 1, which the first look is at."""
+        if not recipe.isolation_epochs:
+            raise UserError("isolation_epochs is 0, and the suspects are found in phase 1; use 1 or more")
 
     @property
     def least_at_end(self) -> float:
@@ -126,6 +132,7 @@ class Suspects:
         return {
             "rule": float(RULE),
             "suspected_classes": float(len(self.classes)),
+            "judged_classes": float(self.judged.sum()),
             "look": float(self.looks[self.classes].max(initial=1)),
             "excluded_images": float(len(self.images)),
             **self._largest(self.separations, ""),
@@ -142,7 +149,8 @@ class Suspects:
 
     def __str__(self) -> str:
         if not len(self.classes):
-            return "no class stands out"
+            enough = f"{self.judged.sum()} of {len(self.judged)} classes have images enough to be judged"
+            return f"no class stands out{'' if self.judged.all() else f'; {enough}'}"
         named = ", ".join(f"{k} (separation {self.separations[k]:.1f})" for k in self.classes)
         return f"{len(self.images)} images stand out, of class {named}"
 

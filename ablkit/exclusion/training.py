@@ -70,10 +70,10 @@ def exclude(
     The other arguments are those of `train`. Raises UserError for settings out of range, a loss that is not finite, and
     where fewer images are left than a training takes.
     """
-    if not recipe.isolation_epochs:
-        raise UserError("isolation_epochs is 0, and the suspects are found in phase 1; use 1 or more")
+    settings = settings or suspects.Settings()
+    settings.check_recipe(recipe)
     shared = {"seed": seed, "device": device, "precision": precision, "evaluate": evaluate, "store": store}
-    follow, settings = partial(following, folder, report), settings or suspects.Settings()
+    follow = partial(following, folder, report)
     where = (lambda name: None) if folder is None else folder.joinpath
     first = train(data, _first_phase(recipe), **shared, judge=judge, folder=where("isolate"), report=follow([]))
     history = list(first.history)

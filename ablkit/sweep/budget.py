@@ -89,7 +89,7 @@ class Plan:
         """A run has ended, after so many seconds where they are known to be all that it takes."""
         with self.lock:
             self.running.discard(job)
-            self.order.end(job)
+            self.order.end(job, done=seconds is not None)
             self.measures = {kind: one for kind, one in self.measures.items() if one != job}
             if seconds is not None:
                 self.expected.learn(job, seconds)

@@ -73,7 +73,7 @@ def _in_order(jobs: list[Job], slots: list[Slot], board: Board, launch: Launcher
             results[job] = launch(job, *where, board=board)
         finally:
             with lock:
-                order.end(job)
+                order.end(job, done=results.get(job, ELSEWHERE) is None)
 
     in_slots(range(len(jobs)), slots, board, next_one)
     return results

@@ -14,7 +14,7 @@ class Order:
 
     Runs on the same poisoned images share what is trained first: the attacker's networks, phase 1, the fine-tuning. A
     run that needs what another one is training waits for it and keeps its slot meanwhile. So of each poisoned set one
-    run goes first, and the others follow once a run of that set has ended, or where nothing else is left.
+    run goes first, and the others follow once a run of that set is done, or where nothing else is left.
     """
 
     def __init__(self) -> None:
@@ -29,10 +29,11 @@ class Order:
         """A job is being run."""
         self._running[_poisoned_set(job)] += 1
 
-    def end(self, job: Job) -> None:
-        """It has ended, however."""
+    def end(self, job: Job, *, done: bool) -> None:
+        """It runs no longer; `done` where it has ended well, and so left what it trained."""
         self._running[_poisoned_set(job)] -= 1
-        self._ended.add(_poisoned_set(job))
+        if done:
+            self._ended.add(_poisoned_set(job))
 
     def _would_wait(self, job: Job) -> bool:
         images = _poisoned_set(job)

@@ -10,6 +10,8 @@ from ablkit.shapes import Float, Int64, ndarray
 
 def isolated_count(n: int, rate: float) -> int:
     """How many of `n` examples a rate isolates; raises UserError where that is none or all of them."""
+    if not n:
+        raise UserError("there are no training images, so none can be isolated")
     count = round(rate * n)
     if not 0 < count < n:
         raise UserError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
+from ablkit import settings
 from ablkit.attacks import ATTACKS
 from ablkit.report.findings.words import (
     FAILS,
@@ -20,6 +21,7 @@ from ablkit.report.findings.words import (
     percent,
 )
 from ablkit.report.page import listed
+from ablkit.runs.parameters.arms import ARMS
 
 ARM_TITLES = {
     "train": "ascent",
@@ -94,10 +96,10 @@ def _told(frame: pd.DataFrame, both: pd.DataFrame, shares: dict[str, float]) -> 
 
 def _by_attack(falls: pd.DataFrame, arm: str) -> str:
     """The same share attack by attack; empty for one attack."""
-    sums = falls.groupby(level="attack", sort=False)[["train", arm]].sum()
-    if len(sums) < 2:
+    means = falls.groupby(level="attack", sort=False)[["train", arm]].mean()
+    if len(means) < 2:
         return ""
-    told = [f"{ATTACKS[name].title} {_share(row[arm], row['train'])}" for name, row in sums.iterrows()]
+    told = [f"{ATTACKS[name].title} {_share(row[arm], row['train'])}" for name, row in means.iterrows()]
     return f" ({', '.join(told)})"
 
 
@@ -113,31 +115,39 @@ def _left(frame: pd.DataFrame, arm: str) -> str:
 
 
 def _longer(frame: pd.DataFrame) -> str:
-    """What the ascent with frozen statistics does with as many epochs as it needs."""
+    """What the ascent with frozen statistics does with more epochs, stopped where it has done its work."""
     own = frame[frame["arm"] == "frozen_longer"]
     if own.empty:
         return ""
-    epochs = [f"{ends:.0f}" for ends in (own["method_epochs"].min(), own["method_epochs"].max())]
+    given = settings.parse(ARMS["frozen_longer"]["method_settings"])
+    ended = own[own["method_isolated_labels_kept"].astype(float) <= float(given["stop"])]
+    took = dict.fromkeys(f"{end:.0f}" for end in (ended["method_epochs"].min(), ended["method_epochs"].max()))
+    after = f", after {' to '.join(took)}" if len(ended) else ""
+    accuracy = (percent(frame.loc[frame["arm"] == arm, "clean_accuracy"].mean()) for arm in ("frozen_longer", "train"))
     return (
-        f"Until few isolated images keep their label it takes {' to '.join(dict.fromkeys(epochs))} epochs; it then"
-        f" leaves {_left(frame, 'frozen_longer')} and {percent(own['clean_accuracy'].mean())} clean accuracy, the usual"
-        f" ascent {percent(frame.loc[frame['arm'] == 'train', 'clean_accuracy'].mean())}."
+        f"Given up to {given['epochs']} epochs it brings {len(ended)} of {count(len(own), 'run')} to where at most"
+        f" {limit(float(given['stop']))} of the isolated images keep their label{after}; it leaves"
+        f" {_left(frame, 'frozen_longer')} and {' clean accuracy, the usual ascent '.join(accuracy)}."
     )
 
 
 def _without(frame: pd.DataFrame, falls: pd.DataFrame) -> str:
     """What happens without any ascent on other statistics, and to a model without batch norm."""
     texts = []
-    if "kept" in falls and (pair := falls[["train", "kept"]].dropna())["train"].sum() >= MATTERS:
+    if "kept" in falls and (pair := falls[["train", "kept"]].dropna())["train"].mean() >= MATTERS:
         texts.append(
             f"Statistics taken anew from kept images, without any ascent, bring"
-            f" {percent(pair['kept'].sum() / pair['train'].sum())}."
+            f" {percent(pair['kept'].sum() / pair['train'].sum())} of the fall."
         )
     own = frame[frame["arm"] == "group_norm"]
     if len(own):
         before = percent(own["attack_success_rate_finetuned"].mean())
         named = listed([ATTACKS[name].title for name in own["attack"].unique()])
-        texts.append(f"With group norm ({named}) the ascent takes {before} to {_left(frame, 'group_norm')}.")
+        precise = percent(own["isolation_precision"].astype(float).mean())
+        texts.append(
+            f"With group norm ({named}; {precise} of its own isolated images are poisoned) the ascent takes {before} to"
+            f" {_left(frame, 'group_norm')}."
+        )
     return " ".join(texts)
 
 
@@ -149,7 +159,8 @@ def _momentum(frame: pd.DataFrame) -> str:
         pair = [by_arm.xs(name, axis=1, level="arm") for name in ("fresh", "train")]
         pair = [one.loc[pair[0].dropna().index.intersection(pair[1].dropna().index)] for one in pair]
         same = int((pair[0] == pair[1]).all(axis=1).sum())
-        texts.append(f"ABL with fresh momentum is the ascent: the same numbers on {same} of {len(pair[0])}.")
+        is_it = "is the ascent" if same == len(pair[0]) else "is not quite the ascent, which it should be"
+        texts.append(f"ABL with fresh momentum {is_it}: the same numbers on {same} of {len(pair[0])}.")
     if "carried" in set(frame["arm"]):
         texts.append(f"With the momentum of the fine-tuning it leaves {_left(frame, 'carried')}.")
     return " ".join(texts)

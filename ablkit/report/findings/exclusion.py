@@ -7,6 +7,7 @@ import pandas as pd
 
 from ablkit.attacks import ATTACKS
 from ablkit.exclusion.suspects import RULE
+from ablkit.metrics import statistics
 from ablkit.report.findings.words import (
     FAILS,
     FEWEST,
@@ -27,9 +28,12 @@ NEAR = {"clean_accuracy": 0.02, "target_class_accuracy": 0.05}
 """How far below a model that was trained on clean data a model may lie and still count as one like it."""
 CHOSEN_WITH = ("badnets", "blend", "sig", "cba")
 """The attacks that settings were chosen with, on seeds that are not reported."""
+CHANGES = RULE
+"""How often the rule was changed after runs on reported seeds had been seen: once for each number after the first, and
+once within rule 7, before any run that is shown: six clusters beside three were dropped."""
 UNSEEN, UNSEEN_BY = (3, 4), 7
-"""Seeds of which no poisoned set had been run before that rule; those below had been seen when it was written. A later
-rule has seen them all."""
+"""Seeds on whose poisoned sets the method had not been run before that rule; those below had been seen when it was
+written. A later rule has seen them all."""
 MEASURED = ("attack_success_rate", *NEAR)
 """What is compared."""
 
@@ -95,7 +99,8 @@ def complete(runs: pd.DataFrame, column: str) -> pd.DataFrame:
     has = pd.crosstab(known["seed"], known["attack"]) > 0
     has = has.loc[has.sum(axis=1).sort_values(ascending=False, kind="stable").index]
     blocks = [(has.index[:number], has.columns[has[:number].all()]) for number in range(1, len(has) + 1)]
-    seeds, attacks = max(blocks, key=lambda block: len(block[0]) * len(block[1]), default=((), ()))
+    # Of two as large that of more seeds, as these are what an interval is made of.
+    seeds, attacks = max(blocks, key=lambda block: (len(block[0]) * len(block[1]), len(block[0])), default=((), ()))
     return known[known["seed"].isin(seeds) & known["attack"].isin(attacks)]
 
 
@@ -128,13 +133,15 @@ def on_unseen(runs: pd.DataFrame) -> str:
         runs: what `beside` gives.
     """
     own = runs[runs["seed"].isin(UNSEEN) & ~is_earlier(runs)] if RULE == UNSEEN_BY else runs[:0]
-    changed = f"The rule was changed {RULE - 1} times after runs on these seeds had been seen"
+    changed = f"The rule was changed {CHANGES} times after runs on these seeds had been seen"
     if own.empty:
         return f"{changed}; no other seed was run since."
     changed = changed.replace("these", "the other")
     seeds = sorted(set(own["seed"]))
     named = f"seed{'s' * (len(seeds) > 1)} {listed([str(seed) for seed in seeds])}"
-    return f"{changed}. On {named}, which it had not met, the backdoor is gone {_removed(own, '')}."
+    known = int(own["attack_success_rate_none"].notna().sum()) if "attack_success_rate_none" in own else 0
+    alone = f"; undefended training was run on {known} of these sets" if known < len(own) else ""
+    return f"{changed}. On {named}, which it had not met, the backdoor is gone {_removed(own, '')}{alone}."
 
 
 def of_excluded(runs: pd.DataFrame) -> pd.DataFrame:
@@ -198,7 +205,7 @@ def _failures(runs: pd.DataFrame) -> str:
 
 def price(runs: pd.DataFrame) -> str:
     """What it loses against training on clean data, in the mean over attacks, which lose most, and what ABL loses."""
-    told, beside_it = [], []
+    told, beside_it, gaps = [], [], []
     for metric, what in (("clean_accuracy", "of clean accuracy"), ("target_class_accuracy", "in the target class")):
         lost, abl = (differences(runs, metric, method) for method in ("", "abl"))
         if lost.empty:
@@ -207,9 +214,21 @@ def price(runs: pd.DataFrame) -> str:
         more = f" (more than {100 * NEAR[metric]:.0f}: {listed(most)})" if most else ""
         told.append(f"{100 * lost.mean():.1f} points {what}{more}")
         beside_it += [f"{100 * abl.mean():.1f}"] if len(abl) else []
+        gaps.append(-paired(runs, metric, "oracle"))
     attacks = f", in the mean over {len(lost)} attacks" if len(lost) > 1 else ""
-    abl = f" ABL loses {' and '.join(beside_it)} on these." if beside_it else ""
-    return f"Against training on clean data it loses {' and '.join(told)}{attacks}.{abl}"
+    number = int(runs["clean_accuracy_abl"].notna().sum())
+    abl = f" ABL loses {' and '.join(beside_it)} ({count(number, 'run')})." if beside_it else ""
+    return f"Against training on clean data it loses {' and '.join(told)}{attacks}{_interval(runs, gaps)}.{abl}"
+
+
+def _interval(runs: pd.DataFrame, gaps: list[pd.Series]) -> str:
+    """The intervals of both losses over the seeds that have the same attacks, in brackets; empty for too few seeds."""
+    found = [statistics.summary(list(gap)) for gap in gaps]
+    if any(one.low is None for one in found):
+        return ""
+    number = complete(runs, "clean_accuracy_oracle")["attack"].nunique()
+    told = " and ".join(f"{100 * one.low:.1f} to {100 * one.high:.1f}" for one in found)
+    return f" (95 % BCa over {len(gaps[0])} seeds, {count(number, 'attack')}: {told})"
 
 
 def _few_left(runs: pd.DataFrame) -> str:

@@ -17,6 +17,7 @@ from ablkit.report.findings.words import (
     over,
     percent,
 )
+from ablkit.report.page import listed
 
 SCORES = {
     "loss": "loss (the paper)",
@@ -82,6 +83,27 @@ def of_isolators(frame: pd.DataFrame) -> str:
     if none:
         lines.append(f"- By no score, on no seed: {', '.join(none)}.")
     return "\n".join([f"{told} {over(int(seeds.min()), int(seeds.max()))}", "", *lines, *_of_losses(frame)])
+
+
+def at_the_end(frame: pd.DataFrame, least: float) -> str:
+    """With how many attacks each score isolates so precisely on every seed, after the last epoch; and who fails by all.
+
+    Args:
+        frame: see `of_isolators`, of one loss of phase 1.
+        least: share of the isolated images that is poisoned.
+    """
+    last = frame[frame["epoch"] == frame["epoch"].max()]
+    lowest = last.assign(precision=last["precision"].astype(float)).pivot_table(
+        index="attack", columns="score", values="precision", aggfunc="min", sort=False
+    )
+    good = lowest >= least
+    told = [f"{SCORES[name]} {int(good[name].sum())}" for name in SCORES if name in good]
+    never = [ATTACKS[name].title for name in good.index[~good.any(axis=1)]]
+    return (
+        f"After epoch {frame['epoch'].max()}, where ABL isolates, at least {limit(least)} of what is isolated is"
+        f" poisoned on every seed with so many of {count(len(good), 'attack')}: {listed(told)}."
+        + (f" By no score: {listed(never)}." if never else "")
+    )
 
 
 def _always(wide: pd.DataFrame) -> pd.DataFrame:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pandas as pd
 
 from ablkit.report.figures import TITLES
@@ -52,8 +54,9 @@ def blocks(own: pd.DataFrame) -> list[Block]:
     columns_by_seed = ("held against", "attacks", "seeds", "attack success", "clean accuracy", "target class")
     groups_by_seed = (("", 3), ("excluded minus the other, points", 3))
     differ = (
-        "Below 0: the model without the suspects has less. A seed is the mean over the same attacks as another; the"
-        f" attack success of training on clean data is known where the column above has it. {INTERVAL}"
+        "Below 0: the model without the suspects has less. A seed is the mean over the same attacks as another, so that"
+        " the most attacks and seeds are taken of which every pair was run, and of as many the most seeds. The attack"
+        f" success of training on clean data is known where the column above has it. {INTERVAL}"
     )
     return [
         Heading("Controls, paired by seed"),
@@ -92,5 +95,11 @@ def _beside_how_many(own: pd.DataFrame) -> str:
 
 def _difference(own: pd.DataFrame, name: str) -> tuple[str | Cell, ...]:
     both = complete(own, f"clean_accuracy_{name}")
-    attacks, seeds = (str(both[column].nunique()) for column in ("attack", "seed"))
-    return (_OTHERS[name], attacks, seeds, *(over_seeds(paired(own, metric, name)) for metric in MEASURED))
+    whole = own[own[f"clean_accuracy_{name}"].notna()]
+    number = [f"{both[what].nunique()} of {whole[what].nunique()}" for what in ("attack", "seed")]
+    cells = [over_seeds(paired(own, metric, name)) for metric in MEASURED]
+    fewer = complete(own, f"{MEASURED[0]}_{name}")
+    if len(fewer) < len(both) and len(fewer):
+        on = f"{count(fewer['attack'].nunique(), 'attack')}, {count(fewer['seed'].nunique(), 'seed')}"
+        cells[0] = replace(cells[0], small=f"{cells[0].small}; {on}".removeprefix("; "))
+    return (_OTHERS[name], *number, *cells)

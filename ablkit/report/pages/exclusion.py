@@ -67,7 +67,7 @@ def in_short(c: Collection) -> str:
     keeps = [f"{TITLES[name]} keeps up to {percent(most, 0)}" for name, most in left.items()]
     told = [
         f"**{gone} of {count(len(own), 'run')}** end with at most {percent(GONE, 0)} attack success when trained"
-        f" without the suspects, this kit's own method ({count(names, 'attack')}, {_seeds(own)} each,"
+        f" without the suspects, this kit's own method ({count(names, 'attack')}, {_seeds(own)} each,{_models(own)}"
         f" {listed(sorted(set(own['place'])))}, {measured}){'; ' * bool(keeps)}{listed(keeps)}. Suspects are images"
         " that form a group apart within their class, in what the network sees.",
         on_unseen(own),
@@ -170,6 +170,12 @@ def _table(own: pd.DataFrame) -> Table:
     return Table(_COLUMNS, rows, _GROUPS, f"Worst attack first. Mean over seeds. {INTERVAL}{_twice(own)}")
 
 
+def _models(own: pd.DataFrame) -> str:
+    """How many models the runs ended with, where attacks that poison the same images share one."""
+    models = len(own.drop_duplicates(["seed", *NEAR]))
+    return f" {models} different models," if models < len(own) else ""
+
+
 def _twice(own: pd.DataFrame) -> str:
     """That attacks which poison the same images end with one model, where that is seen."""
     models = len(own.drop_duplicates(["seed", *NEAR]))
@@ -199,7 +205,7 @@ def _at_end(own: pd.DataFrame) -> str:
 
 
 def _margin(own: pd.DataFrame) -> list[Block]:
-    """How clear the verdicts were: the lowest separation of a suspected class, and the highest of another."""
+    """How clear the verdicts were: the lowest separation of the class that stands out most, the highest of another."""
     known = own.dropna(subset=[SEPARATION, SEPARATION_OF_OTHERS]) if SEPARATION in own else own.iloc[:0]
     late = pd.Series(known.get("method_look", 1.0), known.index, float) > 1  # another limit holds then
     known, beside = known[~late], f" {count(int(late.sum()), 'run')} that the second look decided: not shown."
@@ -208,8 +214,8 @@ def _margin(own: pd.DataFrame) -> list[Block]:
     limit, told = suspects.Settings().least_separation, []
     found = known[known["method_suspected_classes"] > 0]
     for rows, name, end, what in (
-        (found, SEPARATION, "idxmin", "The groups of a suspected class lie at least"),
-        (known, SEPARATION_OF_OTHERS, "idxmax", "those of any other class at most"),
+        (found, SEPARATION, "idxmin", "The groups of the class that stands out most lie at least"),
+        (known, SEPARATION_OF_OTHERS, "idxmax", "those of a class without suspects at most"),
     ):
         if len(rows):
             run = rows.loc[getattr(rows[name].astype(float), end)()]

@@ -12,7 +12,7 @@ from ablkit.report import charts, isolators
 from ablkit.report.collect import Collection, differences
 from ablkit.report.figures import TITLES
 from ablkit.report.findings import PRECISE, RELIABLE, of_isolators
-from ablkit.report.findings.isolators import SCORES, SETTLED, settled
+from ablkit.report.findings.isolators import SCORES, SETTLED, at_the_end, settled
 from ablkit.report.findings.words import count, limit
 from ablkit.report.page import Block, Cell, Figure, Heading, Page, Table, Text, code, link, listed
 from ablkit.report.pages import missing
@@ -42,6 +42,10 @@ _HOW = {
 }
 
 
+AIM = 0.95
+"""Share of the isolated images that should be poisoned on every seed, before anything is unlearned."""
+
+
 def page(c: Collection) -> Page:
     """What each score isolates after each epoch, and what the loss of phase 1 adds."""
     hypothesis = (
@@ -57,7 +61,7 @@ def page(c: Collection) -> Page:
         return Page(_NAME, _TITLE, finding, [*blocks, *_not_run(c, _COMMANDS)], "Isolation")
     verdict, _, rest = of_isolators(frame).partition("\n")
     several = frame["loss"].nunique() > 1
-    blocks += [_words(main), Text(rest.strip()), *_figures(main)]
+    blocks += [_words(main), Text(rest.strip()), Text(at_the_end(main, AIM)), *_figures(main)]
     blocks += _losses(frame) if several else _not_run(c, _COMMANDS[1:])
     if main["attack"].nunique() < len(ATTACKS):
         blocks += _not_run(c, _COMMANDS[:1])

@@ -112,10 +112,7 @@ def _check_method(method: str, text: str, recipe: Recipe) -> None:
 def _check_your_data(parameters: YourData) -> None:
     _check_drawing(parameters)
     whole("least_steps", parameters.least_steps, 0, MOST_COUNTED)
-    if not parameters.isolation_epochs:
-        raise UserError("isolation_epochs is 0, and the suspects are found in phase 1; use 1 or more")
-    parameters.recipe(max(1, parameters.train_size))
-    parameters.suspicion()
+    parameters.suspicion().check_recipe(parameters.recipe(max(1, parameters.train_size)))
 
 
 def _check_drawing(parameters: OneRun | YourData) -> None:

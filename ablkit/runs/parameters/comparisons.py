@@ -148,8 +148,11 @@ class WhatUnlearns(Comparison):
         return {name: arms.settings_of(name) for name in names}
 
     def shared(self) -> dict:
-        """See `Comparison.shared`; raises UserError, too, for a model without batch norm."""
+        """See `Comparison.shared`; raises UserError, too, for a model without batch norm, and without a stage."""
         values = super().shared()
+        for name in ("finetune_epochs", "unlearn_epochs"):
+            if not str(values[name]).strip("0"):  # changes are text
+                raise UserError(f"changes sets {name} 0, so that there is nothing to compare; use 1 or more")
         model = str(values["model"])
         if not models.has_batch_norm(model):
             raise UserError(f"changes sets model {model}, whose arms need batch norm; the arm group_norm is without it")
