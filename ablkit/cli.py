@@ -44,7 +44,8 @@ def main(given: list[str] | None = None, parser: Parser | None = None) -> int:
             if hasattr(signal, name):
                 signal.signal(getattr(signal, name), _interrupt)
     if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(errors="backslashreplace")  # a path may hold what the terminal's encoding does not
+        # A path may hold what the terminal's encoding does not. Who reads through a pipe sees each line at once.
+        sys.stdout.reconfigure(errors="backslashreplace", line_buffering=True)
     try:
         _check_current_folder()
         read = _parser().parse_args(_joined(given)) if parser is None else parser.parse_args(given)

@@ -33,7 +33,10 @@ SPIES = ("psutil", "torch", "pandas", "papermill", "IPython", "json", "ablkit", 
 def started(*options: str) -> tuple[subprocess.Popen, psutil.Process]:
     """The real command, and its child once that has its kernel."""
     hear = functools.partial(signal.signal, signal.SIGINT, signal.default_int_handler)
-    runner = subprocess.Popen(command("-p", "precision", "fp32", *options), stdout=subprocess.PIPE, preexec_fn=hear)
+    # Without that variable, too, each line is there at once.
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    line = command("-p", "precision", "fp32", *options)
+    runner = subprocess.Popen(line, stdout=subprocess.PIPE, preexec_fn=hear, env=environment)
     assert b"asleep" in runner.stdout.readline()
     return runner, psutil.Process(runner.pid).children()[0]
 

@@ -80,7 +80,8 @@ def _is_abl(metrics: Path) -> bool:
     """Whether it is a run of ABL against SIG that the index shows."""
     own = json.loads((metrics.parent / "params.json").read_text())["parameters"]
     place = json.loads((metrics.parent / "env.json").read_text())["precision"]
-    return (own["method"], own["attack"], own["train_size"], place) == ("abl", "sig", 10_000, "bf16")
+    is_usual = own["carry_momentum"] and own["model"] == "wrn-16-1"
+    return is_usual and (own["method"], own["attack"], own["train_size"], place) == ("abl", "sig", 10_000, "bf16")
 
 
 def doubled(pages: list[Page]) -> list[str]:

@@ -78,8 +78,8 @@ def test_the_sweep_runs_what_the_notebook_compares():
     [
         ({"arm_names": "train ralabel"}, "'ralabel' is no arm; did you mean 'relabel'?"),
         ({"changes": "model=wrn-16-1-gn"}, "changes sets model wrn-16-1-gn, whose arms need batch norm"),
-        ({"changes": "finetune_epochs=0"}, "finetune_epochs 0, so that there is nothing to compare"),
-        ({"changes": "unlearn_epochs=0"}, "unlearn_epochs 0, so that there is nothing to compare"),
+        ({"changes": "finetune_epochs=0"}, "finetune_epochs is 0, so that there is nothing to compare"),
+        ({"changes": "unlearn_epochs=0"}, "unlearn_epochs is 0, so that there is nothing to compare"),
         ({"changes": "schedule=joint"}, "changes sets schedule, which the comparison itself sets"),
         ({"changes": "carry_momentum=false"}, "changes sets carry_momentum"),
     ],
@@ -123,10 +123,11 @@ def test_the_verdict_tells_the_shares_of_the_fall_and_what_each_arm_leaves():
     longer = longer.assign(method_isolated_labels_kept=[0.1 if seed < 2 else 0.9 for seed in longer["seed"]])
     assert (
         "Given up to 60 epochs it brings 2 of 3 runs to where at most 10 % of the isolated images keep their label,"
-        " after 30 to 31; it leaves 4.0 % attack success (at most 5 % on 3 of 3 runs) and 70 % clean accuracy, the"
-        " usual ascent 70 %." in findings.of_arms(longer)
+        " after 30 to 31; it leaves 4.0 % attack success (at most 5 % on 3 of 3 runs); the clean accuracy of these is"
+        " 70 %." in findings.of_arms(longer)
     )
     none = findings.of_arms(longer.assign(method_isolated_labels_kept=0.5))
+    assert findings.of_arms(longer.replace({"attack_success_rate": {0.04: 0.5}})).count("clean accuracy of these") == 0
     assert "brings 0 of 3 runs to where at most 10 % of the isolated images keep their label; it leaves" in none
     several = findings.of_arms(frame(LEFT, attacks=("badnets", "sig")))
     assert "brings 10 % (BadNets 10 %, SIG 10 %), and" in several
@@ -146,6 +147,8 @@ def test_all_that_is_said_is_of_the_same_fine_tuned_models():
 def test_without_the_arms_that_it_needs_or_a_backdoor_nothing_is_judged():
     without = {name: value for name, value in LEFT.items() if name != "frozen"}
     assert findings.of_arms(frame(without)).startswith("**Cannot be said.** Not measured: ascent on frozen statistics.")
+    few = findings.of_arms(frame(LEFT | {"statistics": 0.2}).query("seed < 2"))
+    assert few.startswith("**Cannot be said.** Of the fall") and "A verdict takes 3 seeds. n = 2 seeds." in few
     weak = findings.of_arms(frame(LEFT, before=0.3))
     assert weak.startswith("**Cannot be said.**") and "There is no backdoor to unlearn in 3 fine-tuned models." in weak
 
@@ -217,7 +220,7 @@ def test_the_page_asks_for_the_runs_until_they_are_there_and_then_shows_them(tmp
     page = what_unlearns.page(collect(tmp_path))
     shown = page.blocks
     assert page.finding == findings.of_arms(what_unlearns.of_arms(collect(tmp_path))[0])
-    assert page.finding.startswith("**Fails.** Of the fall in attack success that the ascent brings")
+    assert page.finding.startswith("**Cannot be said.** Of the fall in attack success that the ascent brings")
     figure = next(block for block in shown if isinstance(block, Figure))
     assert figure.svg.count(b"<svg") == 1 and "ascent 2.0 %; statistics alone 20 %" in figure.caption
     table = next(block for block in shown if isinstance(block, Table))

@@ -8,12 +8,14 @@ from ablkit import settings
 from ablkit.attacks import ATTACKS
 from ablkit.report.findings.words import (
     FAILS,
+    FEWEST,
     GONE,
     HOLDS,
     IN_PART,
     MATTERS,
     MOST,
     PRESENT,
+    TOO_FEW,
     UNKNOWN,
     count,
     limit,
@@ -78,6 +80,9 @@ def of_arms(frame: pd.DataFrame) -> str:
     if most["frozen"] != most["statistics"]:
         word = HOLDS if most["frozen"] else FAILS
     parts = [_told(frame, both, shares), _longer(frame), _without(frame, falls), _momentum(frame), _target(frame)]
+    if both.groupby(level="attack").size().max() < FEWEST:
+        word = UNKNOWN
+        parts.append(TOO_FEW)
     return " ".join([word, *filter(None, parts)]) + f"{aside} {seeds}"
 
 
@@ -104,8 +109,8 @@ def _by_attack(falls: pd.DataFrame, arm: str) -> str:
 
 
 def _share(part: float, whole: float) -> str:
-    """A share of a fall, and no number where nothing falls."""
-    return percent(part / whole) if whole >= MATTERS else "nothing falls"
+    """A share of a fall, 0 where a part lets it rise, and no number where nothing falls."""
+    return percent(max(part / whole, 0.0)) if whole >= MATTERS else "nothing falls"
 
 
 def _left(frame: pd.DataFrame, arm: str) -> str:
@@ -123,11 +128,12 @@ def _longer(frame: pd.DataFrame) -> str:
     ended = own[own["method_isolated_labels_kept"].astype(float) <= float(given["stop"])]
     took = dict.fromkeys(f"{end:.0f}" for end in (ended["method_epochs"].min(), ended["method_epochs"].max()))
     after = f", after {' to '.join(took)}" if len(ended) else ""
-    accuracy = (percent(frame.loc[frame["arm"] == arm, "clean_accuracy"].mean()) for arm in ("frozen_longer", "train"))
+    gone = own[own["attack_success_rate"] <= GONE]
+    price = f"; the clean accuracy of these is {percent(gone['clean_accuracy'].mean())}" if len(gone) else ""
     return (
         f"Given up to {given['epochs']} epochs it brings {len(ended)} of {count(len(own), 'run')} to where at most"
         f" {limit(float(given['stop']))} of the isolated images keep their label{after}; it leaves"
-        f" {_left(frame, 'frozen_longer')} and {' clean accuracy, the usual ascent '.join(accuracy)}."
+        f" {_left(frame, 'frozen_longer')}{price}."
     )
 
 

@@ -32,8 +32,8 @@ def of_cases(frame: pd.DataFrame, titles: Mapping[str, str], claimed: str) -> st
     """Whether a method removes the backdoor of each attack in each case, on every seed; the others beside it.
 
     What the undefended training does not learn is not counted, where that was run, unless the method leaves a backdoor
-    there. Few seeds give no verdict, unless a backdoor stays: one that does refutes the claim. The attack as it is does
-    not count where others vary it.
+    there. Few seeds give no verdict, unless a backdoor stays: one that is present (`PRESENT`) refutes the claim. The
+    attack as it is does not count where others vary it.
 
     Args:
         frame: columns `attack`, `case`, `seed`, `method`, `attack_success_rate`, `clean_accuracy`.

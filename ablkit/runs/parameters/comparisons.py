@@ -152,7 +152,7 @@ class WhatUnlearns(Comparison):
         values = super().shared()
         for name in ("finetune_epochs", "unlearn_epochs"):
             if not str(values[name]).strip("0"):  # changes are text
-                raise UserError(f"changes sets {name} 0, so that there is nothing to compare; use 1 or more")
+                raise UserError(f"{name} is 0, so that there is nothing to compare; set it to 1 or more in changes")
         model = str(values["model"])
         if not models.has_batch_norm(model):
             raise UserError(f"changes sets model {model}, whose arms need batch norm; the arm group_norm is without it")
