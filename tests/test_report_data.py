@@ -117,10 +117,12 @@ def test_a_damaged_run_is_not_taken_in(made, few):
 
 def test_the_same_run_at_several_commits_is_one_run(few):
     whole = data.load(few)
-    same = whole[(whole["method"] == "abl") & (whole["train_size"] > 0)]
+    same = whole[(whole["method"] == "abl") & (whole["train_size"] > 0) & whole["carry_momentum"]]
     assert len(same) >= 2 and same["env_commit"].nunique() == len(same)
     runs = collect(few).runs
-    (one,) = [run for _, run in runs.iterrows() if run["method"] == "abl" and run["train_size"] > 0]
+    (one,) = [
+        run for _, run in runs.iterrows() if run["method"] == "abl" and run["train_size"] and run["carry_momentum"]
+    ]
     assert [other["key"] for other in one["repeats"]] and len(one["repeats"]) == len(same)
     assert not any(other["differs"] for other in one["repeats"])
 
@@ -139,11 +141,13 @@ def test_a_run_that_was_watched_on_other_images_is_the_same_run(few):
 
 def test_a_repeat_with_another_result_is_told(few):
     whole = data.load(few)
-    last = whole[(whole["method"] == "abl") & (whole["train_size"] > 0)]["folder"].iloc[-1]
+    last = whole[(whole["method"] == "abl") & (whole["train_size"] > 0) & whole["carry_momentum"]]["folder"].iloc[-1]
     metrics = json.loads((last / "metrics.json").read_text())
     (last / "metrics.json").write_text(json.dumps(metrics | {"clean_accuracy": 0.123, "seconds": 1}))
     runs = collect(few).runs
-    (one,) = [run for _, run in runs.iterrows() if run["method"] == "abl" and run["train_size"] > 0]
+    (one,) = [
+        run for _, run in runs.iterrows() if run["method"] == "abl" and run["train_size"] and run["carry_momentum"]
+    ]
     assert {name for other in one["repeats"] for name in other["differs"]} == {"clean_accuracy"}
 
 

@@ -96,7 +96,8 @@ def _beside_how_many(own: pd.DataFrame) -> str:
 def _difference(own: pd.DataFrame, name: str) -> tuple[str | Cell, ...]:
     both = complete(own, f"clean_accuracy_{name}")
     whole = own[own[f"clean_accuracy_{name}"].notna()]
-    number = [f"{both[what].nunique()} of {whole[what].nunique()}" for what in ("attack", "seed")]
+    counts = [(both[what].nunique(), whole[what].nunique()) for what in ("attack", "seed")]
+    number = [f"{some} of {every}" if every else "0" for some, every in counts]
     cells = [over_seeds(paired(own, metric, name)) for metric in MEASURED]
     fewer = complete(own, f"{MEASURED[0]}_{name}")
     if len(fewer) < len(both) and len(fewer):
