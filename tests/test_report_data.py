@@ -95,6 +95,12 @@ def test_pictures_come_along_when_they_are_pictures(made, tmp_path):
     assert not (tmp_path / "other").exists()
 
 
+def test_abl_with_fresh_momentum_brings_no_losses_and_pictures(made, tmp_path):
+    fresh, usual = (data.add(made(0, carry_momentum=carried).folder, tmp_path / "data")[0] for carried in (False, True))
+    assert not [name for name in (*data.ARRAYS, *data.PICTURES) if (fresh / name).exists()]
+    assert [name for name in (*data.ARRAYS, *data.PICTURES) if (usual / name).exists()]  # the twin
+
+
 def test_no_link_leads_out_of_a_run(made, tmp_path):
     one = made(0)
     (tmp_path / "secret.png").write_bytes(DOT)

@@ -122,9 +122,9 @@ def test_the_verdict_tells_the_shares_of_the_fall_and_what_each_arm_leaves():
     longer = frame(LEFT | {"frozen_longer": 0.04}).assign(method_epochs=lambda runs: 30 + runs["seed"])
     longer = longer.assign(method_isolated_labels_kept=[0.1 if seed < 2 else 0.9 for seed in longer["seed"]])
     assert (
-        "Given up to 60 epochs it brings 2 of 3 runs to where at most 10 % of the isolated images keep their label,"
-        " after 30 to 31; it leaves 4.0 % attack success (at most 5 % on 3 of 3 runs); the clean accuracy of these is"
-        " 70 %." in findings.of_arms(longer)
+        "Given up to 60 epochs (BadNets) it brings 2 of 3 runs to where at most 10 % of the isolated images keep their"
+        " label, after 30 to 31; it leaves 4.0 % attack success (at most 5 % on 3 of 3 runs); the clean accuracy of"
+        " these is 70 %." in findings.of_arms(longer)
     )
     none = findings.of_arms(longer.assign(method_isolated_labels_kept=0.5))
     assert findings.of_arms(longer.replace({"attack_success_rate": {0.04: 0.5}})).count("clean accuracy of these") == 0

@@ -80,7 +80,7 @@ class Settings:
             raise UserError(f"{shown(self.control)} is no control; give random, or leave it out")
 
     def check_recipe(self, recipe: Recipe) -> None:
-        """Raise UserError for a recipe without phase 1, which the first look is at."""
+        """Raise UserError for a recipe without phase 1."""
         if not recipe.isolation_epochs:
             raise UserError("isolation_epochs is 0, and the suspects are found in phase 1; use 1 or more")
 
@@ -149,8 +149,8 @@ class Suspects:
 
     def __str__(self) -> str:
         if not len(self.classes):
-            enough = f"{self.judged.sum()} of {len(self.judged)} classes have images enough to be judged"
-            return f"no class stands out{'' if self.judged.all() else f'; {enough}'}"
+            few = f"; {self.judged.sum()} of {len(self.judged)} classes have images enough to be judged"
+            return f"no class stands out{'' if self.judged.all() else few}"
         named = ", ".join(f"{k} (separation {self.separations[k]:.1f})" for k in self.classes)
         return f"{len(self.images)} images stand out, of class {named}"
 

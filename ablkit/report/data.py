@@ -41,12 +41,14 @@ def add(run: Path, data: Path) -> tuple[Path, list[str]]:
     """Take a finished run into a folder of committed numbers; return its folder there, and what is too large for it.
 
     `KEY/{params,env,metrics}.json` are the run's own, `KEY/history.csv` has a line for each epoch. Of ABL's runs arrays
-    and pictures come along up to LARGEST bytes; weights never do. Raises Damaged for a run that is not whole.
+    and pictures come along up to LARGEST bytes, but not where only the momentum is a fresh one, as phase 1 is the same;
+    weights never do. Raises Damaged for a run that is not whole.
     """
     seals.check_sealed(run)
     folder, left_out, kept = data / run.name, [], {}
     files = [*(run / name for name in ARRAYS), *(run / "figures" / name for name in PICTURES)]
-    for path in files if records.parameters(run).get("method") == "abl" else ():
+    parameters = records.parameters(run)
+    for path in files if parameters.get("method") == "abl" and parameters.get("carry_momentum", True) else ():
         if not path.is_file() or path.is_symlink():
             continue
         if path.stat().st_size > LARGEST:

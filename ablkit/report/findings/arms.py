@@ -29,7 +29,7 @@ ARM_TITLES = {
     "train": "ascent",
     "statistics": "statistics alone",
     "frozen": "ascent on frozen statistics",
-    "frozen_longer": "frozen, until it works",
+    "frozen_longer": "frozen, more epochs",
     "kept": "statistics of kept images",
     "bounded": "bounded ascent",
     "relabel": "relabelling",
@@ -130,9 +130,10 @@ def _longer(frame: pd.DataFrame) -> str:
     after = f", after {' to '.join(took)}" if len(ended) else ""
     gone = own[own["attack_success_rate"] <= GONE]
     price = f"; the clean accuracy of these is {percent(gone['clean_accuracy'].mean())}" if len(gone) else ""
+    named = listed([ATTACKS[name].title for name in own["attack"].unique()])
     return (
-        f"Given up to {given['epochs']} epochs it brings {len(ended)} of {count(len(own), 'run')} to where at most"
-        f" {limit(float(given['stop']))} of the isolated images keep their label{after}; it leaves"
+        f"Given up to {given['epochs']} epochs ({named}) it brings {len(ended)} of {count(len(own), 'run')} to where at"
+        f" most {limit(float(given['stop']))} of the isolated images keep their label{after}; it leaves"
         f" {_left(frame, 'frozen_longer')}{price}."
     )
 

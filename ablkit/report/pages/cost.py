@@ -37,8 +37,8 @@ def _finding(c: Collection) -> str:
     spread = f" ({own.min():.0f} to {own.max():.0f})" if len(own) > 1 else ""
     text = (
         f"An ABL run takes {own.median():.0f} minutes{spread}, making its attack included, at the scale"
-        f" {c.main.title}; the"
-        f" {len(known)} of {len(c.runs)} committed runs that recorded it took {known.sum() / 60:.1f} hours."
+        f" {c.main.title}; the {len(known)} of {len(c.runs)} committed runs that recorded it would take"
+        f" {known.sum() / 60:.1f} hours, if they shared no stage."
     )
     hours = costs.cpu_hours(c)
     if hours is not None:

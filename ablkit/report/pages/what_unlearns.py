@@ -45,8 +45,8 @@ def page(c: Collection) -> Page:
     blocks += [
         Text(
             "Ascent: the authors' code. Statistics alone: the same batches with learning rate 0, so that no weight"
-            " changes. Frozen: the running statistics are used and kept while the weights ascend; *until it works*:"
-            " until few isolated images keep their label, an arm that was added after the others had been seen."
+            " changes. Frozen: the running statistics are used and kept while the weights ascend; *more"
+            " epochs*: until few isolated images keep their label; that arm was added after the others had been seen."
             " Statistics of kept images: taken anew once, without any training. What each arm does is said in"
             f" {code(_NOTEBOOK + '.ipynb')}."
         ),
