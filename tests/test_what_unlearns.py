@@ -190,6 +190,9 @@ def test_each_arm_has_a_panel_with_every_seed():
     assert [place.get_title(loc="left") for place in panels] == ["ascent", "joint with stopping rule"]
     assert all(len(place.lines) == 9 for place in panels)
     assert len({place.get_ylim() for place in panels}) == len({place.get_xlim() for place in panels}) == 1
+    figure = charts.arms(pd.concat([epochs, epochs[epochs["arm"] == "joint"].assign(arm="frozen_longer", epoch=9)]))
+    panels = [place for place in figure.axes if place.get_visible()]
+    assert [place.get_xlim() for place in panels] == [(0, 3), (0, 9), (0, 3)]  # nothing is drawn beside its panel
 
 
 # The page

@@ -70,16 +70,25 @@ def before_and_after(rows: pd.DataFrame, order: list[str]) -> Figure:
     return figure
 
 
-def grid(names: list[str], draw: Callable[[Axes, str], None], columns: int = 5, height: float = 1.6) -> Figure:
+def grid(
+    names: list[str],
+    draw: Callable[[Axes, str], None],
+    columns: int = 5,
+    height: float = 1.6,
+    width: float = 1.95,
+    *,
+    sharex: bool = True,
+) -> Figure:
     """Small multiples with shared axes, one for each name.
 
     Args:
         draw: fills the panel of a name.
+        height: of a panel in inches; `width` likewise.
     """
     columns = min(columns, len(names))
     lines = -(-len(names) // columns)
-    size = (max(3.6, 1.95 * columns), 0.5 + height * lines)
-    figure, axes = plt.subplots(lines, columns, figsize=size, sharex=True, sharey=True, squeeze=False)
+    size = (max(3.6, width * columns), 0.5 + height * lines)
+    figure, axes = plt.subplots(lines, columns, figsize=size, sharex=sharex, sharey=True, squeeze=False)
     for place, name in zip(axes.flat, names, strict=False):
         draw(place, name)
         place.set_title(name, fontsize=9, loc="left")
@@ -252,6 +261,8 @@ def arms(epochs: pd.DataFrame) -> Figure:
             `clean_accuracy`, `target_class_accuracy`.
     """
     titles = {ARM_TITLES[name]: name for name in ARM_TITLES if name in set(epochs["arm"])}
+    last = epochs.groupby("arm")["epoch"].max()
+    usual = last.drop("frozen_longer", errors="ignore").max()
 
     def draw(place: Axes, title: str) -> None:
         for number, (_, own) in enumerate(epochs[epochs["arm"] == titles[title]].groupby("seed")):
@@ -261,12 +272,12 @@ def arms(epochs: pd.DataFrame) -> Figure:
                 end = {"marker": MARKERS[metric], "markersize": 4.5, "markevery": [-1], "clip_on": False}
                 place.plot(own["epoch"], own[metric].astype(float), label=label, **look, **end)
         place.set_ylim(-0.03, 1.05)
-        place.set_xlim(left=0)
+        place.set_xlim(0, max(usual, last[titles[title]]))  # one arm may take three times as long
         place.yaxis.set_major_formatter(PercentFormatter(1.0))
 
-    figure = grid(list(titles), draw, columns=4, height=1.7)
+    figure = grid(list(titles), draw, columns=3, height=1.7, width=2.6, sharex=False)
     figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8)
     figure.supylabel("fraction of test images", fontsize=8)
-    for place in figure.axes[-min(4, len(titles)) :]:
+    for place in [place for place in figure.axes if place.get_visible()][-min(3, len(titles)) :]:
         place.set_xlabel("epoch of unlearning", fontsize=8)
     return figure

@@ -38,7 +38,8 @@ def page(c: Collection) -> Page:
         own = frame[frame["attack"] == attack]
         caption = (
             f"**{TITLES[attack]}: {_caption(own)}** A panel an arm, a line a seed, from the fine-tuned model (epoch 0)"
-            " to a marker where the run ends. Both are measured on all test images, what lies between on a sample."
+            " to a marker where the run ends; one arm may have more epochs. Both are measured on all test images, what"
+            " lies between on a sample."
         )
         alt = f"Attack success and accuracy along the unlearning of {TITLES[attack]}, a panel an arm"
         blocks += [Figure(f"what-unlearns-{attack}", drawn, alt, caption), _table(own)]
