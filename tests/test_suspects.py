@@ -54,7 +54,7 @@ def test_no_class_is_suspected_where_none_has_two_groups():
     found, _, _ = judged((0, 500, 0.0), (0, 400, 0.0))
     assert len(found.classes) == len(found.images) == 0
     assert found.record()["suspected_classes"] == 0
-    assert str(found) == "no class stands out; 2 of 3 classes have images enough to be judged"
+    assert str(found) == "no class stands out; 1 of 3 classes have too few images to be judged"
     assert found.record()["judged_classes"] == 2
     assert str(replace(found, judged=np.ones(3, bool))) == "no class stands out"
 

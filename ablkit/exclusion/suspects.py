@@ -149,8 +149,8 @@ class Suspects:
 
     def __str__(self) -> str:
         if not len(self.classes):
-            few = f"; {self.judged.sum()} of {len(self.judged)} classes have images enough to be judged"
-            return f"no class stands out{'' if self.judged.all() else few}"
+            few, of = (~self.judged).sum(), len(self.judged)
+            return "no class stands out" + f"; {few} of {of} classes have too few images to be judged" * bool(few)
         named = ", ".join(f"{k} (separation {self.separations[k]:.1f})" for k in self.classes)
         return f"{len(self.images)} images stand out, of class {named}"
 
