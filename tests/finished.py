@@ -21,15 +21,12 @@ def finish(seed: int, **changes: object) -> Job:
     """Make a finished run of 20 images without running it, and return it."""
     one = job(**{"seed": seed} | changes)
     folder = one.folder
-    write_json(folder / "params.json", one.facts)
-    write_json(folder / "env.json", {"device": "cpu", "torch": "2", "wall_seconds": 3.5})
     checkpoint.write_history(folder, [{"stage": "isolate", "epoch": 1}])
     checkpoint.write(folder / "model.safetensors", models.build("wrn-10-1", 10, seed=seed).state_dict(), {})
     np.save(folder / "isolated.npy", np.array([3, 1, 2]))
     np.save(folder / "poisoned.npy", np.array([1, 3, 8]))
     np.save(folder / "losses.npy", np.linspace(0, 1, 20, dtype=np.float32))
     np.savez(folder / "trajectories.npz", first=np.zeros(3), second=np.arange(4))
-    write_json(folder / "notebook.ipynb", {"cells": [], "metadata": {}})
     for name in ("loss-gap.csv", "loss-gap.png"):
         write_text(folder / "figures" / name, f"{name} of {seed}")
     write_text(
@@ -37,8 +34,16 @@ def finish(seed: int, **changes: object) -> Job:
     )
     write_bytes(folder / "figures" / "isolated-images.png", pictures.isolated(*images(seed)))
     write_text(folder / "log.txt", "what it printed")
-    write_json(folder / "metrics.json", {"clean_accuracy": 0.5, "seed_seen": seed})
-    seals.seal(folder, folder / "metrics.json")
+    return with_metrics(one, {"clean_accuracy": 0.5, "seed_seen": seed})
+
+
+def with_metrics(one: Job, metrics: dict) -> Job:
+    """Finish a run with these metrics and whatever its folder holds."""
+    write_json(one.folder / "params.json", one.facts)
+    write_json(one.folder / "env.json", {"device": "cpu", "torch": "2", "wall_seconds": 3.5})
+    write_json(one.folder / "notebook.ipynb", {"cells": [], "metadata": {}})
+    write_json(one.folder / "metrics.json", metrics)
+    seals.seal(one.folder, one.folder / "metrics.json")
     assert one.is_done()
     return one
 

@@ -10,13 +10,16 @@ import matplotlib.pyplot as plt
 import nbformat
 import pandas as pd
 import pytest
+from finished import with_metrics
 
 from ablkit.errors import UserError
+from ablkit.metrics import summary
 from ablkit.report import cases, findings
 from ablkit.report.collect import Collection, collect
 from ablkit.report.pages import cases as pages
 from ablkit.report.render import markdown
 from ablkit.runs import execute
+from ablkit.runs.job import Job
 from ablkit.runs.parameters import NOTEBOOKS, Cases, changed, check
 from ablkit.sweep import definition
 
@@ -260,13 +263,14 @@ def test_these_notebooks_have_the_same_cells_and_each_a_page():
     assert len({tuple(shape(name)) for name in STUDIED}) == 1
 
 
-def test_a_notebook_makes_its_runs_and_ends_with_the_verdict(smoke_runs, data_root, monkeypatch):
-    monkeypatch.setenv("ABLKIT_DATA", str(data_root))
-    monkeypatch.setenv("ABLKIT_RUNS", str(smoke_runs))
+def test_a_notebook_makes_the_run_that_is_missing_and_ends_with_the_verdict(folders):
     own = parameters("isolation_rate", "smoke", attack_names="badnets", case_names="0.05 0.2")
+    there, missing = (Job("run", "", one) for one in own.runs())
+    with_metrics(there, dict.fromkeys((*summary.COMPARED, "isolation_precision"), 0.5))
     folder = execute.execute("isolation_rate", own).folder
     assert len(pd.read_csv(folder / "figures" / "isolation-rate.csv")) == 2
     verdict = nbformat.read(folder / "notebook.ipynb", as_version=4).cells[-1].outputs[0]["data"]["text/markdown"]
-    assert verdict.startswith("**Cannot be said.**") and "1 seed: a demonstration" in verdict
+    assert verdict.startswith("**Fails.** ABL leaves at most 5 % attack success in 0 of 2") and "n = 1 seed" in verdict
     metrics = json.loads((folder / "metrics.json").read_text())
-    assert metrics["isolation_precision_badnets_0.2_abl"] <= 1
+    assert metrics["isolation_precision_badnets_0.05_abl"] == 0.5
+    assert missing.is_done() and metrics["isolation_precision_badnets_0.2_abl"] <= 1

@@ -40,7 +40,7 @@ def of_collection(c: Collection, notebook: str) -> tuple[pd.DataFrame, Cases]:
     if c.runs.empty:
         return pd.DataFrame(columns=["attack", "case", "method"]), parameters
     wanted = {_identity(one.model_dump()): case for case, one in parameters.each()}
-    cases = [wanted.get(_identity(dict(run))) for _, run in c.runs.iterrows()]
+    cases = [wanted.get(_identity(run)) for run in c.runs[list(defaults("run"))].to_dict("records")]
     frame = c.runs.assign(case=pd.Series(cases, c.runs.index, dtype=object)).dropna(subset="case")
     if len(frame):
         frame = _with_undefended(frame[frame["place"] == frame["place"].mode()[0]])

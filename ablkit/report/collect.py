@@ -218,13 +218,17 @@ def _without_repeats(runs: pd.DataFrame) -> pd.DataFrame:
     `repeats` holds all of them: key, commit, and the metrics in which it differs from the one that stays.
     """
     names = [name for name in defaults("run") if name != "monitor_images"]
-    identity = [json.dumps([str(run[name]) for name in names] + [run["place"]]) for _, run in runs.iterrows()]
+    identity = [json.dumps(values) for values in runs[[*names, "place"]].astype(str).to_numpy().tolist()]
     kept = []
     for _, same in runs.groupby(identity, sort=False):
         same = same.sort_values("env_started", key=lambda column: column.fillna("").astype(str))
         first = same.iloc[same["folder"].map(lambda folder: not (folder / "history.csv").exists()).to_numpy().argmin()]
         others = [
-            {"key": run["key"], "commit": run.get("env_commit"), "differs": _differing(first, run)}
+            {
+                "key": run["key"],
+                "commit": run.get("env_commit"),
+                "differs": _differing(first, run) if len(same) > 1 else [],
+            }
             for _, run in same.iterrows()
         ]
         kept.append({**first, "repeats": others})
