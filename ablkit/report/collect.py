@@ -138,7 +138,7 @@ def collect(folder: Path, wanted: tuple[tuple[Job, str], ...] = ()) -> Collectio
     ranks = {name: place for names in (ATTACKS, METHODS) for place, name in enumerate(names)}
     order = runs.assign(attack=runs["attack"].map(ranks), method=runs["method"].map(ranks))
     runs = runs.loc[order.sort_values(["attack", "method", "seed", "preset", "place", "env_started"]).index]
-    runs = runs.reset_index(drop=True).copy()  # in one piece: pages take parts of it hundreds of times
+    runs = data.as_objects(runs.reset_index(drop=True)).copy()  # in one piece: pages take parts of it hundreds of times
     # A preset that ends with phase 1, such as `nab`, has no run of a finished defence.
     finished = runs["finetune_epochs"] + runs["unlearn_epochs"] > 0
     groups = runs[runs["is_standard"] & finished].groupby(["preset", "dataset", "place"], sort=False)
