@@ -141,10 +141,8 @@ class Suspects:
 
     def _largest(self, separations: Float[ndarray, " classes"], suffix: str) -> dict[str, float]:
         """The largest of all classes, and of those that are not suspected; no entry where there is none."""
-        named = {
-            "largest_separation": separations,
-            "largest_separation_of_others": np.delete(separations, self.classes),
-        }
+        others = np.delete(separations, self.classes)
+        named = {"largest_separation": separations, "largest_separation_of_others": others}
         return {f"{name}{suffix}": float(np.nanmax(of)) for name, of in named.items() if np.isfinite(of).any()}
 
     def __str__(self) -> str:
