@@ -97,6 +97,9 @@ def test_what_leaves_nothing_to_compare_is_refused(values, message):
     [
         ({}, "Holds"),
         ({"statistics": 0.2, "frozen": 0.9}, "Fails"),
+        ({"statistics": 0.2, "frozen": 0.9, "joint": 0.1, "joint_statistics": 0.9}, "Holds in part"),
+        ({"statistics": 0.2, "frozen": 0.9, "joint": 0.1, "joint_statistics": 0.2}, "Fails"),
+        ({"statistics": 0.2, "frozen": 0.9, "joint": 0.95, "joint_statistics": 0.99}, "Fails"),
         ({"statistics": 0.2}, "Holds in part"),
         ({"frozen": 0.9}, "Holds in part"),
         ({"train": 0.95, "statistics": 0.95, "frozen": 0.95}, "Cannot be said"),
@@ -104,33 +107,46 @@ def test_what_leaves_nothing_to_compare_is_refused(values, message):
 )
 def test_the_verdict_follows_what_statistics_and_weights_do_alone(changes, word):
     found = findings.of_arms(frame(LEFT | changes))
-    assert found.startswith(f"**{word}.**") and found.endswith("n = 3 seeds.") and "nan" not in found
+    assert found.startswith(f"**{word}.**") and found.splitlines()[0].endswith("n = 3 seeds.")
+    assert "nan" not in found
 
 
 def test_the_verdict_tells_the_shares_of_the_fall_and_what_each_arm_leaves():
     found = findings.of_arms(frame(LEFT | {"statistics": 0.51}))
-    assert "The fall is from 100 % to 2.0 % in the mean of 3 runs (BadNets)." in found
-    assert "statistics alone, with no weight changed, brings 50 %, and the ascent" in found  # 0.49 of 0.98
+    assert "The ascent brings attack success from 100 % to 2.0 % in the mean of 3 runs (BadNets);" in found
+    assert "with no weight changed, brings 50 % of the fall" in found  # 0.49 of 0.98
     assert "with frozen statistics 92 %." in found
-    assert "On frozen statistics 10 % attack success (at most 5 % on 0 of 3 runs) is left." in found
+    assert "on frozen statistics 10 % attack success (at most 5 % on 0 of 3 runs) is left." in found
     assert "from kept images, without any ascent, bring 5.1 % of the fall." in found
     assert "With group norm (BadNets; 100 % of its own isolated images are poisoned) the ascent takes 100 %" in found
     assert "ABL with fresh momentum is the ascent: the same numbers on 3 of 3." in found
     assert "the same numbers on 0 of 3." in findings.of_arms(frame(LEFT | {"fresh": 0.03}))
-    assert "Of the target class, 60 % after the fine-tuning, is left: ascent 50 %" in found
-    assert "Given up to" not in found
-    longer = frame(LEFT | {"frozen_longer": 0.04}).assign(method_epochs=lambda runs: 30 + runs["seed"])
-    longer = longer.assign(method_isolated_labels_kept=[0.1 if seed < 2 else 0.9 for seed in longer["seed"]])
+    assert "Of the target class 60 % is right after the fine-tuning. Of 6 arms ascent 50 % leaves most" in found
+    assert "Given up to" not in found and "In batches" not in found
+    several = findings.of_arms(frame(LEFT, attacks=("badnets", "sig")))
+    assert "that the ascent brings (BadNets 10 %, SIG 10 %), and" in several
+
+
+def test_the_verdict_tells_what_joint_batches_do_without_their_ascent():
+    found = findings.of_arms(frame(LEFT | {"joint": 0.1, "joint_statistics": 0.91}))
     assert (
-        "Given up to 60 epochs (BadNets) it brings 2 of 3 runs to where at most 10 % of the isolated images keep their"
-        " label, after 30 to 31; it leaves 4.0 % attack success (at most 5 % on 3 of 3 runs); the clean accuracy of"
-        " these is 70 %." in findings.of_arms(longer)
+        "In batches that hold isolated and kept images the drift alone brings 10 % of the fall: 91 % attack success is"
+        " left without the ascent, 10 % with it." in found
+    )
+
+
+def test_where_the_ascent_on_frozen_statistics_stops_early_it_is_said():
+    longer = frame(LEFT | {"frozen_longer": 0.2}).assign(method_epochs=lambda runs: 30 + runs["seed"])
+    longer = longer.assign(method_isolated_labels_kept=[0.1 if seed < 2 else 0.9 for seed in longer["seed"]])
+    left = "20 % attack success (at most 5 % on 0 of"
+    assert (
+        "Given up to 60 epochs on frozen statistics (BadNets), 2 of 3 runs stop, as at most 10 % of the isolated images"
+        f" keep their label, after 30 to 31 epochs; {left} 2 runs) is then left, and what more epochs would take is not"
+        f" known. The others leave {left} 1 run)." in findings.of_arms(longer)
     )
     none = findings.of_arms(longer.assign(method_isolated_labels_kept=0.5))
-    assert findings.of_arms(longer.replace({"attack_success_rate": {0.04: 0.5}})).count("clean accuracy of these") == 0
-    assert "brings 0 of 3 runs to where at most 10 % of the isolated images keep their label; it leaves" in none
-    several = findings.of_arms(frame(LEFT, attacks=("badnets", "sig")))
-    assert "brings 10 % (BadNets 10 %, SIG 10 %), and" in several
+    assert f"0 of 3 runs stop, as at most 10 % of the isolated images keep their label. The others leave {left}" in none
+    assert "The others" not in findings.of_arms(longer.assign(method_isolated_labels_kept=0.0))  # the twin
 
 
 def test_all_that_is_said_is_of_the_same_fine_tuned_models():
@@ -138,17 +154,15 @@ def test_all_that_is_said_is_of_the_same_fine_tuned_models():
     found = findings.of_arms(whole)
     half = frame({"train": 0.9, "carried": 0.9}, attacks=("sig",))  # an attack whose other arms were not run yet
     assert findings.of_arms(pd.concat([whole, half], ignore_index=True)) == found
-    assert "; statistics alone" in found.partition("is left: ")[2]
     fewer = whole[(whole["arm"] != "kept") | (whole["seed"] > 0)]
-    assert "statistics of kept images" not in findings.of_arms(fewer).partition("is left: ")[2]
-    assert "statistics of kept images" in found.partition("is left: ")[2]  # the twin
+    assert "Of 5 arms" in findings.of_arms(fewer) and "Of 6 arms" in found  # the twin
 
 
 def test_without_the_arms_that_it_needs_or_a_backdoor_nothing_is_judged():
     without = {name: value for name, value in LEFT.items() if name != "frozen"}
     assert findings.of_arms(frame(without)).startswith("**Cannot be said.** Not measured: ascent on frozen statistics.")
     few = findings.of_arms(frame(LEFT | {"statistics": 0.2}).query("seed < 2"))
-    assert few.startswith("**Cannot be said.** Of the fall") and "A verdict takes 3 seeds. n = 2 seeds." in few
+    assert few.startswith("**Cannot be said.** In ABL's schedule") and "A verdict takes 3 seeds. n = 2 seeds." in few
     weak = findings.of_arms(frame(LEFT, before=0.3))
     assert weak.startswith("**Cannot be said.**") and "There is no backdoor to unlearn in 3 fine-tuned models." in weak
 
@@ -223,13 +237,15 @@ def test_the_page_asks_for_the_runs_until_they_are_there_and_then_shows_them(tmp
     page = what_unlearns.page(collect(tmp_path))
     shown = page.blocks
     assert page.finding == findings.of_arms(what_unlearns.of_arms(collect(tmp_path))[0])
-    assert page.finding.startswith("**Cannot be said.** Of the fall in attack success that the ascent brings")
+    assert page.finding.startswith("**Cannot be said.** In ABL's schedule the drift of statistics alone")
+    assert "ablkit run what_unlearns -p arm_names group_norm -p attack_names badnets" in shown[-2].markdown
+    assert "arm_names statistics" not in shown[-2].markdown  # the twin: it was run on each attack
     figure = next(block for block in shown if isinstance(block, Figure))
     assert figure.svg.count(b"<svg") == 1 and "ascent 2.0 %; statistics alone 20 %" in figure.caption
     table = next(block for block in shown if isinstance(block, Table))
-    seeds = page.finding.rpartition("n = ")[2]
+    told = page.finding
     copied(folder, tmp_path / "888888888888", {"seed": 77}, {})  # a seed of ABL alone is not compared
-    assert what_unlearns.page(collect(tmp_path)).finding.endswith(seeds)
+    assert what_unlearns.page(collect(tmp_path)).finding == told
     titles = [
         "fine-tuned model",
         "ascent",

@@ -49,7 +49,8 @@ def of_arms(frame: pd.DataFrame) -> str:
     """Whether the ascent or the drift of the batch norm statistics unlearns, and what the target class pays.
 
     A part does most of the work where it alone brings at least MOST of the fall in attack success that both bring. The
-    ascent unlearns where it does so with frozen statistics, and the statistics alone do not.
+    ascent unlearns where it does so with frozen statistics, and the statistics alone do not. It unlearns in part, too,
+    where the statistics alone bring less than that in joint batches.
 
     Args:
         frame: runs with the columns `attack`, `seed`, `arm` and `attack_success_rate`, `clean_accuracy`,
@@ -79,32 +80,65 @@ def of_arms(frame: pd.DataFrame) -> str:
     word = IN_PART
     if most["frozen"] != most["statistics"]:
         word = HOLDS if most["frozen"] else FAILS
-    parts = [_told(frame, both, shares), _longer(frame), _without(frame, falls), _momentum(frame), _target(frame)]
+    joint = _joint_falls(falls)
+    if word == FAILS and len(joint) and joint["joint_statistics"].sum() < MOST * joint["joint"].sum():
+        word = IN_PART
+    told = [_told(both, shares), _joint(frame, joint)]
     if both.groupby(level="attack").size().max() < FEWEST:
         word = UNKNOWN
-        parts.append(TOO_FEW)
-    return " ".join([word, *filter(None, parts)]) + f"{aside} {seeds}"
+        told.append(TOO_FEW)
+    lines = [_fall(frame, both), _longer(frame), *_without(frame, falls), _momentum(frame), _target(frame)]
+    text = " ".join([word, *filter(None, told)]) + f"{aside} {seeds}"
+    return "\n".join([text, "", *(f"- {line}" for line in lines if line)])
 
 
-def _told(frame: pd.DataFrame, both: pd.DataFrame, shares: dict[str, float]) -> str:
-    """What the ascent takes away, and what of it statistics alone and weights alone do."""
-    own = frame[frame["arm"] == "train"]
-    before, after = (percent(own[f"attack_success_rate{suffix}"].mean()) for suffix in ("_finetuned", ""))
-    named = ", ".join(ATTACKS[name].title for name in both.index.unique("attack"))
+def _told(both: pd.DataFrame, shares: dict[str, float]) -> str:
+    """What of the fall that the ascent brings statistics alone and weights alone do."""
     return (
-        f"Of the fall in attack success that the ascent brings, the drift of statistics alone, with no weight changed,"
-        f" brings {percent(shares['statistics'])}{_by_attack(both, 'statistics')}, and the ascent with frozen"
-        f" statistics {percent(shares['frozen'])}{_by_attack(both, 'frozen')}. The fall is from {before} to {after} in"
-        f" the mean of {count(len(both), 'run')} ({named}). On frozen statistics {_left(frame, 'frozen')} is left."
+        "In ABL's schedule the drift of statistics alone, with no weight changed, brings"
+        f" {percent(shares['statistics'])} of the fall in attack success that the ascent"
+        f" brings{_by_attack(both, 'train', 'statistics')}, and the ascent with frozen statistics"
+        f" {percent(shares['frozen'])}{_by_attack(both, 'train', 'frozen')}."
     )
 
 
-def _by_attack(falls: pd.DataFrame, arm: str) -> str:
+def _joint_falls(falls: pd.DataFrame) -> pd.DataFrame:
+    """The falls of joint batches with and without their ascent; empty where no such fall could be divided."""
+    pair = falls.reindex(columns=["joint", "joint_statistics"]).dropna()
+    return pair if pair["joint"].mean() >= MATTERS else pair[:0]
+
+
+def _joint(frame: pd.DataFrame, falls: pd.DataFrame) -> str:
+    """The same where isolated and kept images share a batch."""
+    if falls.empty:
+        return ""
+    share = falls["joint_statistics"].sum() / falls["joint"].sum()
+    own = frame.set_index(["attack", "seed"]).loc[falls.index]
+    left = own.groupby("arm")["attack_success_rate"].mean()
+    return (
+        f"In batches that hold isolated and kept images the drift alone brings {percent(share)} of the"
+        f" fall{_by_attack(falls, 'joint', 'joint_statistics')}: {percent(left['joint_statistics'])} attack success is"
+        f" left without the ascent, {percent(left['joint'])} with it."
+    )
+
+
+def _fall(frame: pd.DataFrame, both: pd.DataFrame) -> str:
+    """What the ascent takes away, and what is left where the statistics are frozen."""
+    own = frame[frame["arm"] == "train"]
+    before, after = (percent(own[f"attack_success_rate{suffix}"].mean()) for suffix in ("_finetuned", ""))
+    named = listed([ATTACKS[name].title for name in both.index.unique("attack")])
+    return (
+        f"The ascent brings attack success from {before} to {after} in the mean of {count(len(both), 'run')} ({named});"
+        f" on frozen statistics {_left(frame, 'frozen')} is left."
+    )
+
+
+def _by_attack(falls: pd.DataFrame, whole: str, arm: str) -> str:
     """The same share attack by attack; empty for one attack."""
-    means = falls.groupby(level="attack", sort=False)[["train", arm]].mean()
+    means = falls.groupby(level="attack", sort=False)[[whole, arm]].mean()
     if len(means) < 2:
         return ""
-    told = [f"{ATTACKS[name].title} {_share(row[arm], row['train'])}" for name, row in means.iterrows()]
+    told = [f"{ATTACKS[name].title} {_share(row[arm], row[whole])}" for name, row in means.iterrows()]
     return f" ({', '.join(told)})"
 
 
@@ -125,20 +159,24 @@ def _longer(frame: pd.DataFrame) -> str:
     if own.empty:
         return ""
     given = settings.parse(ARMS["frozen_longer"]["method_settings"])
-    ended = own[own["method_isolated_labels_kept"].astype(float) <= float(given["stop"])]
-    took = dict.fromkeys(f"{end:.0f}" for end in (ended["method_epochs"].min(), ended["method_epochs"].max()))
-    after = f", after {' to '.join(took)}" if len(ended) else ""
-    gone = own[own["attack_success_rate"] <= GONE]
-    price = f"; the clean accuracy of these is {percent(gone['clean_accuracy'].mean())}" if len(gone) else ""
+    is_stopped = own["method_isolated_labels_kept"].astype(float) <= float(given["stop"])
+    stopped, others = own[is_stopped], own[~is_stopped]
     named = listed([ATTACKS[name].title for name in own["attack"].unique()])
-    return (
-        f"Given up to {given['epochs']} epochs ({named}) it brings {len(ended)} of {count(len(own), 'run')} to where at"
-        f" most {limit(float(given['stop']))} of the isolated images keep their label{after}; it leaves"
-        f" {_left(frame, 'frozen_longer')}{price}."
+    told = (
+        f"Given up to {given['epochs']} epochs on frozen statistics ({named}), {len(stopped)} of"
+        f" {count(len(own), 'run')} stop, as at most {limit(float(given['stop']))} of the isolated images keep their"
+        " label"
     )
+    if len(stopped):
+        took = dict.fromkeys(f"{end:.0f}" for end in (stopped["method_epochs"].min(), stopped["method_epochs"].max()))
+        told += (
+            f", after {' to '.join(took)} epochs; {_left(stopped, 'frozen_longer')} is then left, and what more epochs would"
+            " take is not known"
+        )
+    return f"{told}. The others leave {_left(others, 'frozen_longer')}." if len(others) else f"{told}."
 
 
-def _without(frame: pd.DataFrame, falls: pd.DataFrame) -> str:
+def _without(frame: pd.DataFrame, falls: pd.DataFrame) -> list[str]:
     """What happens without any ascent on other statistics, and to a model without batch norm."""
     texts = []
     if "kept" in falls and (pair := falls[["train", "kept"]].dropna())["train"].mean() >= MATTERS:
@@ -155,7 +193,7 @@ def _without(frame: pd.DataFrame, falls: pd.DataFrame) -> str:
             f"With group norm ({named}; {precise} of its own isolated images are poisoned) the ascent takes {before} to"
             f" {_left(frame, 'group_norm')}."
         )
-    return " ".join(texts)
+    return texts
 
 
 def _momentum(frame: pd.DataFrame) -> str:
@@ -174,13 +212,19 @@ def _momentum(frame: pd.DataFrame) -> str:
 
 
 def _target(frame: pd.DataFrame) -> str:
-    """What each arm that was run on all models leaves of the target class, those that leave most first."""
+    """What the arms that were run on all models leave of the target class, the most and the least."""
     runs = frame["arm"].value_counts()
-    frame = frame[frame["arm"].map(runs) == runs["train"]]
+    frame = frame[(frame["arm"].map(runs) == runs["train"]) & (frame["arm"] != "fresh")]  # which is the ascent
     means = frame.groupby("arm", sort=False)["target_class_accuracy"].mean().dropna().sort_values(ascending=False)
     before = frame[frame["arm"] != "group_norm"]["target_class_accuracy_finetuned"].mean()
-    told = "; ".join(f"{ARM_TITLES[name]} {percent(value)}" for name, value in means.items())
-    return f"Of the target class, {percent(before)} after the fine-tuning, is left: {told}." if told else ""
+    if means.empty:
+        return ""
+    ends = [f"{ARM_TITLES[name]} {percent(means[name])}" for name in means.index[[0, -1]]]
+    own = f", the ascent {percent(means['train'])}" if "train" in means.index[1:-1] else ""
+    return (
+        f"Of the target class {percent(before)} is right after the fine-tuning. Of {count(len(means), 'arm')}"
+        f" {ends[0]} leaves most{own}, and {ends[1]} least."
+    )
 
 
 def _numbers(frame: pd.DataFrame) -> pd.DataFrame:

@@ -7,11 +7,12 @@ import pandas as pd
 from ablkit.report import arms, charts, findings
 from ablkit.report.collect import Collection, Scale, differences, measured, standard_rate
 from ablkit.report.figures import TITLES
-from ablkit.report.findings.words import percent
+from ablkit.report.findings.words import count, percent
 from ablkit.report.page import Block, Cell, Figure, Page, Table, Text, code
 from ablkit.report.pages import missing
 from ablkit.report.verdicts import INTERVAL, over_seeds
 from ablkit.runs import comparisons
+from ablkit.runs.parameters.arms import ARMS
 
 _NAME, _TITLE, _SHORT = "what-unlearns.html", "Is it the ascent that unlearns?", "What unlearns"
 _NOTEBOOK = "what_unlearns"
@@ -26,7 +27,7 @@ def page(c: Collection) -> Page:
             "Hypothesis (paper, section 3): gradient ascent on the isolated images unlearns the backdoor. In the"
             " authors' code two things happen at once: the weights ascend, and the statistics of batch norm drift to"
             " those of poisoned images. Each arm starts from the same fine-tuned model and has one of the two off, or"
-            " another loss or other batches; the arm with group norm has no such statistics."
+            " another loss or other batches. The verdict is about the schedule of ABL and about joint batches."
         ),
     ]
     frame, epochs = of_arms(c)
@@ -38,8 +39,8 @@ def page(c: Collection) -> Page:
         own = frame[frame["attack"] == attack]
         caption = (
             f"**{TITLES[attack]}: {_caption(own)}** A panel an arm, a line a seed, from the fine-tuned model (epoch 0)"
-            " to a marker where the run ends; one arm may have more epochs. Both are measured on all test images, what"
-            " lies between on a sample."
+            " to a marker where the run ends; one arm may have more epochs. Start and end are measured on all test"
+            " images, what lies between on a sample."
         )
         alt = f"Attack success and accuracy along the unlearning of {TITLES[attack]}, a panel an arm"
         blocks += [Figure(f"what-unlearns-{attack}", drawn, alt, caption), _table(own)]
@@ -51,9 +52,21 @@ def page(c: Collection) -> Page:
             " Statistics of kept images: taken anew once, without any training. What each arm does is said in"
             f" {code(_NOTEBOOK + '.ipynb')}."
         ),
-        Text(f"{c.main.title}. {measured(frame)} {INTERVAL}", "soft"),
+        *_not_run(c, frame),
+        Text(f"{c.main.title}. {measured(frame)} {INTERVAL} {code(f'ablkit run {_NOTEBOOK}')} makes them all.", "soft"),
     ]
     return Page(_NAME, _TITLE, findings.of_arms(frame), blocks, _SHORT)
+
+
+def _not_run(c: Collection, frame: pd.DataFrame) -> list[Block]:
+    """The arms that lack an attack of the page, each with the command that runs it."""
+    commands = []
+    for arm in ARMS:
+        own = set(frame.loc[frame["arm"] == arm, "attack"])
+        if lacks := " ".join(name for name in dict.fromkeys(frame["attack"]) if name not in own):
+            named = f"'{lacks}'" if " " in lacks else lacks
+            commands.append(f"ablkit run {_NOTEBOOK} -p arm_names {arm} -p attack_names {named}")
+    return missing.not_run(c, f"{count(len(commands), 'arm')} on some attacks", commands) if commands else []
 
 
 def of_arms(c: Collection) -> tuple[pd.DataFrame, pd.DataFrame]:
