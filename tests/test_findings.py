@@ -261,11 +261,13 @@ def test_the_claimed_method_is_judged_beside_the_others():
     found = findings.of_methods(compared(**own, **worse, oracle=(0.02, 0.78, 0.8)), claimed="abl")
     assert word(found) == "Holds" and "No other method here removes it on every run." in found
     assert "\n- NAD: at most" in found and "the ceiling: 2.0 % attack success, +2.0 points" in found
+    assert "less of the backdoor than 1 of 1 other method, and costs less clean accuracy than 0 of 1." in found
     # The twin: another that does as well takes the claim away.
     found = findings.of_methods(compared(**own, nad=(0.01, 0.76, 0.8)), claimed="abl")
     assert word(found) == "Holds in part" and "Removed on every run, at no higher price: NAD." in found
     dearer = findings.of_methods(compared(**own, nad=(0.01, 0.70, 0.8)), claimed="abl")
     assert word(dearer) == "Holds" and "Others that remove it on every run: NAD." in dearer
+    assert "than 0 of 1 other method, and costs less clean accuracy than 1 of 1." in dearer
 
 
 def test_runs_without_an_undefended_one_of_their_seed_say_so():
