@@ -90,8 +90,8 @@ def test_the_verdict_names_what_is_left_and_both_prices():
     assert "More is left by SIG (1 seed, up to 40 %)." in told
     assert "ABL reaches that on 6 of 6 runs" in told
     assert (
-        "it loses 1.0 points of clean accuracy and 2.0 points in the target class, in the mean over 2 attacks. ABL"
-        " loses 18.0 and 60.0 (6 runs)." in told
+        "it loses 1.0 points of clean accuracy and 2.0 points in the target class, in the mean over 2 attacks. On"
+        " the 6 runs beside which ABL was run it loses 1.0 and 2.0, ABL 18.0 and 60.0." in told
     )
     assert told.endswith("n = 3 seeds.")
 
@@ -109,8 +109,9 @@ def test_seeds_are_means_over_the_same_attacks():
 
 
 def test_from_five_seeds_on_the_losses_have_an_interval():
-    assert " (95 % BCa over 5 seeds, 2 attacks: 1.0 to 1.0 and 2.0 to 2.0). ABL" in of_rule.price(
-        beside(compared(seeds=5))
+    assert (
+        "; over the 2 attacks that have all 5 seeds it is 1.0 (95 % BCa 1.0 to 1.0) and 2.0 (95 % BCa 2.0 to 2.0). On"
+        in of_rule.price(beside(compared(seeds=5)))
     )
     assert "BCa" not in of_rule.price(beside(compared(seeds=4)))
 
@@ -193,11 +194,14 @@ def test_seeds_that_the_rule_had_not_met_stand_apart_from_those_it_was_changed_o
     own = beside(compared(seeds=5)).assign(method_rule=suspects.RULE)
     own.loc[(own["attack"] == "sig") & (own["seed"] == 4), "attack_success_rate"] = 0.5
     told = of_rule.on_unseen(own)
-    assert "On seeds 3 and 4, which it had not met, the backdoor is gone on 3 of 4 runs (on every seed with 1" in told
+    assert (
+        "after runs on seeds 0, 1 and 2 had been seen. It had not met seeds 3 and 4: there the backdoor is gone on 3 of"
+        " 4 runs (on every seed with 1" in told
+    )
     assert "undefended training" not in told
     own.loc[(own["attack"] == "sig") & (own["seed"] == 3), "attack_success_rate_none"] = None
-    assert of_rule.on_unseen(own).endswith("; undefended training was run on 3 of these sets.")
-    assert "On seed 3, which" in of_rule.on_unseen(own[own["seed"] < 4])
+    assert of_rule.on_unseen(own).endswith("; undefended training was run on 3 of these 4 sets.")
+    assert "It had not met seed 3: there" in of_rule.on_unseen(own[own["seed"] < 4])
     for seen in (own[own["seed"] < 3], own.assign(method_rule=suspects.RULE - 1)):  # the twins
         assert of_rule.on_unseen(seen).endswith("had been seen; no other seed was run since.")
     monkeypatch.setattr(of_rule, "RULE", suspects.RULE + 1)  # a later rule has seen every seed

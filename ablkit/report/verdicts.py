@@ -9,8 +9,8 @@ import pandas as pd
 
 from ablkit.metrics import statistics
 from ablkit.metrics.paper import PaperValue
-from ablkit.report.findings import PRECISE
-from ablkit.report.findings.words import FEWEST
+from ablkit.report.findings import GONE, PRECISE
+from ablkit.report.findings.words import FEWEST, limit
 from ablkit.report.page import Cell
 from ablkit.report.text import MISSING, number
 
@@ -24,6 +24,8 @@ CLOSE = {"clean_accuracy_non_target": 0.03, "attack_success_rate": 0.05}
 INTERVAL = (
     f"Below a mean stands the lowest and highest seed; CI: from {statistics.ENOUGH} seeds on, the 95 % BCa interval."
 )
+
+RED = f"Red: a defence that leaves more than {limit(GONE)} attack success."
 
 
 def verdict(metric: str, values: Sequence[float], published: PaperValue | None) -> Cell:

@@ -170,8 +170,8 @@ def _longer(frame: pd.DataFrame) -> str:
     if len(stopped):
         took = dict.fromkeys(f"{end:.0f}" for end in (stopped["method_epochs"].min(), stopped["method_epochs"].max()))
         told += (
-            f", after {' to '.join(took)} epochs; {_left(stopped, 'frozen_longer')} is then left, and what more epochs would"
-            " take is not known"
+            f", after {' to '.join(took)} epochs; {_left(stopped, 'frozen_longer')} is then left, and what more epochs"
+            " would take is not known"
         )
     return f"{told}. The others leave {_left(others, 'frozen_longer')}." if len(others) else f"{told}."
 

@@ -133,15 +133,18 @@ def on_unseen(runs: pd.DataFrame) -> str:
         runs: what `beside` gives.
     """
     own = runs[runs["seed"].isin(UNSEEN) & ~is_earlier(runs)] if RULE == UNSEEN_BY else runs[:0]
-    changed = f"The rule was changed {CHANGES} times after runs on these seeds had been seen"
+    changed = f"The rule was changed {CHANGES} times after runs on"
     if own.empty:
-        return f"{changed}; no other seed was run since."
-    changed = changed.replace("these", "the other")
-    seeds = sorted(set(own["seed"]))
-    named = f"seed{'s' * (len(seeds) > 1)} {listed([str(seed) for seed in seeds])}"
+        return f"{changed} these seeds had been seen; no other seed was run since."
+    met, new = (
+        f"seed{'s' * (len(seeds) > 1)} {listed([str(seed) for seed in sorted(seeds)])}"
+        for seeds in (set(runs["seed"]) - set(UNSEEN), set(own["seed"]))
+    )
     known = int(own["attack_success_rate_none"].notna().sum()) if "attack_success_rate_none" in own else 0
-    alone = f"; undefended training was run on {known} of these sets" if known < len(own) else ""
-    return f"{changed}. On {named}, which it had not met, the backdoor is gone {_removed(own, '')}{alone}."
+    alone = f"; undefended training was run on {known} of these {len(own)} sets" if known < len(own) else ""
+    return (
+        f"{changed} {met} had been seen. It had not met {new}: there the backdoor is gone {_removed(own, '')}{alone}."
+    )
 
 
 def of_excluded(runs: pd.DataFrame) -> pd.DataFrame:
@@ -205,19 +208,25 @@ def _failures(runs: pd.DataFrame) -> str:
 
 def price(runs: pd.DataFrame) -> str:
     """What it loses against training on clean data, in the mean over attacks, which lose most, and what ABL loses."""
-    told, beside_it, gaps = [], [], []
+    told, gaps, with_abl = [], [], runs.dropna(subset="clean_accuracy_abl")
     for metric, what in (("clean_accuracy", "of clean accuracy"), ("target_class_accuracy", "in the target class")):
-        lost, abl = (differences(runs, metric, method) for method in ("", "abl"))
+        lost = differences(runs, metric)
         if lost.empty:
             return ""
         most = [f"{ATTACKS[name].title} {100 * value:.1f}" for name, value in outside(runs, metric).items()]
         more = f" (more than {100 * NEAR[metric]:.0f}: {listed(most)})" if most else ""
         told.append(f"{100 * lost.mean():.1f} points {what}{more}")
-        beside_it += [f"{100 * abl.mean():.1f}"] if len(abl) else []
         gaps.append(-paired(runs, metric, "oracle"))
     attacks = f", in the mean over {len(lost)} attacks" if len(lost) > 1 else ""
-    number = int(runs["clean_accuracy_abl"].notna().sum())
-    abl = f" ABL loses {' and '.join(beside_it)} ({count(number, 'run')})." if beside_it else ""
+    own, abl = (
+        " and ".join(f"{100 * differences(with_abl, metric, method).mean():.1f}" for metric in NEAR)
+        for method in ("", "abl")
+    )
+    abl = (
+        f" On the {count(len(with_abl), 'run')} beside which ABL was run it loses {own}, ABL {abl}."
+        if len(with_abl)
+        else ""
+    )
     return f"Against training on clean data it loses {' and '.join(told)}{attacks}{_interval(runs, gaps)}.{abl}"
 
 
@@ -227,8 +236,11 @@ def _interval(runs: pd.DataFrame, gaps: list[pd.Series]) -> str:
     if any(one.low is None for one in found):
         return ""
     number = complete(runs, "clean_accuracy_oracle")["attack"].nunique()
-    told = " and ".join(f"{100 * one.low:.1f} to {100 * one.high:.1f}" for one in found)
-    return f" (95 % BCa over {len(gaps[0])} seeds, {count(number, 'attack')}: {told})"
+    first, second = (
+        f"{100 * gap.mean():.1f} (95 % BCa {100 * one.low:.1f} to {100 * one.high:.1f})"
+        for gap, one in zip(gaps, found, strict=True)
+    )
+    return f"; over the {count(number, 'attack')} that have all {len(gaps[0])} seeds it is {first} and {second}"
 
 
 def _few_left(runs: pd.DataFrame) -> str:

@@ -16,7 +16,7 @@ from ablkit.report.findings.exclusion import of_earlier_rule
 from ablkit.report.findings.words import count
 from ablkit.report.page import Block, Cell, Figure, Page, Table, Text, code, listed
 from ablkit.report.pages import isolation_rate, missing, turning_epoch
-from ablkit.report.verdicts import INTERVAL, counted, over_seeds
+from ablkit.report.verdicts import INTERVAL, RED, counted, over_seeds
 
 _FEWEST = 2
 """Cases of which something can be said about what varies."""
@@ -180,7 +180,9 @@ def _spread(frame: pd.DataFrame) -> str:
             ends = dict.fromkeys(f"{100 * value:.0f}" for value in (means.min(), means.max()))
             told.append(f"{' to '.join(ends)} % ({cases.METHODS[method]})")
             ran.add(tuple(means.index))
-    apart = ", each over those that it was run on, which are not the same" if len(ran) > 1 else ""
+    apart = (
+        ". They were not run on the same ones: do not hold these numbers against one another" if len(ran) > 1 else ""
+    )
     return f"Over attacks and cases the mean attack success is {listed(told)}{apart}."
 
 
@@ -204,4 +206,4 @@ def _tables(frame: pd.DataFrame, titles: Mapping[str, str]) -> list[Block]:
     groups = (("", 2), ("attack success, %", len(methods)), ("clean accuracy, %", len(methods)))
     groups += (("target class, %", len(methods)),)
     groups += (("", len(shares) + 1),)
-    return [Table((*columns, *shares.values(), "n"), rows, groups, f"Mean over seeds. {INTERVAL}")]
+    return [Table((*columns, *shares.values(), "n"), rows, groups, f"Mean over seeds. {INTERVAL} {RED}")]

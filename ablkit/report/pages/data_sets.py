@@ -13,7 +13,7 @@ from ablkit.report.findings.words import FEWEST, count
 from ablkit.report.page import Block, Cell, Page, Table, Text, code, link, listed
 from ablkit.report.pages import missing
 from ablkit.report.text import percent
-from ablkit.report.verdicts import INTERVAL, over_seeds
+from ablkit.report.verdicts import INTERVAL, RED, over_seeds
 
 _TITLE, _NAME = "Does it hold on other data sets?", "data-sets.html"
 _COMPARED = ("none", "abl", "exclude")
@@ -75,8 +75,8 @@ def _finding(runs: pd.DataFrame) -> str:
     earlier = of_earlier_rule(runs)
     rule = f" {earlier[:-1]} than today's." if earlier else ""
     weak = f" Undefended training was not run beside {alone.sum()} of {len(alone)}." if alone.any() else ""
-    first = "At" if "abl" in set(runs["method"]) else "Not known yet of ABL; at"
-    return f"{first} most {percent(GONE, 0)} attack success is left: {listed(told)}.{rule}{weak}"
+    lacking = "" if "abl" in set(runs["method"]) else " ABL was not run."
+    return f"At most {percent(GONE, 0)} attack success is left: {listed(told)}.{rule}{lacking}{weak}"
 
 
 def _table(runs: pd.DataFrame) -> Table:
@@ -94,4 +94,4 @@ def _table(runs: pd.DataFrame) -> Table:
     methods = tuple(METHODS[name] for name in _COMPARED)
     groups = (("", 2), ("attack success, %", 3), ("clean accuracy, %", 3), ("target class, %", 3), ("suspects", 2))
     columns = ("data set, attack", "scale", *methods * 3, "precision, %", "recall, %", "n")
-    return Table(columns, rows, (*groups, ("", 1)), f"Mean over seeds. {INTERVAL}")
+    return Table(columns, rows, (*groups, ("", 1)), f"Mean over seeds. {INTERVAL} {RED}")

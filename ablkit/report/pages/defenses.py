@@ -17,7 +17,7 @@ from ablkit.report.findings.exclusion import of_earlier_rule
 from ablkit.report.page import Block, Cell, Figure, Heading, Page, Table, Text, code, link, listed
 from ablkit.report.pages import exclusion, missing
 from ablkit.report.text import number, percent
-from ablkit.report.verdicts import INTERVAL, in_words, over_seeds
+from ablkit.report.verdicts import INTERVAL, RED, in_words, over_seeds
 
 _COLUMNS = ("method", "attack success, %", "paper", "clean accuracy, %", "other classes, %", "target class, %")
 _METRICS = ("clean_accuracy", "clean_accuracy_non_target", "target_class_accuracy")
@@ -69,7 +69,7 @@ def of_methods(
     elsewhere = elsewhere[elsewhere["attack"].isin(known)] if len(elsewhere) else elsewhere
     aside = f" Suspects excluded: {listed(sorted(set(elsewhere['place'])))}." if len(elsewhere) else ""
     aside += f" {of_earlier_rule(elsewhere)}" if len(elsewhere) else ""
-    blocks.append(Text(f"{c.main.title}.{aside} {INTERVAL} Its notebook: {code(notebook + '.ipynb')}.", "soft"))
+    blocks.append(Text(f"{c.main.title}.{aside} {INTERVAL} {RED} Its notebook: {code(notebook + '.ipynb')}.", "soft"))
     return Page(name, title, " ".join(first_line), blocks, short)
 
 

@@ -25,7 +25,7 @@ from ablkit.report.findings.words import FEWEST, count
 from ablkit.report.page import Block, Figure, Heading, Page, Table, Text, code, link, listed, literal
 from ablkit.report.pages import controls, missing, protocol
 from ablkit.report.text import percent
-from ablkit.report.verdicts import INTERVAL, counted, over_seeds
+from ablkit.report.verdicts import INTERVAL, RED, counted, over_seeds
 
 NAME = "exclusion.html"
 _COLUMNS = ("attack", *("undefended", "ABL", "excluded") * 3, "n")
@@ -167,7 +167,7 @@ def _table(own: pd.DataFrame) -> Table:
                 cells.append(over_seeds(values, bad=failed))
         number = counted(*(int(part[f"attack_success_rate{suffix}"].count()) for suffix in ("_none", "_abl", "")))
         rows.append((link(TITLES[name], f"attack-{name}.html"), *cells, number))
-    return Table(_COLUMNS, rows, _GROUPS, f"Worst attack first. Mean over seeds. {INTERVAL}{_twice(own)}")
+    return Table(_COLUMNS, rows, _GROUPS, f"Worst attack first. Mean over seeds. {INTERVAL} {RED}{_twice(own)}")
 
 
 def _models(own: pd.DataFrame) -> str:
@@ -220,6 +220,7 @@ def _margin(own: pd.DataFrame) -> list[Block]:
         if len(rows):
             run = rows.loc[getattr(rows[name].astype(float), end)()]
             told.append(f"{what} {run[name]:.1f} deviations apart ({TITLES[run['attack']]}, seed {run['seed']})")
+    told[-1] += f", in the {count(len(known), 'run')} shown" * bool(late.any())
     overlap = len(found) and found[SEPARATION].astype(float).min() <= known[SEPARATION_OF_OTHERS].astype(float).max()
     alone = " The two overlap, so that the distance alone does not decide: a" if overlap else " A"
     valley = f"{alone} suspected class also needs a valley between its groups."

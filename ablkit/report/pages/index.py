@@ -16,7 +16,7 @@ from ablkit.report.page import Block, Code, Facts, Figure, Heading, Page, Table,
 from ablkit.report.pages import attack as attack_pages
 from ablkit.report.pages import exclusion, missing, settings
 from ablkit.report.text import percent
-from ablkit.report.verdicts import INTERVAL, counted, over_seeds
+from ablkit.report.verdicts import INTERVAL, RED, counted, over_seeds
 
 NAME = "index.html"
 _METRICS = ("attack_success_rate", "clean_accuracy", "target_class_accuracy")
@@ -47,7 +47,7 @@ _QUESTIONS = (
 )
 _UNKNOWN = "Not known yet:"
 """How the finding of a page begins whose runs were not made."""
-_NOTE = f"The attack that ABL handles worst first. Mean over seeds. {INTERVAL}"
+_NOTE = f"The attack that ABL handles worst first. Mean over seeds. {INTERVAL} {RED}"
 
 
 def page(c: Collection, pages: list[Page]) -> Page:
@@ -141,7 +141,7 @@ def _warning(c: Collection, scale: Scale) -> str:
     cost = (
         ""
         if hours is None
-        else f" To train one ABL run of the paper's size would take {hours:.1f} hours on one such core."
+        else f" To train one ABL run of the paper's size would take {hours:.1f} hours on one core like theirs."
     )
     full = ""
     for other in c.full:
@@ -226,14 +226,14 @@ def ways_to_pay(pairs: pd.DataFrame) -> str:
     other = pairs["clean_accuracy_non_target_undefended"] - pairs["clean_accuracy_non_target"]
     means = pairs.assign(other=other).groupby("attack", sort=False)[["lost_target", "other"]].mean()
     halves = []
-    for part, what, least in (
-        (means[means["lost_target"] >= means["other"]], "most in the target class", "lost_target"),
-        (means[means["lost_target"] < means["other"]], "most in the other classes", "other"),
+    for part, what, metric in (
+        (means[means["lost_target"] >= means["other"]], "the target class more than the others", "lost_target"),
+        (means[means["lost_target"] < means["other"]], "the other classes more than the target class", "other"),
     ):
         if len(part):
-            points = sorted({f"{100 * value:.0f}" for value in (part[least].min(), part[least].max())}, key=float)
+            points = sorted({f"{100 * value:.0f}" for value in (part[metric].min(), part[metric].max())}, key=float)
             halves.append(f"{what} with {listed([TITLES[n] for n in part.index])} ({' to '.join(points)} points)")
-    return f"ABL loses {', and '.join(halves)}."
+    return f"ABL costs {', and '.join(halves)}."
 
 
 def _rest(c: Collection, pages: list[Page]) -> list[Block]:
