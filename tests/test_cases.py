@@ -132,7 +132,7 @@ def test_the_verdict_is_that_of_the_claimed_method_over_all_cases():
     for values, word in ((good, "**Holds.**"), (bad, "**Holds in part.**")):
         assert findings.of_cases(frame({low: good, high: values}), TITLES, "abl").startswith(word)
     told = findings.of_cases(frame({low: good, high: bad}), TITLES, "abl")
-    assert "in 1 of 2 pairs of attack and case; not with Blend (50 %), where it leaves up to 6.0 %" in told
+    assert "in 1 of 2 pairs of attack and case; not with Blend (50 %), where it leaves 6.0 %" in told
     assert findings.of_cases(frame({low: bad, high: bad}), TITLES, "abl").startswith("**Fails.**")
     assert findings.of_cases(frame({low: good[:2], high: good[:2]}), TITLES, "abl").startswith("**Cannot be said.**")
 
@@ -150,7 +150,7 @@ def test_a_backdoor_that_nobody_learns_is_not_counted():
 def test_a_weak_backdoor_that_the_method_leaves_is_counted():
     runs = {("none", "low"): [0.4] * 3, ("none", "high"): [0.9] * 3, ("abl", "high"): [0.0] * 3}
     told = findings.of_cases(frame(runs | {("abl", "low"): [0.4] * 3}), TITLES, "abl")
-    assert told.startswith("**Holds in part.**") and "where it leaves up to 40 %" in told
+    assert told.startswith("**Holds in part.**") and "where it leaves 40 %" in told
     twin = findings.of_cases(frame(runs | {("abl", "low"): [0.0] * 3}), TITLES, "abl")
     assert "learns no backdoor: Blend (1 %)" in twin
 

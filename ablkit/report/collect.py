@@ -15,7 +15,7 @@ from ablkit.data import CARDS
 from ablkit.defenses import METHODS
 from ablkit.errors import shown
 from ablkit.report import data
-from ablkit.report.page import listed, literal
+from ablkit.report.page import link, listed, literal
 from ablkit.report.text import label
 from ablkit.runs.environment import hardware_line
 from ablkit.runs.job import Job
@@ -38,6 +38,7 @@ MEASURED += ("isolation_precision", "seconds", "images_per_second", "training_im
 """What pages show of runs; a run that lacks one has a dash there."""
 _COSTS = ("seconds", "images_per_second")
 _LONGEST_NAME = 60
+_UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True)
@@ -131,7 +132,7 @@ def collect(folder: Path, wanted: tuple[tuple[Job, str], ...] = ()) -> Collectio
     for name in MEASURED:
         runs[name] = runs[name].astype(float) if name in runs else float("nan")
     for name in ("env_commit", "env_started"):
-        runs[name] = runs[name].fillna("unknown") if name in runs else "unknown"
+        runs[name] = runs[name].fillna(_UNKNOWN) if name in runs else _UNKNOWN
     _check_names(runs)
     described = runs.apply(_describe, axis=1, result_type="expand")
     runs = _without_repeats(pd.concat([runs, described], axis=1))
@@ -169,11 +170,22 @@ def hardware_of(runs: pd.DataFrame) -> str:
 
 
 def measured(runs: pd.DataFrame) -> str:
-    """When, at which commits and with what some runs were made, in a Markdown sentence."""
-    dates = sorted({literal(str(started)[:10]) for started in runs["env_started"]})
-    when = " to ".join(dict.fromkeys((dates[0], dates[-1])))
-    commits = listed(sorted({literal(name) for name in runs["env_commit"]}))
-    return f"Measured {when} at {commits}, {hardware_of(runs)}."
+    """When, at which commits and with what some runs were made, in Markdown sentences."""
+    is_known = (runs["env_started"] != _UNKNOWN) & (runs["env_commit"] != _UNKNOWN)
+    told, others = [], int((~is_known).sum())
+    if is_known.any():
+        dates = sorted({literal(str(started)[:10]) for started in runs.loc[is_known, "env_started"]})
+        when = " to ".join(dict.fromkeys((dates[0], dates[-1])))
+        commits = listed(sorted({literal(name) for name in runs.loc[is_known, "env_commit"]}))
+        told.append(f"Measured {when} at {commits}, {hardware_of(runs[is_known])}.")
+    if others:
+        told.append(f"When or at which commit {others} of {len(runs)} runs were made is not known.")
+    return " ".join(told)
+
+
+def provenance(runs: pd.DataFrame) -> str:
+    """The same, and where the command of each run stands."""
+    return f"{measured(runs)} {link('Every run with its command', 'runs.html')}."
 
 
 def place_of(run: pd.Series) -> str:

@@ -23,9 +23,12 @@ from ablkit.report.findings.words import (
     percent,
     upper,
 )
+from ablkit.report.page import listed
 from ablkit.runs.parameters import AS_IT_IS
 
 _PAIR = ["attack", "case"]
+_LISTED = 3
+"""Pairs of which each number is told."""
 
 
 def of_cases(frame: pd.DataFrame, titles: Mapping[str, str], claimed: str) -> str:
@@ -98,7 +101,9 @@ def _of_method(own: pd.DataFrame, method: str, titles: Mapping[str, str]) -> str
         f" {count(len(gone), 'pair')} of attack and case"
     )
     if left:
-        told += f"; not with {_places(left, titles)}, where it leaves up to {percent(worst[left].max())}"
+        most = [percent(value) for value in worst[left]]
+        few = listed(most) if len(most) <= _LISTED else f"up to {percent(worst[left].max())}"
+        told += f"; not with {_places(left, titles)}, where it leaves {few}"
     low, high = percent(accuracy.min()), percent(accuracy.max())
     return f"{told}. Mean clean accuracy is {low if low == high else f'{low} to {high}'}."
 

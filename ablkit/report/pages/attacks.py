@@ -6,7 +6,7 @@ import pandas as pd
 
 from ablkit.attacks import ATTACKS
 from ablkit.report import charts, figures
-from ablkit.report.collect import Collection
+from ablkit.report.collect import Collection, provenance
 from ablkit.report.figures import TITLES
 from ablkit.report.findings import GONE, of_attacks, of_twins
 from ablkit.report.findings.words import count
@@ -80,7 +80,7 @@ def _made(c: Collection) -> Table:
         "clean accuracy, %",
         "n",
     )
-    scale = f" {c.main.title}." if c.main is not None else ""
+    scale = f" {c.main.title}. {provenance(c.main.of('none'))}" if c.main is not None else ""
     return Table(columns, rows, note=f"Settings and cost of each: {code('ablkit attacks')}.{scale} {INTERVAL}")
 
 

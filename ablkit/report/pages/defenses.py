@@ -10,7 +10,7 @@ from ablkit.defenses import DEFENSES, METHODS
 from ablkit.metrics import paper, statistics
 from ablkit.metrics.summary import with_effectiveness
 from ablkit.report import charts, figures, findings
-from ablkit.report.collect import Collection
+from ablkit.report.collect import Collection, provenance
 from ablkit.report.figures import TITLES
 from ablkit.report.findings import GONE
 from ablkit.report.findings.exclusion import of_earlier_rule
@@ -51,9 +51,10 @@ def of_methods(
     if not known:
         blocks += missing.not_run(c, f"{listed([METHODS[m] for m in others])} on any attack", [run])
         return Page(name, title, "None of these methods was run yet.", blocks, short)
-    first_line = []
+    first_line, shown = [], []
     for attack in known:
         own = _compared(c, attack, methods)
+        shown.append(own)
         first_line.append(_finding(own, attack, others))
         verdict = findings.of_methods(own, claimed)
         blocks += [
@@ -69,7 +70,8 @@ def of_methods(
     elsewhere = elsewhere[elsewhere["attack"].isin(known)] if len(elsewhere) else elsewhere
     aside = f" Suspects excluded: {listed(sorted(set(elsewhere['place'])))}." if len(elsewhere) else ""
     aside += f" {of_earlier_rule(elsewhere)}" if len(elsewhere) else ""
-    blocks.append(Text(f"{c.main.title}.{aside} {INTERVAL} {RED} Its notebook: {code(notebook + '.ipynb')}.", "soft"))
+    closing = f"{c.main.title}.{aside} {provenance(pd.concat(shown))} {INTERVAL} {RED}"
+    blocks.append(Text(f"{closing} Its notebook: {code(notebook + '.ipynb')}.", "soft"))
     return Page(name, title, " ".join(first_line), blocks, short)
 
 

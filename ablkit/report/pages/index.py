@@ -8,7 +8,7 @@ from dataclasses import replace
 import pandas as pd
 
 from ablkit.report import charts, costs
-from ablkit.report.collect import Collection, Scale, measured
+from ablkit.report.collect import Collection, Scale, provenance
 from ablkit.report.figures import TITLES
 from ablkit.report.findings import GONE
 from ablkit.report.findings.words import count
@@ -129,8 +129,7 @@ def _scope(scale: Scale) -> str:
     seeds = f"{counts.min()}" if counts.min() == counts.max() else f"{counts.min()} to {counts.max()}"
     return (
         f"Undefended and with ABL: {scale.title}, {literal(own['model'].iloc[0])},"
-        f" {seeds} {'seed' if seeds == '1' else 'seeds'} an attack, {len(own)} runs. {measured(own)}"
-        f" {link('Every run with its command', 'runs.html')}."
+        f" {seeds} {'seed' if seeds == '1' else 'seeds'} an attack, {len(own)} runs. {provenance(own)}"
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from ablkit.report import charts
-from ablkit.report.collect import Collection, Scale
+from ablkit.report.collect import Collection, Scale, provenance
 from ablkit.report.figures import TITLES
 from ablkit.report.findings.words import count, upper
 from ablkit.report.page import Block, Cell, Figure, Heading, Page, Table, Text, listed
@@ -45,7 +45,7 @@ def page(c: Collection) -> Page:
     blocks.append(
         Text(
             f"{c.main.title}. Numbers: the histories of {count(len(gaps.groupby(['attack', 'method', 'seed'])), 'run')}"
-            " in data/KEY/history.csv.",
+            f" in data/KEY/history.csv. {provenance(c.main.runs[c.main.runs['method'].isin(_TRAININGS)])}",
             "soft",
         )
     )

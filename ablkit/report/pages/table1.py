@@ -10,7 +10,7 @@ from ablkit.defenses import METHODS
 from ablkit.metrics import paper
 from ablkit.metrics.paper import PaperValue
 from ablkit.report import costs
-from ablkit.report.collect import Collection, Scale
+from ablkit.report.collect import Collection, Scale, provenance
 from ablkit.report.figures import TITLES
 from ablkit.report.findings.words import PRESENT, count, limit
 from ablkit.report.page import Block, Cell, Heading, Page, Table, Text, code, link, listed
@@ -54,7 +54,9 @@ def page(c: Collection) -> Page:
     here = tuple(name for name, scale in (("small", small), ("paper's size", full)) if scale is not None)
     columns = ("attack, method", *("paper", *here, "verdict") * len(_METRICS), "seeds")
     table = Table(columns, [(line.title, *line.cells) for line in lines], groups, note)
-    blocks: list[Block] = [Text(_scales(full, small), "soft"), table, *_commands(c), *_context()]
+    shown = [scale.runs[scale.runs["method"].isin(_METHODS)] for scale in (small, full) if scale is not None]
+    made = [Text(provenance(pd.concat(shown)), "soft")] if shown else []
+    blocks: list[Block] = [Text(_scales(full, small), "soft"), table, *made, *_commands(c), *_context()]
     return Page("table1.html", "Table 1: the paper's numbers and those here", _finding(lines, full), blocks, "Table 1")
 
 
@@ -119,11 +121,12 @@ def _finding(lines: list[_Line], full: Scale | None) -> str:
     changed = int(runs["env_commit"].astype(str).str.endswith("+changes").sum())
     code_of = f" ({changed} of these {count(len(runs), 'run')} had code that was not committed yet)" * bool(changed)
     recalled = sum(word in ("agrees", "differs") for *_, word in cells)
+    others = len(cells) - len(judged) - recalled
     return (
         f"{len(judged)} verified numbers, all of {settings}{twice}, are judged on at least {FEWEST} seeds at the"
-        f" paper's size{code_of}: {told}.{_apart(judged)} From memory {recalled} more are known, compared in grey; the"
-        f" other {len(cells) - len(judged) - recalled} are not run, have too few seeds, or are of a backdoor too weak"
-        " to judge by."
+        f" paper's size{code_of}: {told}.{_apart(judged)} Verified means read in the authors' README or logs."
+        f" {recalled} more, which are known from memory alone, are compared in grey. The other {others} are not run,"
+        " have too few seeds, or are of a backdoor too weak to judge by."
     )
 
 

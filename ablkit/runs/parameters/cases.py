@@ -69,7 +69,7 @@ ADAPTIVE = {
     "three-classes": _fixed("three target classes", attack_settings="labels=all2three"),
     "all-classes": _fixed("every class a target", attack_settings="labels=all2all"),
     "cover": _fixed("cover images (10 %)", attack_settings="cover=0.1"),
-    "inconsistent": _fixed("half of the labels wrong", attack_settings="consistency=0.5"),
+    "inconsistent": _fixed("half of the poison with a random label", attack_settings="consistency=0.5"),
     "two-triggers": _fixed("two triggers", attack_settings="triggers=2"),
     "five-triggers": _fixed("five triggers", attack_settings="triggers=5"),
 }
