@@ -9,6 +9,8 @@ from ablkit.runs.parameters import OneRun, defaults
 
 _TRAINING_IMAGES = 50_000
 """Of CIFAR-10, the set of the presets."""
+NEVER_COMMITTED = "471ff5ff6d"
+"""The commit of the replaced runs that never were among the committed ones: their seconds are those of the process."""
 
 
 def minutes(runs: pd.DataFrame) -> pd.Series:
@@ -19,6 +21,24 @@ def minutes(runs: pd.DataFrame) -> pd.Series:
     return trained.where(~on_gpu, runs.get("env_wall_seconds", none).astype(float).fillna(trained)) / 60
 
 
+def training_minutes(runs: pd.DataFrame) -> pd.Series:
+    """Minutes of training of each run, on any hardware: methods are held beside each other by them, as what making the
+    poison takes depends on the attack alone, and not every method has been run on every attack."""
+    return runs.get("seconds", pd.Series(float("nan"), runs.index)).astype(float) / 60
+
+
+def with_own_training(replaced: pd.DataFrame, committed: pd.DataFrame) -> pd.DataFrame:
+    """The replaced runs whose training no committed run has, each training once.
+
+    A run that is judged anew starts from the training that is kept, and records the same seconds to the microsecond.
+    Those of processes, in tenths, may be the same by chance.
+    """
+    trained = replaced["seconds"].round(6)
+    standing = committed.get("seconds", pd.Series(dtype=float)).astype(float).round(6)
+    shared = trained.isin(standing) | trained.duplicated()
+    return replaced[~shared | (replaced["commit"] == NEVER_COMMITTED)]
+
+
 def gpu_minutes(collection: Collection) -> str:
     """What an ABL run at the paper's scale took on a GPU, in a sentence; empty without any."""
     for scale in collection.full:
@@ -26,7 +46,7 @@ def gpu_minutes(collection: Collection) -> str:
         if len(known) and not scale.place.startswith("CPU"):
             others = at_once(scale.runs) - 1
             beside = f", with {others} others at the same time" if others else ""
-            return f"On a GPU such a run took {known.median():.1f} minutes{beside}."
+            return f"On a GPU the whole process of such a run took {known.median():.1f} minutes{beside}."
     return ""
 
 

@@ -23,7 +23,7 @@ STAGES = {
 
 def table(frame: pd.DataFrame) -> pd.DataFrame:
     """A row for each method and stage: epochs, seconds of training, of measuring, the mean over the runs that have it;
-    its share of the seconds of all runs of the method, and their memory.
+    its share of the seconds of all runs of the method, and the memory of that run of them which took most.
 
     Args:
         frame: see `comparisons.costs`.
@@ -41,7 +41,7 @@ def table(frame: pd.DataFrame) -> pd.DataFrame:
                     "seconds": f"{seconds:.1f}",
                     "of the method": f"{part['seconds'].sum() / whole[method].sum():.0%}",
                     "measuring, s": f"{part['measuring'].mean():.1f}",
-                    "memory, MiB": f"{own['mib'].max():.0f}" if own["mib"].notna().any() else "",
+                    "memory, MiB, highest run": f"{own['mib'].max():.0f}" if own["mib"].notna().any() else "",
                     "runs": len(part),
                 }
             )

@@ -6,6 +6,7 @@ import json
 
 import pandas as pd
 
+from ablkit.attacks import ATTACKS
 from ablkit.defenses import METHODS
 from ablkit.metrics import summary
 from ablkit.report import charts, costs, data, stages
@@ -18,6 +19,8 @@ from ablkit.runs.records import Damaged
 
 _TABLE = 50
 """Runs of Table 1 a seed: ten attacks by five methods."""
+_NAMED = 4
+"""Attacks of a method up to which they are named one by one."""
 
 
 def page(c: Collection) -> Page:
@@ -48,17 +51,19 @@ def _finding(c: Collection) -> str:
 
 
 def _methods(scale: Scale) -> Table:
-    rows = []
+    rows, timed = [], []
     for method in METHODS:
         own = scale.of(method)
-        known = costs.minutes(own).dropna() if len(own) else own
-        if not len(known):
+        known = costs.training_minutes(own).dropna()
+        if known.empty:
             continue
+        timed.append(method)
         rate = own.get("images_per_second", pd.Series(dtype=float)).dropna()
         memory = own.get("env_peak_memory_bytes", pd.Series(dtype=float)).dropna()
         rows.append(
             (
                 METHODS[method],
+                Cell(_on(own.loc[known.index, "attack"]), kind="text"),
                 Cell(f"{known.median():.1f}", f"{known.min():.1f} to {known.max():.1f}"),
                 number(rate.median() if len(rate) else None, "{:,.0f}"),
                 number(memory.max() / 2**20 if len(memory) else None, "{:,.0f}"),
@@ -66,9 +71,22 @@ def _methods(scale: Scale) -> Table:
             )
         )
     note = (
-        "Median, lowest and highest run. Of a run on a CPU training and the making of its attack; on a GPU its process."
+        "Minutes: median, lowest and highest run, of training alone, without making the poison and without measuring."
+        " Images/s: median. In brackets: runs on an attack."
     )
-    return Table(("method", "minutes", "images/s in training", "memory, MiB", "n"), rows, note=note)
+    if len({frozenset(scale.of(name)["attack"]) for name in timed}) > 1:
+        note += " Not all methods were run on the same attacks."
+    columns = ("method", "attacks", "minutes of training", "images/s in training", "memory, MiB, highest run", "n")
+    return Table(columns, rows, note=note)
+
+
+def _on(attacks: pd.Series) -> str:
+    """The attacks of some runs: how many, or their names and the runs of each where they are few."""
+    runs = attacks.value_counts()
+    present = [name for name in ATTACKS if name in runs.index]
+    if len(present) > _NAMED:
+        return f"all {len(present)}" if len(present) == len(ATTACKS) else str(len(present))
+    return ", ".join(f"{TITLES[name]} ({runs[name]})" for name in present)
 
 
 def _stages(c: Collection) -> list[Block]:
@@ -78,14 +96,34 @@ def _stages(c: Collection) -> list[Block]:
     if frame.empty:
         return []
     shown = stages.table(frame)
-    rows = [tuple(Cell(literal(str(value))) for value in row) for row in shown.itertuples(index=False)]
+    kinds = ["text" if name == "stage" else "" for name in shown]
+    rows = [
+        tuple(Cell(literal(str(value)), kind=kind) for value, kind in zip(row, kinds, strict=True))
+        for row in shown.itertuples(index=False)
+    ]
+    each = frame.drop_duplicates(["method", "attack", "seed"]).groupby("method", sort=False)["attack"]
+    attacks = "; ".join(f"{METHODS[name]}: {_on(own)}" for name, own in each)
     note = (
-        f"{title}; means over {listed([TITLES[name] for name in dict.fromkeys(frame['attack'])])}. Seconds are those"
-        " that the runs recorded, whatever ran beside them. A stage that a defence starts"
-        f" from counts for it. The same on one machine: {code('ablkit run cost')}."
+        f"{title}; means over the runs. Attacks, in brackets the runs: {attacks}. Seconds are those that the runs"
+        " recorded, whatever ran beside them. A stage that a defence starts from counts for it."
+        f"{_without_stages(next(scale for scale in c.scales if scale.title == title), frame)}"
+        f" The same on one machine: {code('ablkit run cost')}."
     )
     ratios = [Text(stages.said(frame))] if stages.ratios(frame) else []
     return [Heading("Stage by stage", "stages"), *ratios, Table(tuple(shown.columns), rows, note=note)]
+
+
+def _without_stages(scale: Scale, frame: pd.DataFrame) -> str:
+    """Which methods have no stages though their runs recorded their seconds, and why; empty without any."""
+    timed = scale.runs[costs.training_minutes(scale.runs).notna() & ~scale.runs["method"].isin(frame["method"])]
+    names = [METHODS[name] for name in METHODS if name in set(timed["method"])]
+    if not names:
+        return ""
+    # The first pages kept the epochs of a run without their seconds, and the numbers were taken over from them.
+    return (
+        f" There are no rows of {listed(names)}: of these {len(timed)} runs the seconds of the whole are known, but the"
+        " histories of their epochs were committed without any."
+    )
 
 
 def _recorded(c: Collection, scale: Scale) -> pd.DataFrame:
@@ -120,18 +158,22 @@ def _attacks(scale: Scale) -> list[Block]:
 def _spent(c: Collection) -> list[Block]:
     """The minutes of all runs, of repeats and of runs whose numbers were replaced."""
     replaced = data.table(c.folder / "discarded.csv")
-    known = costs.minutes(c.runs).dropna() if len(c.runs) else c.runs
-    rows = [
-        ("committed runs", str(len(c.runs)), f"{known.sum() if len(known) else 0:,.0f}", str(len(c.runs) - len(known)))
-    ]
-    if len(c.runs):
-        every = data.load(c.folder)
-        again = every[~every["key"].isin(c.runs["key"])]
-        rows.append(("the same runs made again", str(len(again)), f"{costs.minutes(again).sum():,.0f}", "0"))
-    if len(replaced):
-        minutes = replaced["seconds"].sum() / 60
-        rows.append(("replaced by later code or settings", str(len(replaced)), f"{minutes:,.0f}", "0"))
-    note = "Runs that were stopped, failed or never committed are not counted. Pages and histories need no run."
+    every = data.load(c.folder)
+    again = every[~every["key"].isin(c.runs["key"])] if len(c.runs) else every
+    kinds = {
+        "committed runs": c.runs,
+        "the same runs made again": again if len(c.runs) else None,
+        "replaced by later code or settings": replaced if len(replaced) else None,
+    }
+    rows = []
+    for name, runs in kinds.items():
+        if runs is not None:
+            minutes = costs.minutes(runs)
+            rows.append((name, str(len(runs)), f"{minutes.sum():,.0f}", str(int(minutes.isna().sum()))))
+    note = (
+        "Minutes of training and of making the poison; on a GPU of the process. A stage that runs share counts for each"
+        " of them. Runs that were stopped or failed are not counted. Pages and histories need no run."
+    )
     used = sum(path.stat().st_size for path in c.folder.rglob("*") if path.is_file() and path.name != data.TABLE)
     disk = c.runs.get("env_folder_bytes", pd.Series(dtype=float)).dropna()
     told = (
@@ -142,8 +184,27 @@ def _spent(c: Collection) -> list[Block]:
     return [
         Heading("What all runs took", "spent"),
         Table(("runs", "number", "minutes", "time not recorded"), rows, note=note),
+        *([Text(_replaced(replaced, every))] if len(replaced) else []),
         Text(f"Disk: the committed numbers of all runs and their pictures are {used / 2**20:.1f} MiB.{told}", "soft"),
     ]
+
+
+def _replaced(replaced: pd.DataFrame, every: pd.DataFrame) -> str:
+    """How many of the replaced runs have a training of their own, and which of them were never committed."""
+    own = costs.with_own_training(replaced, every)
+    uncommitted = int((replaced["commit"] == costs.NEVER_COMMITTED).sum())
+    apart = (
+        f" {uncommitted} of the replaced runs were never committed, and their minutes are those of the process; other"
+        " runs that were never committed are not counted."
+        if uncommitted
+        else " Runs that were never committed are not counted."
+    )
+    return (
+        f"Of the {len(replaced)} replaced runs {len(replaced) - len(own)} have their whole training in common with a"
+        f" committed run or with another replaced one: only the judging was done again. The other {len(own)} trained"
+        f" for at most {own['seconds'].sum() / 60:,.0f} minutes.{apart} All are in"
+        f" {link('discarded.csv', 'data/discarded.csv')}."
+    )
 
 
 def _scales(c: Collection) -> list[Block]:
