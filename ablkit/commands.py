@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from pathlib import Path
 
@@ -38,32 +39,37 @@ def import_data(options: argparse.Namespace) -> None:
 
     names = ("labels", "size", "test_share", "seed", "classes")
     import_images(options.source, options.name, **{name: getattr(options, name) for name in names})
-    print(f"next: ablkit run run --preset smoke -p dataset {options.name}")
+    print(f"next: ablkit run run --preset smoke -p dataset {shlex.quote(options.name)}")
 
 
 def clean(options: argparse.Namespace) -> int:
     """Look for poison in a data set, train without it, and hand on what was found; 1 where the run fails."""
-    from ablkit import data
     from ablkit.cleaning import export, source
     from ablkit.paths import runs_root
     from ablkit.report import your_data
     from ablkit.runs.execute import RunFailed, execute
     from ablkit.runs.parameters import changed, check
+    from ablkit.training import hardware
 
     given = _pairs(options.p)
     instead = {"dataset": "the first argument is the data set", "seed": "--seed draws the test set, too"}
     for name in instead.keys() & given.keys():
         raise UserError(f"-p {name} has no meaning here: {instead[name]}")
-    check("your_data", changed("your_data", options.preset, given), strict=False)
+    first = check("your_data", changed("your_data", options.preset, given), strict=False)
+    hardware.choose(first.device, first.precision)  # before an import, which may take minutes
     arguments.check_folder("ABLKIT_RUNS", runs_root())
     if options.export is not None:
         export.check_new(options.export, Path(options.source))
+        arguments.check_folder("--export", options.export)
     imported = {"size": options.size, "test_share": options.test_share, "seed": options.seed}
     name, folder = source.found(options.source, options.name, **imported)
     given = {"seed": options.seed or 0, "threads": arguments.cores(), **given, "dataset": name}
     parameters = check("your_data", changed("your_data", options.preset, given), strict=False)
     try:
         outcome = execute("your_data", parameters, force=options.force)
+        if lacking := your_data.lacking(outcome.folder):
+            print(f"the run {outcome.folder.name} lacks {lacking}, and is made again")
+            outcome = execute("your_data", parameters, force=True)
     except RunFailed as error:
         print(f"ablkit: your_data failed: {shortened(str(error), 600)}", file=sys.stderr)
         return 1
@@ -71,12 +77,7 @@ def clean(options: argparse.Namespace) -> int:
     print(f"page, table and model: {outcome.folder}")
     if options.export is not None:
         drawn = {"seed": parameters.seed, **parameters.drawing()}
-        table, files = outcome.folder / your_data.TABLE, data.files(name, **drawn)
-        kept, left = export.export(options.export, data.load(name, **drawn), table, files, folder)
-        print(f"without {left:,} suspects: {kept:,} images in {options.export}")
-        unseen = sum(map(len, data.load(name))) - kept - left
-        if unseen:
-            print(f"{unseen:,} images of {name} were not looked at, as train_size draws some, and are not there")
+        print(*export.export(options.export, name, outcome.folder / your_data.TABLE, folder, **drawn), sep="\n")
     return 0
 
 
@@ -177,9 +178,7 @@ def runs(options: argparse.Namespace) -> None:
     if options.key is not None and (wanted or options.state or options.delete_failed):
         raise UserError(f"a key, here {shown(options.key)}, names one run to show; give it without other options")
     if options.delete_failed and options.state not in (None, "failed"):
-        raise UserError(
-            f"--delete-failed with --state {options.state}: only failed runs are deleted; leave --state out"
-        )
+        raise UserError(f"--delete-failed with --state {options.state}: failed ones are deleted; leave --state out")
     if options.key is not None:
         listing.show(options.key)
     elif options.delete_failed:

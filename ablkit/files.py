@@ -79,6 +79,11 @@ def saying_why(path: Path) -> Iterator[None]:
         raise
 
 
+def inert(value: object) -> object:
+    """A value for a CSV file: a text that a spreadsheet would run gets a quote before it, as strangers choose names."""
+    return f"'{value}" if isinstance(value, str) and re.match(r"[=+\-@\t\r](?!\d+$)", value) else value
+
+
 def write_text(path: Path, text: str) -> None:
     """Write `text` as UTF-8, whole or not at all."""
     write_whole(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))

@@ -163,7 +163,7 @@ REFUSED = {
     "a model without a name": (["predict", "", "x.png"], "MODEL '' can be no path"),
     "a table of nothing": (["export", "rnu"], "'rnu' is no notebook"),
     "a key and more": (["runs", "abc", "--delete-failed"], "give it without other options"),
-    "failed and done": (["runs", "--delete-failed", "--state", "done"], "only failed runs are deleted"),
+    "failed and done": (["runs", "--delete-failed", "--state", "done"], "failed ones are deleted"),
     "a parameter of no notebook": (["runs", "-p", "x" * 5_000, "1"], "is no parameter"),
     "an argument of attacks": (["attacks", "x"], "unrecognized arguments"),
 }

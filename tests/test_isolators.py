@@ -12,6 +12,7 @@ import nbformat
 import pandas as pd
 import pytest
 
+from ablkit.attacks import ATTACKS
 from ablkit.errors import UserError
 from ablkit.metrics import summary
 from ablkit.report import findings, isolators
@@ -115,10 +116,18 @@ def test_the_verdict_on_ranking_by_the_loss(seeds, word, told):
 def test_each_other_score_is_held_against_the_loss():
     found = findings.of_isolators(frame(loss=[GOOD, BAD], averaged=[GOOD, GOOD], median=[BAD, GOOD]))
     assert "averaged weights: 2 of 2 runs, luck in 0. It is reliable after 1 of 4 epochs where the loss is not" in found
-    assert "the other way round after 0; at worst 95 % (BadNets, seed 0, epoch 4)" in found
-    assert "median over epochs: 1 of 2 runs, luck in 1." in found and "round after 1; at worst 10 %" in found
+    assert "round after 0; at worst 95 %, after 2 epochs (BadNets); so low by the loss after 3 (BadNets)" in found
+    assert "median over epochs: 1 of 2 runs, luck in 1." in found
+    assert "round after 1; at worst 10 % (BadNets, seed 0, epoch 3)" in found  # the twin: it is so low once
     assert "By no score" not in found and "Losses of phase 1" not in found
     assert "By no score, on no seed: BadNets (1 seed)." in findings.of_isolators(frame(loss=[BAD], averaged=[BAD]))
+
+
+def test_a_score_that_finds_nothing_after_several_epochs_names_no_single_one():
+    none = [0.1, 0.5, 0.0, 0.0]
+    found = findings.of_isolators(frame(loss=[GOOD, [0.1, 0.5, 0.0, 0.95]], averaged=[none, GOOD]))
+    assert "at worst 0.0 %, after 2 epochs (BadNets); so low by the loss after 1 (BadNets)." in found
+    assert "so low by the loss after 0." in findings.of_isolators(frame(loss=[GOOD], averaged=[none]))
 
 
 def test_losses_of_phase_1_are_compared_where_there_are_several():
@@ -197,6 +206,19 @@ def test_the_page_says_what_is_missing_and_then_what_the_runs_say(collections):
     text = markdown(after)
     assert "averaged weights: 4 of 4 runs" in text and "plain training: 20 by the loss, 24 by averaged weights" in text
     assert sum(block.block == "figure" and b"<svg" in block.svg for block in after.blocks) == 4
+
+
+def test_what_was_not_run_is_what_no_run_has(collections):
+    text = markdown(isolation.page(collections[1]))
+    lacking = "flooding-0.5, lga-0.25, lga-1 and lga-0.5-per-sample"
+    assert f"**Not run:** other losses of phase 1 ({lacking}) and longer first phases (20 epochs)." in text
+    assert "**Not run:** first phases with Trojan, Dynamic, SIG, CL, FC, DFST, LBA and CBA." in text
+    losses, attacks = isolation.LOSSES.split(), list(ATTACKS)
+    rows = [{"attack": attack, "loss": loss, "epoch": 20} for attack in attacks for loss in losses]
+    assert isolation._not_run(collections[1], pd.DataFrame(rows)) == []  # the twin: once all are there
+    short = pd.DataFrame(rows).assign(epoch=6)
+    (left,) = isolation._not_run(collections[1], short)
+    assert left.markdown.startswith("**Not run:** longer first phases (20 epochs).")
 
 
 def test_phase_1_of_any_run_that_kept_the_scores_counts(collections):

@@ -9,9 +9,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from ablkit.report.collect import Collection, collect, hardware_of, place_of
+from ablkit.report.collect import Collection, Scale, collect, hardware_of, place_of
 from ablkit.report.page import Table, Text
-from ablkit.report.pages import first_looks
+from ablkit.report.pages import attack, first_looks, paper_scale
+from ablkit.report.verdicts import over_seeds
 
 DATA = Path(__file__).parents[1] / "reports" / "data"
 
@@ -66,6 +67,71 @@ def test_gpus_of_two_kinds_are_one_scale_and_both_are_named(whole):
     gpu = {"env_device": "cuda", "env_gpu": "NVIDIA H100", "env_precision": "bf16"}
     assert place_of(pd.Series(gpu)) == place_of(pd.Series(gpu | {"env_gpu": "another"})) == "GPU, bf16"
     assert place_of(pd.Series(gpu | {"env_device": "cpu"})) == "CPU, bf16"  # the twin
+
+
+def with_strong_sig(whole: Collection) -> Collection:
+    """The same as if undefended training had learned SIG at the paper's size."""
+
+    def strong(scale: Scale) -> Scale:
+        is_it = (scale.runs["attack"] == "sig") & (scale.runs["method"] == "none")
+        success = scale.runs["attack_success_rate"].mask(is_it, 0.9)
+        return replace(scale, runs=scale.runs.assign(attack_success_rate=success)) if scale.is_full else scale
+
+    return replace(whole, scales=[strong(scale) for scale in whole.scales])
+
+
+def test_a_backdoor_too_weak_to_judge_by_does_not_count_as_removed(whole):
+    (full,) = whole.full
+    weak = "32.3 % attack success undefended on 1 seed, less than 50 %; 10 % of the target class is poisoned, 70 % at"
+    page, own = paper_scale.page(whole), next(one for one in attack.pages(whole) if one.name == "attack-sig.html")
+    assert f"SIG is not judged ({weak} the small scale)" in page.finding and "SIG on" not in page.finding
+    assert f"SIG is not judged where its backdoor is too weak ({full.title}): {weak} the small" in own.finding
+    assert f"gone on 3 of 3 seeds ({full.title})" not in own.finding
+    judged = [block.markdown for block in own.blocks if getattr(block, "markdown", "").startswith("Is the backdoor")]
+    assert "**Cannot be said.** The backdoor is too weak to judge by: 32.3 %" in judged[-1]
+    assert "**Holds" in judged[0]  # at the small scale
+    # The twin: a strong one is judged, and so counts.
+    strong = with_strong_sig(whole)
+    assert "and SIG on 3 of 3 seeds" in paper_scale.page(strong).finding
+    (other,) = [one for one in attack.pages(strong) if one.name == "attack-sig.html"]
+    assert f"gone on 3 of 3 seeds ({full.title})" in other.finding and "not judged" not in other.finding
+
+
+def test_the_table_has_the_share_that_is_poisoned_and_greys_what_is_not_judged(whole):
+    table = next(block for block in paper_scale.page(whole).blocks if isinstance(block, Table))
+    assert table.columns[1] == "poisoned, % of the set" and "Grey: not judged" in table.note
+    rows = {row[0]: row[1:3] for row in table.rows}
+    assert (rows["SIG, ABL"][0], rows["BadNets, ABL"][0], rows["BadNets, trained on clean data"][0]) == (
+        "1.0",
+        "10.0",
+        "0.0",
+    )
+    assert (rows["SIG, ABL"][1].kind, rows["BadNets, ABL"][1].kind, rows["Blend, ABL"][1].kind) == ("soft", "", "bad")
+    strong = next(block for block in paper_scale.page(with_strong_sig(whole)).blocks if isinstance(block, Table))
+    assert "Grey" not in strong.note  # the twin
+
+
+def test_the_finding_counts_the_failed_epochs_of_every_attack(whole):
+    (full,) = whole.full
+    epochs = paper_scale._epochs(whole, full)
+    told = paper_scale._swings(epochs)
+    for name, title in (("badnets", "BadNets"), ("blend", "Blend"), ("sig", "SIG")):
+        own = epochs[(epochs["attack"] == name) & (epochs["epoch"] > 1)]
+        low = [int((own[score] < 0.5).sum()) for score in ("loss (the paper)", "averaged weights")]
+        assert f"{title} {low[0]} and {low[1]} of {len(own)}" in told
+    assert told in paper_scale.page(whole).finding and "SIG 56 and 57 of 57" in told
+    assert "SIG 0 and 57 of 57" in paper_scale._swings(epochs.assign(**{"loss (the paper)": 1.0}))  # the twin
+
+
+def test_shares_by_losses_alone_count_each_seed_once(whole):
+    _, table = first_looks._suspects(whole)
+    row = next(row for row in table.rows if row[0] == "BadNets, averaged weights")
+    own = pd.read_csv(DATA / "suspects.csv", dtype={"classes": str}).dropna(subset="classes")
+    own = own[(own["attack"] == "badnets") & (own["score"] == "averaged")]
+    means = 100 * own.groupby("seed")["isolation_precision"].mean()
+    assert row[4].markdown == f"{means.mean():.1f}" and row[4].small == f"{means.min():.1f} to {means.max():.1f}"
+    assert len(own) > 2 * len(means)  # the twin: as numbers of epochs they would have an interval
+    assert over_seeds(own["isolation_precision"]).small.startswith("CI ")
 
 
 def test_without_such_runs_nothing_is_said(whole, tmp_path):

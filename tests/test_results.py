@@ -10,7 +10,7 @@ import pytest
 
 from ablkit.defenses import METHODS, named
 from ablkit.report.collect import Scale, collect
-from ablkit.report.pages import defenses, exclusion
+from ablkit.report.pages import attack, defenses, exclusion
 from ablkit.report.render import markdown
 
 DATA = Path(__file__).parents[1] / "reports" / "data"
@@ -119,6 +119,30 @@ def test_the_page_of_defences_shows_training_without_suspects_wherever_it_ran_an
     alone = replace(found, scales=[replace(found.main, runs=without)])  # the twin: where it ran nowhere
     lines = markdown(defenses.page(alone)).splitlines()
     assert any("suspects excluded" in line and "not run" in line for line in lines)
+
+
+def test_a_picture_of_a_run_that_no_table_shows_says_so_and_what_the_tables_run_isolates():
+    found = collect(DATA)
+    shown = {name: attack.strip(found, name, "isolated-images.png", "Isolated") for name in ("cl", "fc", "sig")}
+    for name, key, mine, theirs in (("cl", "49ad86c79ea2", "100 %", "2.0 %"), ("fc", "92853bcf8034", "0 %", "97 %")):
+        caption = shown[name].caption
+        assert f"of 100 that are isolated {mine} are poisoned. It is of run [{key}]" in caption
+        assert "(CPU, fp32, 1 epoch of fine-tuning and 1 of unlearning), which is in none of the tables." in caption
+        assert f"In the table's run of that seed {theirs} are poisoned (CPU, bf16)." in caption
+    # The twin: the run of SIG has a row of its own.
+    assert "none of the tables" not in shown["sig"].caption
+    tabled = replace(found, scales=[])
+    assert "none of the tables" in attack.strip(tabled, "sig", "isolated-images.png", "Isolated").caption
+
+
+def test_a_picture_of_a_run_in_a_table_comes_first():
+    found = collect(DATA)
+    row = found.runs[found.runs["key"] == "a604557b2bb1"]  # SIG, fp32, in a table
+    other = row.assign(key="0" * 12)
+    both = replace(found, runs=pd.concat([other, row], ignore_index=True))
+    assert "a604557b2bb1" in attack.strip(both, "sig", "isolated-images.png", "Isolated").path
+    neither = replace(both, scales=[])  # the twin: in the order of the runs
+    assert "0" * 12 in attack.strip(neither, "sig", "isolated-images.png", "Isolated").path
 
 
 def test_the_index_and_the_page_of_clean_models_show_the_same_runs_of_abl():

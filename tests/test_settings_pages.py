@@ -32,8 +32,38 @@ def test_the_sentence_counts_the_attacks_that_are_precise_on_every_seed(collecti
         for score in ("loss", "averaged")
     }
     assert counted["loss"] != counted["averaged"]  # or the sentence could have mixed them up
-    first, second = ("{}, {} and {}".format(*numbers) for numbers in counted.values())
-    assert f"with {first} of 10 attacks; by averaged weights with {second}." in told
+    first, second = counted.values()
+    of_all = "{} of 10, {} of 10 and {} of 7 attacks".format(*first)
+    assert f"with {of_all}; by averaged weights with {'{}, {} and {}'.format(*second)} (" in told
+
+
+def test_an_attack_that_poisons_less_than_is_isolated_is_not_counted_there(collection):
+    told, blocks = isolation_rate.known(collection)
+    assert told.endswith("(at 10 % it is impossible with SIG, CL and FC, which poison 5 to 7 % of the set).")
+    phases = isolation.first_phases(collection)
+    most = phases.groupby("attack")["precision_at_10"].max()
+    assert (most[["sig", "cl", "fc"]] < 0.9).all() and (most.drop(["sig", "cl", "fc", "cba", "dynamic"]) >= 0.9).all()
+    table = next(block for block in blocks if block.block == "table")
+    kinds = {row[0]: row[4].kind for row in table.rows}  # of the first 10 %, by the loss
+    assert {kinds[name] for name in ("SIG", "CL", "FC")} == {"soft"}
+    assert kinds["Blend"] == "bad"  # the twin: it could have been
+    assert isolation_rate._too_little(phases.assign(poisoned=0.1), ["sig"]) == ""
+
+
+def test_the_turning_epoch_is_held_against_the_others(collection):
+    told, blocks = turning_epoch.known(collection)
+    precision = turning_epoch.precisions(collection, collection.main)
+    failed = [int((precision[epoch] < 0.5).sum()) for epoch in range(1, 7)]
+    reliable = [int((precision[epoch] >= 0.9).sum()) for epoch in range(1, 7)]
+    assert failed == [17, 15, 11, 6, 7, 8] and reliable == [14, 16, 17, 26, 23, 20]
+    assert "in 8 of 33 runs; the fewest are 6, after epoch 4 (seen afterwards" in told
+    assert "Of these, 4 reach 90 % after another epoch (Dynamic and CL), and 4 reach 90 % after no epoch (FC" in told
+    (table,) = [block for block in blocks if block.block == "table"]
+    assert [list(map(int, row[1:])) for row in table.rows] == [failed, reliable]
+    # The twins: the epoch that was used fails least, and two others fail as often.
+    assert ", the fewest of epochs 1 to 6. Of these" in turning_epoch._sentence(precision, 4)
+    tied = precision.assign(**{"4": precision[5]}).drop(columns=4).rename(columns={"4": 4})[[1, 2, 3, 4, 5, 6]]
+    assert "the fewest are 7, after epoch 4 and 5 (" in turning_epoch._sentence(tied, 6)
 
 
 def test_recall_is_the_share_of_all_poison(collection):

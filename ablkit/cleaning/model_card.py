@@ -83,11 +83,16 @@ def write(
 def read(path: Path) -> tuple[nn.Module, Card]:
     """The model in a folder, or whose card or weights are named, in eval mode, and its card.
 
-    Neither file can carry code. Raises UserError where one is missing, damaged, or does not fit the other.
+    Neither file can carry code. Raises UserError where one is missing, damaged, or does not fit the other, and where a
+    weight is no number.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load
 
+    if not path.exists():
+        raise UserError(f"{path} does not exist; name a folder that `ablkit clean` has made")
+    if not path.is_dir() and path.name not in (CARD, WEIGHTS):
+        raise UserError(f"{path} is no model; name a folder that `ablkit clean` has made, or its {WEIGHTS}")
     folder = path if path.is_dir() else path.parent
     for name in (CARD, WEIGHTS):
         if not (folder / name).is_file():
@@ -103,6 +108,8 @@ def read(path: Path) -> tuple[nn.Module, Card]:
                 f"{folder / WEIGHTS} is damaged, or not the file that {CARD} describes; take both from one folder"
             )
         tensors = load(content)
+        if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values()):
+            raise UserError(f"{folder / WEIGHTS} holds weights that are no numbers; make it again with `ablkit clean`")
         size = min(card.height, card.width)
         build = partial(models.build, card.model, len(card.classes), size=size, normalise=card.normalise)
         # Shapes alone first: a card may name a network that no memory has room for.
@@ -139,6 +146,8 @@ def pixels(card: Card, path: Path) -> UInt8[ndarray, "h w 3"]:
 
 
 def best(card: Card, shares: Float[ndarray, " classes"]) -> str:
-    """The class that one image is taken for, with its share: `cat 98.1 %`."""
+    """The class that one image is taken for, with its share: `cat 98.1 %`; UserError where the shares are nan."""
+    if not np.isfinite(shares).all():
+        raise UserError("the model's weights are too large to give any class a share; make it again")
     k = int(np.argmax(shares))
     return f"{shown(card.classes[k])} {100 * shares[k]:.1f} %"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +9,7 @@ import pandas as pd
 
 from ablkit.cleaning.verdict import Judged, Verdict
 from ablkit.data.prepared import Files
-from ablkit.files import write_text
+from ablkit.files import inert, write_text
 
 COLUMNS = ("split", "number", "file", "label", "is_suspected", "suspicion", "taken_for_before", "taken_for")
 """Of the table."""
@@ -27,7 +26,7 @@ def table(verdict: Verdict, files: Files | None) -> pd.DataFrame:
 
 def write(path: Path, rows: pd.DataFrame) -> None:
     """Write the table as CSV, in which no name of a file or class is a formula."""
-    texts = {name: rows[name].map(_inert) for name in ("file", "label", "taken_for_before", "taken_for")}
+    texts = {name: rows[name].map(inert) for name in ("file", "label", "taken_for_before", "taken_for")}
     write_text(path, rows.assign(**texts).to_csv(index=False))
 
 
@@ -44,11 +43,6 @@ def _of(split: str, judged: Judged, files: Files | None) -> pd.DataFrame:
         names[judged.last],
     )
     return pd.DataFrame(dict(zip(COLUMNS, values, strict=True)))
-
-
-def _inert(text: str) -> str:
-    """A name, with a quote before it where a spreadsheet would run it as a formula: strangers choose names."""
-    return f"'{text}" if re.match(r"[=+\-@\t\r](?!\d+$)", text) else text
 
 
 def _escaped(name: str) -> str:

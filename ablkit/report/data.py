@@ -12,7 +12,7 @@ import pandas as pd
 from ablkit import paths
 from ablkit.data import prepared
 from ablkit.errors import UserError, shown
-from ablkit.files import write_bytes, write_json, write_text
+from ablkit.files import inert, write_bytes, write_json, write_text
 from ablkit.runs import records, seals
 from ablkit.runs.records import Damaged
 
@@ -32,6 +32,8 @@ BESIDE += ("gpu-unfinished.csv", "gpu-unfinished-epochs.csv")
 """The files beside the runs that pages are made of, or that the benchmarks write there."""
 LARGEST = 100_000
 """Bytes of an array or picture that is taken in: at the paper's scale losses are twice as large."""
+_OF_A_SITE = "· ablkit</title>"
+"""What the first page of every site has."""
 _PNG = b"\x89PNG\r\n\x1a\n"
 _DIGITS = "%.6g"
 """How histories are written: six digits, of which figures show three."""
@@ -76,7 +78,7 @@ def write_table(data: Path) -> None:
     table = load(data).drop(columns="folder")
     if table.empty:
         return
-    write_text(data / TABLE, table.to_csv(index=False, float_format=_DIGITS))
+    write_text(data / TABLE, table.map(inert).to_csv(index=False, float_format=_DIGITS))
 
 
 def load(data: Path) -> pd.DataFrame:
@@ -137,6 +139,7 @@ def check(data: Path, to: Path) -> None:
     linked = next((path for path in sorted(data.rglob("*")) if path.is_symlink()), None)
     if linked is not None:
         raise UserError(f"{linked} is a link; put the file itself there, or remove the link")
+    _check_no_others(to)
     own = to / "data"
     if os.path.realpath(own).startswith(os.path.realpath(data) + os.sep):
         raise UserError(f"--to {to} lies within {data}; give a folder outside of the numbers")
@@ -149,6 +152,19 @@ def check(data: Path, to: Path) -> None:
         name = path.relative_to(own)
         if path.is_symlink() or not (_is_of_a_site(path, own) or (data / name).is_file() or path.is_dir()):
             raise UserError(f"{own} would be replaced, and {shown(str(name))} in it is of no site; give another --to")
+
+
+def _check_no_others(to: Path) -> None:
+    """Raise UserError where the first pages of a site would replace files that are of none."""
+    there = next((to / name for name in ("index.html", "README.md") if os.path.lexists(to / name)), None)
+    if there is None:
+        return
+    try:
+        is_own = _OF_A_SITE in (to / "index.html").read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        is_own = False
+    if not is_own:
+        raise UserError(f"{there} is of no site of ablkit, and would be replaced; name another folder with --to")
 
 
 def check_no_data_root(to: Path) -> None:

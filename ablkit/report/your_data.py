@@ -57,6 +57,12 @@ def write(folder: Path, made: Page) -> None:
     write_text(folder / WORDS, render.markdown(replace(made, blocks=said)))
 
 
+def lacking(folder: Path) -> str:
+    """The first file that a run hands on and that is not there, as in an archive of runs; empty where all are."""
+    names = (PAGE, TABLE, WORDS, model_card.WEIGHTS, model_card.CARD)
+    return next((name for name in names if not (folder / name).is_file()), "")
+
+
 def _first_heading(made: Page) -> int:
     return next(at for at, block in enumerate(made.blocks) if block.block == "heading")
 

@@ -29,6 +29,7 @@ TRAJECTORIES = "trajectories.npz"
 NAMES = ("params.json", "env.json", "metrics.json", "files.json", "history.jsonl", "left_out.json")
 NAMES += ("isolated.npy", "losses.npy", "excluded.npy", "poisoned.npy", TRAJECTORIES, "notebook.ipynb")
 FIGURE = re.compile(r"figures/[\w-][\w.-]{0,79}\.(csv|svg|png)", re.ASCII)
+_GZIP = b"\x1f\x8b"
 END = bytes(1024)
 """What a tar ends with."""
 
@@ -37,8 +38,11 @@ def write(to: Path, folders: list[Path]) -> tuple[list[Path], list[Path]]:
     """Write finished runs as a .tar.gz, whole or not at all; return those that are in it and those that did not fit.
 
     Those that come first have precedence. An archive has at most 16 MiB; what a run has left out of it, such as the
-    weights, its `left_out.json` says. Raises Damaged for a run that is not whole, UserError where none is given.
+    weights, its `left_out.json` says. Raises Damaged for a run that is not whole, UserError where none is given, and
+    where `to` is there and is no archive.
     """
+    if to.is_file() and to.stat().st_size and not to.read_bytes().startswith(_GZIP):
+        raise UserError(f"{to} is no archive of runs, and would be replaced; name another file with --to")
     if not folders:
         raise UserError("there is no finished run to bundle; `ablkit runs` lists what there is")
     parts: dict[Path, bytes] = {}

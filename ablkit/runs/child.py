@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 import psutil
 
 from ablkit import provenance
+from ablkit.errors import UserError
 from ablkit.files import read_json, write_json, write_text
 
 DESCRIPTORS = "ABLKIT_DESCRIPTORS"
@@ -50,7 +52,8 @@ def main(source: Path, folder: Path, private: Path) -> int:
         failure = {"cell": last_cell(folder), "error": type(error).__name__, "message": str(error) or " "}
     else:
         return 0
-    write_json(folder / "failure.json", failure)
+    with contextlib.suppress(UserError, OSError):  # on a full disk: the parent meets it too, and says so
+        write_json(folder / "failure.json", failure)
     return 1
 
 

@@ -184,6 +184,11 @@ def check_against_data(parameters: Parameters) -> None:
     train, test = data.load(parameters.dataset, seed=parameters.seed, **parameters.drawing())
     if isinstance(parameters, YourData):
         parameters.recipe(len(train)).check_images(train.images.shape[1:], parameters.dataset)
+        if len(train) < parameters.batch_size:
+            raise UserError(
+                f"{parameters.dataset} gives {len(train)} training images, fewer than batch_size"
+                f" {parameters.batch_size}; lower batch_size, or add images"
+            )
         return
     parameters.recipe().check_images(train.images.shape[1:], parameters.dataset)
     choice = {name: value for name, value in parameters.poisoning().items() if name not in ("device", "precision")}

@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from ablkit.errors import UserError, shortened, shown, unknown
-from ablkit.files import Busy, locked, write_whole
+from ablkit.files import Busy, inert, locked, write_whole
 from ablkit.paths import runs_root
 from ablkit.runs import bundle, records, seals
 from ablkit.runs.folder import load
@@ -155,7 +155,7 @@ def export(notebook: str, to: Path) -> list[Path]:
                 f"{shown(column)} is a number in some runs of {notebook} and none in others; move these to another"
                 " folder of runs"
             )
-    write_whole(paths[0], lambda path: frame.to_csv(path, index=False))
+    write_whole(paths[0], lambda path: frame.map(inert).to_csv(path, index=False))
     write_whole(paths[1], lambda path: frame.to_parquet(path, index=False))
     return paths
 

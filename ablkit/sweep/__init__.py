@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
+from ablkit import data
 from ablkit.errors import UserError, shortened
 from ablkit.paths import runs_root
 from ablkit.runs import arguments, records
@@ -40,7 +41,7 @@ def sweep(
         ray: address of a Ray cluster, or `local`; in place of `workers`.
         timeout: seconds after which a run is killed and counts as failed.
         budget: minutes from now, after which nothing runs any more; see `ablkit.sweep.budget`.
-        dry_run: only list the runs and their states.
+        dry_run: only list the runs and their states; no data set is downloaded for it.
 
     Raises UserError for every mistake in the file at once, before anything starts, and likewise for what only the data
     can tell is wrong.
@@ -53,12 +54,11 @@ def sweep(
     if not dry_run:
         arguments.check_folder("ABLKIT_RUNS", runs_root())
     jobs = slots.shard(definition.read(path, preset), shard)
-    done = [job for job in jobs if job.state == "done"]
-    print(f"{path}: {len(jobs)} runs, {len(done)} of them done", flush=True)
     if dry_run:
-        for job in jobs:
-            print(f"{job.state:<11}{job.folder.name}  {job.notebook}: {job.title}, {job.subject}")
+        _list(path, jobs)
         return 0
+    done = [job for job in jobs if job.state == "done"]
+    print(_counted(path, jobs, len(done)), flush=True)
     missing = [job for job in jobs if job.state != "done"]
     if wrong := mistakes_in_data(missing):
         raise UserError(definition.listed(path, wrong))
@@ -74,6 +74,23 @@ def sweep(
         for line in _last_lines(job.folder / "log.txt"):
             print(f"          | {shortened(line)}")
     return 1 if failed else 0
+
+
+def _counted(path: Path, jobs: list[Job], done: int) -> str:
+    return f"{path}: {len(jobs)} runs, {done} of them done"
+
+
+def _list(path: Path, jobs: list[Job]) -> None:
+    """List the runs with states and keys; a key is not known before the data are there, and then nothing is done."""
+    absent = [name for name in data.DATASETS if name not in data.prepared_names()]
+    states = [
+        ("missing", "-" * 12) if job.parameters.dataset in absent else (job.state, job.folder.name) for job in jobs
+    ]
+    print(_counted(path, jobs, sum(state == "done" for state, _ in states)), flush=True)
+    for job, (state, key) in zip(jobs, states, strict=True):
+        print(f"{state:<11}{key}  {job.notebook}: {job.title}, {job.subject}")
+    for name in dict.fromkeys(job.parameters.dataset for job in jobs if job.parameters.dataset in absent):
+        print(f"{name} is not prepared, and its runs have no key before it is: `ablkit data {name}`")
 
 
 def _checked_budget(budget: float, ray: str | None) -> float:

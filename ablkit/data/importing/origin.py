@@ -53,6 +53,16 @@ def read(made: Path, told: dict, way_out: str) -> dict:
     return known
 
 
+def recorded(made: Path) -> dict[str, str]:
+    """The sum of each file that a prepared set was made of; see `sum_of`."""
+    return read_json(made / prepared.ORIGIN).get("files", {})
+
+
+def sum_of(content: bytes) -> str:
+    """The first digits of the sha256 of a file."""
+    return hashlib.sha256(content).hexdigest()[:_DIGITS]
+
+
 def check(made: Path, known: dict, now: dict[str, str], way_out: str) -> None:
     """Raise UserError, ending in `way_out`, where a prepared set was not made of these files."""
     before = known["files"]

@@ -121,13 +121,28 @@ def _line(name: str, wide: pd.DataFrame, always: pd.DataFrame, luck: pd.DataFram
     """What one score does, beside the loss."""
     good = wide >= RELIABLE
     gained, lost = (int((good[one] & ~good[other]).sum()) for one, other in ((name, "loss"), ("loss", name)))
-    attack, seed, epoch = wide[name].idxmin()
-    where = f"{ATTACKS[attack].title}, seed {seed}, epoch {epoch}"
     return (
         f"{SCORES[name]}: {int(always[name].sum())} of {count(len(always), 'run')}, luck in {int(luck[name].sum())}."
         f" It is reliable after {gained} of {count(len(wide), 'epoch')} where the loss is not, and the other way round"
-        f" after {lost}; at worst {percent(wide[name].min())} ({where})."
+        f" after {lost}; {_at_worst(name, wide)}."
     )
+
+
+def _at_worst(name: str, wide: pd.DataFrame) -> str:
+    """The lowest precision of a score, and where: the epoch, or how many have it, beside those of the loss."""
+    worst = wide[name].min()
+    lowest = wide.index[wide[name] == worst]
+    if len(lowest) == 1:
+        attack, seed, epoch = lowest[0]
+        return f"at worst {percent(worst)} ({ATTACKS[attack].title}, seed {seed}, epoch {epoch})"
+    by_loss = wide.index[wide["loss"] <= worst]
+    told = f"at worst {percent(worst)}, after {count(len(lowest), 'epoch')} ({_titles(lowest)})"
+    return f"{told}; so low by the loss after {len(by_loss)}{f' ({_titles(by_loss)})' if len(by_loss) else ''}"
+
+
+def _titles(index: pd.MultiIndex) -> str:
+    """The attacks of rows of runs and epochs, in words."""
+    return listed([ATTACKS[name].title for name in index.unique("attack")])
 
 
 def _of_losses(frame: pd.DataFrame) -> list[str]:

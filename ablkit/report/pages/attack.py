@@ -8,11 +8,12 @@ import pandas as pd
 
 from ablkit.attacks import ATTACKS
 from ablkit.report import charts
-from ablkit.report.collect import Collection, Scale
+from ablkit.report.collect import Collection, Scale, standard_rate
 from ablkit.report.figures import TITLES
 from ablkit.report.findings import GONE, of_gap, of_methods
 from ablkit.report.findings.exclusion import of_earlier_rule
-from ablkit.report.findings.words import count, upper
+from ablkit.report.findings.words import PRESENT, UNKNOWN, count, limit, upper
+from ablkit.report.findings.words import percent as in_short
 from ablkit.report.page import Block, Cell, Figure, Heading, Page, Picture, Table, Text, link, listed
 from ablkit.report.pages import missing
 from ablkit.report.pages.loss_gap import first_phases
@@ -20,6 +21,8 @@ from ablkit.report.repeat import command
 from ablkit.report.text import percent
 from ablkit.report.verdicts import LOW, in_words, percent_number
 
+_METHODS = {"none": "undefended", "abl": "ABL", "exclude": "suspects excluded"}
+"""The methods whose runs the page's tables show."""
 _ROWS = {
     "attack_success_rate": "attack success, %",
     "clean_accuracy": "clean accuracy, %",
@@ -40,16 +43,41 @@ def how(attack: str) -> str:
     return (module.__doc__ or "").partition("\n")[0].partition("): ")[2]
 
 
+def too_weak(scale: Scale, attack: str) -> str:
+    """Why the backdoor of an attack is too weak at a scale to judge a defence by; empty where it is not, or unknown.
+
+    As in Table 1 it is by undefended training; without it by the ABL runs before their unlearning.
+    """
+    undefended = scale.of("none", attack)["attack_success_rate"].dropna()
+    tuned = scale.of("abl", attack).get("attack_success_rate_finetuned", pd.Series(dtype=float)).dropna()
+    found = undefended if len(undefended) else tuned
+    if found.empty or found.mean() >= PRESENT:
+        return ""
+    when = f"{'undefended' if len(undefended) else 'before unlearning'} on {count(len(found), 'seed')}"
+    rate, small = scale.of("abl", attack)["poison_rate"].max(), standard_rate("quick", attack)
+    elsewhere = f", {limit(small)} at the small scale" if small != rate else ""
+    return (
+        f"{percent(found.mean())} attack success {when}, less than {limit(PRESENT)};"
+        f" {limit(rate)} of the {ATTACKS[attack].rate_of} is poisoned{elsewhere}"
+    )
+
+
 def pages(c: Collection) -> list[Page]:
     """A page for every attack, also for one without a run."""
     return [_page(c, name) for name in ATTACKS]
 
 
 def strip(c: Collection, attack: str, file: str, caption: str) -> Picture | None:
-    """The first picture of that name among the runs of an attack, as it is by default; None where none has kept one."""
+    """The first picture of that name among the runs of an attack, as it is by default; None where none has kept one.
+
+    One of a run that is in the tables of the attack's page comes first; of another run the caption says so.
+    """
     from PIL import Image
 
-    for _, run in c.runs[c.runs["attack"] == attack].iterrows() if len(c.runs) else ():
+    if not len(c.runs):
+        return None
+    tabled, runs = _tabled(c, attack), c.runs[c.runs["attack"] == attack]
+    for _, run in runs.sort_values("key", key=lambda keys: ~keys.isin(tabled["key"]), kind="stable").iterrows():
         if not run["poison_rate"] or run["attack_settings"] or run["is_first_phase"]:
             continue
         path = run["folder"] / file
@@ -58,10 +86,29 @@ def strip(c: Collection, attack: str, file: str, caption: str) -> Picture | None
                 width = image.width
             what = f"{TITLES[attack]}, seed {run['seed']}, {run['place']}"
             share, isolated = run["isolation_precision"], run.get("isolated_images")
+            aside = ""
             if file.startswith("isolated") and isolated == isolated:
                 caption += f": lowest loss first, of {isolated:.0f} that are isolated {percent(share, 0)} are poisoned"
-            return Picture(f"data/{run['key']}/{file}", f"{caption}: {what}", f"**{what}.** {caption}.", width)
+                aside = "" if run["key"] in set(tabled["key"]) else _aside(run, tabled)
+            return Picture(f"data/{run['key']}/{file}", f"{caption}: {what}", f"**{what}.** {caption}.{aside}", width)
     return None
+
+
+def _tabled(c: Collection, attack: str) -> pd.DataFrame:
+    """The runs in the tables of an attack's page."""
+    scales = [scale for scale in c.scales if attack in scale.attacks("abl")]
+    return pd.concat([c.runs.iloc[:0], *(scale.of(method, attack) for scale in scales for method in _METHODS)])
+
+
+def _aside(run: pd.Series, tabled: pd.DataFrame) -> str:
+    """That a picture is of a run that no table shows, and what its twin in the tables isolates."""
+    key = link(run["key"], f"data/{run['key']}/metrics.json")
+    tuned, unlearned = (int(run[f"{name}_epochs"]) for name in ("finetune", "unlearn"))
+    epochs = f"{count(tuned, 'epoch')} of fine-tuning and {unlearned} of unlearning"
+    told = f" It is of run {key} ({run['place']}, {epochs}), which is in none of the tables."
+    same = tabled[(tabled["method"] == "abl") & (tabled["seed"] == run["seed"])].dropna(subset="isolation_precision")
+    shares = [f"{in_short(own['isolation_precision'])} are poisoned ({own['place']})" for _, own in same.iterrows()]
+    return f"{told} In the table's run of that seed {listed(shares)}." if shares else told
 
 
 def _page(c: Collection, name: str) -> Page:
@@ -74,7 +121,12 @@ def _page(c: Collection, name: str) -> Page:
     scales = [scale for scale in c.scales if name in scale.attacks("abl")]
     for scale in scales:
         learned = of_gap(first_phases(c, scale, name))
-        verdict = of_methods(pd.concat([scale.of(method, name) for method in ("none", "abl")]), "abl")
+        weak = too_weak(scale, name)
+        verdict = (
+            f"{UNKNOWN} The backdoor is too weak to judge by: {weak}."
+            if weak
+            else of_methods(pd.concat([scale.of(method, name) for method in ("none", "abl")]), "abl")
+        )
         blocks += [
             Heading(scale.title),
             Text(f"Is the backdoor gone at a low price? {verdict}"),
@@ -113,6 +165,12 @@ def _finding(c: Collection, name: str, scales: list[Scale]) -> str:
         was = f", from {in_words(before)}" if len(before) else ""
         low = [str(seed) for seed in own.loc[own["isolation_precision"] < LOW, "seed"]]
         why = f" On seed {listed(low)} less than half of what is isolated is poisoned." if low else ""
+        if weak := too_weak(scale, name):
+            parts.append(
+                f"{TITLES[name]} is not judged where its backdoor is too weak ({scale.title}): {weak}. ABL leaves"
+                f" {in_words(own['attack_success_rate'])}.{why}"
+            )
+            continue
         parts.append(
             f"ABL brings {TITLES[name]} to {in_words(own['attack_success_rate'])} attack success{was}; the backdoor is"
             f" gone on {gone} of {count(len(own), 'seed')} ({scale.title}).{why}"
@@ -122,7 +180,7 @@ def _finding(c: Collection, name: str, scales: list[Scale]) -> str:
 
 def _seeds(scale: Scale, name: str) -> Table:
     rows = []
-    for method, title in (("none", "undefended"), ("abl", "ABL"), ("exclude", "suspects excluded")):
+    for method, title in _METHODS.items():
         for _, run in scale.of(method, name).iterrows():
             cells = []
             for metric in _ROWS:

@@ -125,7 +125,8 @@ def _page(c: Collection, study: Study) -> Page:
     if claimed is None:
         left = "What is left of the backdoor is not known yet" if first else "Not known yet"
         finding = f"{first} {left}: {runs} were run.".lstrip()
-        return Page(study.name, study.title, finding, [*blocks, *_not_run(c, study, wanted - known)], study.short)
+        blocks += [*(_tables(frame, titles) if len(frame) else []), *_not_run(c, study, wanted - known)]
+        return Page(study.name, study.title, finding, blocks, study.short)
     untried = [titles[case] for case in titles if case not in set(frame.loc[frame["method"] == claimed, "case"])]
     finding = findings.of_cases(frame, titles, claimed)
     finding += f" Not run yet: {listed(untried)}." if untried else ""

@@ -13,6 +13,12 @@ from ablkit.report.page import Block, Heading, Table, Text, code, link, listed
 from ablkit.report.text import number
 from ablkit.report.verdicts import over_seeds
 
+_SHARES = {
+    "isolation_precision": "of the excluded, poisoned, %",
+    "isolation_recall": "of the poison, excluded, %",
+}
+"""What is measured of verdicts by losses alone -> its title."""
+
 
 def blocks(c: Collection) -> list[Block]:
     """Both, each where its numbers are committed."""
@@ -92,7 +98,9 @@ def _suspects(c: Collection) -> list[Block]:
         judged = own[own["classes"].fillna("") != ""]
         wrong = judged[judged["classes"] != judged["target"].astype(str)]
         ended = judged[judged["epoch"] == own["epoch"].max()]
-        shares = [over_seeds(judged[name].astype(float)) for name in ("isolation_precision", "isolation_recall")]
+        # Epochs of one training are no independent numbers: each seed counts once.
+        by_seed = judged.astype(dict.fromkeys(_SHARES, float)).groupby("seed")[list(_SHARES)].mean()
+        shares = [over_seeds(by_seed[name]) for name in _SHARES]
         rows.append(
             (
                 f"{TITLES[attack]}, {SCORES[score]}",
@@ -109,11 +117,11 @@ def _suspects(c: Collection) -> list[Block]:
         "epochs with a verdict",
         "seeds with a verdict at the turning epoch",
         "verdicts on a clean class",
-        "of the excluded, poisoned, %",
-        "of the poison, excluded, %",
+        *_SHARES.values(),
     )
     note = (
-        "The scores that the ABL runs kept after each epoch, judged by their losses alone, as the first version of"
+        "Shares: the mean over a seed's epochs with a verdict, then over seeds; below it the lowest and highest seed."
+        " The scores that the ABL runs kept after each epoch, judged by their losses alone, as the first version of"
         f" {code('exclude')} did: one of the things that were tried and dropped. Features were not kept, so what a rule"
         f" that judges by them would say is not known. Numbers: {link('suspects.csv', 'data/suspects.csv')}, made by"
         f" {code('benchmarks/gpu/suspects.py')} of commit 50e1145."

@@ -22,9 +22,11 @@ from ablkit.runs.parameters import changed, check, defaults, losses
 _TITLE, _NAME = "Does isolation depend on luck?", "isolation.html"
 LOSSES = "lga-0.5 plain flooding-0.5 lga-0.25 lga-1 lga-0.5-per-sample"
 """The losses of phase 1 that the page compares; scores are compared under the first."""
+_LONGEST = 20
+"""Epochs of phase 1 of the runs that compare all of these losses."""
 _COMMANDS = (
     "ablkit run isolators",
-    f"ablkit run isolators -p attack_names 'badnets blend sig' -p losses '{LOSSES}' -p epochs 20",
+    f"ablkit run isolators -p attack_names 'badnets blend sig' -p losses '{LOSSES}' -p epochs {_LONGEST}",
 )
 _OTHERWISE = {"isolation_epochs", "finetune_epochs", "unlearn_epochs", *losses.SETTINGS}
 """Parameters in which these runs may differ from those of the quick preset."""
@@ -38,7 +40,7 @@ _HOW = {
     "averaged": "the same under an average of the weights over the last steps",
     "median": "the median of each image's loss over the epochs so far",
     "last_three": "the mean of its log-loss over the last three epochs",
-    "class_first": "its loss, the images first whose class has the averaged losses that split best in two",
+    "class_first": "images of the class whose averaged losses split best into two groups come first, then by loss",
 }
 
 
@@ -58,13 +60,12 @@ def page(c: Collection) -> Page:
     if frame.empty:
         number = len(check("isolators", changed("isolators", "quick", {})).runs())
         finding = f"Not known yet: none of the {count(number, 'run')} that would tell is there."
-        return Page(_NAME, _TITLE, finding, [*blocks, *_not_run(c, _COMMANDS)], "Isolation")
+        nothing = missing.not_run(c, "first phases that keep their scores", list(_COMMANDS))
+        return Page(_NAME, _TITLE, finding, [*blocks, *nothing], "Isolation")
     verdict, _, rest = of_isolators(frame).partition("\n")
     several = frame["loss"].nunique() > 1
     blocks += [_words(main), Text(rest.strip()), Text(at_the_end(main, AIM)), *_figures(main)]
-    blocks += _losses(frame) if several else _not_run(c, _COMMANDS[1:])
-    if main["attack"].nunique() < len(ATTACKS):
-        blocks += _not_run(c, _COMMANDS[:1])
+    blocks += [*(_losses(frame) if several else []), *_not_run(c, frame)]
     runs = count(len(frame.groupby(["attack", "loss", "seed"])), "run")
     blocks.append(
         Text(
@@ -89,8 +90,20 @@ def _words(main: pd.DataFrame) -> Text:
     return Text("\n".join([rule, "", *lines]))
 
 
-def _not_run(c: Collection, commands: tuple[str, ...]) -> list[Block]:
-    return missing.not_run(c, "first phases whose scores were kept", list(commands))
+def _not_run(c: Collection, frame: pd.DataFrame) -> list[Block]:
+    """The losses, the lengths and the attacks that no first phase is there of, each with the command that makes it."""
+    blocks: list[Block] = []
+    lacking = [name for name in LOSSES.split() if name not in set(frame["loss"])]
+    left = [f"other losses of phase 1 ({listed(lacking)})"] if lacking else []
+    if (frame.groupby("loss")["epoch"].max() < _LONGEST).any():
+        left.append(f"longer first phases ({_LONGEST} epochs)")
+    if left:
+        blocks += missing.not_run(c, " and ".join(left), list(_COMMANDS[1:]))
+    known = set(frame.loc[frame["loss"] == frame["loss"].iloc[0], "attack"])
+    attacks = [TITLES[name] for name in ATTACKS if name not in known]
+    if attacks:
+        blocks += missing.not_run(c, f"first phases with {listed(attacks)}", list(_COMMANDS[:1]))
+    return blocks
 
 
 def first_phases(c: Collection) -> pd.DataFrame:

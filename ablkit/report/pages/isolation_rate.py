@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 
@@ -44,11 +46,13 @@ def _over_seeds(c: Collection) -> tuple[str, list[Block]]:
     names = [name for name in TITLES if name in set(phases["attack"])]
     lowest = phases.groupby(["score", "attack"])[list(MEASURED.values())].min() >= RELIABLE
     reliable = lowest.groupby("score").sum().loc[list(FOLLOWED)]
-    loss, averaged = (listed([str(reliable.loc[score, name]) for name in MEASURED.values()]) for score in FOLLOWED)
+    possible = [sum(_is_possible(phases, name, rate) for name in names) for rate in MEASURED]
+    of_loss, averaged = ([str(reliable.loc[score, name]) for name in MEASURED.values()] for score in FOLLOWED)
+    loss = [f"{number} of {whole}" for number, whole in zip(of_loss, possible, strict=True)]
     told = (
         f"Ranked by the loss, the first {listed([f'{100 * rate:g}' for rate in MEASURED])} % after epoch {turning} are"
-        f" at least {limit(RELIABLE)} poisoned on every seed with {loss} of {count(len(names), 'attack')}; by averaged"
-        f" weights with {averaged}."
+        f" at least {limit(RELIABLE)} poisoned on every seed with {listed(loss)} attacks; by averaged weights with"
+        f" {listed(averaged)}{_too_little(phases, names)}."
     )
     shares = {"precision": "poisoned, % of what is isolated", "recall": "isolated, % of what is poisoned"}
     runs = count(len(phases.groupby(["attack", "seed"])), "run")
@@ -60,6 +64,24 @@ def _over_seeds(c: Collection) -> tuple[str, list[Block]]:
     ]
 
 
+def _is_possible(phases: pd.DataFrame, attack: str, rate: float) -> bool:
+    """Whether an attack poisons so many images that a share of the set can be reliably poisoned, on every seed."""
+    return bool(phases.loc[phases["attack"] == attack, "poisoned"].min() >= RELIABLE * rate)
+
+
+def _too_little(phases: pd.DataFrame, names: list[str]) -> str:
+    """Which attacks poison too little to be counted at a rate, in brackets; empty where none does."""
+    told = []
+    for rate in MEASURED:
+        left = [name for name in names if not _is_possible(phases, name, rate)]
+        if left:
+            shares = phases.loc[phases["attack"].isin(left)].groupby("attack")["poisoned"].mean()
+            ends = " to ".join(dict.fromkeys(f"{100 * share:.0f}" for share in (shares.min(), shares.max())))
+            which = listed([TITLES[name] for name in left])
+            told.append(f"at {limit(rate)} it is impossible with {which}, which poison {ends} % of the set")
+    return f" ({'; '.join(told)})" if told else ""
+
+
 def _table(phases: pd.DataFrame, names: list[str], kind: str, title: str) -> Table:
     rows = []
     for attack in names:
@@ -68,12 +90,16 @@ def _table(phases: pd.DataFrame, names: list[str], kind: str, title: str) -> Tab
             of_score = own[own["score"] == score]
             for rate, name in MEASURED.items():
                 found = of_score[name] if kind == "precision" else of_score[name] * rate / of_score["poisoned"]
-                cells.append(over_seeds(found, digits=0, bad=kind == "precision" and found.min() < RELIABLE))
+                cell = over_seeds(found, digits=0, bad=kind == "precision" and found.min() < RELIABLE)
+                is_possible = kind != "precision" or _is_possible(phases, attack, rate)
+                cells.append(cell if is_possible else replace(cell, kind="soft"))
         poisoned = Cell(percent_number(own["poisoned"].mean(), 1))
         rows.append((TITLES[attack], poisoned, *cells, str(own["seed"].nunique())))
     columns = ("attack", "poisoned, % of the set", *(f"{limit(rate)}" for rate in MEASURED), *map(limit, MEASURED), "n")
     groups = (("", 2), *((f"{title}, {SCORES[score]}", len(MEASURED)) for score in FOLLOWED), ("", 1))
     red = f" Red: less than {limit(RELIABLE)} on a seed." if kind == "precision" else ""
+    if kind == "precision" and _too_little(phases, names):
+        red += " Grey: too few images are poisoned for that, whatever they are ranked by."
     return Table(columns, rows, groups, f"Mean over seeds, by the share that is isolated.{red} {INTERVAL}")
 
 

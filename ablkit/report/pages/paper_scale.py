@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pandas as pd
 
 from ablkit.defenses import METHODS
@@ -11,11 +13,12 @@ from ablkit.report.figures import TITLES
 from ablkit.report.findings import GONE
 from ablkit.report.findings.exclusion import of_earlier_rule
 from ablkit.report.findings.isolators import SCORES as NAMES
-from ablkit.report.findings.words import DEAR, PRESENT, count
+from ablkit.report.findings.words import DEAR, PRESENT, count, limit, over
 from ablkit.report.page import Block, Cell, Figure, Heading, Page, Table, Text, code, link, listed
 from ablkit.report.pages import first_looks, missing
+from ablkit.report.pages.attack import too_weak
 from ablkit.report.text import percent
-from ablkit.report.verdicts import INTERVAL, LOW, over_seeds
+from ablkit.report.verdicts import INTERVAL, LOW, in_words, over_seeds, percent_number
 
 _RAW, _AVERAGED = NAMES["loss"], NAMES["averaged"]
 SCORES = {"": _RAW, "_fresh_statistics": NAMES["fresh_statistics"], "_averaged": _AVERAGED}
@@ -45,27 +48,35 @@ def _finding(scale: Scale, epochs: pd.DataFrame) -> str:
     bare = f"undefended training has {percent(undefended.mean())} clean accuracy" if len(undefended) else ""
     if own.empty:
         return f"No ABL run has the paper's size yet{'; ' + bare if bare else ''}."
-    parts = []
+    parts, weak = [], []
     for name, part in own.groupby("attack", sort=False):
+        if why := too_weak(scale, name):
+            weak.append(f"; {TITLES[name]} is not judged ({why})")
+            continue
         gone = part["attack_success_rate"] <= GONE
         told = [f"{percent(part['clean_accuracy'][gone].mean())} clean accuracy left there"] if gone.any() else []
         if gone.any() and undefended.mean() - part["clean_accuracy"][gone].mean() >= DEAR:
             told[0] += ", too little to count"
-        if (before := part.get("attack_success_rate_finetuned", pd.Series(dtype=float)).mean()) < PRESENT:
-            told.append(f"{percent(before)} attack success before unlearning")
         kept = f" ({'; '.join(told)})" if told else ""
         parts.append(f"{TITLES[name]} on {gone.sum()} of {count(len(part), 'seed')}{kept}")
-    text = f"ABL removes the backdoor of {listed(parts)}{'; ' + bare if bare else ''}.{_excluded(scale)}"
+    judged = f"ABL removes the backdoor of {listed(parts)}" if parts else "ABL is judged on no attack"
+    text = f"{judged}{''.join(weak)}{'; ' + bare if bare else ''}.{_excluded(scale)}"
+    return f"{text} {_swings(epochs)}".rstrip()
+
+
+def _swings(epochs: pd.DataFrame) -> str:
+    """After how many epochs isolation would have failed, of each attack, by the loss and by averaged weights."""
     later = epochs[epochs["epoch"] > 1] if len(epochs) else epochs
     if later.empty:
-        return text
-    worst = max(dict.fromkeys(later["attack"]), key=lambda name: later.loc[later["attack"] == name, _RAW].std())
-    swings = later[later["attack"] == worst]
-    low = [int((swings[score] < LOW).sum()) for score in (_RAW, _AVERAGED)]
-    seeds = count(swings["seed"].nunique(), "seed")
+        return ""
+    told = []
+    for attack, own in later.groupby("attack", sort=False):
+        low = [int((own[score] < LOW).sum()) for score in (_RAW, _AVERAGED)]
+        told.append(f"{TITLES[attack]} {low[0]} and {low[1]} of {len(own)}")
+    seeds = over(*later.groupby("attack")["seed"].nunique().agg(["min", "max"]))
     return (
-        f"{text} With {TITLES[worst]} less than {percent(LOW, 0)} of what would be isolated is poisoned after {low[0]}"
-        f" of {len(swings)} epochs ({seeds}), and after {low[1]} of them where averaged weights rank the images."
+        f"From epoch 2 on, less than {limit(LOW)} of what would be isolated is poisoned after so many epochs, ranked by"
+        f" the loss and by averaged weights: {listed(told)}. {seeds}"
     )
 
 
@@ -92,12 +103,15 @@ def _table(scale: Scale) -> Table:
     for (attack, method), own in scale.runs.groupby(["attack", "method"], sort=False):
         missed = method != "none" and own["attack_success_rate"].mean() > GONE
         cells = [over_seeds(own[m], bad=missed and m == "attack_success_rate") for m in _METRICS]
+        if method != "none" and too_weak(scale, attack):
+            cells[0] = replace(cells[0], kind="soft")
         precision = own["isolation_precision"] if method == "abl" else []
         minutes = costs.minutes(own)
         first = ", first version" if method == "exclude" and _is_first_version(own).all() else ""
         rows.append(
             (
                 f"{TITLES[attack]}, {METHODS[method]}{first}",
+                percent_number(0.0 if method == "oracle" else _poisoned(own)),
                 *cells,
                 over_seeds(precision, digits=0),
                 f"{minutes.median():.1f}",
@@ -106,6 +120,7 @@ def _table(scale: Scale) -> Table:
         )
     columns = (
         "run",
+        "poisoned, % of the set",
         "attack success, %",
         "other classes, %",
         "clean accuracy, %",
@@ -115,7 +130,10 @@ def _table(scale: Scale) -> Table:
         "n",
     )
     alone = " A row with n = 1 is a demonstration, not a measurement." if any(row[-1] == "1" for row in rows) else ""
-    note = f"{INTERVAL}{alone} Minutes of a run's process, beside all others. {measured(scale.runs)}"
+    beside = scale.place.partition(",")[0]
+    note = f"{INTERVAL}{alone} Minutes of the process, other runs sharing the {beside}. {measured(scale.runs)}"
+    if any(too_weak(scale, name) for name in scale.attacks("abl")):
+        note += f" Grey: not judged, as the backdoor has less than {limit(PRESENT)} attack success undefended."
     note += f" Verdicts: {link('Table 1', 'table1.html')}."
     if "exclude" in set(scale.runs["method"]):
         note += (
@@ -123,6 +141,11 @@ def _table(scale: Scale) -> Table:
             f" and trains fresh weights on the rest. {of_earlier_rule(scale.runs)}".rstrip()
         )
     return Table(columns, rows, note=note)
+
+
+def _poisoned(runs: pd.DataFrame) -> float:
+    """Share of the training images that is poisoned."""
+    return float((runs.get("poisoned_images", pd.Series(dtype=float)).astype(float) / runs["training_images"]).mean())
 
 
 def _epochs(c: Collection, scale: Scale) -> pd.DataFrame:
@@ -172,12 +195,12 @@ def _limits(c: Collection) -> list[Block]:
         left = [TITLES[name] for name in TITLES if name not in known]
         if left:
             lines.append(f"{len(known)} of {len(TITLES)} attacks; not run: {listed(left)}.")
-        weak = scale.of("abl")
-        if "attack_success_rate_finetuned" in weak:
-            means = weak.groupby("attack", sort=False)["attack_success_rate_finetuned"].mean()
-            lines += [
-                f"With {TITLES[name]} the attack is weak here: {percent(value)} success before unlearning."
-                for name, value in means.items()
-                if value < PRESENT
-            ]
+        for name in known:
+            if why := too_weak(scale, name):
+                tuned = scale.of("abl", name).get("attack_success_rate_finetuned", pd.Series(dtype=float))
+                before = f" In the ABL runs it is {in_words(tuned)} before unlearning." if len(tuned.dropna()) else ""
+                share = percent(_poisoned(scale.of("abl", name)))
+                lines.append(
+                    f"With {TITLES[name]} the attack is weak here, where {share} of the set is poisoned: {why}.{before}"
+                )
     return [Heading("Limits"), Text("\n".join(f"- {line}" for line in lines))] if lines else []

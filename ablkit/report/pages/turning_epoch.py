@@ -7,8 +7,9 @@ import pandas as pd
 from ablkit.report import charts
 from ablkit.report.collect import Collection, Scale, measured
 from ablkit.report.figures import TITLES
-from ablkit.report.findings.words import count
-from ablkit.report.page import Block, Figure, Heading, Text, listed
+from ablkit.report.findings import RELIABLE
+from ablkit.report.findings.words import count, limit
+from ablkit.report.page import Block, Figure, Heading, Table, Text, listed
 from ablkit.report.pages.loss_gap import first_phases
 from ablkit.report.verdicts import LOW
 
@@ -22,7 +23,8 @@ def known(c: Collection) -> tuple[str, list[Block]]:
         return "", []
     used = int(c.main.of("abl")["isolation_epochs"].mode()[0])
     made = f"Phase 1 of {count(len(precision), 'ABL run')}: {c.main.title}. {measured(c.main.of('abl'))}"
-    blocks = [Heading("What would be isolated"), _figure(c.main, precision, used), Text(made, "soft")]
+    table = _by_epoch(precision)
+    blocks = [Heading("What would be isolated"), _figure(c.main, precision, used), table, Text(made, "soft")]
     return _sentence(precision, used), blocks
 
 
@@ -39,16 +41,46 @@ def _sentence(precision: pd.DataFrame, used: int) -> str:
     low = precision[precision[used] < LOW] if used in precision else precision.iloc[:0]
     if low.empty:
         return f"At the turning epoch used, {used}, isolation fails in none of {count(len(precision), 'run')}."
-    better = low.drop(columns=used).ge(0.9).any(axis=1)
+    better = low.drop(columns=used).ge(RELIABLE).any(axis=1)
     parts = []
-    for part, what in ((low[better], "at least 90 % precise after another epoch"), (low[~better], "after none")):
+    for part, when in ((low[better], "another epoch"), (low[~better], "no epoch")):
         if len(part):
             names = listed([TITLES[name] for name in dict.fromkeys(name for name, _ in part.index)])
-            parts.append(f"{len(part)} would have been {what} ({names})")
+            parts.append(f"{len(part)} reach{'es' * (len(part) == 1)} {limit(RELIABLE)} after {when} ({names})")
     return (
-        f"The turning epoch matters: at epoch {used} isolation fails in {len(low)} of {count(len(precision), 'run')}."
-        f" Of these {' and '.join(parts)}."
+        f"The turning epoch matters: isolated after epoch {used}, which was used, less than {limit(LOW)} is poisoned in"
+        f" {len(low)} of {count(len(precision), 'run')}{_fewest(precision, used)}. Of these,"
+        f" {', and '.join(parts)}."
     )
+
+
+def _failures(precision: pd.DataFrame) -> pd.Series:
+    """In how many runs isolation fails, by the epoch after which it would happen; of epochs that all runs have."""
+    return precision.dropna(axis=1).lt(LOW).sum()
+
+
+def _fewest(precision: pd.DataFrame, used: int) -> str:
+    """After which epochs isolation fails in the fewest runs, as the end of a sentence."""
+    failures = _failures(precision)
+    if failures.empty:
+        return ""
+    least = failures.min()
+    if failures.get(used) == least:
+        return f", the fewest of epochs {failures.index.min()} to {failures.index.max()}"
+    epochs = listed([str(epoch) for epoch in failures.index[failures == least]])
+    return f"; the fewest are {least}, after epoch {epochs} (seen afterwards: the epoch was not chosen by these counts)"
+
+
+def _by_epoch(precision: pd.DataFrame) -> Table:
+    """In how many runs isolation would have failed after each epoch, and in how many it would have been reliable."""
+    every = precision.dropna(axis=1)
+    runs = count(len(every), "run")
+    rows = [
+        (f"less than {limit(LOW)} poisoned", *(str(number) for number in _failures(precision))),
+        (f"at least {limit(RELIABLE)} poisoned", *(str(number) for number in every.ge(RELIABLE).sum())),
+    ]
+    columns = (f"of {runs}, isolated after epoch", *(str(epoch) for epoch in every))
+    return Table(columns, rows, note="Counted after all runs had ended; the epoch that they used was not chosen by it.")
 
 
 def _figure(scale: Scale, precision: pd.DataFrame, used: int) -> Figure:
