@@ -90,8 +90,8 @@ def test_the_verdict_names_what_is_left_and_both_prices():
     assert "More is left by SIG (1 seed, up to 40 %)." in told
     assert "ABL reaches that on 6 of 6 runs" in told
     assert (
-        "it loses 1.0 points of clean accuracy and 2.0 points in the target class, in the mean over 2 attacks. On"
-        " the 6 runs beside which ABL was run it loses 1.0 and 2.0, ABL 18.0 and 60.0." in told
+        "it loses 1.0 points of clean accuracy and 2.0 points in the target class, in the mean over 2 attacks. Beside"
+        " ABL (6 runs) it loses 1.0 and 2.0, ABL 18.0 and 60.0." in told
     )
     assert told.endswith("n = 3 seeds.")
 
@@ -110,7 +110,7 @@ def test_seeds_are_means_over_the_same_attacks():
 
 def test_from_five_seeds_on_the_losses_have_an_interval():
     assert (
-        "; over the 2 attacks that have all 5 seeds it is 1.0 (95 % BCa 1.0 to 1.0) and 2.0 (95 % BCa 2.0 to 2.0). On"
+        "; over the 2 attacks with all 5 seeds 1.0 (95 % BCa 1.0 to 1.0) and 2.0 (2.0 to 2.0). Beside"
         in of_rule.price(beside(compared(seeds=5)))
     )
     assert "BCa" not in of_rule.price(beside(compared(seeds=4)))

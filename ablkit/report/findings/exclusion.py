@@ -222,11 +222,7 @@ def price(runs: pd.DataFrame) -> str:
         " and ".join(f"{100 * differences(with_abl, metric, method).mean():.1f}" for metric in NEAR)
         for method in ("", "abl")
     )
-    abl = (
-        f" On the {count(len(with_abl), 'run')} beside which ABL was run it loses {own}, ABL {abl}."
-        if len(with_abl)
-        else ""
-    )
+    abl = f" Beside ABL ({count(len(with_abl), 'run')}) it loses {own}, ABL {abl}." if len(with_abl) else ""
     return f"Against training on clean data it loses {' and '.join(told)}{attacks}{_interval(runs, gaps)}.{abl}"
 
 
@@ -236,11 +232,10 @@ def _interval(runs: pd.DataFrame, gaps: list[pd.Series]) -> str:
     if any(one.low is None for one in found):
         return ""
     number = complete(runs, "clean_accuracy_oracle")["attack"].nunique()
-    first, second = (
-        f"{100 * gap.mean():.1f} (95 % BCa {100 * one.low:.1f} to {100 * one.high:.1f})"
-        for gap, one in zip(gaps, found, strict=True)
-    )
-    return f"; over the {count(number, 'attack')} that have all {len(gaps[0])} seeds it is {first} and {second}"
+    first, second = (f"{100 * gap.mean():.1f}" for gap in gaps)
+    within, target = (f"{100 * one.low:.1f} to {100 * one.high:.1f}" for one in found)
+    over_all = f"over the {count(number, 'attack')} with all {len(gaps[0])} seeds"
+    return f"; {over_all} {first} (95 % BCa {within}) and {second} ({target})"
 
 
 def _few_left(runs: pd.DataFrame) -> str:

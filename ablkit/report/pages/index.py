@@ -227,7 +227,7 @@ def ways_to_pay(pairs: pd.DataFrame) -> str:
     halves = []
     for part, what, metric in (
         (means[means["lost_target"] >= means["other"]], "the target class more than the others", "lost_target"),
-        (means[means["lost_target"] < means["other"]], "the other classes more than the target class", "other"),
+        (means[means["lost_target"] < means["other"]], "the others more", "other"),
     ):
         if len(part):
             points = sorted({f"{100 * value:.0f}" for value in (part[metric].min(), part[metric].max())}, key=float)
