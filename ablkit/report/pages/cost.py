@@ -45,7 +45,7 @@ def _finding(c: Collection) -> str:
     )
     hours = costs.cpu_hours(c)
     if hours is not None:
-        text += f" At the paper's scale one run would train for {hours:.1f} hours on one such core, the"
+        text += f" At the paper's scale one run would train for {hours:.1f} hours on one core like theirs, the"
         text += f" {_TABLE} runs of Table 1 for {_TABLE * hours:.0f} hours a seed."
     return f"{text} {costs.gpu_minutes(c)}".strip()
 
