@@ -8,7 +8,7 @@ import pandas as pd
 
 from ablkit.attacks import ATTACKS
 from ablkit.report import charts
-from ablkit.report.collect import Collection, Scale, standard_rate
+from ablkit.report.collect import Collection, Scale, provenance, standard_rate
 from ablkit.report.figures import TITLES
 from ablkit.report.findings import GONE, of_gap, of_methods
 from ablkit.report.findings.exclusion import of_earlier_rule
@@ -142,7 +142,10 @@ def _page(c: Collection, name: str) -> Page:
     shown = strip(c, name, "poisoned-images-strip.png", "Clean images, the same poisoned, five times their difference")
     if shown is not None:
         blocks += [Heading("The poisoned images"), shown]
-    if not scales:
+    if scales:
+        made = pd.concat([scale.runs[scale.runs["attack"] == name] for scale in scales])
+        blocks.append(Text(provenance(made), "soft"))
+    else:
         blocks += missing.not_run(c, f"ABL on {attack.title}", [_command(name, m) for m in ("none", "abl")])
     return Page(name_of(name), f"{attack.title}: every seed", _finding(c, name, scales), blocks)
 

@@ -72,7 +72,8 @@ def page(c: Collection) -> Page:
             f"Numbers: phase 1 of {runs} ({frame['place'].iloc[0]}; runs on other hardware are not mixed in), in"
             " data/KEY/history.csv; what came after it, if anything, is another matter."
             f" The same at the paper's scale: {link('there', 'paper-scale.html')}. What a failed isolation does to the"
-            f" outcome: {link('settings', 'settings.html')}.",
+            f" outcome: {link('settings', 'settings.html')}."
+            f" {link('Every run with its command', 'runs.html')}.",
             "soft",
         )
     )

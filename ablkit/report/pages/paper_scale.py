@@ -8,7 +8,7 @@ import pandas as pd
 
 from ablkit.defenses import METHODS
 from ablkit.report import charts, costs
-from ablkit.report.collect import Collection, Scale, measured
+from ablkit.report.collect import Collection, Scale, provenance
 from ablkit.report.figures import TITLES
 from ablkit.report.findings import GONE
 from ablkit.report.findings.exclusion import of_earlier_rule
@@ -131,7 +131,7 @@ def _table(scale: Scale) -> Table:
     )
     alone = " A row with n = 1 is a demonstration, not a measurement." if any(row[-1] == "1" for row in rows) else ""
     beside = scale.place.partition(",")[0]
-    note = f"{INTERVAL}{alone} Minutes of the process, other runs sharing the {beside}. {measured(scale.runs)}"
+    note = f"{INTERVAL}{alone} Minutes of the process, other runs sharing the {beside}. {provenance(scale.runs)}"
     if any(too_weak(scale, name) for name in scale.attacks("abl")):
         note += f" Grey: not judged, as the backdoor has less than {limit(PRESENT)} attack success undefended."
     note += f" Verdicts: {link('Table 1', 'table1.html')}."

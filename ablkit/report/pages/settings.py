@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from ablkit.report import charts
-from ablkit.report.collect import Collection, measured
+from ablkit.report.collect import Collection, provenance
 from ablkit.report.findings import GONE
 from ablkit.report.findings.words import count
 from ablkit.report.page import Block, Figure, Heading, Page, Text, link, listed
@@ -39,7 +39,7 @@ def page(c: Collection, studies: Sequence[Page]) -> Page:
         Text(lines),
         Heading("Isolation precision and the outcome"),
         Figure("precision-outcome", drawn, alt, f"**{told}** {caption}"),
-        Text(f"{c.main.title}. {measured(runs)}", "soft"),
+        Text(f"{c.main.title}. {provenance(runs)}", "soft"),
     ]
     return Page("settings.html", _TITLE, told, blocks, "Settings")
 

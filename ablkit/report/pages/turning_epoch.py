@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from ablkit.report import charts
-from ablkit.report.collect import Collection, Scale, measured
+from ablkit.report.collect import Collection, Scale, provenance
 from ablkit.report.figures import TITLES
 from ablkit.report.findings import RELIABLE
 from ablkit.report.findings.words import count, limit
@@ -22,7 +22,7 @@ def known(c: Collection) -> tuple[str, list[Block]]:
     if precision.empty:
         return "", []
     used = int(c.main.of("abl")["isolation_epochs"].mode()[0])
-    made = f"Phase 1 of {count(len(precision), 'ABL run')}: {c.main.title}. {measured(c.main.of('abl'))}"
+    made = f"Phase 1 of {count(len(precision), 'ABL run')}: {c.main.title}. {provenance(c.main.of('abl'))}"
     table = _by_epoch(precision)
     blocks = [Heading("What would be isolated"), _figure(c.main, precision, used), table, Text(made, "soft")]
     return _sentence(precision, used), blocks
