@@ -150,7 +150,7 @@ def _add_import(kinds: argparse._SubParsersAction) -> None:
         help="with an .npy, that of labels",
     )
     importing.add_argument("--name", required=True, help="of the data set, such as pets")
-    importing.add_argument("--size", type=_whole("--size", most=10_000), help="resize the images to SIZE x SIZE pixels")
+    importing.add_argument("--size", type=_import_side, help="resize the images to SIZE x SIZE pixels")
     importing.add_argument(
         "--classes",
         type=lambda text: text.split(","),
@@ -171,7 +171,7 @@ def _add_clean(kinds: argparse._SubParsersAction) -> None:
         "source", type=_text_of_path, help="a data set's name, or a folder of class folders, as `data import` takes it"
     )
     clean.add_argument("--name", help="of the data set that a folder becomes (the folder's name)")
-    clean.add_argument("--size", type=_whole("--size", most=10_000), help="resize a folder's images to SIZE x SIZE")
+    clean.add_argument("--size", type=_import_side, help="resize a folder's images to SIZE x SIZE")
     clean.add_argument("--test-share", type=_share("--test-share"), help="of a folder, for testing (0.2)")
     clean.add_argument("--seed", type=_whole("--seed"), help="draws test set, weights and order (0)")
     clean.add_argument("--export", type=partial(arguments.path, "--export"), metavar="FOLDER", help="the cleaned set")
@@ -257,6 +257,7 @@ def _share(option: str) -> Callable[[str], float]:
 
 
 _seconds = partial(arguments.seconds, "--timeout")
+_import_side = partial(arguments.whole, "--size", least=5, most=1024)
 _minutes = partial(arguments.minutes, "--budget")
 _seed = partial(arguments.whole, "--seeds", least=0, most=arguments.MOST_SEED)
 _to = partial(arguments.path, "--to")

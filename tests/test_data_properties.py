@@ -289,6 +289,21 @@ def test_a_container_without_a_limit_has_the_memory_of_the_machine(container, fi
     assert memory.free() > 2**20
 
 
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (0, "0 bytes"),
+        (100, "100 bytes"),
+        (1000, "1.0 KiB"),
+        (200_000, "0.2 MiB"),
+        (2**30 // 10 + 1, "0.1 GiB"),
+        (2**40, "1024.0 GiB"),
+    ],
+)
+def test_an_amount_never_rounds_to_nothing(count, text):
+    assert memory.amount(count) == text
+
+
 def test_an_archive_of_arrays_is_held_against_what_the_container_has_left(container, tmp_path_factory):
     path = tmp_path_factory.mktemp("arrays") / "a.npz"
     np.savez(path, images=np.zeros((20, 8, 8, 3), np.uint8), labels=np.arange(20) % 2)

@@ -297,11 +297,26 @@ def test_labels_name_their_classes(roots: Path, tmp_path: Path):
         ("numbers", LABELS * 90 + 10, {}, ("10", "100")),
         ("texts", np.array(["dog", "cat"])[LABELS], {}, ("cat", "dog")),
         ("named", LABELS, {"classes": np.array(CLASSES)}, CLASSES),
+        ("bytes", LABELS, {"classes": np.array([b"caf\xc3\xa9", b"bar"])}, ("café", "bar")),
     ):
         np.savez(tmp_path / f"{name}.npz", **both, y_train=labels, y_test=labels[:4], **more)
         train, test, _ = brought(tmp_path / f"{name}.npz", name)
         assert train.classes == classes and (len(train), len(test)) == (12, 4)
         assert np.array_equal(train.labels, LABELS if name != "texts" else 1 - LABELS)
+
+
+def test_what_an_archive_holds_beside_its_images_changes_nothing(roots: Path, tmp_path: Path):
+    beside = {"val_images": 255 - RGB[:3], "val_labels": LABELS[:3], "x": np.zeros(12), "y": np.zeros(12)}
+    for name, more in (("plain", {}), ("more", beside), ("named", {"classes": np.array(CLASSES)})):
+        arrays = {"train_images": RGB, "train_labels": LABELS, "test_images": RGB[:4], "test_labels": LABELS[:4]}
+        np.savez(tmp_path / f"{name}.npz", **arrays, **more)
+        said = brought(tmp_path / f"{name}.npz", name)[2]
+        left = [line for line in said if line.startswith("left out: ")]
+        start = (
+            "left out: arrays that are not taken (4): 'val_images' (shape (3, 8, 8, 3)), 'val_labels' (shape (3,)), "
+        )
+        assert (len(left) == 1 and left[0].startswith(start)) if name == "more" else not left
+    assert data.digest("more") == data.digest("plain") != data.digest("named")
 
 
 # Many images

@@ -13,7 +13,8 @@ import pytest
 from conftest import refused
 
 from ablkit import data, files
-from ablkit.data import Images, prepared
+from ablkit.cli import main
+from ablkit.data import Images, leftovers, prepared
 
 CLASSES = tuple("abcd")
 
@@ -87,7 +88,20 @@ def test_names_of_classes_are_different_texts_of_one_line(as_users_run_it, roots
     prepared.write(roots / "odd", some(), some(8), "")
     prepared.write_json(roots / "odd" / "meta.json", prepared.read_meta(roots / "odd") | {"classes": classes})
     assert "meta.json" in refused(data.load, "odd")
-    assert some(classes=("a", "<b>$", "ב" * 300, "d")).classes[0] == "a"  # odd, but names
+    joined = "\u0645\u06cc\u200c\u0631\u0648\u062f"  # two words that Persian writes as one
+    assert some(classes=("a", "<b>$", "ב" * 300, joined)).classes[3] == joined  # odd, but names
+
+
+@pytest.mark.parametrize("name", ["gpj.\u202etac", "\u2066d\u2069", "d\u200f"])
+def test_names_that_turn_what_is_printed_are_not_stored(roots: Path, name: str):
+    turned = some(classes=("a", "b", "c", name)), some(8, classes=("a", "b", "c", name))
+    assert f"class name {name!r} is empty or has a" in refused(prepared.write, roots / "odd", *turned, "")
+    assert not roots.exists()
+    prepared.write(roots / "odd", some(), some(8), "")  # the twin
+    prepared.write_json(
+        roots / "odd" / "meta.json", prepared.read_meta(roots / "odd") | {"classes": ["a", "b", "c", name]}
+    )
+    assert f"meta.json: class name {name!r}" in refused(data.load, "odd")
 
 
 def test_the_names_of_the_classes_and_the_shapes_are_part_of_the_digest(roots: Path):
@@ -213,6 +227,21 @@ def test_what_killed_writers_left_goes_and_what_others_write_stays(roots: Path):
     assert {path.name for path in roots.iterdir()} == {"odd", *kept}
 
 
+def test_leftovers_of_all_names_go_but_not_what_somebody_else_named_alike(roots: Path):
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    host = files.host()
+    gone = [f".{name}.{host}.{dead.pid}.tmp" for name in ("odd", "a.b", "a b")]
+    kept = [f".odd.{host}.{os.getpid()}.tmp", f".odd.{host}.{10**30}.tmp", f".odd.{dead.pid}.tmp", f"{host}.tmp"]
+    kept += [f".odd.{host}.{os.getppid()}.tmp", f".odd.elsewhere.{dead.pid}.tmp", f".odd.{host}.x.tmp", "odd", ".tmp"]
+    for name in (*gone, *kept):
+        (roots / name).mkdir(parents=True)
+    (roots / f".file.{host}.{dead.pid}.tmp").touch()
+    leftovers.sweep_all(roots)
+    assert {path.name for path in roots.iterdir()} == {*kept, f".file.{host}.{dead.pid}.tmp"}
+    leftovers.sweep_all(roots / "nowhere")
+
+
 # Names and places
 
 
@@ -250,3 +279,96 @@ def test_a_description_by_hand_is_answered_with_what_writes_it(roots: Path, cont
     (roots / "pets").mkdir(parents=True)
     (roots / "pets" / "meta.json").write_text(content)
     assert prepared.BY_WRITE in refused(data.load, "pets")
+
+
+def test_a_name_of_nothing_says_that_nothing_is_there(roots: Path, monkeypatch, capsys):
+    roots.mkdir()
+    monkeypatch.chdir(roots)
+    for name in ("nope", "./nope", "nope/more", str(roots / "nope"), "~/nope", "nope/"):
+        for command in ("data", "clean"):
+            assert main([command, name]) == 2
+            said = capsys.readouterr().err
+            assert "is no dataset; known: " in said and "; no folder or file of that name is there either" in said
+    assert "did you mean 'digits'? No folder or file of that name" in refused(data.load, "digit")
+    (roots.parent / "here" / "nope").mkdir(parents=True)
+    monkeypatch.chdir(roots.parent / "here")
+    assert "there either" not in refused(data.load, "nope")  # the twin
+
+
+@pytest.mark.parametrize("name", ["a\u202eb", "a\x7fb", "a ", " a", ".a", "a\u2028b", "\udcff"])
+def test_a_name_that_an_import_refuses_is_not_written_either(roots: Path, name: str):
+    assert "has no name that a data set can have" in refused(prepared.write, roots / name, some(), some(8), "")
+    assert not roots.exists()
+    prepared.write(roots / "a b", some(), some(8), "")  # the twin
+    assert data.prepared_names() == ["a b"]
+
+
+def test_an_import_that_has_the_name_of_a_set_of_the_kit_is_not_taken_for_it(roots: Path):
+    prepared.write(roots / "imagenette-8", some(), some(8), "", origin={})  # as earlier versions did
+    assert "imagenette-8 holds imported images, not imagenette" in refused(data.prepare, "imagenette", size=8)
+    assert len(data.load("imagenette-8")[0]) == 40
+    (roots / "imagenette-8" / prepared.ORIGIN).unlink()  # the twin
+    assert data.prepare("imagenette", size=8) == roots / "imagenette-8"
+
+
+def test_pictures_under_the_name_of_a_set_of_the_kit_are_imported_under_another(roots: Path):
+    for name, instead in (("imagenette", "my-imagenette-32"), ("Digits-32", "Digits-32-32"), ("CIFAR10", "CIFAR10-32")):
+        (roots / name / "cat").mkdir(parents=True)
+        (roots / name / "cat" / "1.png").touch()
+        assert f"--name {instead} --size 32" in refused(data.load, name)
+        assert data.reserved(instead) == ""
+    assert data.reserved("imagenette-32") and data.reserved("Digits")  # the twin
+
+
+# What a caller gives
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"seed": -1}, "seed -1 must be a whole number of at least 0; use 0, 1, 2, ..."),
+        ({"seed": 1.5}, "seed 1.5 must be a whole number"),
+        ({"seed": None}, "seed None must be a whole number"),
+        ({"train_size": 1.5}, "train_size 1.5 must be a whole number; give how many training images, or 0 for all"),
+        ({"train_size": "8"}, "train_size '8' must be a whole number"),
+        ({"held_out": "0.1"}, "held_out '0.1' must be a number"),
+        ({"name": 5}, "5 is no name of a data set"),
+        ({"name": ["odd"]}, "['odd'] is no name of a data set"),
+        ({"root": 5}, "root 5 is no path"),
+    ],
+)
+def test_a_draw_by_values_of_the_wrong_kind_is_one_line(as_users_run_it, roots: Path, options: dict, message: str):
+    for call in (data.load, data.clean_images, data.files):
+        assert message in refused(lambda call=call: call(**{"name": "odd", **options}))
+    assert not roots.exists()
+    prepared.write(roots / "odd", some(), some(8), "")
+    right = {"seed": np.int64(3), "train_size": np.int64(8), "held_out": np.float64(0.2)}
+    drawn = [data.load("odd", **kind)[0].images for kind in (right, {name: one.item() for name, one in right.items()})]
+    assert np.array_equal(*drawn) and len(drawn[0]) == 8  # the twin
+
+
+def test_parts_of_images_of_the_wrong_kind_are_one_line(as_users_run_it, roots: Path):
+    pixels, labels = some(2).images, some(2).labels
+    assert "groups are a list; give a numpy array" in refused(Images, pixels, labels, CLASSES, "odd", groups=[0, 1])
+    assert "mirrors 'no' is neither" in refused(Images, pixels, labels, CLASSES, "odd", mirrors="no")
+    for wrong in (5, None):
+        assert f"folder {wrong} is no path" in refused(prepared.write, wrong, some(), some(8), "")
+        assert f"folder {wrong} is no path" in refused(prepared.read, wrong)
+    assert "training images are a ndarray" in refused(prepared.write, roots / "odd", pixels, some(8), "")
+    prepared.write(str(roots / "odd"), some(), some(8), "")
+    assert len(prepared.read(str(roots / "odd"))[0]) == 40  # the twin
+    assert prepared.digest(str(roots / "odd")) == data.digest("odd") and prepared.files(str(roots / "odd")) is None
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"size": "16"}, "size '16' must be a whole number"),
+        ({"size": "../x"}, "size '../x' must be a whole number"),
+        ({"size": 16.0}, "size 16.0 must be a whole number"),
+        ({"given": 5}, "given 5 is no path"),
+    ],
+)
+def test_options_of_a_set_of_the_wrong_kind_are_one_line(as_users_run_it, roots: Path, options: dict, message: str):
+    assert message in refused(data.prepare, "imagenette", **options)
+    assert not roots.exists()

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from ablkit.data import pictures, prepared
+from ablkit.data import checks, pictures, prepared
 from ablkit.data.images import Images
-from ablkit.errors import UserError, unknown
+from ablkit.errors import UserError, shown, unknown
 
 
-def read(folder: Path, name: str, *, size: int, classes: Sequence[str] = ()) -> Images:
+def read(folder: Path | str, name: str, *, size: int, classes: Sequence[str] = ()) -> Images:
     """The images in the folders of some classes, in the order of classes and file names.
 
     Each is cut to its centre square, which is resized to `size` x `size` (bilinear). They are written to the disk one
@@ -22,8 +22,13 @@ def read(folder: Path, name: str, *, size: int, classes: Sequence[str] = ()) -> 
         name: of the data set.
         classes: names of their folders; all by default.
 
-    Raises UserError where a folder is missing or has no image, and for a file that is no picture.
+    Raises UserError where a folder is missing or has no image, for a file that is no picture, and for what is of the
+    wrong kind.
     """
+    folder = checks.path("folder", folder)
+    size = checks.whole("size", size, "give the pixels of each side, such as 64", least=1)
+    if isinstance(classes, str):
+        raise UserError(f"classes {shown(classes)} are a text; give a list of names, such as [{shown(classes)}]")
     there = sorted(path.name for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
     if not there:
         raise UserError(f"{name}: {folder} holds no folders of classes; give one that does")

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 
+from ablkit.data import checks
 from ablkit.data.images import Images
 from ablkit.errors import UserError
 from ablkit.randomness import numpy_stream
 from ablkit.shapes import Int64, ndarray
+
+
+def check(train_size: object, seed: object, held_out: object) -> None:
+    """Raise UserError where one of them is no number that any set could be drawn by."""
+    checks.whole("train_size", train_size, "give how many training images, or 0 for all")
+    checks.whole("seed", seed, "use 0, 1, 2, ...", least=0)
+    checks.number("held_out", held_out, "give a share of 1, such as 0.05")
 
 
 def kept(train: Images, *, train_size: int, seed: int, held_out: float) -> Images:

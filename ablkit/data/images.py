@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ablkit.data.checks import BIDIRECTIONAL
 from ablkit.errors import UserError, shown
 from ablkit.shapes import Int, Int64, UInt8, ndarray
 
@@ -41,8 +42,8 @@ class Images:
 
     def __post_init__(self) -> None:
         images, labels = self.images, self.labels
-        for what, array in (("images", images), ("labels", labels)):
-            if not isinstance(array, np.ndarray):
+        for what, array in (("images", images), ("labels", labels), ("groups", self.groups)):
+            if not isinstance(array, np.ndarray) and not (what == "groups" and array is None):
                 raise UserError(f"{self.name}: {what} are a {type(array).__name__}; give a numpy array")
         if images.dtype != np.uint8 or images.ndim != 4:
             raise UserError(
@@ -61,7 +62,9 @@ class Images:
                 f"{self.name}: groups are {self.groups.dtype!s:.80} of shape {self.groups.shape}; "
                 f"give int64 of shape ({len(labels)},), one number an image"
             )
-        check_classes(self.classes, self.name)
+        check_classes(self.classes, self.name, may_turn=True)  # pages show such names escaped; none is stored
+        if not isinstance(self.mirrors, bool | np.bool_):
+            raise UserError(f"{self.name}: mirrors {shown(self.mirrors)} is neither true nor false; give one of them")
         outside = labels[(labels < 0) | (labels >= len(self.classes))]
         if len(outside):
             raise UserError(
@@ -93,8 +96,13 @@ def check_shape(shape: tuple[int, ...], name: str) -> None:
         raise UserError(f"{name}: images of {height} x {width} have no pixels; give larger ones")
 
 
-def check_classes(classes: object, name: str) -> None:
-    """Raise UserError, in the name of a data set, where `classes` are not two or more different names of one line."""
+def check_classes(classes: object, name: str, *, may_turn: bool = False) -> None:
+    """Raise UserError, in the name of a data set, where `classes` are not two or more different names of one line.
+
+    Args:
+        may_turn: whether a name may have signs that turn the direction of what is printed.
+    """
+    refused = () if may_turn else BIDIRECTIONAL
     if not isinstance(classes, list | tuple) or not all(isinstance(one, str) for one in classes):
         raise UserError(f"{name}: classes are {shown(classes)}; give a list of names, each a text")
     if len(classes) < 2:
@@ -102,7 +110,7 @@ def check_classes(classes: object, name: str) -> None:
         raise UserError(f"{name} has {number}, which leaves nothing to tell apart; give two or more")
     seen = set()
     for one in classes:
-        if not one.strip() or any(unicodedata.category(sign) in _BREAKS for sign in one):
+        if not one.strip() or any(unicodedata.category(sign) in _BREAKS or sign in refused for sign in one):
             raise UserError(f"{name}: class name {shown(one)} is empty or has a line break or control sign; change it")
         if one in seen:
             raise UserError(f"{name}: class name {shown(one)} comes twice; give every class a name of its own")

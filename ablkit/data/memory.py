@@ -44,6 +44,12 @@ def check(name: str, count: int, shape: tuple[int, ...]) -> None:
     )
 
 
+def amount(count: int) -> str:
+    """A number of bytes in the largest unit of which it has a tenth."""
+    units = {"GiB": 2**30, "MiB": 2**20, "KiB": 2**10}
+    return next((f"{count / one:.1f} {unit}" for unit, one in units.items() if count >= one / 10), f"{count} bytes")
+
+
 def free() -> int:
     """Bytes of memory that a process may still take."""
     import psutil  # here, as a machine that has only torch and numpy can do without it

@@ -14,11 +14,9 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import glob
 import hashlib
 import json
 import os
-import re
 import shutil
 import stat
 import tempfile
@@ -29,9 +27,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ablkit.data import checks, leftovers
 from ablkit.data.images import Images, check_classes
 from ablkit.errors import UserError, shown
-from ablkit.files import host as this_host
 from ablkit.files import read_json, read_text, saying_why, temporary_beside, write_json, write_whole
 from ablkit.shapes import UInt8, ndarray
 
@@ -63,12 +61,13 @@ def write(
     was told. Writing the same again
     changes nothing, and what killed writers of it have left goes. Raises UserError where a split is empty, where the
     two differ in the shape of their images or in their classes, where `folder` holds something else or cannot be
-    written, and where the disk is full.
+    written, where its name would not be listed as a data set's, and where the disk is full.
     """
-    folder = Path(folder).expanduser()
-    if not re.fullmatch(r"[^.\x00-\x1f][^\x00-\x1f]*", folder.name):
+    folder = checks.path("folder", folder)
+    if not checks.can_be_named(folder.name):
         raise UserError(f"{shown(str(folder))} has no name that a data set can have; give data/NAME")
     _check_splits(folder, train, test)
+    check_classes(train.classes, str(folder))
     arrays = dict(zip(ARRAYS, (train.images, train.labels, test.images, test.labels), strict=True))
     if train.groups is not None:
         arrays["train_groups"] = train.groups
@@ -99,7 +98,7 @@ def beside(folder: Path) -> Iterator[Path]:
     """
     temporary = temporary_beside(folder)  # for a rename cannot cross file systems
     try:
-        _sweep(folder)
+        leftovers.sweep(folder)
         temporary.mkdir(parents=True)
         yield temporary
     except OSError as error:
@@ -108,13 +107,14 @@ def beside(folder: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def read(folder: Path, way_out: str = _AGAIN) -> tuple[Images, Images]:
+def read(folder: Path | str, way_out: str = _AGAIN) -> tuple[Images, Images]:
     """The (train, test) images of the prepared folder `folder`, as read-only memory maps.
 
     Every array is checked against its sha256, once in each process. Raises UserError that names the file which is
     missing, truncated, of the wrong dtype or changed, and ends in `way_out`; for a file that may not be read, and for
     what `write` refuses, it says so instead.
     """
+    folder = checks.path("folder", folder)
     meta = read_meta(folder, way_out)
     arrays = {key: _open(folder / f"{key}.npy", way_out) for key in meta["sha256"]}
     for key, array in arrays.items():
@@ -133,11 +133,12 @@ def read(folder: Path, way_out: str = _AGAIN) -> tuple[Images, Images]:
     return train, test
 
 
-def files(folder: Path, way_out: str = _AGAIN) -> Files | None:
+def files(folder: Path | str, way_out: str = _AGAIN) -> Files | None:
     """The file that each image of the prepared folder `folder` comes from; None where it was not made of files.
 
     Names that are no UTF-8 are as `os.fsdecode` gives them. Raises UserError where the list does not fit the images.
     """
+    folder = checks.path("folder", folder)
     path = folder / "files.json"
     if not os.path.lexists(path):
         return None
@@ -151,12 +152,13 @@ def files(folder: Path, way_out: str = _AGAIN) -> Files | None:
     return Files(found["train"], found["test"])
 
 
-def digest(folder: Path) -> str:
+def digest(folder: Path | str) -> str:
     """Twelve hex digits that stand for the images, their labels and the names of the classes, without reading arrays.
 
     For the groups and for `mirrors`, too, where a set has them.
     Only folders of earlier versions, whose meta.json does not know the shapes, have their arrays opened for these.
     """
+    folder = checks.path("folder", folder)
     meta = read_meta(folder)
     shapes = {
         key: meta["shapes"].get(key) or list(_open(folder / f"{key}.npy", _AGAIN).shape) for key in meta["sha256"]
@@ -208,6 +210,9 @@ def on_disk(
 
 def _check_splits(folder: Path, train: Images, test: Images) -> None:
     """Raise UserError where a split is empty or the two do not go together."""
+    for split, images in (("training", train), ("test", test)):
+        if not isinstance(images, Images):
+            raise UserError(f"{folder}: {split} images are a {type(images).__name__}; give ablkit.data.Images")
     if train.classes != test.classes:
         raise UserError(f"{folder}: the two splits have different classes; give the same names in the same order")
     if train.mirrors != test.mirrors:
@@ -265,17 +270,6 @@ def _save(path: Path, array: ndarray) -> None:
 
 def _sha256(array: ndarray) -> str:
     return hashlib.sha256(np.ascontiguousarray(array)).hexdigest()
-
-
-def _sweep(folder: Path) -> None:
-    """Delete what writers of `folder` left on this machine that are no more; one with this very number is one too."""
-    for path in folder.parent.glob(f".{glob.escape(folder.name)}.*.tmp"):
-        import psutil  # here, as a machine that has only torch and numpy can do without it
-
-        host, _, number = path.name.removeprefix(f".{folder.name}.").removesuffix(".tmp").rpartition(".")
-        is_alive = number.isdecimal() and int(number) != os.getpid() and psutil.pid_exists(int(number))
-        if host in ("", this_host()) and number.isdecimal() and not is_alive:
-            shutil.rmtree(path, ignore_errors=True)
 
 
 def _move_into_place(temporary: Path, folder: Path, meta: dict) -> None:

@@ -189,6 +189,8 @@ def check_against_data(parameters: Parameters) -> None:
                 f"{parameters.dataset} gives {len(train)} training images, fewer than batch_size"
                 f" {parameters.batch_size}; lower batch_size, or add images"
             )
+        if all((image == train.images[0]).all() for image in train.images):  # stops at the first that is another
+            raise UserError(f"{parameters.dataset}: all {len(train)} training images are one picture; give others")
         return
     parameters.recipe().check_images(train.images.shape[1:], parameters.dataset)
     choice = {name: value for name, value in parameters.poisoning().items() if name not in ("device", "precision")}

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from ablkit import data, paths
-from ablkit.data import prepared
+from ablkit.data import checks, leftovers, prepared
 from ablkit.data.images import Images
 from ablkit.data.importing import arrays, origin, reading, tree, words
 from ablkit.data.importing.origin import Options
@@ -48,18 +48,22 @@ def import_images(
         root: of the prepared folders, by default `paths.data_root()`.
         report: takes the lines of the summary.
 
-    Raises UserError where that cannot be a data set, `name` is taken, or there is no room.
+    Raises UserError where that cannot be a data set, `name` is taken, something is of the wrong kind, or there is no
+    room.
     """
-    root = paths.data_root() if root is None else Path(root)
-    source = Path(source).expanduser()
+    root = paths.data_root() if root is None else checks.path("root", root)
+    source = checks.path("source", source)
     folder = _target(root, name)
-    _check_numbers(size, test_share, seed)
-    _check_classes(classes)
-    found = _source(source, None if labels is None else Path(labels).expanduser(), tuple(classes))
+    size, test_share, seed = _numbers(size, test_share, seed)
+    classes = _chosen(classes)
+    if not callable(report):
+        raise UserError(f"report {shown(report)} takes no lines; give a function, such as print")
+    found = _source(source, None if labels is None else checks.path("labels", labels), classes)
     number = len(found.train) + len(found.test or ())
     paths.check_writable(root, "ABLKIT_DATA")
     with saying_why(folder):
         root.mkdir(parents=True, exist_ok=True)
+        leftovers.sweep_all(root)  # before it is asked what room there is
         # Without names: whatever ends this process, nothing of them is left.
         with tempfile.TemporaryFile(dir=root) as first, tempfile.TemporaryFile(dir=root) as second:
             if size is not None:
@@ -85,27 +89,33 @@ def check_same(source: Path, folder: Path, told: dict, way_out: str) -> None:
 
 
 def _target(root: Path, name: str) -> Path:
-    if not name.isprintable() or name != os.path.basename(name) or name[:1] in ("", ".", "-") or len(name) > 100:
+    is_name = isinstance(name, str) and checks.can_be_named(name)
+    if not is_name or name != os.path.basename(name) or name[0] == "-" or len(name) > 100:
         raise UserError(f"--name {shown(name)} can be no data set's name; give a word, such as pets")
-    if name in data.DATASETS:
-        raise UserError(f"--name {name} is the name of a data set of the kit; give another one, such as my-{name}")
+    if reason := data.reserved(name):
+        raise UserError(f"--name {name} {reason}; give another one, such as my-{name}")
     folder = root / name
     if os.path.lexists(folder):
         raise UserError(f"{folder} exists already; give another --name, or delete it first")
     return folder
 
 
-def _check_numbers(size: int | None, test_share: float, seed: int) -> None:
-    least, most = reading.LEAST_SIDE, reading.MOST_SIDE
-    if size is not None and not least <= size <= most:
-        raise UserError(f"--size {shown(size)} must be a whole number from {least} to {most}; most sets here take 32")
+def _numbers(size: int | None, test_share: float, seed: int) -> tuple[int | None, float, int]:
+    """The three as Python's own numbers, as a record of them is written; raises UserError where one cannot be."""
+    if size is not None:
+        bounds = {"least": reading.LEAST_SIDE, "most": reading.MOST_SIDE}
+        size = checks.whole("--size", size, "most sets here take 32", **bounds)
+    test_share = checks.number("--test-share", test_share, "give a share of 1, such as 0.2")
     if not 0 < test_share < 1:
         raise UserError(f"--test-share {shown(test_share)} must be between 0 and 1, such as 0.2")
-    if seed < 0:
-        raise UserError(f"--seed {shown(seed)} is negative; use 0, 1, 2, ...")
+    return size, test_share, checks.whole("--seed", seed, "use 0, 1, 2, ...", least=0)
 
 
-def _check_classes(classes: Sequence[str]) -> None:
+def _chosen(given: Iterable[str]) -> tuple[str, ...]:
+    """The names of the chosen class folders; raises UserError where they cannot be."""
+    classes = tuple(given) if isinstance(given, Iterable) and not isinstance(given, str) else None
+    if classes is None or not all(isinstance(name, str) for name in classes):
+        raise UserError(f"--classes {shown(given)} is no list of names; give one, such as ['cat', 'dog']")
     for name, number in Counter(classes).items():
         if not name:
             raise UserError("--classes has an empty name; give those of class folders, such as cat,dog")
@@ -115,6 +125,7 @@ def _check_classes(classes: Sequence[str]) -> None:
         raise UserError(
             f"--classes names {shown(classes[0])} alone, which leaves nothing to tell apart; name two or more"
         )
+    return classes
 
 
 def _source(path: Path, labels: Path | None, classes: tuple[str, ...]) -> Source:
@@ -136,6 +147,8 @@ def _source(path: Path, labels: Path | None, classes: tuple[str, ...]) -> Source
     ending = path.suffix.lower()
     if ending == ".npz" and labels is None:
         return arrays.read(path)
+    if ending == ".npz":
+        raise UserError(f"{path} brings its labels with it; leave {labels} out")
     if ending == ".npy" and labels is not None:
         return arrays.read(path, labels)
     if ending == ".npy":
@@ -178,4 +191,4 @@ def _told(source: Path, found: Source, size: int | None, test_share: float, seed
         "" if found.test is not None else f", a share of {test_share:g} of every class drawn for testing, seed {seed}"
     )
     chosen = f", {len(classes)} classes chosen" if classes else ""
-    return f"imported from {source.resolve().name}{chosen}{resized}{split}"
+    return words.plain(f"imported from {source.resolve().name}{chosen}{resized}{split}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import zipfile
+from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -22,10 +23,16 @@ if TYPE_CHECKING:
     from PIL import Image
 
 _NAMES = {
-    "train": (("train_images", "train_labels"), ("x_train", "y_train"), ("images", "labels"), ("x", "y")),
+    "training": (("train_images", "train_labels"), ("x_train", "y_train"), ("images", "labels"), ("x", "y")),
     "test": (("test_images", "test_labels"), ("x_test", "y_test"), ("val_images", "val_labels")),
 }
 """What the arrays in an archive are called, the first that is there being taken."""
+_BESIDE = (("val_images", "val_labels"),)
+"""What may lie beside the test set, as in MedMNIST; of two that are called otherwise either may be meant."""
+_CLASSES = "classes"
+_DARK = 1 << 14
+"""What images of 16 bits have no value of where their range may end at 10, 12 or 14 bits, which looks black."""
+_NOT_TAKEN = "arrays that are not taken"
 _CHANNELS = (1, 2, 3, 4)
 _WAY_OUT = "give images of shape (number, height, width, channels), uint8 or uint16"
 
@@ -35,18 +42,12 @@ def read(path: Path, labels: Path | None = None) -> Source:
 
     Images are uint8 or uint16 of shape (n, h, w) or (n, h, w, c), or (n, c, h, w) where that can be nothing else, with
     1 to 4 channels. Labels are whole numbers or texts of shape (n,) or (n, 1); each that occurs is a class, and is its
-    name unless the archive names the classes in an array `classes`. Raises UserError for everything else.
+    name unless the archive names the classes in an array `classes`. What else an archive holds is counted as left out.
+    Raises UserError for everything else.
     """
     tally = Tally()
     if labels is None:
-        arrays = _archive(path)
-        train, test = (_pair(path, arrays, split) for split in ("train", "test"))
-        if train is None:
-            names = ", ".join(map(shown, sorted(arrays)[:8])) or "nothing"
-            raise UserError(
-                f"{path} holds {names}; an archive of images holds train_images and train_labels, or images and labels"
-            )
-        given = arrays.get("classes")
+        train, test, given = _chosen(path, _archive(path, tally), tally)
     else:
         train, test, given = (_single(path), _single(labels)), None, None
     pairs = [_checked(path, *pair, tally) for pair in (train, test) if pair is not None]
@@ -57,21 +58,34 @@ def read(path: Path, labels: Path | None = None) -> Source:
     return Source(str(path), classes, items[0], items[1] if len(items) > 1 else None, tally, files)
 
 
-def _archive(path: Path) -> dict[str, ndarray]:
+def _archive(path: Path, tally: Tally) -> dict[str, ndarray]:
     """The arrays of an .npz by name, in memory."""
     try:
         with zipfile.ZipFile(path) as archive:
-            entries = [entry for entry in archive.infolist() if entry.filename.endswith(".npy")]
+            entries = _entries(path, archive, tally)
             needed, free = sum(entry.file_size for entry in entries), memory.free()
             if needed > free:
                 raise UserError(
-                    f"{path} unpacks to {needed / 2**30:.1f} GiB and {free / 2**30:.1f} GiB of memory are free; give"
-                    " the images and the labels as two .npy files, which are read piece by piece"
+                    f"{path} unpacks to {memory.amount(needed)} and {memory.amount(free)} of memory are free; give the"
+                    " images and the labels as two .npy files, which are read piece by piece"
                 )
             return {entry.filename.removesuffix(".npy"): _entry(path, archive, entry) for entry in entries}
     except (OSError, zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
         reason = getattr(error, "strerror", None) or "damaged, or no archive"
         raise UserError(f"{path} cannot be read: {reason}; write it with numpy.savez") from None
+
+
+def _entries(path: Path, archive: zipfile.ZipFile, tally: Tally) -> list[zipfile.ZipInfo]:
+    """What in an archive is an array by its name; raises UserError where a name comes twice."""
+    every = archive.infolist()
+    for name, number in Counter(entry.filename for entry in every).items():
+        if number > 1:
+            raise UserError(
+                f"{path} holds {shown(name)} {number} times, and only one can be meant; write it again with numpy.savez"
+            )
+        if not name.endswith(".npy"):
+            tally.leave("what is no array by its ending .npy", name)
+    return [entry for entry in every if entry.filename.endswith(".npy")]
 
 
 def _entry(path: Path, archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> ndarray:
@@ -95,14 +109,62 @@ def _loaded(what: str, load: Callable[[], ndarray]) -> ndarray:
         raise UserError(f"{what} is truncated or no plain array; write it with numpy.save, without objects") from None
 
 
-def _pair(path: Path, arrays: dict[str, ndarray], split: str) -> tuple[ndarray, ndarray] | None:
+def _chosen(
+    path: Path, arrays: dict[str, ndarray], tally: Tally
+) -> tuple[tuple[ndarray, ndarray], tuple[ndarray, ndarray] | None, list[str] | None]:
+    """Images and labels of both splits, and the names of the classes where they are given; the rest is counted."""
+    train, test = (_pair(path, arrays, split) for split in _NAMES)
+    if train is None:
+        names = ", ".join(map(shown, sorted(arrays)[:8])) or "nothing"
+        raise UserError(
+            f"{path} holds {names}; an archive of images holds train_images and train_labels, or images and labels"
+        )
+    given = _given(path, arrays, arrays[train[1]].dtype.kind == "U", tally)
+    for name, array in arrays.items():
+        if name not in {*train, *(test or ()), _CLASSES}:
+            is_names = array.ndim == 1 and array.dtype.kind in "SU" and _CLASSES not in arrays
+            way_out = f"; if they name the classes, call them {_CLASSES}" if is_names else ""
+            tally.leave(_NOT_TAKEN, name, f"shape {array.shape}{way_out}")
+    images, labels = train
+    pair = None if test is None else (arrays[test[0]], arrays[test[1]])
+    return (arrays[images], arrays[labels]), pair, given
+
+
+def _pair(path: Path, arrays: dict[str, ndarray], split: str) -> tuple[str, str] | None:
+    """The names of images and labels; raises UserError where one of them is missing, or where two pairs are meant."""
+    found = None
     for images, labels in _NAMES[split]:
         if images in arrays and labels in arrays:
-            return arrays[images], arrays[labels]
-        if images in arrays or labels in arrays:
+            if found is None:
+                found = images, labels
+            elif (images, labels) not in _BESIDE and arrays[images].ndim > 2:  # x and y may be something else
+                raise UserError(
+                    f"{path} holds {found[0]} and {images}, either of which may be the {split} images; leave one"
+                    " of them out, with its labels"
+                )
+        elif found is None and (images in arrays or labels in arrays):
             there, missing = (images, labels) if images in arrays else (labels, images)
             raise UserError(f"{path} holds {there} but no {missing}; give both")
-    return None
+    return found
+
+
+def _given(path: Path, arrays: dict[str, ndarray], are_texts: bool, tally: Tally) -> list[str] | None:
+    """The names in the array `classes`; None where there are none that the labels could be places of."""
+    if _CLASSES not in arrays:
+        return None
+    given = arrays[_CLASSES]
+    if given.dtype.kind not in "SU":
+        tally.leave(_NOT_TAKEN, _CLASSES, f"{given.dtype}, and so no names")
+        return None
+    if are_texts:
+        tally.leave(_NOT_TAKEN, _CLASSES, "the labels are texts, which name the classes")
+        return None
+    if given.ndim != 1:
+        raise UserError(f"{path}: classes are of shape {given.shape}; give one name a class, of shape (number,)")
+    try:
+        return [one.decode() if isinstance(one, bytes) else one for one in given.tolist()]
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: class name {shown(error.object)} is no UTF-8; give the names as texts") from None
 
 
 def _checked(path: Path, images: ndarray, labels: ndarray, tally: Tally) -> tuple[ndarray, ndarray]:
@@ -118,8 +180,7 @@ def _checked(path: Path, images: ndarray, labels: ndarray, tally: Tally) -> tupl
         tally.hints.append("the arrays are (n, c, h, w): their channels were put last")
     if images.ndim not in (3, 4) or (images.ndim == 4 and images.shape[3] not in _CHANNELS) or 0 in images.shape[1:]:
         raise UserError(f"{path}: images have the shape {images.shape}; {_WAY_OUT}")
-    if images.dtype.itemsize == 2 and images.ndim == 4 and images.shape[3] != 1:
-        tally.hints.append("the arrays have 16 bits: the upper 8 were taken")
+    _check_range(path, images, tally)
     labels = labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
     if labels.ndim != 1 or labels.dtype.kind not in "iuU":
         one_hot = "; of one column a class give labels.argmax(axis=1)" if labels.ndim == 2 else ""
@@ -132,11 +193,30 @@ def _checked(path: Path, images: ndarray, labels: ndarray, tally: Tally) -> tupl
     return images, labels
 
 
-def _classes(path: Path, labels: list[ndarray], given: ndarray | None) -> tuple[tuple[str, ...], list[ndarray]]:
+def _check_range(path: Path, images: ndarray, tally: Tally) -> None:
+    """Raise UserError where images of 16 bits have only values whose upper 8 are 0; hint at other dark ones."""
+    if images.dtype.itemsize != 2 or not images.size:
+        return
+    highest = int(images.max())
+    if highest < 256:
+        raise UserError(
+            f"{path}: images are {images.dtype} with no value above {highest}, and of 16 bits the upper 8 are taken,"
+            " which would make all of them black; give images.astype(numpy.uint8)"
+        )
+    if images.ndim == 4 and images.shape[3] != 1:
+        tally.hints.append("the arrays have 16 bits: the upper 8 were taken")
+    if highest < _DARK:
+        tally.hints.append(
+            f"the highest value of an array is {highest:,} of 65,535, so its images are dark: if their range ends"
+            " there, scale them and import them again"
+        )
+
+
+def _classes(path: Path, labels: list[ndarray], given: list[str] | None) -> tuple[tuple[str, ...], list[ndarray]]:
     """The names of the classes, and the labels as places among them."""
     if len({one.dtype.kind == "U" for one in labels}) > 1:
         raise UserError(f"{path}: the labels of one split are numbers and those of the other texts; give both alike")
-    if given is not None and given.ndim == 1 and given.dtype.kind == "U" and labels[0].dtype.kind != "U":
+    if given is not None:
         for one in labels:
             outside = one[(one < 0) | (one >= len(given))]
             if len(outside):
@@ -144,7 +224,7 @@ def _classes(path: Path, labels: list[ndarray], given: ndarray | None) -> tuple[
                     f"{path}: label {outside[0]} is outside the {len(given)} classes; give labels from 0 to"
                     f" {len(given) - 1}"
                 )
-        return tuple(map(str, given)), [one.astype(np.int64) for one in labels]
+        return tuple(given), [one.astype(np.int64) for one in labels]
     found = np.unique(labels[0])
     for one in labels[1:]:
         lacking = np.setdiff1d(one, found)

@@ -12,7 +12,7 @@ from typing import IO
 
 import numpy as np
 
-from ablkit.data import pictures
+from ablkit.data import memory, pictures
 from ablkit.data.importing.source import Item, Tally
 from ablkit.errors import UserError, shown
 from ablkit.randomness import numpy_stream
@@ -43,9 +43,10 @@ def read(
     """Write the pixels of all items that can be read to a file, and count the others.
 
     Raises UserError where images are of several sizes and `size` is None, where they are too small, where none can be
-    read, and OSError where the disk is full.
+    read, where all of the first list are the same, and OSError where the disk is full.
     """
     shape, labels, names, count, both = None, [], [], 0, train + test
+    first, is_alike = None, True
     told = time.monotonic()
     for place, item in enumerate(both):
         if time.monotonic() - told >= _SECONDS_BETWEEN:
@@ -66,15 +67,28 @@ def read(
         names.append(item.name)
         tally.done.update(done)
         tally.sizes[sides] += 1
-        count += place < len(train)
+        if place < len(train):
+            first = pixels if first is None else first
+            is_alike = is_alike and np.array_equal(first, pixels)
+            count += 1
     if shape is None:
         raise UserError(
             f"none of {len(both)} files can be read as an image: {'; '.join(tally.left_out())}; see to them"
         )
     check_side(min(shape[:2]), shape)
+    if is_alike and count > 1:
+        raise _one_picture(count, tally)
     file.flush()
     images = np.memmap(file, np.uint8, "r", shape=(len(labels), *shape))
     return Read(images, np.array(labels, np.int64), names, count)
+
+
+def _one_picture(count: int, tally: Tally) -> UserError:
+    why = "; of 16 bits the upper 8 are taken, which turns values below 256 into black" if tally.done["16 bits"] else ""
+    return UserError(
+        f"all {count} training images are one and the same picture, which leaves nothing to tell apart{why}; see what"
+        " they hold, and give images that differ"
+    )
 
 
 def check_side(side: int, shape: tuple[int, ...]) -> None:
@@ -107,8 +121,8 @@ def check_room(folder: Path, number: int, size: int, copies: int) -> None:
     needed, free = number * size * size * 3 * copies, shutil.disk_usage(folder).free
     if needed > free:
         raise UserError(
-            f"{number} images of {size} x {size} need {needed / 2**30:.1f} GiB on the disk of {folder}, which has"
-            f" {free / 2**30:.1f} GiB free; give a smaller --size, or set ABLKIT_DATA to a folder elsewhere"
+            f"{number} images of {size} x {size} need {memory.amount(needed)} on the disk of {folder}, which"
+            f" has {memory.amount(free)} free; give a smaller --size, or set ABLKIT_DATA to a folder elsewhere"
         )
 
 

@@ -27,13 +27,18 @@ def summary(found: Source, train: Images, test: Images, folder: Path, size: int 
     """The lines: images of each class, what was done to how many, and what was left out."""
     sides = " x ".join(map(str, train.images.shape[1:3]))
     origin = "given" if found.test is not None else "drawn from them class by class"
-    lines = [f"{folder}: {len(train)} training images, {len(test)} test images ({origin}), {sides}", ""]
+    lines = [f"{plain(str(folder))}: {len(train)} training images, {len(test)} test images ({origin}), {sides}", ""]
     lines += [*_classes(train, test), ""]
     lines += found.tally.hints
     lines += [line for line in [_resized(found.tally, size)] if line]
     lines += [f"{number} {_DONE[what]}" for what, number in found.tally.done.items()]
     lines += [f"left out: {line}" for line in found.tally.left_out()]
     return lines
+
+
+def plain(line: str) -> str:
+    """A line with an escape in place of each sign that moves a cursor, turns the text or cannot be printed."""
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in line)
 
 
 def _classes(train: Images, test: Images) -> list[str]:
