@@ -137,6 +137,18 @@ def test_the_verdict_is_that_of_the_claimed_method_over_all_cases():
     assert findings.of_cases(frame({low: good[:2], high: good[:2]}), TITLES, "abl").startswith("**Cannot be said.**")
 
 
+def test_what_is_left_without_any_poison_is_said_to_be_no_backdoor():
+    left = frame({("exclude", "low"): [0.0] * 3, ("exclude", "high"): [0.04, 0.06, 0.07]})
+    told = findings.of_cases(left.assign(exclusion_recall=1.0), TITLES, "exclude")
+    assert "leaves 7.0 %. With Blend (50 %) no poisoned image was left in the training: what is left" in told
+    # The twin: on one seed an image is left.
+    recall = [
+        0.99 if (case, seed) == ("high", 1) else 1.0 for case, seed in zip(left["case"], left["seed"], strict=True)
+    ]
+    assert "no poisoned image" not in findings.of_cases(left.assign(exclusion_recall=recall), TITLES, "exclude")
+    assert "no poisoned image" not in findings.of_cases(left, TITLES, "exclude")
+
+
 def test_a_backdoor_that_nobody_learns_is_not_counted():
     runs = {("none", "low"): [0.1] * 3, ("none", "high"): [0.9] * 3, ("abl", "low"): [0.0] * 3}
     told = findings.of_cases(frame(runs | {("abl", "high"): [0.9] * 3}), TITLES, "abl")

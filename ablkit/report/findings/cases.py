@@ -104,8 +104,21 @@ def _of_method(own: pd.DataFrame, method: str, titles: Mapping[str, str]) -> str
         most = [percent(value) for value in worst[left]]
         few = listed(most) if len(most) <= _LISTED else f"up to {percent(worst[left].max())}"
         told += f"; not with {_places(left, titles)}, where it leaves {few}"
+    if whole := [pair for pair in left if pair in _without_poison(own)]:
+        told += (
+            f". With {_places(whole, titles)} no poisoned image was left in the training: what is left there is no"
+            " backdoor, but what a clean model takes for the target"
+        )
     low, high = percent(accuracy.min()), percent(accuracy.max())
     return f"{told}. Mean clean accuracy is {low if low == high else f'{low} to {high}'}."
+
+
+def _without_poison(own: pd.DataFrame) -> set[tuple[str, str]]:
+    """The attacks and cases of which all poison is excluded on every seed."""
+    if "exclusion_recall" not in own:
+        return set()
+    lowest = own["exclusion_recall"].astype(float).groupby([own[name] for name in _PAIR]).min()
+    return set(lowest.index[lowest == 1])
 
 
 def _places(pairs: list[tuple[str, str]], titles: Mapping[str, str]) -> str:
