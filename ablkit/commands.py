@@ -198,7 +198,8 @@ def bundle(options: argparse.Namespace) -> int:
     written, too_much = bundle.write(options.to, found)
     if written:
         size = options.to.stat().st_size / 2**20
-        print(f"{len(written)} runs in {options.to}, {size:.1f} MiB; add them elsewhere with `ablkit runs add`")
+        many = f"{len(written)} run{'s' * (len(written) > 1)}"
+        print(f"{many} in {options.to}, {size:.1f} MiB; add them elsewhere with `ablkit runs add`")
     if too_much:
         keys = " ".join(folder.name for folder in too_much)
         print(f"left out, as there is no room for them in 16 MiB: `ablkit runs bundle {keys} --to ANOTHER_FILE`")

@@ -97,7 +97,10 @@ def read(path: Path) -> tuple[nn.Module, Card]:
     for name in (CARD, WEIGHTS):
         if not (folder / name).is_file():
             raise UserError(f"{folder / name} does not exist; name a folder that `ablkit clean` has made")
-    record = read_json(folder / CARD)
+    try:
+        record = read_json(folder / CARD)
+    except UserError as error:  # its own way out is to delete the file
+        raise UserError(f"{str(error).partition('; ')[0]}; make it again with `ablkit clean`") from None
     try:
         card = Card(**record)
         models.check(card.model)

@@ -38,7 +38,8 @@ def find(key: str) -> Path:
     found = [folder for folder in records.folders() if key and folder.name.startswith(key)]
     if len(found) != 1:
         names = ", ".join(folder.name for folder in found[:10]) + (", ..." if found[10:] else "")
-        raise UserError(f"{shown(key)} begins {len(found)} runs{f': {names}; write more of it' if found else ''}")
+        way_out = f": {names}; write more of it" if found else "; `ablkit runs` lists them"
+        raise UserError(f"{shown(key)} begins {len(found)} runs{way_out}")
     return found[0]
 
 
