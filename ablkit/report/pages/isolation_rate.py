@@ -46,11 +46,12 @@ def _over_seeds(c: Collection) -> tuple[str, list[Block]]:
     names = [name for name in TITLES if name in set(phases["attack"])]
     lowest = phases.groupby(["score", "attack"])[list(MEASURED.values())].min() >= RELIABLE
     reliable = lowest.groupby("score").sum().loc[list(FOLLOWED)]
-    possible = [sum(_is_possible(phases, name, rate) for name in names) for rate in MEASURED]
-    of_loss, averaged = ([str(reliable.loc[score, name]) for name in MEASURED.values()] for score in FOLLOWED)
-    loss = [f"{number} of {whole}" for number, whole in zip(of_loss, possible, strict=True)]
+    possible = {rate: sum(_is_possible(phases, name, rate) for name in names) for rate in MEASURED}
+    rates = [rate for rate in MEASURED if possible[rate]]
+    of_loss, averaged = ([str(reliable.loc[score, MEASURED[rate]]) for rate in rates] for score in FOLLOWED)
+    loss = [f"{number} of {possible[rate]}" for number, rate in zip(of_loss, rates, strict=True)]
     told = (
-        f"Ranked by the loss, the first {listed([f'{100 * rate:g}' for rate in MEASURED])} % after epoch {turning} are"
+        f"Ranked by the loss, the first {listed([f'{100 * rate:g}' for rate in rates])} % after epoch {turning} are"
         f" at least {limit(RELIABLE)} poisoned on every seed with {listed(loss)} attacks; by averaged weights with"
         f" {listed(averaged)}{_too_little(phases, names)}."
     )
@@ -78,7 +79,8 @@ def _too_little(phases: pd.DataFrame, names: list[str]) -> str:
             shares = phases.loc[phases["attack"].isin(left)].groupby("attack")["poisoned"].mean()
             ends = " to ".join(dict.fromkeys(f"{100 * share:.0f}" for share in (shares.min(), shares.max())))
             which = listed([TITLES[name] for name in left])
-            told.append(f"at {limit(rate)} it is impossible with {which}, which poison {ends} % of the set")
+            poison = "poisons" if len(left) == 1 else "poison"
+            told.append(f"at {limit(rate)} it is impossible with {which}, which {poison} {ends} % of the set")
     return f" ({'; '.join(told)})" if told else ""
 
 
