@@ -16,6 +16,7 @@ from PIL import Image
 from ablkit import data
 from ablkit.data import cifar10
 from ablkit.errors import UserError
+from ablkit.report.pages import method
 
 BATCHES = [*cifar10._BATCHES["train"], *cifar10._BATCHES["test"]]
 
@@ -127,3 +128,23 @@ def test_where_both_fail_one_line_says_why_and_names_the_digits(source, tmp_path
     assert "\n" not in text and "torchvision's host: " in text and "No such file" in text
     assert text.endswith("use --dataset digits (no download)")
     assert list((tmp_path / "data").iterdir()) == [] and list(source.scratch.iterdir()) == []
+
+
+SUMS = {
+    "test_images": "f9b1e2130bab680db56eb06d886f7f1ad0f1183907ceff4659d1735c890f5b04",
+    "test_labels": "cbb7365de8ed11f05cc4c3a1e7f78144127c5e851efd83762fb18202461230bb",
+    "train_images": "47af8b02cfcfb6cdf3dbbd1969ad7f1b70f4413f6f80f437b020ee4e5bc8304a",
+    "train_labels": "f5cfe00b0f00968c0cc5ff3b1d2de51b10e33efa277c2986f4e0fa63e58c9f4f",
+}
+"""Of the arrays that CIFAR-10 is prepared as."""
+
+
+def test_the_two_digests_of_committed_runs_are_of_the_same_arrays(tmp_path):
+    shapes = {f"{split}_labels": [number] for split, number in (("train", 50_000), ("test", 10_000))}
+    shapes |= {name.replace("labels", "images"): [*shape, 32, 32, 3] for name, shape in shapes.items()}
+    meta = {"name": "cifar10", "source": "x", "classes": list(cifar10.CLASSES), "shapes": shapes, "sha256": SUMS}
+    (tmp_path / "meta.json").write_text(json.dumps(meta))
+    assert data.prepared.digest(tmp_path) == method._DIGEST
+    assert hashlib.sha256(json.dumps(SUMS, sort_keys=True).encode()).hexdigest()[:12] == method._OLDER_DIGEST
+    (tmp_path / "meta.json").write_text(json.dumps(meta | {"sha256": SUMS | {"test_labels": "0" * 64}}))
+    assert data.prepared.digest(tmp_path) != method._DIGEST  # the twin

@@ -42,6 +42,9 @@ _TERMS = {
 }
 _PRESETS = ("quick", "paper", "released")
 
+_OLDER_DIGEST, _DIGEST = "6ba7e88c5ac5", "d8baa3419b03"
+"""Of CIFAR-10, by two formulas; see `prepared.digest`."""
+
 
 def page(c: Collection) -> Page:
     """Definitions, rules and limits."""
@@ -148,6 +151,11 @@ def _limits(c: Collection) -> list[str]:
         texts.append(
             f"{_were(changed)} made with code that was not committed yet (`+changes` behind the commit): `package`"
             " in their params.json is the digest of that code."
+        )
+    if older := int((c.runs["env_data"] == _OLDER_DIGEST).sum()) if "env_data" in c.runs else 0:
+        texts.append(
+            f"{_were(older)} made when the digest of a data set stood for its arrays alone: {code(_OLDER_DIGEST)} and"
+            f" {code(_DIGEST)} are the same CIFAR-10, without and with its classes and shapes."
         )
     lacking = {str(text) for text in c.runs["env_missing"].dropna()} if "env_missing" in c.runs else set()
     for text in sorted(lacking):
