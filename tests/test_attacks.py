@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from conftest import refused
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -120,6 +121,21 @@ def test_an_attack_works_on_the_smallest_images_and_says_where_they_are_too_smal
     if name not in ("blend", "sig", "dynamic", "dfst"):  # whose triggers have no size
         with pytest.raises(UserError, match="1 x 1"):
             poison(images(60, 0, 1), name, rate=0.3)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"seed": -1}, "seed -1 must be a whole number of at least 0"),
+        ({"seed": 1.5}, "seed 1.5 must be a whole number"),
+        ({"rate": "0.1"}, "rate '0.1' must be a number"),
+        ({"target": 0.0}, "target 0.0 must be a whole number"),
+        ({"target": True}, "target True must be a whole number"),
+    ],
+)
+def test_what_is_of_another_kind_is_one_line(as_users_run_it, values, message):
+    assert message in refused(attacks.poison, images(20, 0), **values)
+    attacks.poison(images(20, 0), rate=np.float32(0.1), target=np.int64(1), seed=np.int64(2))  # the twin
 
 
 @pytest.mark.parametrize("name", ["trojan", "cl", "fc", "lba", "dynamic", "dfst"])

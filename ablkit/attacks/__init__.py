@@ -9,6 +9,7 @@ import numpy as np
 from ablkit import settings as own_settings
 from ablkit.attacks.attack import Attack, Order, Poisoned
 from ablkit.attacks.attacker import adaptive
+from ablkit.data import checks
 from ablkit.data.images import Images
 from ablkit.errors import UserError, shown, unknown
 from ablkit.provenance import Registry
@@ -54,6 +55,8 @@ def poison(
         from ablkit.training import hardware  # here, as most attacks do without torch
 
         hardware.choose(device, precision)
+    rate, target = checks.number("rate", rate, "give 0.1"), checks.whole("target", target, "give 0")
+    seed = checks.whole("seed", seed, "give 0, 1, 2, ...", least=0)
     kind = find(attack)
     own = own_settings.make(attack, kind.settings, settings)
     aims = _aims(train, own, target)
