@@ -121,7 +121,7 @@ def test_the_verdict_tells_the_shares_of_the_fall_and_what_each_arm_leaves():
     assert "With group norm (BadNets; 100 % of its own isolated images are poisoned) the ascent takes 100 %" in found
     assert "ABL with fresh momentum is the ascent: the same numbers on 3 of 3." in found
     assert "the same numbers on 0 of 3." in findings.of_arms(frame(LEFT | {"fresh": 0.03}))
-    assert "Of the target class 60 % is right after the fine-tuning. Of 6 arms ascent 50 % leaves most" in found
+    assert "Of the target class 60 % is right after the fine-tuning. Of 6 arms most is left by ascent (50 %)" in found
     assert "Given up to" not in found and "In batches" not in found
     several = findings.of_arms(frame(LEFT, attacks=("badnets", "sig")))
     assert "that the ascent brings (BadNets 10 %, SIG 10 %), and" in several

@@ -219,11 +219,12 @@ def _target(frame: pd.DataFrame) -> str:
     before = frame[frame["arm"] != "group_norm"]["target_class_accuracy_finetuned"].mean()
     if means.empty:
         return ""
-    ends = [f"{ARM_TITLES[name]} {percent(means[name])}" for name in means.index[[0, -1]]]
+    most, least = means.index[[0, -1]]
     own = f", the ascent {percent(means['train'])}" if "train" in means.index[1:-1] else ""
     return (
-        f"Of the target class {percent(before)} is right after the fine-tuning. Of {count(len(means), 'arm')}"
-        f" {ends[0]} leaves most{own}, and {ends[1]} least."
+        f"Of the target class {percent(before)} is right after the fine-tuning. Of {count(len(means), 'arm')} most is"
+        f" left by {ARM_TITLES[most]} ({percent(means[most])}){own}, and least by {ARM_TITLES[least]}"
+        f" ({percent(means[least])})."
     )
 
 
