@@ -55,7 +55,7 @@ def test_what_does_not_fit_is_named_with_the_command_that_bundles_it(made, tmp_p
     to = str(tmp_path / "small.tar.gz")
     assert main(["runs", "bundle", "--to", to]) == 1
     out = capsys.readouterr().out
-    assert "1 runs in" in out and Path(to).stat().st_size <= bundle.MOST
+    assert "1 run in" in out and Path(to).stat().st_size <= bundle.MOST
     (line,) = [line for line in out.splitlines() if line.startswith("left out")]
     assert f"`ablkit runs bundle {ones[1].folder.name} {ones[2].folder.name} --to ANOTHER_FILE`" in line
     assert main(["runs", "bundle", ones[2].folder.name, "--to", to]) == 0
