@@ -18,7 +18,7 @@ from ablkit.cleaning import export, model_card
 from ablkit.cli import main
 from ablkit.data.importing import import_images
 from ablkit.files import inert
-from ablkit.report import your_data
+from ablkit.report import build, your_data
 from ablkit.runs import child
 
 ENV = {"ablkit": "1", "torch": "2", "started": "2026-01-01T00:00:00"}
@@ -180,7 +180,7 @@ def test_weights_that_are_no_numbers_or_give_none_name_no_class(card, factor, me
 # A user's files
 
 
-def test_no_page_takes_the_place_of_a_file_that_is_of_no_site(made, tmp_path, capsys):
+def test_no_page_takes_the_place_of_a_file_that_is_of_no_site(made, tmp_path, capsys, monkeypatch):
     site = tmp_path / "site"
     site.mkdir()
     for name in ("README.md", "index.html"):
@@ -190,6 +190,12 @@ def test_no_page_takes_the_place_of_a_file_that_is_of_no_site(made, tmp_path, ca
         assert f"{site / name} is of no site of ablkit" in said and said.count("\n") == 1
         assert written(site) == {name} and (site / name).read_text() == "mine"
         (site / name).unlink()
+    # Nothing is run either: what is missing would else be made first, and its numbers put beside the file.
+    (site / "README.md").write_text("mine")
+    monkeypatch.setattr(build, "run_missing", lambda needed: pytest.fail("a run was started"))
+    assert main(["report", "--to", str(site), "--dataset", "digits", "--preset", "smoke"]) == 2
+    assert written(site) == {"README.md"}
+    (site / "README.md").unlink()
     for _ in range(2):  # the twin: a site takes the place of a site
         assert main(["report", "--as-is", "--to", str(site), "--dataset", "digits", "--preset", "smoke"]) == 0
     assert "ablkit" in (site / "index.html").read_text()

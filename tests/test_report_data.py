@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from ablkit.cli import main
 from ablkit.errors import UserError
 from ablkit.report import data, site
 from ablkit.report.collect import Collection, collect
+from ablkit.report.pages import unlearning
 from ablkit.report.render import markdown
 from ablkit.runs import seals
 from ablkit.runs.records import Damaged
@@ -270,6 +272,15 @@ def test_whatever_runs_there_are_no_page_says_nonsense(whole, part, tmp_path):
     runs = whole.runs.query(PARTS[part])
     assert len(runs)
     assert re.findall(f".*(?:{NONSENSE}).*", sentences(runs, tmp_path)) == []
+
+
+def test_an_attack_without_the_claimed_method_has_no_part_in_a_page_of_methods(whole):
+    def finding(without: str) -> str:
+        scales = [replace(scale, runs=scale.runs[scale.runs["method"] != without]) for scale in whole.scales]
+        return unlearning.page(replace(whole, scales=scales)).finding
+
+    assert finding("gradient_ascent") == "None of these methods was run yet."
+    assert finding("pixel_noise").startswith("On BadNets") and "On Blend" not in finding("pixel_noise")  # the twin
 
 
 def test_nonsense_is_found():

@@ -44,6 +44,7 @@ def export(to: Path, name: str, table: Path, folder: Path | None, **drawn: objec
     to = Path(os.path.abspath(to))
     check_new(to)
     splits, files = data.load(name, **drawn), data.files(name, **drawn)
+    sums = {} if files is None or folder is None else origin.recorded(paths.data_root() / name)
     kept = [_kept(table, split, len(images)) for split, images in zip(SPLITS, splits, strict=True)]
     with prepared.beside(to) as temporary, saying_why(to):
         for split, images, own in zip(SPLITS, splits, kept, strict=True):
@@ -51,7 +52,7 @@ def export(to: Path, name: str, table: Path, folder: Path | None, **drawn: objec
                 list(folders.write(temporary / split, images.take(np.flatnonzero(own))))
             else:
                 names = [name for name, keep in zip(getattr(files, split), own, strict=True) if keep]
-                _copy(folder, names, origin.recorded(paths.data_root() / name), temporary)
+                _copy(folder, names, sums, temporary)
         check_new(to)
         os.rename(temporary, to)
     whole, left = sum(map(len, kept)), int(sum(own.sum() for own in kept))

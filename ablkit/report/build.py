@@ -29,10 +29,12 @@ def run_all(
     Args:
         as_is: run nothing; the index then lists what is missing with the command of each run.
 
-    Raises UserError, before anything runs, where `to` cannot be a folder, or `to/data` is where data sets are kept.
+    Raises UserError, before anything runs, where `to` cannot be a folder or holds the pages of something else, or where
+    `to/data` is where data sets are kept.
     """
     arguments.check_folder("--to", to)
     data.check_no_data_root(to)
+    data.check_no_others(to)
     needed = jobs(preset, seeds, changes, attacks, comparisons)
     failed = {} if as_is else run_missing(needed)
     outcomes = [(job, _taken(job, to / "data")) for job in runs_of(needed)]

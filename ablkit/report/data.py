@@ -139,7 +139,7 @@ def check(data: Path, to: Path) -> None:
     linked = next((path for path in sorted(data.rglob("*")) if path.is_symlink()), None)
     if linked is not None:
         raise UserError(f"{linked} is a link; put the file itself there, or remove the link")
-    _check_no_others(to)
+    check_no_others(to)
     own = to / "data"
     if os.path.realpath(own).startswith(os.path.realpath(data) + os.sep):
         raise UserError(f"--to {to} lies within {data}; give a folder outside of the numbers")
@@ -154,7 +154,7 @@ def check(data: Path, to: Path) -> None:
             raise UserError(f"{own} would be replaced, and {shown(str(name))} in it is of no site; give another --to")
 
 
-def _check_no_others(to: Path) -> None:
+def check_no_others(to: Path) -> None:
     """Raise UserError where the first pages of a site would replace files that are of none."""
     there = next((to / name for name in ("index.html", "README.md") if os.path.lexists(to / name)), None)
     if there is None:

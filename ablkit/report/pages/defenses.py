@@ -48,7 +48,8 @@ def of_methods(
     run = f"ablkit run {notebook} -p attack_names badnets"
     others = [m for m in methods if m not in ("abl", "oracle", "exclude")]
     known = [] if c.main is None else [a for a in c.main.attacks("none") if any(len(c.main.of(m, a)) for m in others)]
-    known = [attack for attack in known if len(_compared(c, attack, methods))]  # on seeds that all of them have
+    # The page is about its hypothesis: of that an attack without the claimed method, or a seed of all, says nothing.
+    known = [a for a in known if len(c.main.of(claimed, a)) and len(_compared(c, a, methods))]
     if not known:
         blocks += missing.not_run(c, f"{listed([METHODS[m] for m in others])} on any attack", [run])
         return Page(name, title, "None of these methods was run yet.", blocks, short)
