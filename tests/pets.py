@@ -5,7 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
+
+from ablkit.cli import main
 
 CLASSES = ("cat", "dog")
 
@@ -26,3 +29,16 @@ def pets(folder: Path, number: int = 4, classes: tuple = CLASSES, shape: tuple =
         for at in range(number):
             save(folder / name / f"{at:03}.png", picture(start + label * number + at, shape))
     return folder
+
+
+def bring(source: Path | str, *more: str) -> int:
+    """Import it from the command line as `pets`."""
+    return main(["data", "import", str(source), "--name", "pets", *more])
+
+
+def check_refused(code: int, capsys: pytest.CaptureFixture, roots: Path, message: str) -> None:
+    """The import ended with one line and left nothing behind."""
+    printed = capsys.readouterr()
+    assert code == 2 and printed.out == ""
+    assert message in printed.err and printed.err.startswith("ablkit: ") and printed.err.count("\n") == 1
+    assert not roots.exists() or not list(roots.iterdir())
