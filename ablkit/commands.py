@@ -73,7 +73,7 @@ def clean(options: argparse.Namespace) -> int:
     except RunFailed as error:
         print(f"ablkit: your_data failed: {shortened(str(error), 600)}", file=sys.stderr)
         return 1
-    print((outcome.folder / your_data.WORDS).read_text(encoding="utf-8"))
+    print(your_data.told(outcome.folder))
     print(f"page, table and model: {outcome.folder}")
     if options.export is not None:
         drawn = {"seed": parameters.seed, **parameters.drawing()}

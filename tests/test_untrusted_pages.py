@@ -15,7 +15,7 @@ from browser import chromium
 
 from ablkit import paths
 from ablkit.report import site as site_of
-from ablkit.report.page import Cell, Page, Picture, Table, Text, code, link, literal
+from ablkit.report.page import Cell, Page, Picture, Table, Text, code, link, literal, plain
 from ablkit.report.plan import jobs
 from ablkit.report.render import html as rendered
 from ablkit.report.render import markdown
@@ -113,6 +113,11 @@ def test_the_same_texts_unescaped_are_found_and_the_policy_alone_holds(tmp_path)
         assert found.requests == [] and any("Content Security Policy" in line for line in found.console)
         bad.write_text(re.sub("<meta http-equiv=.Content.*?>", "", html.unescape(page)), encoding="utf-8")
         assert "http://127.0.0.1:9/cell.png" in window.open(bad).requests
+
+
+@pytest.mark.parametrize("text", [*HOSTILE, "# a", "1. b_c", "d\\e"])
+def test_a_terminal_shows_a_text_from_data_as_it_is(text):
+    assert literal(text) != text and plain(f"**{literal(text)}**") == text
 
 
 @pytest.mark.parametrize("text", HOSTILE)

@@ -189,7 +189,8 @@ def test_the_page_shows_figures_and_no_network(poisoned, tmp_path):
         assert (tmp_path / f"figures/{name}.svg").stat().st_size < 600_000
         assert f"figures/{name}.svg" in html
     assert "http" not in html.replace("http-equiv", "")
-    assert "looks poisoned" in (tmp_path / "verdict.md").read_text()
+    assert "**" in (tmp_path / "verdict.md").read_text()
+    assert "looks poisoned" in your_data.told(tmp_path) and "**" not in your_data.told(tmp_path)
 
 
 def test_the_model_is_handed_on_with_all_that_it_needs(poisoned, tmp_path):

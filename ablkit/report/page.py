@@ -142,6 +142,11 @@ def literal(text: object) -> str:
     return _PUNCTUATION.sub(r"\\\1", without_folders(" ".join(str(text).split())))
 
 
+def plain(markdown: str) -> str:
+    """Markdown for a terminal: without the signs of bold text and those that keep others from having a meaning."""
+    return re.sub(r"\*\*|\\([^\w\s]|_)", r"\1", markdown)
+
+
 def link(markdown: str, target: str) -> str:
     """A link in Markdown."""
     return f"[{markdown}]({target})"
@@ -149,10 +154,10 @@ def link(markdown: str, target: str) -> str:
 
 def code(text: object) -> str:
     """A command or a name in a line of text; a fence of as many signs as it takes."""
-    plain = without_folders(" ".join(str(text).split()))
-    fence = "`" * (1 + max((len(run) for run in re.findall("`+", plain)), default=0))
-    room = " " if plain.startswith("`") or plain.endswith("`") else ""
-    return f"{fence}{room}{plain}{room}{fence}"
+    line = without_folders(" ".join(str(text).split()))
+    fence = "`" * (1 + max((len(run) for run in re.findall("`+", line)), default=0))
+    room = " " if line.startswith("`") or line.endswith("`") else ""
+    return f"{fence}{room}{line}{room}{fence}"
 
 
 def listed(parts: list[str]) -> str:

@@ -16,7 +16,7 @@ from ablkit.exclusion.suspects import Settings
 from ablkit.files import write_bytes, write_text
 from ablkit.report import charts, render
 from ablkit.report.findings import your_data as words
-from ablkit.report.page import Block, Cell, Figure, Heading, Page, Table, Text, literal
+from ablkit.report.page import Block, Cell, Figure, Heading, Page, Table, Text, literal, plain
 from ablkit.report.style import COLOURS
 from ablkit.report.text import MISSING, label, number, percent
 from ablkit.shapes import UInt8, ndarray
@@ -55,6 +55,11 @@ def write(folder: Path, made: Page) -> None:
     write_bytes(folder / PAGE, render.html(made, []).encode())
     said = [block for block in made.blocks[: _first_heading(made)] if block.block == "text"]
     write_text(folder / WORDS, render.markdown(replace(made, blocks=said)))
+
+
+def told(folder: Path) -> str:
+    """The first paragraphs of a run's page, for a terminal."""
+    return plain((folder / WORDS).read_text(encoding="utf-8"))
 
 
 def lacking(folder: Path) -> str:
