@@ -71,7 +71,7 @@ def test_it_holds_where_every_attack_is_measured():
 def test_two_seeds_are_no_verdict():
     told = findings.of_exclusion(compared(seeds=2))
     assert told.startswith("**Cannot be said.** Trained without")
-    assert told.endswith("A verdict takes 3 seeds. n = 2 seeds.")
+    assert "A verdict takes 3 seeds. n = 2 seeds.\n" in told
 
 
 def test_an_attack_on_fewer_seeds_has_no_part_in_what_holds():
@@ -79,7 +79,7 @@ def test_an_attack_on_fewer_seeds_has_no_part_in_what_holds():
     fewer = frame[(frame["attack"] == "badnets") | (frame["seed"] < 1)]
     told = findings.of_exclusion(fewer)
     assert told.startswith("**Holds on the 1 attack measured so far on 3 seeds, of 10.**")
-    assert told.endswith("n = 1 to 3 seeds.")
+    assert "n = 1 to 3 seeds.\n" in told
 
 
 def test_the_verdict_names_what_is_left_and_both_prices():
@@ -90,10 +90,10 @@ def test_the_verdict_names_what_is_left_and_both_prices():
     assert "More is left by SIG (1 seed, up to 40 %)." in told
     assert "ABL reaches that on 6 of 6 runs" in told
     assert (
-        "it loses 1.0 points of clean accuracy and 2.0 points in the target class, in the mean over 2 attacks. Beside"
-        " ABL (6 runs) it loses 1.0 and 2.0, ABL 18.0 and 60.0." in told
+        "the model loses 1.0 points of clean accuracy and 2.0 points in the target class, in the mean over 2"
+        " attacks." in told
     )
-    assert told.endswith("n = 3 seeds.")
+    assert "n = 3 seeds.\n" in told
 
 
 def test_seeds_are_means_over_the_same_attacks():
@@ -109,10 +109,8 @@ def test_seeds_are_means_over_the_same_attacks():
 
 
 def test_from_five_seeds_on_the_losses_have_an_interval():
-    assert (
-        "; over the 2 attacks with all 5 seeds 1.0 (95 % BCa 1.0 to 1.0) and 2.0 (2.0 to 2.0). Beside"
-        in of_rule.price(beside(compared(seeds=5)))
-    )
+    told = of_rule.price(beside(compared(seeds=5)))
+    assert told.endswith("; over the 2 attacks with all 5 seeds 1.0 (95 % BCa 1.0 to 1.0) and 2.0 (2.0 to 2.0).")
     assert "BCa" not in of_rule.price(beside(compared(seeds=4)))
 
 
@@ -174,20 +172,20 @@ def test_attacks_that_lose_more_than_counts_as_near_are_named():
 
 def test_a_model_is_like_a_clean_one_only_in_all_three_respects_and_of_each_run():
     frame = compared()
-    assert "On 6 of 6 runs it also comes within 2 points" in findings.of_exclusion(frame)
+    assert "6 of 6 runs also come within 2 points" in findings.of_exclusion(frame)
     one = (frame["attack"] == "sig") & (frame["method"] == "exclude") & (frame["seed"] == 1)
     for name, value in zip(NUMBERS, (0.06, 0.75, 0.74), strict=True):
         told = findings.of_exclusion(frame.assign(**{name: frame[name].where(~one, value)}))
-        assert "On 5 of 6 runs it also comes within 2 points of the clean accuracy, and within 5 points" in told
+        assert "5 of 6 runs also come within 2 points of the clean accuracy, and within 5 points" in told
         assert "(on every seed with 1 of 2 attacks)" in told and told.startswith("**Holds in part.**")
 
 
 def test_an_attack_of_which_nothing_is_excluded_has_its_part_in_the_price():
     frame = compared(exclude=(0.02, 0.77, 0.78))
-    assert "it loses 1.0 points of clean accuracy" in findings.of_exclusion(frame)
+    assert "the model loses 1.0 points of clean accuracy" in findings.of_exclusion(frame)
     frame.loc[(frame["attack"] == "sig") & (frame["method"] == "exclude"), "clean_accuracy"] = 0.5
     frame["method_excluded_images"] = np.where(frame["attack"] == "sig", 0.0, 1000.0)
-    assert "it loses 14.5 points of clean accuracy (more than 2: SIG 28.0)" in findings.of_exclusion(frame)
+    assert "the model loses 14.5 points of clean accuracy (more than 2: SIG 28.0)" in findings.of_exclusion(frame)
 
 
 def test_seeds_that_the_rule_had_not_met_stand_apart_from_those_it_was_changed_on(monkeypatch):

@@ -104,15 +104,13 @@ def complete(runs: pd.DataFrame, column: str) -> pd.DataFrame:
     return known[known["seed"].isin(seeds) & known["attack"].isin(attacks)]
 
 
-def differences(runs: pd.DataFrame, metric: str, method: str = "") -> pd.Series:
-    """How far a method lies below training on clean data, by attack: each the mean over its seeds.
+def differences(runs: pd.DataFrame, metric: str) -> pd.Series:
+    """How far `exclude` lies below training on clean data, by attack: each the mean over its seeds.
 
     Args:
         runs: what `beside` gives.
-        method: the suffix of another than `exclude`.
     """
-    own = runs[f"{metric}_{method}" if method else metric]
-    return (runs[f"{metric}_oracle"] - own).groupby(runs["attack"], sort=False).mean().dropna()
+    return (runs[f"{metric}_oracle"] - runs[metric]).groupby(runs["attack"], sort=False).mean().dropna()
 
 
 def like_clean(runs: pd.DataFrame) -> pd.Series:
@@ -160,7 +158,7 @@ def outside(runs: pd.DataFrame, metric: str) -> pd.Series:
 
 
 def of_exclusion(frame: pd.DataFrame) -> str:
-    """Whether the backdoor is gone on every run, and how far accuracy lies from training on clean data; beside ABL.
+    """Whether the backdoor is gone on every run, beside ABL; then a list: unseen seeds, accuracy, what was excluded.
 
     Args:
         frame: see `beside`; `exclusion_precision` and `exclusion_recall` where known.
@@ -182,11 +180,11 @@ def of_exclusion(frame: pd.DataFrame) -> str:
         told.append(f"More is left by {_failures(runs)}.")
     if runs["attack_success_rate_abl"].notna().any():
         told.append(f"ABL reaches that {_removed(runs.dropna(subset='attack_success_rate_abl'), '_abl')}.")
-    told += [on_unseen(runs), resemblance(runs), price(runs), _few_left(runs), _excluded(runs)]
-    if set(seeds.index) <= set(CHOSEN_WITH):
-        told.append("Settings were chosen with these attacks, on other seeds.")
+    chosen = "Settings were chosen with these attacks, on other seeds." * (set(seeds.index) <= set(CHOSEN_WITH))
+    more = [on_unseen(runs), chosen, resemblance(runs), price(runs), _few_left(runs), _excluded(runs)]
     told += [TOO_FEW] * (not enough)
-    return " ".join([word, *(part for part in told if part), over(int(seeds.min()), int(seeds.max()))])
+    first = " ".join([word, *told, over(int(seeds.min()), int(seeds.max()))])
+    return "\n".join([first, "", *(f"- {part}" for part in more if part)])
 
 
 def _removed(runs: pd.DataFrame, suffix: str) -> str:
@@ -207,8 +205,8 @@ def _failures(runs: pd.DataFrame) -> str:
 
 
 def price(runs: pd.DataFrame) -> str:
-    """What it loses against training on clean data, in the mean over attacks, which lose most, and what ABL loses."""
-    told, gaps, with_abl = [], [], runs.dropna(subset="clean_accuracy_abl")
+    """What it loses against training on clean data, in the mean over attacks, and which lose most."""
+    told, gaps = [], []
     for metric, what in (("clean_accuracy", "of clean accuracy"), ("target_class_accuracy", "in the target class")):
         lost = differences(runs, metric)
         if lost.empty:
@@ -218,12 +216,7 @@ def price(runs: pd.DataFrame) -> str:
         told.append(f"{100 * lost.mean():.1f} points {what}{more}")
         gaps.append(-paired(runs, metric, "oracle"))
     attacks = f", in the mean over {len(lost)} attacks" if len(lost) > 1 else ""
-    own, abl = (
-        " and ".join(f"{100 * differences(with_abl, metric, method).mean():.1f}" for metric in NEAR)
-        for method in ("", "abl")
-    )
-    abl = f" Beside ABL ({count(len(with_abl), 'run')}) it loses {own}, ABL {abl}." if len(with_abl) else ""
-    return f"Against training on clean data it loses {' and '.join(told)}{attacks}{_interval(runs, gaps)}.{abl}"
+    return f"Against training on clean data the model loses {' and '.join(told)}{attacks}{_interval(runs, gaps)}."
 
 
 def _interval(runs: pd.DataFrame, gaps: list[pd.Series]) -> str:
@@ -264,8 +257,8 @@ def resemblance(runs: pd.DataFrame) -> str:
     every = f"on every seed with {always.sum()} of {count(len(always), 'attack')}"
     overall, target = (f"{100 * NEAR[metric]:.0f}" for metric in NEAR)
     return (
-        f"On {like.sum()} of {count(len(like), 'run')} it also comes within {overall} points of the clean accuracy, and"
-        f" within {target} points of the accuracy in the target class, of a model trained on clean data ({every})."
+        f"{like.sum()} of {count(len(like), 'run')} also come within {overall} points of the clean accuracy, and within"
+        f" {target} points of the accuracy in the target class, of a model trained on clean data ({every})."
     )
 
 

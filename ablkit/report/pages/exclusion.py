@@ -23,7 +23,7 @@ from ablkit.report.findings.exclusion import (
 )
 from ablkit.report.findings.words import FEWEST, count
 from ablkit.report.page import Block, Figure, Heading, Page, Table, Text, code, link, listed, literal
-from ablkit.report.pages import controls, missing, protocol
+from ablkit.report.pages import controls, glance, missing, protocol
 from ablkit.report.text import percent
 from ablkit.report.verdicts import INTERVAL, RED, counted, over_seeds
 
@@ -49,14 +49,14 @@ def page(c: Collection) -> Page:
         return Page(NAME, title, none, [*protocol.HOW, *lacking], "Clean models")
     own = beside(frame)
     full = pd.concat([scale.of("exclude") for scale in c.full] or [c.runs.iloc[:0]])
-    blocks = [figure(c, "exclusion"), _table(own), *protocol.HOW, *_margin(own), *_false_alarms(c)]
+    blocks = [glance.table(own), figure(c, "exclusion"), _table(own), *protocol.HOW, *_margin(own), *_false_alarms(c)]
     stopped = data.table(c.folder / "gpu-unfinished.csv")
     blocks += [*controls.blocks(own), *protocol.blocks(own, full, stopped), *_left_out(c, own)]
-    return Page(NAME, title, findings.of_exclusion(frame), blocks, "Clean models")
+    return Page(NAME, title, findings.of_exclusion(frame), list(filter(None, blocks)), "Clean models")
 
 
 def in_short(c: Collection) -> str:
-    """What the first page says of it, beside ABL, in two paragraphs; empty where no run is there."""
+    """What the first page says of it in two paragraphs; empty where no run is there."""
     own = measured_runs(c)
     if own.empty:
         return ""
@@ -68,8 +68,9 @@ def in_short(c: Collection) -> str:
     told = [
         f"**{gone} of {count(len(own), 'run')}** end with at most {percent(GONE, 0)} attack success when trained"
         f" without the suspects, this kit's own method ({count(names, 'attack')}, {_seeds(own)} each,{_models(own)}"
-        f" {listed(sorted(set(own['place'])))}, {measured}){'; ' * bool(keeps)}{listed(keeps)}. Suspects are images"
-        " that form a group apart within their class, in what the network sees.",
+        f" {listed(sorted(set(own['place'])))}, {measured}).",
+        f"{listed(keeps)}." * bool(keeps),
+        "Suspects are images that form a group apart within their class, in what the network sees.",
         on_unseen(own),
     ]
     if number := int(is_earlier(own).sum()):
@@ -78,7 +79,7 @@ def in_short(c: Collection) -> str:
     if set(own["attack"]) <= set(CHOSEN_WITH):
         told.append("Settings were chosen with these attacks, on other seeds.")
     accuracy = [resemblance(own), price(own), f"{link('Clean models', NAME)}."]
-    return f"{' '.join(told)}\n\n{' '.join(filter(None, accuracy))}"
+    return "\n\n".join(" ".join(filter(None, part)) for part in (told, accuracy))
 
 
 def runs_of(c: Collection) -> pd.DataFrame:

@@ -14,7 +14,7 @@ from ablkit.report.findings import GONE
 from ablkit.report.findings.words import count
 from ablkit.report.page import Block, Code, Facts, Figure, Heading, Page, Table, Text, code, link, listed, literal
 from ablkit.report.pages import attack as attack_pages
-from ablkit.report.pages import exclusion, missing, settings
+from ablkit.report.pages import exclusion, glance, missing, settings
 from ablkit.report.text import percent
 from ablkit.report.verdicts import INTERVAL, RED, counted, over_seeds
 
@@ -62,8 +62,10 @@ def page(c: Collection, pages: list[Page]) -> Page:
         finding = "No attack has both an undefended and an ABL run yet, so there is nothing to compare."
         return Page(NAME, "Anti-Backdoor Learning, re-run", finding, _rest(c, pages), "Index")
     own, scope = exclusion.in_short(c), _scope(scale)
-    blocks: list[Block] = [Text(_warning(c, scale), "notice"), Facts(_facts(pairs)), _figure(c, pairs)]
-    blocks += [_table(pairs, exclusion.measured_runs(c)), *([Text(scope, "soft")] if own else [])]
+    excluded = exclusion.measured_runs(c)
+    first = glance.table(excluded) if len(excluded) else None
+    blocks: list[Block] = [*([first] if first else []), Text(_warning(c, scale), "notice"), Facts(_facts(pairs))]
+    blocks += [_figure(c, pairs), _table(pairs, excluded), *([Text(scope, "soft")] if own else [])]
     title = _headline(pairs) + exclusion.beside_abl(c)
     return Page(NAME, title, own or scope, [*blocks, *_rest(c, pages)], "Index")
 
