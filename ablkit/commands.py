@@ -250,7 +250,7 @@ def attacks(options: argparse.Namespace) -> None:
     """List the attacks."""
     from ablkit.attacks import ATTACKS
     from ablkit.runs import listing
-    from ablkit.settings import defaults
+    from ablkit.settings import described
 
     try:
         costs = listing.making_costs()
@@ -260,8 +260,7 @@ def attacks(options: argparse.Namespace) -> None:
     for name, attack in ATTACKS.items():
         print(f"{name:<9}{attack.kind}, {attack.changes}; {attack.paper}")
         print(f"{'':<9}rate: share of the {attack.rate_of}; reports of the small presets take {attack.quick_rate}")
-        settings = ", ".join(f"{key}={value}" for key, value in defaults(attack.settings).items())
-        print(f"{'':<9}settings: {settings or 'none'}")
+        print(f"{'':<9}settings: {described(attack.settings)}")
         if attack.twin:
             print(f"{'':<9}without {attack.twin.without}: {attack.twin.settings}")
         print(f"{'':<9}cost: {costs.get(name, f'unknown before a run; ablkit run run -p attack {name}')}")
@@ -279,15 +278,13 @@ def export_attack(options: argparse.Namespace) -> None:
 def methods(options: argparse.Namespace) -> None:
     """List the methods."""
     from ablkit.defenses import DEFENSES, METHODS, kind_of_settings
-    from ablkit.settings import defaults
+    from ablkit.settings import described
 
     for name, title in METHODS.items():
         defense = DEFENSES.get(name)
         print(f"{name:<16}{title}" + (f"; {defense.paper}" if defense else ""))
-        settings = ", ".join(f"{key}={value}" for key, value in defaults(kind_of_settings(name)).items())
-        if settings or defense:
-            needs = f"needs {defense.needs}; " if defense else ""
-            print(f"{'':<16}{needs}settings: {settings or 'none'}")
+        needs = f"needs {defense.needs}; " if defense else ""
+        print(f"{'':<16}{needs}settings: {described(kind_of_settings(name))}")
 
 
 def _pairs(given: list[list[str]]) -> dict[str, str]:

@@ -69,10 +69,20 @@ def defaults(kind: type) -> dict:
     return {f.name: f.default for f in fields(kind)}
 
 
+def described(kind: type) -> str:
+    """The settings of a dataclass as `name=default`, with what else one of a few choices may be; `none` for none."""
+    kinds = get_type_hints(kind)
+    parts = []
+    for name, default in defaults(kind).items():
+        others = [choice for choice in get_args(kinds[name]) if choice not in ("", default)]
+        parts.append(f"{name}={default}" + f" (or {', '.join(others)})" * bool(others))
+    return ", ".join(parts) or "none"
+
+
 def _read(name: str, value: object, kind: object) -> object:
     if get_origin(kind) is Literal:
         if value not in get_args(kind):
-            raise unknown(name, value, get_args(kind))
+            raise unknown(name, value, [choice for choice in get_args(kind) if choice])
         return value
     if kind is bool and isinstance(value, str) and value.lower() in ("true", "false"):
         return value.lower() == "true"

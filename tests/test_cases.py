@@ -163,8 +163,9 @@ def test_a_weak_backdoor_that_the_method_leaves_is_counted():
     runs = {("none", "low"): [0.4] * 3, ("none", "high"): [0.9] * 3, ("abl", "high"): [0.0] * 3}
     told = findings.of_cases(frame(runs | {("abl", "low"): [0.4] * 3}), TITLES, "abl")
     assert told.startswith("**Holds in part.**") and "where it leaves 40 %" in told
+    assert "learns it in less than 50 %, as ABL leaves more than 5 %: Blend (1 %)." in told
     twin = findings.of_cases(frame(runs | {("abl", "low"): [0.0] * 3}), TITLES, "abl")
-    assert "learns no backdoor: Blend (1 %)" in twin
+    assert "learns no backdoor: Blend (1 %)" in twin and "Counted, though" not in twin
 
 
 def test_cases_without_an_undefended_run_are_told_and_one_seed_is_not_every_seed():

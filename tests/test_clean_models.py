@@ -11,14 +11,14 @@ import pytest
 from finished import with_metrics
 
 from ablkit.attacks import ATTACKS
-from ablkit.exclusion import suspects
+from ablkit.exclusion import rule
 from ablkit.metrics import summary
 from ablkit.report import exclusion, findings
 from ablkit.report.collect import Collection
 from ablkit.report.findings import exclusion as of_rule
-from ablkit.report.findings.exclusion import beside, of_earlier_rule, paired
-from ablkit.report.pages import controls, protocol
+from ablkit.report.findings.beside import beside, paired
 from ablkit.report.pages import exclusion as pages
+from ablkit.report.pages import protocol
 from ablkit.runs import execute
 from ablkit.runs.job import Job
 from ablkit.runs.parameters import changed, check
@@ -114,13 +114,6 @@ def test_from_five_seeds_on_the_losses_have_an_interval():
     assert "BCa" not in of_rule.price(beside(compared(seeds=4)))
 
 
-def test_a_difference_that_fewer_runs_have_says_on_how_many():
-    row = controls._difference(beside(compared(seeds=5)), "oracle")
-    assert row[1:3] == ("2 of 2", "5 of 5")
-    # Trained on clean data was measured with the trigger of the first attack alone.
-    assert row[3].small.endswith("; 1 attack, 5 seeds") and "attack" not in row[4].small
-
-
 def test_what_a_clean_model_has_stands_beside_what_is_left():
     frame = compared()
     frame.loc[(frame["attack"] == "badnets") & (frame["method"] == "exclude") & (frame["seed"] == 1), NUMBERS[0]] = 0.07
@@ -134,6 +127,8 @@ def test_runs_in_which_nobody_is_suspected_are_named_apart():
     frame.loc[(frame["attack"] == "sig") & (frame["method"] == "exclude"), "exclusion_precision"] = float("nan")
     told = findings.of_exclusion(frame)
     assert "In 3 runs no class stands out, so that nothing is excluded (SIG). In the others at least 100.0 %" in told
+    known = findings.of_exclusion(frame.assign(method_largest_separation=3.46))
+    assert "(SIG; groups lie at most 3.5 deviations apart after phase 1, where 5 are asked for)" in known
     frame.loc[frame["method"] == "exclude", "exclusion_precision"] = float("nan")
     told = findings.of_exclusion(frame)
     assert "nothing is excluded (BadNets, SIG)" in told and "In the others" not in told
@@ -186,31 +181,8 @@ def test_an_attack_of_which_nothing_is_excluded_has_its_part_in_the_price():
     frame.loc[(frame["attack"] == "sig") & (frame["method"] == "exclude"), "clean_accuracy"] = 0.5
     frame["method_excluded_images"] = np.where(frame["attack"] == "sig", 0.0, 1000.0)
     assert "the model loses 14.5 points of clean accuracy (more than 2: SIG 28.0)" in findings.of_exclusion(frame)
-
-
-def test_seeds_that_the_rule_had_not_met_stand_apart_from_those_it_was_changed_on(monkeypatch):
-    own = beside(compared(seeds=5)).assign(method_rule=suspects.RULE)
-    own.loc[(own["attack"] == "sig") & (own["seed"] == 4), "attack_success_rate"] = 0.5
-    told = of_rule.on_unseen(own)
-    assert (
-        "after runs on seeds 0, 1 and 2 had been seen. It had not met seeds 3 and 4: there the backdoor is gone on 3 of"
-        " 4 runs (on every seed with 1" in told
-    )
-    assert "undefended training" not in told
-    own.loc[(own["attack"] == "sig") & (own["seed"] == 3), "attack_success_rate_none"] = None
-    assert of_rule.on_unseen(own).endswith("; undefended training was run on 3 of these 4 sets.")
-    assert "It had not met seed 3: there" in of_rule.on_unseen(own[own["seed"] < 4])
-    for seen in (own[own["seed"] < 3], own.assign(method_rule=suspects.RULE - 1)):  # the twins
-        assert of_rule.on_unseen(seen).endswith("had been seen; no other seed was run since.")
-    monkeypatch.setattr(of_rule, "RULE", suspects.RULE + 1)  # a later rule has seen every seed
-    assert of_rule.on_unseen(own.assign(method_rule=suspects.RULE + 1)).endswith("no other seed was run since.")
-
-
-def test_it_is_said_how_many_runs_each_control_stands_beside():
-    told = controls._beside_how_many(beside(compared(retrain=(0.9, 0.7, 0.7))))
-    assert "Of 6 runs" in told and "ABL 6, without the isolated 6, by chance 0" in told
-    assert "the accuracy of clean data 6 and its attack success 3" in told
-    assert "ABL 0, without the isolated 0" in controls._beside_how_many(beside(compared(abl=(None, 0.7, 0.7))))
+    gained = findings.of_exclusion(compared(exclude=(0.02, 0.77, 0.81)))
+    assert "the model loses 1.0 points of clean accuracy and gains 1.0 points in the target class, in" in gained
 
 
 def test_runs_that_end_with_the_accuracies_of_another_attack_are_counted():
@@ -220,14 +192,8 @@ def test_runs_that_end_with_the_accuracies_of_another_attack_are_counted():
     assert pages._twice(own) == ""
 
 
-def test_it_says_how_many_classes_are_suspected():
-    assert controls._classes(pd.DataFrame({"method_suspected_classes": [1.0, 4.0]})) == "1 to 4"
-    assert controls._classes(pd.DataFrame({"method_suspected_classes": [1.0, 1.0]})) == "1"
-    assert controls._classes(pd.DataFrame({"seed": [0]})) == "-"
-
-
 def test_the_protocol_says_what_was_run_at_the_papers_scale():
-    runs = pd.DataFrame({"method": ["exclude"] * 2, "method_rule": [float(suspects.RULE), None]})
+    runs = pd.DataFrame({"method": ["exclude"] * 2, "method_rule": [float(rule.RULE), None]})
     runs = runs.assign(attack="blend", seed=[0, 1], attack_success_rate=[0.01, 0.107])
     stopped = pd.DataFrame({"attack": ["sig"] * 3, "seed": [0, 1, 2], "poison_rate": [0.1, 0.1, 0.0]})
     stopped = stopped.assign(left_out_images=[475, 0, 0])
@@ -255,18 +221,11 @@ def test_the_figure_shows_every_seed_of_every_method_the_worst_attack_first():
     assert "trained on clean data" in [text.get_text() for text in figure.legends[0].get_texts()]
 
 
-def test_a_page_says_how_many_of_its_runs_an_earlier_rule_made():
-    runs = pd.DataFrame({"method": ["exclude", "exclude", "abl"], "method_rule": [np.nan, suspects.RULE, np.nan]})
-    assert of_earlier_rule(runs) == "1 of 2 runs without suspects is of an earlier rule."
-    assert of_earlier_rule(runs[1:]) == ""  # the twin
-    assert of_earlier_rule(runs[["method"]]) == "2 of 2 runs without suspects are of an earlier rule."  # none says it
-
-
 def test_false_alarms_are_counted_on_data_without_poison(tmp_path):
     runs = pd.DataFrame(
         {"preset": "quick", "method": "exclude", "method_settings": "", "dataset": "cifar10", "poison_rate": 0.0}
         | {"place": "CPU, fp32", "training_images": 1000, "seed": [0, 1], "method_suspected_classes": [0.0, 1.0]}
-        | {"method_excluded_images": [0.0, 25.0], "method_rule": [suspects.RULE, np.nan]}
+        | {"method_excluded_images": [0.0, 25.0], "method_rule": [rule.RULE, np.nan]}
     )
 
     def told(frame: pd.DataFrame) -> str:

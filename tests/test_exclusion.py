@@ -11,14 +11,14 @@ from groups import NOBODY, fake
 
 from ablkit import attacks, data, exclusion, training
 from ablkit.attacks import attack
-from ablkit.exclusion import lookalikes, suspects
+from ablkit.exclusion import lookalikes, rule, suspects
 from ablkit.metrics import after_epoch, summary
 from ablkit.runs.parameters import changed, check, defaults
 from ablkit.training.inference import features_of
 
 RECIPE = replace(TOY_RECIPE, average_decay=0.95, isolation_rate=0.05)
 QUIET = {"device": "cpu", "precision": "fp32", "report": None}
-NO_FILL = suspects.Settings(fill=False)
+NO_FILL = rule.Settings(fill=False)
 
 
 def excluded(poisoned: attack.Poisoned, recipe: training.Recipe = RECIPE, **options) -> training.Trained:
@@ -173,7 +173,7 @@ def test_there_is_no_second_look_where_none_is_wanted(monkeypatch):
 def test_where_neither_look_finds_anything_the_model_is_that_of_plain_training(monkeypatch):
     poisoned = attacks.poison(toy(200, 1))
     given = looks(monkeypatch, NONE_SEEN, (NOBODY, 4.0))
-    trained = excluded(poisoned, settings=suspects.Settings(least_separation=1e9))
+    trained = excluded(poisoned, settings=rule.Settings(least_separation=1e9))
     assert given[1][4].least_separation == 1e9  # who suspects nothing at first suspects nothing at the end
     plain = training.train(poisoned.data, RECIPE, method="none", **QUIET)
     assert np.array_equal(weights(trained), weights(plain))
@@ -233,7 +233,7 @@ def test_kept_scores_change_nothing_that_is_found_on_digits(data_root):
     train, _ = data.load("digits", train_size=600, root=data_root)
     poisoned = attacks.poison(train)
     recipe = training.recipe("smoke", isolation_epochs=2)
-    small = suspects.Settings(least_group=5, least_images=50, least_separation_at_end=0.0)
+    small = rule.Settings(least_group=5, least_images=50, least_separation_at_end=0.0)
     few, every = (
         excluded(poisoned, replace(recipe, trajectories=text), settings=small) for text in ("", "loss averaged")
     )
@@ -255,11 +255,16 @@ def test_wrong_settings_are_refused(as_users_run_it, monkeypatch):
         "least_part nan must be": {"least_part": float("nan")},
         "lowest_loss 0.0 must be": {"lowest_loss": 0.0},
     }.items():
-        assert message in refused(suspects.Settings, **change)
+        assert message in refused(rule.Settings, **change)
     looks(monkeypatch, (np.arange(30), 20.0))
     told = refused(excluded, attacks.poison(toy(40, 1)), replace(RECIPE, batch_size=20), settings=NO_FILL)
     assert "30 of 40 images are excluded, so 10 are left" in told
-    assert "isolation_epochs is 0" in refused(excluded, attacks.poison(toy(40, 1)), replace(RECIPE, isolation_epochs=0))
+    for message, change in {
+        "isolation_epochs is 0": {"isolation_epochs": 0},
+        "isolation_score 'median' has no part in exclude": {"isolation_score": "median"},
+        "schedule 'joint' has no part in exclude": {"schedule": "joint"},
+    }.items():
+        assert message in refused(excluded, attacks.poison(toy(40, 1)), replace(RECIPE, **change))
 
 
 def test_without_phase_1_nothing_is_started(folders):

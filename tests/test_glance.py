@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from test_clean_models import USUAL, compared
 
-from ablkit.report.findings.exclusion import beside
+from ablkit.report.findings.beside import beside
 from ablkit.report.page import Table
 from ablkit.report.pages import glance
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from conftest import refused
 
-from ablkit.exclusion import lookalikes, splits, suspects
+from ablkit.exclusion import lookalikes, rule, splits, suspects
 
 
 def films(number: int, frames: int, side: int = 32, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -98,7 +98,7 @@ def test_the_draw_of_the_middle_speaks_for_a_class(monkeypatch):
 
 
 def test_draws_without_a_middle_are_refused(as_users_run_it):
-    assert "draws 4 has no middle" in refused(suspects.Settings, draws=4)
+    assert "draws 4 has no middle" in refused(rule.Settings, draws=4)
 
 
 def test_a_class_of_few_images_is_not_judged():
@@ -107,4 +107,4 @@ def test_a_class_of_few_images_is_not_judged():
     features = random.normal(size=(90, 40)) + 3.0 * is_first[:, None]
     given = np.exp(-2.0 * is_first)[None], features, np.zeros(90, np.int64), 1
     assert not len(suspects.find(*given).classes)
-    assert suspects.find(*given, suspects.Settings(least_images=90)).classes.tolist() == [0]  # the twin
+    assert suspects.find(*given, rule.Settings(least_images=90)).classes.tolist() == [0]  # the twin

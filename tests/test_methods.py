@@ -267,3 +267,10 @@ def test_the_methods_are_listed(capsys):
     main(["methods"])
     told = capsys.readouterr().out
     assert all(name in told for name in METHODS)
+
+
+def test_the_list_of_methods_names_what_else_a_choice_may_be(capsys):
+    assert main(["methods"]) == 0
+    told = capsys.readouterr().out
+    assert "control= (or random)" in told and "schedule=sequential (or joint, alternating)" in told
+    assert "epochs=20, " in told  # the twin: a number has no choices

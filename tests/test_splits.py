@@ -8,7 +8,7 @@ from groups import cloud, halves
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ablkit.exclusion import splits, suspects
+from ablkit.exclusion import rule, splits
 from ablkit.training.otsu import best_split
 
 
@@ -32,8 +32,8 @@ def test_features_finish_what_the_values_begin(first):
     features, values, is_first = cloud(first, 1000 - first, 14.0)
     groups = splits.two_groups(features, values[None], halves(1000))
     assert (groups.first == is_first).mean() > 0.998
-    assert groups.separation > suspects.Settings().least_separation
-    assert groups.valley < suspects.Settings().most_valley
+    assert groups.separation > rule.Settings().least_separation
+    assert groups.valley < rule.Settings().most_valley
     # The twin: the values alone leave many where they do not belong.
     assert ((values < best_split(values).cut) == is_first).mean() < 0.95
 
@@ -45,7 +45,7 @@ def test_a_group_of_which_the_values_say_nothing_is_found_by_the_features(monkey
     assert max((groups.first == is_first).mean(), (groups.first != is_first).mean()) > 0.998
     monkeypatch.setattr(splits, "_components", lambda features: np.empty((0, len(features))))
     alone = splits.two_groups(features, drawn, halves(1000))  # the twin
-    assert not alone.valley <= suspects.Settings().most_valley
+    assert not alone.valley <= rule.Settings().most_valley
 
 
 @pytest.mark.parametrize(("seed", "distance"), [(6, 11), (1, 12), (11, 14)])
@@ -110,7 +110,7 @@ def test_one_group_is_not_taken_for_two_however_many_dimensions_there_are(n):
     for seed in range(5):
         features, values, _ = cloud(0, n, 0.0, seed=seed, dimensions=150)
         groups = splits.two_groups(features, values[None], halves(n))
-        assert not groups.separation >= suspects.Settings().least_separation
+        assert not groups.separation >= rule.Settings().least_separation
 
 
 def test_two_groups_are_not_found_in_nothing():

@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from conftest import refused
 from groups import NOBODY, cloud, fake
 
-from ablkit.exclusion import splits, suspects
+from ablkit.exclusion import rule, splits, suspects
 
 
 def judged(
@@ -19,9 +20,9 @@ def judged(
     labels = np.repeat(np.arange(len(classes)), [len(part[0]) for part in parts])
     order = np.random.default_rng(1).permutation(len(labels))
     features, values, poisoned = (np.concatenate(column)[order] for column in zip(*parts, strict=True))
-    rule = suspects.Settings(**settings)
+    settings = rule.Settings(**settings)
     found = suspects.find(
-        np.exp(values)[None], features, labels[order], len(classes) + 1, rule, look=look, left_out=left_out
+        np.exp(values)[None], features, labels[order], len(classes) + 1, settings, look=look, left_out=left_out
     )
     return found, labels[order], poisoned
 
@@ -149,3 +150,12 @@ def test_a_class_that_lost_much_is_filled_up_from_what_is_left_of_it():
         counts = np.unique(kept[labels[kept] == suspected], return_counts=True)[1]
         assert counts.max() - counts.min() <= 1
         assert len(suspects.kept(labels, found, fill=False)) == 620 - len(own) + 30  # the twin
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf])
+def test_features_of_a_model_that_has_diverged_are_one_line(as_users_run_it, wrong):
+    features, values, _ = cloud(0, 200, 0.0, seed=1)
+    given = np.exp(values)[None], features, np.zeros(len(features), np.int64), 2
+    assert not len(suspects.find(*given).images)  # the twin
+    features[3, 1] = wrong
+    assert "features are not finite" in refused(suspects.find, *given)

@@ -316,6 +316,15 @@ def test_a_dry_run_starts_nothing(cells, tmp_path, folders, capsys):
     assert not folders.exists()
 
 
+CASES = "cases: [{{method: exclude}}, {{method: exclude, method_settings: draws=3}}]"
+
+
+def test_runs_of_other_settings_are_told_apart(tmp_path, folders, capsys):
+    assert main(["sweep", str(write(tmp_path, (TINY + CASES).format(seeds=[0]))), "--dry-run"]) == 0
+    lines = [line.split("  ", 1)[1] for line in capsys.readouterr().out.splitlines() if "exclude" in line]
+    assert any("draws=3, seed" in line for line in lines) and any("draws=3" not in line for line in lines)
+
+
 def test_stopping_leaves_no_process_and_no_failure(tmp_path, folders):
     import psutil
 

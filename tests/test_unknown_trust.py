@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from conftest import toy
 
-from ablkit.exclusion import suspects
+from ablkit.exclusion import rule
 from ablkit.report.collect import Collection
 from ablkit.report.pages import unknown_trust
 from ablkit.report.render import markdown
@@ -74,7 +74,7 @@ def shown(tmp_path: Path, *rows: dict):
 
 
 def test_the_page_counts_what_is_found(tmp_path):
-    rows = [row(rule=suspects.RULE), row(attack="white_bar"), row(**CLEAN)]
+    rows = [row(rule=rule.RULE), row(attack="white_bar"), row(**CLEAN)]
     page = shown(tmp_path, *rows)
     assert page.finding == (
         "`ablkit clean` finds the attacked classes and 95 % of the poison or more in 2 of 2 poisoned folders, and hands"
@@ -110,7 +110,7 @@ def test_the_page_shows_what_a_model_does_that_never_saw_the_trigger(tmp_path):
 
 
 def test_the_page_says_how_many_an_earlier_rule_judged(tmp_path):
-    today = row(seed=1, rule=suspects.RULE)
+    today = row(seed=1, rule=rule.RULE)
     assert "1 of 2 folders was judged by an earlier rule" in markdown(shown(tmp_path, row(), today))
     assert "earlier rule" not in markdown(shown(tmp_path, today))  # the twin
 

@@ -15,7 +15,7 @@ from ablkit import attacks, exclusion, models, training
 from ablkit.cleaning import model_card, table, verdict
 from ablkit.cli import main
 from ablkit.data import Images
-from ablkit.exclusion import suspects
+from ablkit.exclusion import rule, suspects
 from ablkit.report import your_data
 from ablkit.report.findings import your_data as words
 from ablkit.runs.parameters import changed, check
@@ -26,7 +26,7 @@ ENV = {"ablkit": "1", "torch": "2", "started": "2026-01-01T00:00:00"}
 
 
 def cleaned(train: Images, test: Images, **settings: object) -> tuple[training.Trained, verdict.Verdict]:
-    kind = suspects.Settings(**settings)
+    kind = rule.Settings(**settings)
     trained = exclusion.exclude(train, RECIPE, kind, device="cpu", precision="fp32", report=None)
     return trained, verdict.judge(trained, train, test, "fp32")
 
@@ -108,7 +108,7 @@ def test_a_clean_set_shows_no_sign_of_a_backdoor(clean):
     said = " ".join(block.markdown for block in your_data.page(found, found.numbers()).blocks if block.block == "text")
     assert "cannot mean: a proof" in said and "%" in said
     (table,) = (block for block in your_data.page(found, found.numbers()).blocks if block.block == "table")
-    usual = suspects.Settings()
+    usual = rule.Settings()
     limits = f"{usual.least_separation:g} or more, or {usual.least_separation_at_end:g} at the end"  # of both looks
     assert f"{limits}, and a valley of at most {usual.most_valley:g}" in table.note
     assert "at the end" in table.columns

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from ablkit import settings
 from ablkit.defenses.defense import Defense, Evaluation, Given, Repaired
 from ablkit.errors import UserError, unknown
-from ablkit.exclusion import suspects
+from ablkit.exclusion import rule
 from ablkit.provenance import Registry
 
 __all__ = [
@@ -88,7 +88,7 @@ def kind_of_settings(method: str) -> type:
     """The frozen dataclass of the settings that a method has beside the recipe's."""
     if method in DEFENSES:
         return DEFENSES[method].settings
-    return suspects.Settings if method == "exclude" else settings.NoSettings
+    return rule.Settings if method == "exclude" else settings.NoSettings
 
 
 def settings_of(method: str, text: str) -> object:

@@ -48,7 +48,7 @@ def two_groups(
     fewest: int = _FEWEST,
     usual: Float[ndarray, " d"] | None = None,
 ) -> Groups:
-    """Find the two groups in which images differ most.
+    """Find the two groups in which images differ most, of those that the starts lead to.
 
     Fisher's linear discriminant (Fisher 1936) of two groups says anew which image is in which, until none moves. Each
     image is judged by the discriminant of the other fold, so that it is not told apart by what makes it itself. The

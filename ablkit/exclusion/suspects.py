@@ -11,83 +11,28 @@ make a group. Neither the target class, the poisoning rate nor any other truth a
 That poisoned images form a group in feature space is known: spectral signatures (Tran et al. 2018), activation
 clustering (Chen et al. 2018), and SCAn (Tang et al. 2021), which also uses a linear discriminant. Those start from the
 features of a finished model; SCAn and others need clean images. What is added here are the early, averaged model and
-its losses as further starts, that each image is judged by a discriminant that has seen neither it nor its look-alikes,
-and how it is told which of two groups is the poison.
+its losses as further starts, that an image is judged by a discriminant fitted on the other half of the images, where
+none looks like it by its thumbnail, and how it is told which of two groups is the poison. The scale of the features and
+the starts are of all images.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal, NamedTuple, get_args
+from typing import NamedTuple
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from ablkit.errors import UserError, shown
+from ablkit.errors import UserError
+from ablkit.exclusion.rule import RULE, Settings
 from ablkit.exclusion.splits import Groups, two_groups
 from ablkit.randomness import numpy_stream
-from ablkit.settings import at_least
 from ablkit.shapes import Bool, Float, Int64, ndarray
-from ablkit.training.recipe import Recipe
-from ablkit.training.scores import LOWEST_LOSS
 
-Control = Literal["", "random"]
-RULE = 7
-"""Number of the rule, raised with each change that can change a verdict; see `notebooks/exclusion.ipynb`. The first
-five did not record it."""
 _AGREES = 0.9
 """Share of a class that two draws put into the same group, from which they have found the same."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """When a class is suspected."""
-
-    least_separation: float = 5.0
-    """How many standard deviations the two groups of a class lie apart, at least. It was 6 until Dynamic was missed
-    with 5.4, on the reported seed 0."""
-    least_separation_at_end: float = 8.0
-    """The same, where it is the larger, for the second look, at a model trained to the end, and for a class of which
-    the first is sure; 0: there is no second look. It is larger, as images of one film lie apart in a model that knows
-    them by heart."""
-    most_valley: float = 0.3
-    """How many images lie in the middle between the groups, over how many lie in the middle of one, at most."""
-    least_images: int = 100
-    """Images of a class that is judged, at least: in fewer, a handful that look alike are a group."""
-    draws: int = 5
-    """How often the halves are drawn, an odd number: the draw of the middle valley speaks for a class."""
-    least_part: float = 0.01
-    """Share of a class that the smaller of its groups makes, at least: a handful of outliers is no poison."""
-    least_group: int = 25
-    """Images of the smaller group, at least: a film or two is no poison. Poison of fewer images is not looked for."""
-    lowest_loss: float = LOWEST_LOSS
-    """Losses below it count as it: float32 does not tell them apart."""
-    fill: bool = True
-    """Repeat what is left of a suspected class until it has as many images as the other classes have, in the median, or
-    as many as it had: a clean-label attack takes most of its class with it."""
-    control: Control = ""
-    """`random`: in the end exclude as many images of each class, drawn by chance; to show that it matters which."""
-
-    def __post_init__(self) -> None:
-        at_least(self, least_separation=0, least_separation_at_end=0, most_valley=0, least_part=0)
-        at_least(self, least_images=0, least_group=0, draws=1, lowest_loss=1e-30)
-        if self.draws % 2 == 0:
-            raise UserError(f"draws {self.draws} has no middle; give an odd number")
-        if self.least_part > 0.5:
-            raise UserError(f"least_part {self.least_part} is above 0.5; it is the share of the smaller of two groups")
-        if self.control not in get_args(Control):
-            raise UserError(f"{shown(self.control)} is no control; give random, or leave it out")
-
-    def check_recipe(self, recipe: Recipe) -> None:
-        """Raise UserError for a recipe without phase 1."""
-        if not recipe.isolation_epochs:
-            raise UserError("isolation_epochs is 0, and the suspects are found in phase 1; use 1 or more")
-
-    @property
-    def least_at_end(self) -> float:
-        """The least separation in the second look; 0 where there is none."""
-        return self.least_separation_at_end and max(self.least_separation, self.least_separation_at_end)
 
 
 class Cut(NamedTuple):
@@ -213,8 +158,12 @@ def find(
             are.
         look: see `Suspects.looks`.
         left_out: indices of images that have no part in it, as they are suspected already.
+
+    Raises UserError for features that are not finite.
     """
     settings = settings or Settings()
+    if not np.isfinite(features).all():
+        raise UserError("features are not finite: the model has diverged; use a lower learning rate")
     values = np.log(np.maximum(losses, settings.lowest_loss).astype(np.float64))
     values = np.stack([values[-1], np.median(values, axis=0)])
     alone = np.arange(len(labels))

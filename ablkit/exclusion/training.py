@@ -12,7 +12,7 @@ from torch import nn
 
 from ablkit.data.images import Images
 from ablkit.errors import UserError
-from ablkit.exclusion import lookalikes, suspects
+from ablkit.exclusion import lookalikes, rule, suspects
 from ablkit.shapes import Float, ndarray
 from ablkit.training import checkpoint
 from ablkit.training.abl import Trained, train
@@ -39,7 +39,7 @@ class Excluded(Trained):
 def exclude(
     data: Images,
     recipe: Recipe = RECIPES["paper"],
-    settings: suspects.Settings | None = None,
+    settings: rule.Settings | None = None,
     *,
     seed: int = 0,
     device: str = "auto",
@@ -70,7 +70,7 @@ def exclude(
     The other arguments are those of `train`. Raises UserError for settings out of range, a loss that is not finite, and
     where fewer images are left than a training takes.
     """
-    settings = settings or suspects.Settings()
+    settings = settings or rule.Settings()
     settings.check_recipe(recipe)
     shared = {"seed": seed, "device": device, "precision": precision, "evaluate": evaluate, "store": store}
     follow = partial(following, folder, report)
@@ -128,7 +128,7 @@ def _evidence(data: Images, first: Trained, seed: int, precision: str) -> _Evide
 def _look(
     evidence: _Evidence,
     model: nn.Module,
-    settings: suspects.Settings,
+    settings: rule.Settings,
     number: int = 1,
     left_out: ndarray | None = None,
 ) -> suspects.Suspects:

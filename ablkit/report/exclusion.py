@@ -11,7 +11,7 @@ from pandas.io.formats.style import Styler
 from ablkit.report import tables
 from ablkit.report.charts import PANELS
 from ablkit.report.figures import TITLES
-from ablkit.report.findings.exclusion import beside
+from ablkit.report.findings.beside import beside
 from ablkit.report.style import COLOURS, MARKERS
 from ablkit.report.text import percent
 
@@ -40,7 +40,7 @@ def drawn(frame: pd.DataFrame) -> Figure:
     A dashed line is the mean of models that were trained on clean data.
 
     Args:
-        frame: see `findings.exclusion.beside`.
+        frame: see `findings.beside.beside`.
     """
     own = beside(frame)
     means = own.groupby("attack", sort=False)["attack_success_rate"].mean()
@@ -72,7 +72,7 @@ def separations(own: pd.DataFrame, limit: float) -> Figure:
     """How far apart the groups of the suspected class lie, and those of the next class, a line an attack.
 
     Args:
-        own: see `findings.exclusion.beside`, with the separations that the method measured of itself.
+        own: see `findings.beside.beside`, with the separations that the method measured of itself.
         limit: from which on a class can be suspected.
     """
     order = list(own.groupby("attack")[SEPARATION].max().sort_values(ascending=False, kind="stable").index)

@@ -12,7 +12,7 @@ from PIL import Image
 
 from ablkit.cleaning import model_card, verdict
 from ablkit.cleaning.verdict import Verdict
-from ablkit.exclusion.suspects import Settings
+from ablkit.exclusion.rule import Settings
 from ablkit.files import write_bytes, write_text
 from ablkit.report import charts, render
 from ablkit.report.findings import your_data as words

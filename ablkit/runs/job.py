@@ -45,10 +45,11 @@ class Job:
 
     @property
     def subject(self) -> str:
-        """What tells it from the others of its kind: attack and seed, what is compared, or else the data set."""
+        """What tells it from others of its kind: attack, settings and seed, what is compared, or else the data set."""
         p = self.parameters
         if isinstance(p, OneRun):
-            return f"{find(p.attack).title}, seed {p.seed}"
+            own = "".join(f", {text}" for text in (p.attack_settings, p.method_settings) if text)
+            return f"{find(p.attack).title}{own}, seed {p.seed}"
         if isinstance(p, Comparison):
             return f"{len(p.attack_names.split())} attacks, seeds {p.seeds}"
         return p.dataset

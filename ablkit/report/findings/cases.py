@@ -68,6 +68,11 @@ def of_cases(frame: pd.DataFrame, titles: Mapping[str, str], claimed: str) -> st
         )
     if missed:
         told.append(f"Not counted, as the undefended model learns no backdoor: {_places(missed, titles)}.")
+    if weak := _weak(learned, pairs):
+        told.append(
+            f"Counted, though undefended training learns it in less than {limit(PRESENT)}, as"
+            f" {name_of(claimed)} leaves more than {limit(GONE)}: {_places(weak, titles)}."
+        )
     told += [TOO_FEW] * bool(too_few)
     return " ".join([word, *told, over(int(seeds.min()), int(seeds.max()))])
 
@@ -83,6 +88,12 @@ def _learned(runs: pd.DataFrame, claimed: str) -> tuple[pd.DataFrame, list[tuple
     missed = [pair for pair in undefended.index[undefended < PRESENT] if not left.get(pair, 0.0) > GONE]
     pairs = list(zip(runs["attack"], runs["case"], strict=True))
     return runs[[pair not in missed for pair in pairs]], missed
+
+
+def _weak(learned: pd.DataFrame, pairs: set[tuple[str, str]]) -> list[tuple[str, str]]:
+    """The attacks and cases among `pairs` whose backdoor undefended training learns in part only."""
+    undefended = learned[learned["method"] == "none"].groupby(_PAIR, sort=False)["attack_success_rate"].mean()
+    return [pair for pair in undefended.index[undefended < PRESENT] if pair in pairs]
 
 
 def _gone(own: pd.DataFrame) -> pd.Series:

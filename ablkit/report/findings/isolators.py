@@ -73,7 +73,8 @@ def of_isolators(frame: pd.DataFrame) -> str:
     if first != last:
         told += f" In {int(luck['loss'].sum())} it is luck: that much after one epoch, less than {limit(PRECISE)} after"
         told += " another."
-    lines = [f"- {_line(name, wide, always, luck)}" for name in names if name != "loss"]
+    lucky = luck if first != last else None
+    lines = [f"- {_line(name, wide, always, lucky)}" for name in names if name != "loss"]
     seeds = own.groupby("attack")["seed"].nunique()
     none = [
         f"{ATTACKS[name].title} ({count(int(seeds[name]), 'seed')})"
@@ -98,12 +99,24 @@ def at_the_end(frame: pd.DataFrame, least: float) -> str:
     )
     good = lowest >= least
     told = [f"{SCORES[name]} {int(good[name].sum())}" for name in SCORES if name in good]
-    never = [ATTACKS[name].title for name in good.index[~good.any(axis=1)]]
+    never = [
+        f"{ATTACKS[name].title} ({_at_best(last, lowest.loc[name], name)})" for name in good.index[~good.any(axis=1)]
+    ]
     return (
         f"After epoch {frame['epoch'].max()}, where ABL isolates, at least {limit(least)} of what is isolated is"
         f" poisoned on every seed with so many of {count(len(good), 'attack')}: {listed(told)}."
         + (f" By no score: {listed(never)}." if never else "")
     )
+
+
+def _at_best(last: pd.DataFrame, lowest: pd.Series, attack: str) -> str:
+    """Of an attack that no score isolates on every seed: how near the best one comes, and how well its poison ranks."""
+    best = lowest.idxmax()
+    told = f"at best {percent(lowest[best])} on the worst seed, by {SCORES[best]}"
+    own = last[(last["attack"] == attack) & (last["score"] == "averaged")]
+    if "auroc" not in own or own["auroc"].isna().all():
+        return told
+    return f"{told}; AUROC by {SCORES['averaged']} {own['auroc'].astype(float).mean():.2f}"
 
 
 def _always(wide: pd.DataFrame) -> pd.DataFrame:
@@ -117,12 +130,13 @@ def _luck(wide: pd.DataFrame) -> pd.DataFrame:
     return (ends.max() >= RELIABLE) & (ends.min() < PRECISE)
 
 
-def _line(name: str, wide: pd.DataFrame, always: pd.DataFrame, luck: pd.DataFrame) -> str:
-    """What one score does, beside the loss."""
+def _line(name: str, wide: pd.DataFrame, always: pd.DataFrame, luck: pd.DataFrame | None) -> str:
+    """What one score does, beside the loss; `luck` is None after a single epoch, which shows none."""
     good = wide >= RELIABLE
     gained, lost = (int((good[one] & ~good[other]).sum()) for one, other in ((name, "loss"), ("loss", name)))
+    lucky = "" if luck is None else f", luck in {int(luck[name].sum())}"
     return (
-        f"{SCORES[name]}: {int(always[name].sum())} of {count(len(always), 'run')}, luck in {int(luck[name].sum())}."
+        f"{SCORES[name]}: {int(always[name].sum())} of {count(len(always), 'run')}{lucky}."
         f" It is reliable after {gained} of {count(len(wide), 'epoch')} where the loss is not, and the other way round"
         f" after {lost}; {_at_worst(name, wide)}."
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ablkit.cleaning.verdict import Verdict
-from ablkit.exclusion.suspects import Settings
+from ablkit.exclusion.rule import Settings
 from ablkit.report.page import listed, literal
 from ablkit.report.text import label, number, percent
 

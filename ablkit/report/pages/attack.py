@@ -11,7 +11,7 @@ from ablkit.report import charts
 from ablkit.report.collect import Collection, Scale, provenance, standard_rate
 from ablkit.report.figures import TITLES
 from ablkit.report.findings import GONE, of_gap, of_methods
-from ablkit.report.findings.exclusion import of_earlier_rule
+from ablkit.report.findings.rule import of_earlier_rule
 from ablkit.report.findings.words import PRESENT, UNKNOWN, count, limit, upper
 from ablkit.report.findings.words import percent as in_short
 from ablkit.report.page import Block, Cell, Figure, Heading, Page, Picture, Table, Text, link, listed

@@ -12,7 +12,7 @@ from ablkit.report import cases, charts, findings
 from ablkit.report.collect import Collection, measured
 from ablkit.report.figures import TITLES
 from ablkit.report.findings import GONE
-from ablkit.report.findings.exclusion import of_earlier_rule
+from ablkit.report.findings.rule import of_earlier_rule
 from ablkit.report.findings.words import count
 from ablkit.report.page import Block, Cell, Figure, Page, Table, Text, code, listed
 from ablkit.report.pages import isolation_rate, missing, turning_epoch

@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import pandas as pd
 
+from ablkit.metrics.statistics import ENOUGH
 from ablkit.report.figures import TITLES
-from ablkit.report.findings.exclusion import MEASURED, NEAR, complete, paired
+from ablkit.report.findings.beside import MEASURED, NEAR, complete, paired
 from ablkit.report.findings.words import count
 from ablkit.report.page import Block, Cell, Heading, Table, Text, listed
 from ablkit.report.text import MISSING, percent
@@ -28,7 +29,7 @@ def blocks(own: pd.DataFrame) -> list[Block]:
     """What leaving other images out does, the distance from the ceiling by attack, and all differences over seeds.
 
     Args:
-        own: what `findings.exclusion.beside` gives.
+        own: what `findings.beside.beside` gives.
     """
     rows = []
     for name, part in own.groupby("attack", sort=False):
@@ -50,7 +51,7 @@ def blocks(own: pd.DataFrame) -> list[Block]:
         " Precision: share of the suspects that are poisoned. Recall: share of the poisoned images among them."
         " Classes: how many are suspected, lowest and highest seed; each attack has one target."
     )
-    by_seed = [_difference(own, name) for name in _OTHERS]
+    by_seed = [_difference(own, name, fewest) for name in _OTHERS for fewest in _numbers_of_seeds(own, name)]
     columns_by_seed = ("held against", "attacks", "seeds", "attack success", "clean accuracy", "target class")
     groups_by_seed = (("", 3), ("excluded minus the other, points", 3))
     differ = (
@@ -93,14 +94,22 @@ def _beside_how_many(own: pd.DataFrame) -> str:
     )
 
 
-def _difference(own: pd.DataFrame, name: str) -> tuple[str | Cell, ...]:
-    both = complete(own, f"clean_accuracy_{name}")
+def _numbers_of_seeds(own: pd.DataFrame, name: str) -> tuple[int, ...]:
+    """How many seeds a row takes at least: a second one has enough for an interval, if but few attacks have them."""
+    usual, several = (complete(own, f"clean_accuracy_{name}", fewest) for fewest in (1, ENOUGH))
+    return (1, ENOUGH) if usual["seed"].nunique() < ENOUGH <= several["seed"].nunique() else (1,)
+
+
+def _difference(own: pd.DataFrame, name: str, fewest: int = 1) -> tuple[str | Cell, ...]:
+    """How far the model without the suspects lies above another, in the mean over at least so many seeds."""
+    both = complete(own, f"clean_accuracy_{name}", fewest)
     whole = own[own[f"clean_accuracy_{name}"].notna()]
     counts = [(both[what].nunique(), whole[what].nunique()) for what in ("attack", "seed")]
     number = [f"{some} of {every}" if every else "0" for some, every in counts]
-    cells = [over_seeds(paired(own, metric, name)) for metric in MEASURED]
-    fewer = complete(own, f"{MEASURED[0]}_{name}")
+    cells = [over_seeds(paired(own, metric, name, fewest)) for metric in MEASURED]
+    fewer = complete(own, f"{MEASURED[0]}_{name}", fewest)
     if len(fewer) < len(both) and len(fewer):
         on = f"{count(fewer['attack'].nunique(), 'attack')}, {count(fewer['seed'].nunique(), 'seed')}"
         cells[0] = replace(cells[0], small=f"{cells[0].small}; {on}".removeprefix("; "))
-    return (_OTHERS[name], *number, *cells)
+    alone = f", {listed([TITLES[attack] for attack in both['attack'].unique()])} alone" * (fewest > 1)
+    return (f"{_OTHERS[name]}{alone}", *number, *cells)

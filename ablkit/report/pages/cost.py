@@ -71,7 +71,8 @@ def _methods(scale: Scale) -> Table:
             )
         )
     note = (
-        "Minutes: median, lowest and highest run, of training alone, without making the poison and without measuring."
+        "Minutes: median, lowest and highest run, of training alone, without making the poison, without measuring, and"
+        " without what looks for suspects."
         " Images/s: median. In brackets: runs on an attack."
     )
     if len({frozenset(scale.of(name)["attack"]) for name in timed}) > 1:

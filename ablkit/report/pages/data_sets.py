@@ -8,7 +8,7 @@ from ablkit.report.cases import METHODS
 from ablkit.report.collect import Collection, dataset_title, measured
 from ablkit.report.figures import TITLES
 from ablkit.report.findings import GONE
-from ablkit.report.findings.exclusion import of_earlier_rule
+from ablkit.report.findings.rule import of_earlier_rule
 from ablkit.report.findings.words import FEWEST, count
 from ablkit.report.page import Block, Cell, Page, Table, Text, code, link, listed
 from ablkit.report.pages import missing

@@ -13,7 +13,7 @@ from ablkit.report import charts, figures, findings
 from ablkit.report.collect import Collection, provenance
 from ablkit.report.figures import TITLES
 from ablkit.report.findings import GONE
-from ablkit.report.findings.exclusion import of_earlier_rule
+from ablkit.report.findings.rule import of_earlier_rule
 from ablkit.report.page import Block, Cell, Figure, Heading, Page, Table, Text, code, link, listed
 from ablkit.report.pages import exclusion, missing
 from ablkit.report.text import number, percent

@@ -4,23 +4,15 @@ from __future__ import annotations
 
 import pandas as pd
 
-from ablkit.exclusion import suspects
+from ablkit.exclusion import rule
 from ablkit.report import charts, data, findings
 from ablkit.report.collect import Collection, dataset_title, measured
 from ablkit.report.exclusion import SEPARATION, SEPARATION_OF_OTHERS, drawn, separations
 from ablkit.report.figures import TITLES
 from ablkit.report.findings import GONE
-from ablkit.report.findings.exclusion import (
-    CHOSEN_WITH,
-    MEASURED,
-    NEAR,
-    beside,
-    is_earlier,
-    of_earlier_rule,
-    on_unseen,
-    price,
-    resemblance,
-)
+from ablkit.report.findings.beside import MEASURED, NEAR, beside
+from ablkit.report.findings.exclusion import price, resemblance
+from ablkit.report.findings.rule import is_earlier, of_earlier_rule, of_its_making
 from ablkit.report.findings.words import FEWEST, count
 from ablkit.report.page import Block, Figure, Heading, Page, Table, Text, code, link, listed, literal
 from ablkit.report.pages import controls, glance, missing, protocol
@@ -52,7 +44,8 @@ def page(c: Collection) -> Page:
     blocks = [glance.table(own), figure(c, "exclusion"), _table(own), *protocol.HOW, *_margin(own), *_false_alarms(c)]
     stopped = data.table(c.folder / "gpu-unfinished.csv")
     blocks += [*controls.blocks(own), *protocol.blocks(own, full, stopped), *_left_out(c, own)]
-    return Page(NAME, title, findings.of_exclusion(frame), list(filter(None, blocks)), "Clean models")
+    finding = findings.of_exclusion(frame, of_its_making(own))
+    return Page(NAME, title, finding, list(filter(None, blocks)), "Clean models")
 
 
 def in_short(c: Collection) -> str:
@@ -71,13 +64,11 @@ def in_short(c: Collection) -> str:
         f" {listed(sorted(set(own['place'])))}, {measured}).",
         f"{listed(keeps)}." * bool(keeps),
         "Suspects are images that form a group apart within their class, in what the network sees.",
-        on_unseen(own),
+        of_its_making(own),
     ]
     if number := int(is_earlier(own).sum()):
         are = "is" if number == 1 else "are"
         told.append(f"{number} {are} of an earlier rule: it was changed after reported runs had been seen.")
-    if set(own["attack"]) <= set(CHOSEN_WITH):
-        told.append("Settings were chosen with these attacks, on other seeds.")
     accuracy = [resemblance(own), price(own), f"{link('Clean models', NAME)}."]
     return "\n\n".join(" ".join(filter(None, part)) for part in (told, accuracy))
 
@@ -196,7 +187,7 @@ def _at_end(own: pd.DataFrame) -> str:
     highest = own.get(f"{SEPARATION_OF_OTHERS}_at_end", pd.Series(dtype=float)).astype(float)
     if highest.isna().all():
         return ""
-    run, limit = own.loc[highest.idxmax()], suspects.Settings().least_separation_at_end
+    run, limit = own.loc[highest.idxmax()], rule.Settings().least_separation_at_end
     but = ", with too many images in between to be suspected" if highest.max() >= limit else ""
     return (
         f" In the model trained to the end, where {limit:g} are asked for, those of other classes lie at most"
@@ -212,7 +203,7 @@ def _margin(own: pd.DataFrame) -> list[Block]:
     known, beside = known[~late], f" {count(int(late.sum()), 'run')} that the second look decided: not shown."
     if known.empty:
         return []
-    limit, told = suspects.Settings().least_separation, []
+    limit, told = rule.Settings().least_separation, []
     found = known[known["method_suspected_classes"] > 0]
     for rows, name, end, what in (
         (found, SEPARATION, "idxmin", "The groups of the class that stands out most lie at least"),
@@ -232,6 +223,18 @@ def _margin(own: pd.DataFrame) -> list[Block]:
     return [Heading("How clear the verdicts were"), Figure("separations", drawn, alt, caption)]
 
 
+def _nearest(own: pd.DataFrame) -> str:
+    """How far the groups of a class lie apart at most in data without poison, in both looks, and what is asked for."""
+    asked, told = rule.Settings(), []
+    for column, when, least in (
+        (SEPARATION, "after phase 1", asked.least_separation),
+        (f"{SEPARATION}_at_end", "in the trained model", asked.least_separation_at_end),
+    ):
+        if column in own and own[column].notna().any():
+            told.append(f"{own[column].astype(float).max():.1f} {when} (suspected: from {least:g})")
+    return f" Two groups of a class lie apart by at most {' and '.join(told)} deviations." if told else ""
+
+
 def _false_alarms(c: Collection) -> list[Block]:
     """What it excludes of data that nobody poisoned, by data set."""
     wanted = (c.runs["preset"] == "quick") & (c.runs["method"] == "exclude") & (c.runs["poison_rate"] == 0)
@@ -242,7 +245,7 @@ def _false_alarms(c: Collection) -> list[Block]:
         told.append(
             f"On {dataset_title(dataset)} it suspects a class in {alarms} of {count(len(own), 'run')} and excludes"
             f" {f'at most {share} of the images' if most else 'no image'} ({seeds},"
-            f" {listed(sorted(set(own['place'])))})."
+            f" {listed(sorted(set(own['place'])))}).{_nearest(own)}"
             f" {of_earlier_rule(own)}".rstrip()
         )
     if not told:

@@ -7,14 +7,14 @@ import pandas as pd
 from ablkit.metrics.statistics import ENOUGH
 from ablkit.report.figures import TITLES
 from ablkit.report.findings import GONE
-from ablkit.report.findings.exclusion import MEASURED, complete
+from ablkit.report.findings.beside import MEASURED, complete
 from ablkit.report.findings.words import count, limit
 from ablkit.report.page import Cell, Table, listed
 from ablkit.report.text import MISSING
 from ablkit.report.verdicts import INTERVAL, over_seeds
 
 _TRAINED = {"_none": "undefended", "_abl": "with ABL", "": "without the suspects", "_oracle": "on clean data"}
-"""The suffixes of `findings.exclusion.beside`."""
+"""The suffixes of `findings.beside.beside`."""
 _COLUMNS = ("trained", "backdoor gone, runs", "on every seed, attacks", "attack success, %", "clean accuracy, %")
 _COLUMNS += ("target class, %",)
 
@@ -23,7 +23,7 @@ def table(own: pd.DataFrame) -> Table | None:
     """A row each way of training, over the attacks and seeds that all ways have; None where there are none.
 
     Args:
-        own: what `findings.exclusion.beside` gives.
+        own: what `findings.beside.beside` gives.
     """
     needed = [f"{metric}{suffix}" for metric in MEASURED for suffix in ("_none", "_abl", "")]
     runs = complete(own.dropna(subset=[*needed, "clean_accuracy_oracle"]), "clean_accuracy_abl")

@@ -11,8 +11,8 @@ from ablkit.report import charts, costs
 from ablkit.report.collect import Collection, Scale, provenance
 from ablkit.report.figures import TITLES
 from ablkit.report.findings import GONE
-from ablkit.report.findings.exclusion import of_earlier_rule
 from ablkit.report.findings.isolators import SCORES as NAMES
+from ablkit.report.findings.rule import of_earlier_rule
 from ablkit.report.findings.words import DEAR, PRESENT, count, limit, over
 from ablkit.report.page import Block, Cell, Figure, Heading, Page, Table, Text, code, link, listed
 from ablkit.report.pages import first_looks, missing

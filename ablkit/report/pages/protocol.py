@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import pandas as pd
 
-from ablkit.exclusion import suspects
+from ablkit.exclusion import rule
 from ablkit.report.figures import TITLES
 from ablkit.report.findings import GONE
-from ablkit.report.findings.exclusion import CHANGES, NEAR, UNSEEN, UNSEEN_BY, is_earlier
+from ablkit.report.findings.beside import NEAR
+from ablkit.report.findings.rule import CHANGES, UNSEEN, UNSEEN_BY, is_earlier
 from ablkit.report.findings.words import count
 from ablkit.report.page import Block, Heading, Text, code, link, listed
 from ablkit.report.text import percent
 
 _POINTS = {metric: f"{100 * limit:.0f}" for metric, limit in NEAR.items()}
 
-_RULE = suspects.Settings()
+_RULE = rule.Settings()
 _STEPS = (
     "**Phase 1 of ABL** is trained, its weights averaged along the way.",
     "**First look.** The images of each class are cut in two. A group starts from the lowest losses under the averaged"
@@ -80,8 +81,8 @@ def blocks(own: pd.DataFrame, full: pd.DataFrame, stopped: pd.DataFrame) -> list
         f" {_POINTS['target_class_accuracy']} in the target class.",
         "Groups in feature space are no new idea: spectral signatures, activation clustering and SCAn look for them in"
         " finished models, which the second look does, too. New here are an early averaged model and its losses as"
-        " further starts, that each image is judged by a discriminant that has seen neither it nor its look-alikes, and"
-        " how it is told which group is the poison.",
+        " further starts, that an image is judged by a discriminant fitted on the other half of the images, where none"
+        " looks like it by its thumbnail, and how it is told which group is the poison.",
     )
     lines += (
         f"How it does against attackers who know it: {link('adaptive attacks', 'adaptive.html')}; on folders of"

@@ -9,7 +9,7 @@ import pandas as pd
 from ablkit.report.collect import Collection, dataset_title, hardware_of
 from ablkit.report.figures import TITLES
 from ablkit.report.findings import GONE
-from ablkit.report.findings.exclusion import is_earlier
+from ablkit.report.findings.rule import is_earlier
 from ablkit.report.findings.words import count, upper
 from ablkit.report.page import Block, Cell, Code, Page, Table, Text, code, link, listed, literal
 from ablkit.report.pages import missing

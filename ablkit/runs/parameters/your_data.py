@@ -6,7 +6,7 @@ import math
 from dataclasses import replace
 
 from ablkit import settings
-from ablkit.exclusion.suspects import Settings
+from ablkit.exclusion.rule import Settings
 from ablkit.runs.parameters.one_run import Parameters, made
 from ablkit.training.recipe import RECIPES, Recipe
 

@@ -1,0 +1,65 @@
+"""How the rule of training without the suspects came about: what it was changed on, and what is left elsewhere."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from ablkit.exclusion.rule import RULE
+from ablkit.report.findings.exclusion import removed
+from ablkit.report.findings.words import count
+from ablkit.report.page import listed
+
+CHOSEN_WITH = ("badnets", "blend", "sig", "cba")
+"""The attacks that settings were chosen with, on seeds that are not reported."""
+CHANGES = RULE
+"""How often the rule was changed after runs on reported seeds had been seen: once for each number after the first, and
+once within rule 7, before any run that is shown: six clusters beside three were dropped."""
+SEEN, UNSEEN, UNSEEN_BY = (0, 1, 2), (3, 4), 7
+"""Reported seeds that the rule was changed on, and those on whose poisoned sets the method had not been run before that
+rule. A later rule has seen them all."""
+FIRST_CHOOSING = 100
+"""Seeds from here on are for choosing settings."""
+
+
+def is_earlier(runs: pd.DataFrame, column: str = "method_rule") -> pd.Series:
+    """Which runs of `exclude` an earlier rule made; see `exclusion.rule`."""
+    return pd.Series(runs.get(column, np.nan), runs.index, float) != RULE
+
+
+def of_earlier_rule(runs: pd.DataFrame) -> str:
+    """A sentence on how many runs of `exclude` an earlier rule made; empty where none.
+
+    Args:
+        runs: of any method, with the column `method`.
+    """
+    own = runs[runs["method"] == "exclude"]
+    number = int(is_earlier(own).sum())
+    are = "is" if number == 1 else "are"
+    return f"{number} of {count(len(own), 'run')} without suspects {are} of an earlier rule." if number else ""
+
+
+def on_unseen(runs: pd.DataFrame) -> str:
+    """What is left on seeds that had no part in the rule alone, or that there is no such run.
+
+    Args:
+        runs: what `beside` gives.
+    """
+    seen = SEEN if RULE == UNSEEN_BY else SEEN + UNSEEN
+    own = runs[~runs["seed"].isin(seen) & (runs["seed"] < FIRST_CHOOSING) & ~is_earlier(runs)]
+    met, new = (
+        f"seed{'s' * (len(seeds) > 1)} {listed([str(seed) for seed in sorted(seeds)])}"
+        for seeds in (set(seen), set(own["seed"]))
+    )
+    changed = f"The rule was changed {CHANGES} times after runs on {met} had been seen"
+    if own.empty:
+        return f"{changed}; none of these runs is of another seed that it had not met."
+    known = int(own["attack_success_rate_none"].notna().sum()) if "attack_success_rate_none" in own else 0
+    alone = f"; undefended training was run on {known} of these {len(own)} sets" if known < len(own) else ""
+    return f"{changed}. It had not met {new}: there the backdoor is gone {removed(own, '')}{alone}."
+
+
+def of_its_making(runs: pd.DataFrame) -> str:
+    """Which seeds and attacks had a part in the rule and its settings, and what is left on the others."""
+    chosen = " Settings were chosen with these attacks, on other seeds." * (set(runs["attack"]) <= set(CHOSEN_WITH))
+    return f"{on_unseen(runs)}{chosen}"

@@ -1,0 +1,61 @@
+"""What is said of how the rule of training without the suspects came about."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from test_clean_models import compared
+
+from ablkit.exclusion import rule
+from ablkit.report import findings
+from ablkit.report.findings import rule as history
+from ablkit.report.findings.beside import beside
+from ablkit.report.findings.rule import of_earlier_rule
+
+
+def test_seeds_that_the_rule_had_not_met_stand_apart_from_those_it_was_changed_on(monkeypatch):
+    own = beside(compared(seeds=5)).assign(method_rule=rule.RULE)
+    own.loc[(own["attack"] == "sig") & (own["seed"] == 4), "attack_success_rate"] = 0.5
+    told = history.on_unseen(own)
+    assert (
+        "after runs on seeds 0, 1 and 2 had been seen. It had not met seeds 3 and 4: there the backdoor is gone on 3 of"
+        " 4 runs (on every seed with 1" in told
+    )
+    assert "undefended training" not in told
+    own.loc[(own["attack"] == "sig") & (own["seed"] == 3), "attack_success_rate_none"] = None
+    assert history.on_unseen(own).endswith("; undefended training was run on 3 of these 4 sets.")
+    assert "It had not met seed 3: there" in history.on_unseen(own[own["seed"] < 4])
+    for seen in (own[own["seed"] < 3], own.assign(method_rule=rule.RULE - 1)):  # the twins
+        assert history.on_unseen(seen).endswith(
+            "had been seen; none of these runs is of another seed that it had not met."
+        )
+    monkeypatch.setattr(history, "RULE", rule.RULE + 1)  # a later rule has seen every seed
+    assert history.on_unseen(own.assign(method_rule=rule.RULE + 1)).endswith("that it had not met.")
+
+
+@pytest.mark.parametrize(
+    ("moved", "met"), [(7, "It had not met seeds 7, 8 and 9: there"), (100, "that it had not met.")]
+)
+def test_seeds_of_a_users_own_are_none_that_the_rule_was_changed_on(moved, met):
+    own = beside(compared()).assign(method_rule=rule.RULE)
+    told = history.of_its_making(own.assign(seed=own["seed"] + moved))
+    assert "after runs on seeds 0, 1 and 2 had been seen" in told and met in told
+
+
+def test_the_verdict_of_a_notebook_tells_no_history():
+    assert "The rule was changed" not in findings.of_exclusion(compared())
+    assert "- The rule was changed" in findings.of_exclusion(compared(), history.of_its_making(beside(compared())))
+
+
+def test_it_is_said_where_settings_were_chosen_with_all_of_the_attacks():
+    chosen = "Settings were chosen with these attacks, on other seeds."
+    assert chosen in history.of_its_making(beside(compared()))
+    assert chosen not in history.of_its_making(beside(compared(("badnets", "trojan"))))
+
+
+def test_a_page_says_how_many_of_its_runs_an_earlier_rule_made():
+    runs = pd.DataFrame({"method": ["exclude", "exclude", "abl"], "method_rule": [np.nan, rule.RULE, np.nan]})
+    assert of_earlier_rule(runs) == "1 of 2 runs without suspects is of an earlier rule."
+    assert of_earlier_rule(runs[1:]) == ""  # the twin
+    assert of_earlier_rule(runs[["method"]]) == "2 of 2 runs without suspects are of an earlier rule."  # none says it
