@@ -231,8 +231,8 @@ def _nearest(own: pd.DataFrame) -> str:
         (f"{SEPARATION}_at_end", "in the trained model", asked.least_separation_at_end),
     ):
         if column in own and own[column].notna().any():
-            told.append(f"{own[column].astype(float).max():.1f} {when} (suspected: from {least:g})")
-    return f" Two groups of a class lie apart by at most {' and '.join(told)} deviations." if told else ""
+            told.append(f"{own[column].astype(float).max():.1f} deviations apart {when} (suspected from {least:g})")
+    return f" The groups of a class lie at most {', and '.join(told)}." if told else ""
 
 
 def _false_alarms(c: Collection) -> list[Block]:
@@ -259,6 +259,6 @@ def _left_out(c: Collection, own: pd.DataFrame) -> list[Block]:
     commands = [f"ablkit run exclusion -p attack_names {name}" for name in TITLES if name not in set(own["attack"])]
     blocks: list[Block] = [] if not commands else missing.not_run(c, "the other attacks", commands)
     places = listed([f"{place} ({count(number, 'run')})" for place, number in own["place"].value_counts().items()])
-    aside = f"Suspects excluded: {places}. {measured(own)} The other columns show the runs of the index where there"
-    aside += " are any. Other hardware rounds otherwise; images, poison and seeds are the same."
+    aside = f"Suspects excluded: {places}. {measured(own)} The other columns show those runs of the index that are"
+    aside += " on the same seeds. Other hardware rounds otherwise; images, poison and seeds are the same."
     return [*blocks, Text(f"{aside} Its notebook: {code('exclusion.ipynb')}.", "soft")]

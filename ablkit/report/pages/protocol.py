@@ -10,7 +10,7 @@ from ablkit.report.findings import GONE
 from ablkit.report.findings.beside import NEAR
 from ablkit.report.findings.rule import CHANGES, UNSEEN, UNSEEN_BY, is_earlier
 from ablkit.report.findings.words import count
-from ablkit.report.page import Block, Heading, Text, code, link, listed
+from ablkit.report.page import Block, Cell, Heading, Table, Text, code, link, listed
 from ablkit.report.text import percent
 
 _POINTS = {metric: f"{100 * limit:.0f}" for metric, limit in NEAR.items()}
@@ -37,6 +37,39 @@ _STEPS = (
     " both looks suspect, the second counts.",
     "**Training once more**, where suspects of either look were not left out yet.",
 )
+_CHANGED = (
+    (
+        "2",
+        "Dynamic, seed 0, with 5.4 deviations",
+        "5 deviations are enough, in place of 6. Look-alikes are in one half and the middle of five draws decides, as"
+        " frames of films were taken for poison on GTSRB, seeds 100 and 101",
+    ),
+    ("3", "Dynamic, seed 1, whose losses are no longer the lowest at the end", "the lowest medians start a group, too"),
+    (
+        "4",
+        "Blend for three classes, seed 0, where no start by losses leads to the poison",
+        "groups also start from the features, and the one less like the other classes is left out",
+    ),
+    (
+        "5",
+        "Blend with a weak trigger, seed 0, which phase 1 is too short to learn",
+        "a second look, at the end",
+    ),
+    ("6", "4 of 10 classes of Blend with every class a target, seed 0", "the second look always happens"),
+    (
+        "7",
+        "one of two triggers of BadNets, seed 0",
+        "groups start from clusters of the features, too; what is left of a suspected class is cut again, in the"
+        " second look as well",
+    ),
+    (
+        "7",
+        "nothing; but 82 ships were suspected on seed 1 of DFST, 81 of them decoys of the attacker",
+        "six clusters beside three were dropped again",
+    ),
+)
+"""Number of the rule, what of the reported runs an earlier one had missed, and what was changed."""
+
 HOW = [
     Heading("How it works", "how"),
     Text("\n".join(f"- {step}" for step in _STEPS)),
@@ -59,21 +92,8 @@ def blocks(own: pd.DataFrame, full: pd.DataFrame, stopped: pd.DataFrame) -> list
     lines = (
         "Settings were chosen on seeds 100 and 101 with BadNets, Blend, SIG and CBA and on one clean set; before the"
         " changes below the other six attacks had no part in it. Seeds 0 and up are reported, each run once by a rule;"
-        f" on the poisoned sets of {listed([str(seed) for seed in UNSEEN])} it was run for the first time by rule"
+        f" on the poisoned sets of seeds {listed([str(seed) for seed in UNSEEN])} it was run for the first time by rule"
         f" {UNSEEN_BY}.",
-        f"**The rule was changed {CHANGES} times after reported runs had been seen**, on 2026-11-27 and 28."
-        " Dynamic was missed on seed 0 with 5.4 deviations, when 6 were asked for; now 5 are enough. It was missed on"
-        " seed 1, as its images no longer had the lowest losses at the end of phase 1; now those of the lowest median"
-        " over the epochs start a group, too. Blend for three classes was missed on seed 0, as no start by losses"
-        " leads to the poison; now groups also start from the features, and the one less like the other classes is"
-        " left out. Blend with a weak trigger was missed on seed 0, as phase 1 ends before it is learned; now there is"
-        " a second look at the end. Blend with every class a target was found in 6 of 10 classes on seed 0; now the"
-        " second look always happens. Of BadNets with two triggers half was found on seed 0, one of the two; now"
-        " groups start from clusters of the features, too, what is left of a suspected class is cut again, and the"
-        " second look judges that as well. Six clusters beside three were dropped again, without another number of the"
-        " rule, when 82 ships were suspected on seed 1 of DFST, 81 of them decoys of the attacker. In between,"
-        " look-alikes came into one half and the middle of five draws decides, as frames of films had been taken for"
-        " poison on GTSRB, seeds 100 and 101.",
         _made_before(own),
         _at_paper_scale(full, stopped),
         f"A backdoor counts as removed up to {percent(GONE, 0)} attack success. A model counts as like one trained on"
@@ -88,7 +108,17 @@ def blocks(own: pd.DataFrame, full: pd.DataFrame, stopped: pd.DataFrame) -> list
         f"How it does against attackers who know it: {link('adaptive attacks', 'adaptive.html')}; on folders of"
         f" unknown trust: {link('unknown trust', 'unknown-trust.html')}.",
     )
-    return [Heading("Protocol"), Text("\n".join(f"- {line}" for line in lines if line))]
+    changed = f"**The rule was changed {CHANGES} times after reported runs had been seen**, on 2026-11-27 and 28:"
+    return [
+        Heading("Protocol"),
+        Text("\n".join(f"- {line}" for line in lines if line)),
+        Text(changed),
+        Table(("rule", "what was missed", "what was changed"), [(n, *map(_words, row)) for n, *row in _CHANGED]),
+    ]
+
+
+def _words(text: str) -> Cell:
+    return Cell(text, kind="text")
 
 
 def _made_before(own: pd.DataFrame) -> str:
