@@ -33,6 +33,7 @@ LEFT = {
     "kept": 0.95,
     "fresh": 0.02,
     "carried": 0.01,
+    "batch_statistics": 0.12,
     "group_norm": 0.3,
 }
 """Attack success that arms leave where the ascent of the weights does the work."""
@@ -59,7 +60,7 @@ def test_every_arm_is_found_again_by_the_parameters_of_its_run_and_other_runs_ar
     compared = check("what_unlearns", changed("what_unlearns", "quick", {}))
     values = [one.model_dump() for one in compared.runs()]
     assert [arm_of(own) for own in values[::3]] == [*ARMS] * 3
-    assert compared.trainings() == 18 and len(values) == 117
+    assert compared.trainings() == 18 and len(values) == 126
     joint = next(own for own in values if arm_of(own) == "joint")
     assert arm_of(joint | {"method_settings": "stop=0.10, schedule=joint"}) is None
     assert arm_of(joint | {"method_settings": "stop=0.1,schedule=joint"}) == "joint"
@@ -70,7 +71,7 @@ def test_the_sweep_runs_what_the_notebook_compares():
     compared = check("what_unlearns", changed("what_unlearns", "quick", {}))
     asked = [job.parameters for job in definition.read(ROOT / "notebooks" / "sweeps" / "what_unlearns.yaml")]
     assert {one.model_dump_json() for one in asked} == {one.model_dump_json() for one in compared.runs()}
-    assert len(asked) == 117
+    assert len(asked) == 126
 
 
 @pytest.mark.parametrize(
@@ -121,7 +122,9 @@ def test_the_verdict_tells_the_shares_of_the_fall_and_what_each_arm_leaves():
     assert "With group norm (BadNets; 100 % of its own isolated images are poisoned) the ascent takes 100 %" in found
     assert "ABL with fresh momentum is the ascent: the same numbers on 3 of 3." in found
     assert "the same numbers on 0 of 3." in findings.of_arms(frame(LEFT | {"fresh": 0.03}))
-    assert "Of the target class 60 % is right after the fine-tuning. Of 6 arms most is left by ascent (50 %)" in found
+    assert "Of the target class 60 % is right after the fine-tuning. Of 7 arms most is left by ascent (50 %)" in found
+    assert "running ones stay as they were, the ascent brings 90 % of the fall; it leaves 12 % attack success" in found
+    assert "running ones" not in findings.of_arms(frame({n: v for n, v in LEFT.items() if n != "batch_statistics"}))
     assert "Given up to" not in found and "In batches" not in found
     several = findings.of_arms(frame(LEFT, attacks=("badnets", "sig")))
     assert "that the ascent brings (BadNets 10 %, SIG 10 %), and" in several
@@ -226,7 +229,7 @@ def test_the_page_asks_for_the_runs_until_they_are_there_and_then_shows_them(tmp
         shutil.copytree(DATA / key, tmp_path / key)
     missing = what_unlearns.page(collect(tmp_path))
     assert missing.finding.startswith("Not known yet") and "**Not run:**" in missing.blocks[-1].markdown
-    assert "117 runs that share 18 trainings of about" in missing.blocks[-1].markdown
+    assert "126 runs that share 18 trainings of about" in missing.blocks[-1].markdown
     for number, folder in enumerate(list(tmp_path.iterdir())):
         for arm, (name, left) in enumerate([("", 0.02), ("batchnorm=statistics", 0.2), ("batchnorm=frozen", 0.9)]):
             own = {"method": "unlearn", "method_settings": name}

@@ -38,6 +38,7 @@ ARM_TITLES = {
     "joint_statistics": "joint, statistics alone",
     "carried": "carried momentum (ABL)",
     "fresh": "fresh momentum (ABL)",
+    "batch_statistics": "ascent, running statistics kept",
     "group_norm": "ascent with group norm",
 }
 """Arm -> what figures and tables call it."""
@@ -183,6 +184,12 @@ def _without(frame: pd.DataFrame, falls: pd.DataFrame) -> list[str]:
         texts.append(
             f"Statistics taken anew from kept images, without any ascent, bring"
             f" {percent(pair['kept'].sum() / pair['train'].sum())} of the fall."
+        )
+    if "batch_statistics" in falls and (pair := falls[["train", "batch_statistics"]].dropna()).size:
+        texts.append(
+            "Where each batch is normalised by its own statistics and the running ones stay as they were, the ascent"
+            f" brings {percent(pair['batch_statistics'].sum() / pair['train'].sum())} of the fall; it leaves"
+            f" {_left(frame, 'batch_statistics')}."
         )
     own = frame[frame["arm"] == "group_norm"]
     if len(own):

@@ -16,7 +16,7 @@ from ablkit.runs.parameters.arms import ARMS
 
 _NAME, _TITLE, _SHORT = "what-unlearns.html", "Is it the ascent that unlearns?", "What unlearns"
 _NOTEBOOK = "what_unlearns"
-_OF_ARMS = {"carry_momentum", "model"}
+_OF_ARMS = {"carry_momentum", "unlearn_batchnorm", "model"}
 """What arms of the unlearning change of a recipe."""
 
 

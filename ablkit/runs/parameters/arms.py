@@ -8,7 +8,13 @@ from ablkit import settings
 from ablkit.errors import unknown
 
 GROUP_NORM = "-gn"
-_SAME = {"method": "unlearn", "method_settings": "", "carry_momentum": True, "model": ""}
+_SAME = {
+    "method": "unlearn",
+    "method_settings": "",
+    "carry_momentum": True,
+    "unlearn_batchnorm": "train",
+    "model": "",
+}
 """What an arm has where it says nothing else; `model` is what stands behind the name of the model."""
 ARMS: dict[str, dict] = {
     "train": {},
@@ -23,6 +29,7 @@ ARMS: dict[str, dict] = {
     "joint_statistics": {"method_settings": "schedule=joint, batchnorm=statistics"},
     "carried": {"method": "abl"},
     "fresh": {"method": "abl", "carry_momentum": False},
+    "batch_statistics": {"method": "abl", "carry_momentum": False, "unlearn_batchnorm": "momentum_0"},
     "group_norm": {"model": GROUP_NORM},
 }
 """Arm -> in what it differs from the unlearning by parts with its defaults, which is the arm `train`."""
@@ -42,7 +49,7 @@ def arm_of(values: Mapping[str, object]) -> str | None:
     """
     is_grouped = str(values["model"]).endswith(GROUP_NORM)
     own = settings.parse(str(values["method_settings"]), "method_settings")
-    found = {"method": values["method"], "carry_momentum": values["carry_momentum"]}
+    found = {key: values[key] for key in ("method", "carry_momentum", "unlearn_batchnorm")}
     for name, changes in ARMS.items():
         arm = _SAME | changes
         wanted = {key: arm[key] for key in found}
