@@ -176,6 +176,14 @@ def test_cases_without_an_undefended_run_are_told_and_one_seed_is_not_every_seed
     assert "was not run" not in twin and "on every seed" in twin
 
 
+def test_pairs_on_few_seeds_are_counted_where_the_verdict_stands_on_others():
+    told = findings.of_cases(frame({("abl", "low"): [0.0], ("abl", "high"): [0.9] * 3}), TITLES, "abl")
+    assert told.startswith("**Holds in part.**")
+    assert "On fewer than 3 seeds, so that they prove little, are 1 of the 2 pairs." in told
+    twin = findings.of_cases(frame({("abl", "low"): [0.0] * 3, ("abl", "high"): [0.9] * 3}), TITLES, "abl")
+    assert "prove little" not in twin
+
+
 def test_a_method_that_ran_in_one_case_alone_is_not_held_against_the_others():
     runs = {("none", "low"): [0.9], ("none", "high"): [0.9], ("abl", "low"): [0.0], ("abl", "high"): [0.0]}
     assert "Excluding" not in findings.of_cases(frame(runs | {("exclude", "low"): [0.0]}), TITLES, "abl")

@@ -73,6 +73,9 @@ def of_cases(frame: pd.DataFrame, titles: Mapping[str, str], claimed: str) -> st
             f"Counted, though undefended training learns it in less than {limit(PRESENT)}, as"
             f" {name_of(claimed)} leaves more than {limit(GONE)}: {_places(weak, titles)}."
         )
+    few = int((seeds < FEWEST).sum())
+    if few and not too_few:
+        told.append(f"On fewer than {FEWEST} seeds, so that they prove little, are {few} of the {len(seeds)} pairs.")
     told += [TOO_FEW] * bool(too_few)
     return " ".join([word, *told, over(int(seeds.min()), int(seeds.max()))])
 
