@@ -101,6 +101,8 @@ def test_the_last_epoch_alone_is_held_against_the_aim():
     assert at_the_end(own.drop(columns="auroc"), 0.99).endswith(
         "(at best 95 % on the worst seed, by averaged weights)."
     )
+    nothing = at_the_end(frame(loss=[[0, 0, 0.0]], averaged=[[1, 1, 0.0]]), 0.95)
+    assert "By no score: BadNets (0 % on the worst seed, by all; AUROC" in nothing
 
 
 @pytest.mark.parametrize(

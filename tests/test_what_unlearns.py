@@ -158,7 +158,7 @@ def test_all_that_is_said_is_of_the_same_fine_tuned_models():
     half = frame({"train": 0.9, "carried": 0.9}, attacks=("sig",))  # an attack whose other arms were not run yet
     assert findings.of_arms(pd.concat([whole, half], ignore_index=True)) == found
     fewer = whole[(whole["arm"] != "kept") | (whole["seed"] > 0)]
-    assert "Of 5 arms" in findings.of_arms(fewer) and "Of 6 arms" in found  # the twin
+    assert "Of 6 arms" in findings.of_arms(fewer) and "Of 7 arms" in found  # the twin
 
 
 def test_without_the_arms_that_it_needs_or_a_backdoor_nothing_is_judged():

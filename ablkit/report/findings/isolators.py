@@ -112,7 +112,7 @@ def at_the_end(frame: pd.DataFrame, least: float) -> str:
 def _at_best(last: pd.DataFrame, lowest: pd.Series, attack: str) -> str:
     """Of an attack that no score isolates on every seed: how near the best one comes, and how well its poison ranks."""
     best = lowest.idxmax()
-    none = f"{limit(0)} on the worst seed, by all"
+    none = f"{limit(0.0)} on the worst seed, by all"
     told = f"at best {percent(lowest[best])} on the worst seed, by {SCORES[best]}" if lowest[best] else none
     own = last[(last["attack"] == attack) & (last["score"] == "averaged")]
     if "auroc" not in own or own["auroc"].isna().all():
