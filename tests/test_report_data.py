@@ -97,9 +97,10 @@ def test_pictures_come_along_when_they_are_pictures(made, tmp_path):
     assert not (tmp_path / "other").exists()
 
 
-def test_abl_with_fresh_momentum_brings_no_losses_and_pictures(made, tmp_path):
-    fresh, usual = (data.add(made(0, carry_momentum=carried).folder, tmp_path / "data")[0] for carried in (False, True))
-    assert not [name for name in (*data.ARRAYS, *data.PICTURES) if (fresh / name).exists()]
+@pytest.mark.parametrize("change", [{"carry_momentum": False}, {"finetune_epochs": 0}])
+def test_abl_with_fresh_momentum_and_phase_1_alone_bring_no_losses_and_pictures(made, tmp_path, change):
+    other, usual = (data.add(made(0, **own).folder, tmp_path / "data")[0] for own in (change, {}))
+    assert not [name for name in (*data.ARRAYS, *data.PICTURES) if (other / name).exists()]
     assert [name for name in (*data.ARRAYS, *data.PICTURES) if (usual / name).exists()]  # the twin
 
 

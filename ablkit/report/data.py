@@ -43,14 +43,15 @@ def add(run: Path, data: Path) -> tuple[Path, list[str]]:
     """Take a finished run into a folder of committed numbers; return its folder there, and what is too large for it.
 
     `KEY/{params,env,metrics}.json` are the run's own, `KEY/history.csv` has a line for each epoch. Of ABL's runs arrays
-    and pictures come along up to LARGEST bytes, but not where only the momentum is a fresh one, as phase 1 is the same;
-    weights never do. Raises Damaged for a run that is not whole.
+    and pictures come along up to LARGEST bytes, but not where only the momentum is a fresh one, as phase 1 is the same,
+    and not of phase 1 alone, whose history is what is looked at. Weights never do. Raises Damaged for a run that is not
+    whole.
     """
     seals.check_sealed(run)
     folder, left_out, kept = data / run.name, [], {}
     files = [*(run / name for name in ARRAYS), *(run / "figures" / name for name in PICTURES)]
     parameters = records.parameters(run)
-    for path in files if parameters.get("method") == "abl" and parameters.get("carry_momentum", True) else ():
+    for path in files if _brings_pictures(parameters) else ():
         if not path.is_file() or path.is_symlink():
             continue
         if path.stat().st_size > LARGEST:
@@ -71,6 +72,11 @@ def add(run: Path, data: Path) -> tuple[Path, list[str]]:
     for name, content in kept.items():
         write_bytes(folder / name, content)
     return folder, left_out
+
+
+def _brings_pictures(parameters: dict) -> bool:
+    carries = parameters.get("carry_momentum", True)
+    return parameters.get("method") == "abl" and carries and bool(parameters.get("finetune_epochs", 1))
 
 
 def write_table(data: Path) -> None:
