@@ -73,6 +73,7 @@ def of_isolators(frame: pd.DataFrame) -> str:
     if first != last:
         told += f" In {int(luck['loss'].sum())} it is luck: that much after one epoch, less than {limit(PRECISE)} after"
         told += " another."
+    told += _as_plain(frame)
     lucky = luck if first != last else None
     lines = [f"- {_line(name, wide, always, lucky)}" for name in names if name != "loss"]
     seeds = own.groupby("attack")["seed"].nunique()
@@ -158,6 +159,19 @@ def _at_worst(name: str, wide: pd.DataFrame) -> str:
 def _titles(index: pd.MultiIndex) -> str:
     """The attacks of rows of runs and epochs, in words."""
     return listed([ATTACKS[name].title for name in index.unique("attack")])
+
+
+def _as_plain(frame: pd.DataFrame) -> str:
+    """On how many runs the first loss isolates the very same as plain training, epoch by epoch; empty without those."""
+    loss = frame["loss"].iloc[0]
+    wide = frame.pivot_table(index=[*_RUN, "epoch", "score"], columns="loss", values="precision", sort=False)
+    if loss == "plain" or "plain" not in wide or (both := wide[[loss, "plain"]].dropna()).empty:
+        return ""
+    same = (both[loss] == both["plain"]).groupby(level=_RUN, sort=False).all()
+    return (
+        f" {loss_title(loss)}, isolates the very same as plain training, by every score, on {int(same.sum())} of"
+        f" {count(len(same), 'run')} ({_titles(both.index)})."
+    )
 
 
 def _of_losses(frame: pd.DataFrame) -> list[str]:
