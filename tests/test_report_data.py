@@ -35,7 +35,8 @@ def few(tmp_path) -> Path:
     for folder in sorted(path.parent for path in DATA.glob("*/metrics.json")):
         parameters = json.loads((folder / "params.json").read_text())["parameters"]
         own = [parameters[name] for name in ("attack", "attack_settings", "seed", "dataset")]
-        if own == ["badnets", "", 0, "cifar10"] and parameters["method"] in ("none", "abl", "oracle"):
+        is_whole = parameters["method"] in ("none", "abl", "oracle") and parameters["finetune_epochs"]
+        if own == ["badnets", "", 0, "cifar10"] and is_whole:
             shutil.copytree(folder, to / folder.name)
     shutil.copytree(DATA / RUN, to / RUN, dirs_exist_ok=True)
     for table in ("bench.json", "gpu-speed.csv", "gpu-unfinished.csv", "suspects.csv", "discarded.csv"):
