@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from ablkit.metrics.statistics import ENOUGH
+from ablkit.report.collect import provenance
 from ablkit.report.figures import TITLES
 from ablkit.report.findings import GONE
 from ablkit.report.findings.beside import MEASURED, complete
@@ -51,4 +52,5 @@ def _note(runs: pd.DataFrame) -> str:
     interval = INTERVAL if runs["seed"].nunique() >= ENOUGH else "In brackets or below: the lowest and highest seed."
     told += f" Gone: at most {limit(GONE)} attack success. Mean over attacks and seeds. {interval}"
     clean = listed([TITLES[name] for name in dict.fromkeys(runs.dropna(subset="attack_success_rate_oracle")["attack"])])
-    return told + f" On clean data the trigger was tried with {clean}." * bool(clean)
+    told += f" On clean data the trigger was tried with {clean}." * bool(clean)
+    return f"{told} Without the suspects: {provenance(runs)}" if "env_started" in runs else told
