@@ -50,3 +50,11 @@ def test_the_sweep_runs_what_the_page_compares():
     found = {(job.parameters.dataset, job.parameters.attack, job.parameters.method) for job in jobs}
     assert len(found) == 12 and len(jobs) == 36
     assert {method for *_, method in found} == set(data_sets._COMPARED)
+
+
+def test_larger_networks_are_run_once_each_with_the_same_methods():
+    jobs = definition.read(ROOT / "notebooks" / "sweeps" / "larger_networks.yaml")
+    found = {(job.parameters.dataset, job.parameters.model, job.parameters.method) for job in jobs}
+    assert len(found) == len(jobs) == 6
+    assert {(dataset, model) for dataset, model, _ in found} == {("imagenette", "resnet-34"), ("gtsrb", "resnet-18")}
+    assert {method for *_, method in found} == set(data_sets._COMPARED)

@@ -197,8 +197,8 @@ def _without(frame: pd.DataFrame, falls: pd.DataFrame) -> list[str]:
         named = listed([ATTACKS[name].title for name in own["attack"].unique()])
         precise = percent(own["isolation_precision"].astype(float).mean())
         texts.append(
-            f"With group norm ({named}; {precise} of its own isolated images are poisoned) the ascent takes {before} to"
-            f" {_left(frame, 'group_norm')}."
+            f"With group norm, which keeps no statistics ({named}; {precise} of its own isolated images are poisoned),"
+            f" attack success is {before} before the ascent, which leaves {_left(frame, 'group_norm')}."
         )
     return texts
 

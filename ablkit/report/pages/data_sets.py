@@ -22,6 +22,7 @@ _ASIDE = ("cifar10", "digits")
 """The sets that the other pages are about, and the one that tests are made with."""
 _KIND = ["dataset", "attack", "model", "training_images", "place"]
 _COMMAND = "ablkit sweep notebooks/sweeps/other_data.yaml"
+_LARGER = "ablkit sweep notebooks/sweeps/larger_networks.yaml"
 
 
 def page(c: Collection) -> Page:
@@ -33,11 +34,11 @@ def page(c: Collection) -> Page:
     )
     blocks: list[Block] = [Text(hypothesis)]
     if not (runs["method"].isin(["abl", "exclude"])).any():
-        blocks += missing.not_run(c, "any defence on another data set than CIFAR-10", [_COMMAND])
+        blocks += missing.not_run(c, "any defence on another data set than CIFAR-10", [_COMMAND, _LARGER])
         return Page(
             _NAME, _TITLE, "Not known yet: 0 runs of a defence were made on another data set.", blocks, "Data sets"
         )
-    made = f"{measured(runs)} Made by {code(_COMMAND)}."
+    made = f"{measured(runs)} Made by {code(_COMMAND)} and {code(_LARGER)}."
     folders = (
         f"Folders of such images, poisoned or not: {link('unknown trust', 'unknown-trust.html')}. These are other"
         " trainings, so that their numbers differ."
