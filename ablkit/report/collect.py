@@ -231,25 +231,23 @@ def _without_repeats(runs: pd.DataFrame) -> pd.DataFrame:
     """
     names = [name for name in defaults("run") if name != "monitor_images"]
     identity = [json.dumps(values) for values in runs[[*names, "place"]].astype(str).to_numpy().tolist()]
+    groups: dict[str, list[dict]] = {}
+    for name, run in zip(identity, runs.to_dict("records"), strict=True):
+        groups.setdefault(name, []).append(run)
     kept = []
-    for _, same in runs.groupby(identity, sort=False):
-        same = same.sort_values("env_started", key=lambda column: column.fillna("").astype(str))
-        first = same.iloc[same["folder"].map(lambda folder: not (folder / "history.csv").exists()).to_numpy().argmin()]
-        others = [
-            {
-                "key": run["key"],
-                "commit": run.get("env_commit"),
-                "differs": _differing(first, run) if len(same) > 1 else [],
-            }
-            for _, run in same.iterrows()
-        ]
+    for same in groups.values():
+        same.sort(key=lambda run: str(run["env_started"]))
+        first = next((run for run in same if (run["folder"] / "history.csv").exists()), same[0])
+        others = [{"key": run["key"], "commit": run["env_commit"], "differs": _differing(first, run)} for run in same]
         kept.append({**first, "repeats": others})
     return pd.DataFrame(kept)
 
 
-def _differing(first: pd.Series, second: pd.Series) -> list[str]:
+def _differing(first: dict, second: dict) -> list[str]:
     """The metrics, other than times, that two runs both have and that are not the same."""
-    names = [name for name in first.index if not name.startswith(("env_", "repeats")) and name not in ("key", "folder")]
+    if first is second:
+        return []
+    names = [name for name in first if not name.startswith("env_") and name not in ("key", "folder")]
     return [
         name
         for name in names

@@ -131,7 +131,8 @@ def table(path: Path, **types: type) -> pd.DataFrame:
     if not path.exists():
         return pd.DataFrame()
     try:
-        return as_objects(pd.read_csv(io.StringIO(path.read_text(encoding="utf-8")), dtype=types or None))
+        with pd.option_context("future.infer_string", False):  # Python's strings, see as_objects
+            return pd.read_csv(io.StringIO(path.read_text(encoding="utf-8")), dtype=types or None)
     except (OSError, ValueError) as error:
         raise Damaged(path, f"cannot be read ({' '.join(str(error).split())[:100]})") from None
 
