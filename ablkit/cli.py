@@ -11,6 +11,7 @@ import threading
 import traceback
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 from ablkit import __version__, commands
 from ablkit.errors import UserError, shortened
@@ -177,9 +178,15 @@ def _add_clean(kinds: argparse._SubParsersAction) -> None:
     clean.add_argument("--export", type=partial(arguments.path, "--export"), metavar="FOLDER", help="the cleaned set")
     clean.add_argument("--preset", default="quick", help=options.PRESETS)
     clean.add_argument(
-        "-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="a parameter of your_data"
+        "-p",
+        nargs=2,
+        action="append",
+        default=[],
+        metavar=("NAME", "VALUE"),
+        help="a parameter of your_data, such as `flip false`: images are mirrored at random while training, which is"
+        " wrong where a mirrored one means something else (signs, text)",
     )
-    clean.add_argument("--force", action="store_true", help="run again although it is done, training all anew")
+    clean.add_argument("--force", action="store_true", help="train all anew although it is done, for a new images.csv")
     clean.set_defaults(command=commands.clean)
 
     predict = kinds.add_parser("predict", help="say what a model that `clean` has made takes images for")
@@ -187,7 +194,7 @@ def _add_clean(kinds: argparse._SubParsersAction) -> None:
         "model", type=partial(arguments.path, "MODEL"), metavar="MODEL", help="the folder of the model"
     )
     predict.add_argument(
-        "images", type=partial(arguments.path, "IMAGE"), nargs="+", metavar="IMAGE", help="files of images"
+        "images", type=_image, nargs="+", metavar="IMAGE", help="files of images: PNG, JPEG, BMP, GIF, TIFF, WebP, PPM"
     )
     predict.set_defaults(command=commands.predict)
 
@@ -268,12 +275,17 @@ def _at_a_time(option: str, least: int = 1) -> Callable[[str], int]:
 
 
 def _side(text: str) -> int:
-    return arguments.whole("--size", text, 8, 4096)
+    return arguments.whole("--size", text, 8, 1024)
 
 
 def _text_of_path(text: str) -> str:
     arguments.path("source", text)
     return text  # as it was given: `pets/` is a folder, `pets` may be a data set
+
+
+def _image(text: str) -> Path:
+    """A file that is there may have any name: one that is odd does not keep the others from being read."""
+    return Path(text) if os.path.lexists(text) else arguments.path("IMAGE", text)
 
 
 def _number_or_auto(text: str) -> int | str:

@@ -74,6 +74,8 @@ def clean(options: argparse.Namespace) -> int:
         print(f"ablkit: your_data failed: {shortened(str(error), 600)}", file=sys.stderr)
         return 1
     print(your_data.told(outcome.folder))
+    if note := source.mirror_note(name, parameters.flip):
+        print(f"{note}\n")
     print(f"page, table and model: {outcome.folder}")
     if options.export is not None:
         drawn = {"seed": parameters.seed, **parameters.drawing()}
@@ -85,11 +87,7 @@ def predict(options: argparse.Namespace) -> None:
     """Say what a model that `clean` has made takes images for."""
     from ablkit.cleaning import model_card
 
-    network, card = model_card.read(options.model)
-    images = [model_card.pixels(card, path) for path in options.images]
-    for path, image in zip(options.images, images, strict=True):
-        (shares,) = model_card.probabilities(network, image[None])
-        print(f"{ascii(str(path))[1:-1]}: {model_card.best(card, shares)}")
+    model_card.predict(*model_card.read(options.model), options.images)
 
 
 def parameters(options: argparse.Namespace) -> None:

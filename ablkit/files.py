@@ -18,7 +18,10 @@ from pathlib import Path
 from ablkit.errors import UserError, shown
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_SHORT = re.compile(r"\d+ requested and \d+ written")
+"""How numpy says that a disk is full, without a number of the error."""
 _NOT_ALLOWED = {errno.EACCES, errno.EPERM, errno.EROFS}
+_DENIED = {errno.EACCES, errno.EPERM}
 _NO_PLACE = {errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.ENOENT}
 
 LOCK = ".lock"
@@ -69,7 +72,7 @@ def saying_why(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in _NO_ROOM:
+        if error.errno in _NO_ROOM or _SHORT.search(str(error)):
             raise UserError(
                 f"no room left to write {path}: free some space, then run the same command again"
             ) from error
@@ -108,19 +111,43 @@ def strict(value: object) -> object:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+class Unreadable(UserError):
+    """A file or folder that may not be read: nothing says that it is damaged, so nothing is to be deleted."""
+
+
+def unreadable(path: Path | str, error: OSError) -> Unreadable:
+    """The error for what the system does not let this process read, with the reason and a way out."""
+    way_out = "allow yourself to read it" if error.errno in _DENIED else "see to its disk or link"
+    return Unreadable(f"{path} cannot be read: {error.strerror or error}; {way_out}")
+
+
+def status_of(path: Path | str) -> os.stat_result | None:
+    """What the system knows of a file or folder, None where nothing is there; raises Unreadable where it will not say.
+
+    `os.path.exists` and its like say that nothing is there where a folder above may not be looked into.
+    """
+    try:
+        return os.stat(path)
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # the last for a zero byte
+        return None
+    except OSError as error:
+        raise unreadable(path, error) from None
+
+
 def read_text(path: Path) -> str:
     """The UTF-8 text of a regular file, without a byte order mark.
 
     Raises UserError where it is missing, may not be read, is no text, or is no regular file: a pipe would never end.
     """
-    if os.path.exists(path) and not os.path.isfile(path):
+    status = status_of(path)
+    if status is not None and not stat.S_ISREG(status.st_mode):
         raise UserError(f"{path} is no regular file; name one that is")
     try:
         return path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise UserError(f"{path} does not exist") from None
     except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}") from None
+        raise unreadable(path, error) from None
     except UnicodeDecodeError:
         raise UserError(f"{path} is damaged: it is no text") from None
     except ValueError:  # a name with a zero byte
@@ -166,7 +193,7 @@ def locked(folder: Path, *, wait: bool = False, name: str = LOCK) -> Iterator[in
 
 def is_busy(folder: Path) -> bool:
     """Whether a process is filling the folder of a run at this moment."""
-    if not (folder / LOCK).exists():
+    if not os.path.exists(folder / LOCK):
         return False
     try:
         with locked(folder):

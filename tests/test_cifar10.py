@@ -126,7 +126,7 @@ def test_where_both_fail_one_line_says_why_and_names_the_digits(source, tmp_path
         data.prepare("cifar10", tmp_path / "data")
     text = str(error.value)
     assert "\n" not in text and "torchvision's host: " in text and "No such file" in text
-    assert text.endswith("use --dataset digits (no download)")
+    assert text.endswith("`ablkit data cifar10 --from FOLDER`, or use digits (no download)")
     assert list((tmp_path / "data").iterdir()) == [] and list(source.scratch.iterdir()) == []
 
 

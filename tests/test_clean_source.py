@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import refused
+from conftest import refused, toy
 from pets import pets, save
 
 from ablkit import data
@@ -66,11 +67,39 @@ def test_another_folder_of_the_same_name_and_files_is_refused(here, as_users_run
 
 
 @pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        (".photos", "'.photos' can be no data set's name"),
+        ("-photos", "'-photos' can be no data set's name"),
+        ("x" * 101, "can be no data set's name"),
+        ("Digits", "'Digits' is the name of a data set of the kit, digits, where case is ignored"),
+        ("imagenette-128", "'imagenette-128' is the name of a data set of the kit, imagenette, in another size"),
+    ],
+)
+def test_a_folder_whose_name_no_data_set_can_have_is_told_of_the_option(here, name, reason):
+    (here / "photos").rename(here / name)
+    said = refused(source.found, f"./{name}")
+    assert "its name '" in said and reason in said
+    assert said.endswith("; give another with --name, such as pets") and not said.startswith("--name")
+    assert "can be no data set's name" in refused(source.found, "/")
+    assert source.found(f"./{name}", "pets")[0] == "pets"  # the twin
+    assert refused(source.found, f"./{name}", ".pets").startswith("--name '.pets' can be no")
+
+
+def test_only_where_images_are_mirrored_it_is_said(here, roots):
+    train, test = (toy(20, seed) for seed in (0, 1))
+    prepared.write(roots / "things", train, test, "made by a test")
+    prepared.write(roots / "signs", replace(train, mirrors=False), replace(test, mirrors=False), "made by a test")
+    assert source.mirror_note("things", True).endswith("run it again with -p flip false.")
+    assert source.mirror_note("things", False) == source.mirror_note("signs", True) == ""
+
+
+@pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"size": 16}, "was made with --size None, not 16"),
-        ({"test_share": 0.5}, "was made with --test-share 0.2, not 0.5"),
-        ({"seed": 3}, "was made with --seed 0, not 3"),
+        ({"size": 16}, "was made without --size, not with 16"),
+        ({"test_share": 0.5}, "was made with --test-share 0.2, not with 0.5"),
+        ({"seed": 3}, "was made without --seed, not with 3"),
     ],
 )
 def test_other_options_are_refused(here, options, said, as_users_run_it):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -213,6 +214,20 @@ def test_a_subset_is_a_function_of_the_seed_alone(folder: Path):
     assert len(set(places)) == 8 and places == sorted(places) and set(places) < set(larger)
     assert same(subset(0, seed=3), tiny(20)) and same(subset(20, seed=3), tiny(20))
     assert same(data.load("own", train_size=8, root=folder.parent)[1], tiny(10, seed=1))  # never the test images
+
+
+@pytest.mark.parametrize("groups", [False, True])
+def test_a_subset_that_lacks_a_class_is_refused_with_the_smallest_that_does_not(tmp_path: Path, groups: bool):
+    labels = np.repeat([0, 0, 0, 1], 10)
+    full = replace(tiny(40), labels=labels, groups=np.arange(40) // 5 if groups else None)
+    prepared.write(tmp_path / "own", full, tiny(10, seed=1), "made by a test")
+    with pytest.raises(UserError, match="train_size 1 leaves 1 of 2 classes of own without an image, such as") as error:
+        data.load("own", train_size=1, root=tmp_path)
+    assert one_line(error)
+    enough = int(str(error.value).partition("with seed 0 give ")[2].split()[0])
+    assert set(data.load("own", train_size=enough, root=tmp_path)[0].labels) == {0, 1}
+    with pytest.raises(UserError, match=f"train_size {enough - 1} leaves 1 of 2 classes"):
+        data.load("own", train_size=enough - 1, root=tmp_path)
 
 
 @pytest.mark.parametrize("size", [-1, 21])

@@ -234,7 +234,7 @@ def test_a_folder_of_classes_may_be_a_text_and_else_is_of_the_right_kind(as_user
     assert np.array_equal(read(where, "x", size=8).images, read(Path(where), "x", size=8).images)
     assert data.prepare("imagenette", given=str(photographs), size=8) == roots / "imagenette-8"
     for wrong in ("8", 8.0, 0):
-        assert f"size {wrong!r} must be a whole number of at least 1" in refused(read, where, "x", size=wrong)
+        assert f"size {wrong!r} must be a whole number from 5 to 1024" in refused(read, where, "x", size=wrong)
     assert "classes 'n01440764' are a text" in refused(read, where, "x", size=8, classes="n01440764")
     assert "folder 5 is no path" in refused(read, 5, "x", size=8)
 

@@ -6,6 +6,7 @@ import csv
 import errno
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -106,6 +107,10 @@ def test_what_is_exported_comes_back_with_the_same_pixels_and_labels(small: Path
     about = json.loads((tmp_path / "out" / "about.json").read_text())
     assert (about["attack"], about["rate"], about["target"], about["seed"]) == ("blend", 0.2, 2, 3)
     assert about["settings"]["alpha"] == 0.3 and about["dataset_digest"] == data.digest("small")
+    assert about["mirrors"] is True
+    prepared.write(small / "signs", *(replace(one, mirrors=False) for one in data.load("small")), "made by a test")
+    export(tmp_path / "signs", dataset="signs", report=lambda _: None)  # the twin
+    assert json.loads((tmp_path / "signs" / "about.json").read_text())["mirrors"] is False
 
 
 @pytest.mark.parametrize(

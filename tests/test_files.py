@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import subprocess
 import sys
@@ -75,3 +77,32 @@ def test_json_comes_back_and_damage_is_said(tmp_path):
     (tmp_path / "a.json").write_text('{"b": ')
     with pytest.raises(UserError, match=r"a\.json is damaged"):
         read_json(tmp_path / "a.json")
+
+
+def test_numpy_on_a_full_disk_is_no_room_left(tmp_path):
+    """The error has no number, and so no text of the system's."""
+    error = OSError("192 requested and 0 written")
+    with (
+        pytest.raises(UserError, match=r"no room left to write .*/a: free some space"),
+        files.saying_why(tmp_path / "a"),
+    ):
+        raise error
+    with pytest.raises(OSError, match="something else"), files.saying_why(tmp_path / "a"):  # the twin
+        raise OSError("something else")
+
+
+def test_what_may_not_be_read_is_neither_damaged_nor_missing(tmp_path, monkeypatch):
+    write_json(tmp_path / "a.json", {"b": 1})
+    denied = PermissionError(errno.EACCES, "Permission denied")
+    for name in ("stat", "open"):  # of a folder above it, and of the file itself
+        with monkeypatch.context() as patch:  # the tests may run as root, who reads everything
+            patch.setattr(os if name == "stat" else io, name, lambda *_, **__: (_ for _ in ()).throw(denied))
+            with pytest.raises(files.Unreadable) as caught:
+                read_json(tmp_path / "a.json")
+        assert (
+            str(caught.value) == f"{tmp_path / 'a.json'} cannot be read: Permission denied; allow yourself to read it"
+        )
+    assert files.status_of(tmp_path / "b") is None and files.status_of(tmp_path / "a.json" / "b") is None
+    with pytest.raises(UserError, match="does not exist") as caught:  # the twin
+        read_json(tmp_path / "b.json")
+    assert not isinstance(caught.value, files.Unreadable)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -60,9 +61,32 @@ def backwards(text: str) -> str:
     return "\n".join([head, *rows[::-1]])
 
 
-@pytest.mark.parametrize("change", [str, spread, backwards])
+def marked(text: str) -> str:
+    """As Excel saves "CSV UTF-8"."""
+    return f"\ufeff{spread(text)}".replace("\n", "\r\n")
+
+
+def with_semicolons(text: str) -> str:
+    """As a spreadsheet of many languages saves CSV."""
+    return text.replace(",", ";")
+
+
+def numbered(text: str) -> str:
+    return marked(text).replace("FALSE", "0").replace("TRUE", "1")
+
+
+def of_windows(text: str) -> bytes:
+    """In another encoding than UTF-8, as a name of a file shows."""
+    return text.replace("cat/", "k\xe4t/").encode("cp1252")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [str, spread, backwards, marked, with_semicolons, lambda text: marked(with_semicolons(text)), numbered, of_windows],
+)
 def test_the_table_is_followed_in_whatever_letters_and_order_it_was_saved(table, photos, tmp_path, change):
-    table.write_text(change(table.read_text()))
+    changed = change(table.read_text())
+    table.write_bytes(changed if isinstance(changed, bytes) else changed.encode())
     lines = export.export(tmp_path / "kept", "photos", table, photos)
     assert lines == [f"without 1 suspects: 9 images in {tmp_path / 'kept'}"]
     first, *others = [*data.files("photos").train, *data.files("photos").test]
@@ -72,21 +96,40 @@ def test_the_table_is_followed_in_whatever_letters_and_order_it_was_saved(table,
 @pytest.mark.parametrize(
     ("old", "new", "reason"),
     [
-        ("train,1,", "train,2,", "1 of train"),
-        ("True", "perhaps", "perhaps of train"),
-        ("split,", "part,", "0 rows of 8 images in train"),
-        ("is_suspected\n", "suspected\n", "is_suspected of train"),
+        ("train,1,", "train,2,", "(no row of image 1 in train)"),
+        ("True", "WAHR", "is_suspected of image 0 in train is 'WAHR'; write TRUE or FALSE"),
+        ("True", "", "is_suspected of image 0 in train is ''; write TRUE or FALSE"),
+        ("split,", "part,", "(it has no column split)"),
+        ("is_suspected\n", "suspected\n", "(it has no column is_suspected)"),
+        (",number,", ";number;", "(it has no column split)"),
     ],
 )
 def test_a_table_that_does_not_name_each_image_once_is_refused(table, photos, tmp_path, old, new, reason):
     text = table.read_text()
     table.write_text(text.replace(old, new, 1))
-    assert f"({reason})" in refused(export.export, tmp_path / "kept", "photos", table, photos)
+    said = refused(export.export, tmp_path / "kept", "photos", table, photos)
+    assert reason in said and ("--force" not in said or "without your changes" in said)
     table.write_text("\n".join(text.split("\n")[:5]))
     assert "rows of 8 images" in refused(export.export, tmp_path / "kept", "photos", table, photos)
     assert not (tmp_path / "kept").exists()
     table.write_text(text)  # the twin
     assert export.export(tmp_path / "kept", "photos", table, photos)
+
+
+def test_a_class_of_which_nothing_is_left_is_named_and_a_set_of_nothing_is_not_written(table, photos, tmp_path):
+    rows = [row.rpartition(",")[0] for row in table.read_text().splitlines()[1:]]
+
+    def exported(to: str, suspected: Callable[[str], bool]) -> list[str]:
+        table.write_text("\n".join(["split,number,file,is_suspected", *(f"{row},{suspected(row)}" for row in rows)]))
+        return export.export(tmp_path / to, "photos", table, photos)
+
+    lines = exported("dogs", lambda row: "cat/" in row and row.startswith("train"))
+    assert lines[1:] == ["no image is left in train of 1 of 2 classes: 'cat'"]
+    lines = exported("trained", lambda row: row.startswith("test"))
+    assert lines[1:] == ["no image is left in test of 2 of 2 classes: 'cat', 'dog'"]
+    said = refused(exported, "nothing", lambda row: row.startswith("train"))
+    assert "suspects all 8 training images, and leaves none" in said and not (tmp_path / "nothing").exists()
+    assert len(exported("all", lambda row: False)) == 1  # the twin
 
 
 def test_a_file_that_is_another_than_the_one_that_was_judged_is_not_copied(table, photos, tmp_path):

@@ -13,7 +13,7 @@ import pytest
 from pets import bring, check_refused, pets, picture
 
 from ablkit.cli import main
-from ablkit.data import importing
+from ablkit.data import importing, prepared
 
 
 def a_set(path: Path) -> Path:
@@ -109,6 +109,56 @@ SOURCES = {
         an_archive(images=IMAGES[..., 0].astype(">u2") % 200, labels=LABELS),
         "no value above 199, and of 16 bits the upper 8 are taken, which would make all of them black; give images.ast",
     ),
+    "16 bits of which 12 are used": (
+        an_archive(images=IMAGES.astype(np.uint16) << 4, labels=LABELS),
+        "which would leave at most 16 of 256 grey levels; give (images >> 4).astype(numpy.uint8)",
+    ),
+    "16 bits of which one class uses 8": (
+        an_archive(images=IMAGES * np.uint16(1 + 255 * LABELS[:, None, None, None]), labels=LABELS),
+        "and those with label 0 have no value above 255 of 65,535",
+    ),
+    "16 bits of which 8 are used, and alpha": (
+        an_archive(
+            images=np.dstack([IMAGES[:, :, :, 0], IMAGES[..., 0]]).reshape(8, 8, 8, 2) * np.uint16([1, 0])
+            + np.uint16([0, 65535]),
+            labels=LABELS,
+        ),
+        "images are uint16 with no value above",
+    ),
+    "zeros and ones": (
+        an_archive(images=IMAGES[..., 0] % 2, labels=LABELS),
+        "no training image has a value above 1 of 255, so all are nearly black; scale them to 0 to 255",
+    ),
+    "zeros and ones to test on": (
+        an_archive(x_train=IMAGES, y_train=LABELS, x_test=IMAGES // 250, y_test=LABELS),
+        "no test image has a value above 1 of 255",
+    ),
+    "classes that differ in case": (
+        an_archive(images=IMAGES, labels=LABELS, classes=np.array(["Cat", "cat"])),
+        "the classes 'Cat' and 'cat' differ in case",
+    ),
+    "classes that differ in normalisation": (
+        an_archive(images=IMAGES, labels=np.array(["caf\u00e9", "cafe\u0301"])[LABELS]),
+        "differ in case or in how Unicode writes them",
+    ),
+    "classes that differ in a blank": (
+        an_archive(images=IMAGES, labels=LABELS, classes=np.array(["cat", "cat "])),
+        "the classes 'cat' and 'cat ' differ in case",
+    ),
+    "labels that differ in case between the splits": (
+        an_archive(
+            x_train=IMAGES, y_train=np.array(["a", "b"])[LABELS], x_test=IMAGES, y_test=np.array(["a", "B"])[LABELS]
+        ),
+        "the classes 'B' and 'b' differ in case",
+    ),
+    "a class that is named and has no images": (
+        an_archive(images=IMAGES, labels=LABELS, classes=np.array(["cat", "dog", "elk"])),
+        "class 'elk' has no training image; give it some, or leave its name out of the array `classes`",
+    ),
+    "images too large to train on": (
+        an_archive(images=picture(1, (4, 8, 257)), labels=LABELS[:4]),
+        "images of 8 x 257 are larger than 256 x 256",
+    ),
     "one picture alone": (
         an_archive(x_train=IMAGES * 0, y_train=LABELS, x_test=IMAGES, y_test=LABELS),
         "all 8 training images are one and the same picture",
@@ -119,7 +169,7 @@ SOURCES = {
     ),
     "an empty test set": (
         an_archive(x_train=IMAGES, y_train=LABELS, x_test=IMAGES[:0], y_test=LABELS[:0]),
-        "no test image that can be read",
+        "no test image that can be read; add some, or leave out the arrays of the test set",
     ),
     "no images": (an_archive(images=IMAGES[:0], labels=LABELS[:0]), "leaves nothing to tell apart"),
     "a test class that is not trained on": (
@@ -173,13 +223,24 @@ def test_what_an_archive_holds_beside_is_counted_and_named(roots: Path, tmp_path
     assert "left out" not in capsys.readouterr().out  # the twin
 
 
-@pytest.mark.parametrize(("bits", "is_told"), [(10, True), (12, True), (14, True), (16, False)])
+@pytest.mark.parametrize(("bits", "is_told"), [(13, True), (14, True), (15, False), (16, False)])
 def test_a_range_that_ends_before_16_bits_is_told(roots: Path, tmp_path: Path, capsys, bits: int, is_told: bool):
     path = an_archive(images=IMAGES.astype(np.uint16) << (bits - 8), labels=LABELS)(tmp_path)
     assert bring(path) == 0
     told = capsys.readouterr().out
     assert ("of 65,535, so its images are dark" in told) == is_told
     assert "the arrays have 16 bits: the upper 8 were taken" in told
+
+
+def test_labels_that_are_texts_are_in_the_order_of_folders(roots: Path, tmp_path: Path):
+    for names, classes in ((["10", "9", "100"], ("9", "10", "100")), (["10", "9", "x"], ("10", "9", "x"))):
+        labels = np.array(names)[np.arange(8) % 3]
+        path = an_archive(x_train=IMAGES, y_train=labels, x_test=IMAGES, y_test=labels)(tmp_path)
+        made = importing.import_images(path, f"made-{len(classes[-1])}", report=lambda _: None)
+        train, test = prepared.read(made)
+        assert train.classes == classes  # the second is the twin: not all of them are numbers
+        assert [train.classes[label] for label in train.labels] == labels.tolist() == [classes[k] for k in test.labels]
+        assert np.array_equal(train.images, IMAGES)
 
 
 def test_labels_beside_an_archive_are_the_mistake_that_is_named(roots: Path, tmp_path: Path, capsys):

@@ -12,7 +12,8 @@ import pytest
 from pets import bring, check_refused, pets, picture, save
 from PIL import Image
 
-from ablkit.data import importing, pictures
+from ablkit.cli import main
+from ablkit.data import importing, pictures, prepared
 
 
 def test_a_plain_folder_is_taken_without_a_word_on_oddities(roots: Path, tmp_path: Path, capsys):
@@ -90,6 +91,7 @@ FOLDERS = {
         lambda source: pets(source, classes=tuple(unicodedata.normalize(form, "café") for form in ("NFC", "NFD"))),
         "differ in case or in how Unicode writes them",
     ),
+    "classes that differ in a blank": (lambda source: pets(source, classes=("cat ",)), "'cat' and 'cat ' differ in"),
     "a class with a line break": (lambda source: renamed(source, "cat", "c\nat"), "'c\\nat' is empty or has a line br"),
     "a class that is no UTF-8": (lambda source: renamed(source, "cat", b"c\xfft"), "'c\\udcfft' is empty or has"),
     "a class that turns the line": (lambda source: renamed(source, "cat", "c\u202etac"), "'c\\u202etac' is empty or"),
@@ -101,7 +103,7 @@ FOLDERS = {
         lambda source: [
             save(path, picture(at, (8, 8)).astype(np.uint16)) for at, path in enumerate(sorted(source.rglob("*.png")))
         ],
-        "one and the same picture, which leaves nothing to tell apart; of 16 bits the upper 8 are taken",
+        "all 4 images of 16 bits of class 'cat', such as 'cat/000.png', have no value above 4,095 of 65,535",
     ),
     "a class of one image": (one_left, "class 'cat' has 1 image that can be read"),
     "a class of broken images": (all_broken, "class 'cat' has no training image that can be read"),
@@ -110,6 +112,10 @@ FOLDERS = {
     "several sizes": (
         lambda source: save(source / "cat" / "x.png", picture(9, (9, 8, 3))),
         "several sizes: 8 x 8 (8 images), 9 x 8 (1 images); give --size 32",
+    ),
+    "images too large to train on": (
+        lambda source: [save(path, picture(at, (300, 257, 3))) for at, path in enumerate(source.rglob("*.png"))],
+        "images of 300 x 257 are larger than 256 x 256, and a training on them needs too much memory; give --size 64",
     ),
     "images too small to train on": (
         lambda source: [save(path, picture(at, (4, 4, 3))) for at, path in enumerate(source.rglob("*.png"))],
@@ -247,6 +253,23 @@ def test_an_oddity_that_does_no_harm_is_taken(roots: Path, tmp_path: Path, capsy
     TAKEN[odd](pets(tmp_path / "pets"))
     assert bring(tmp_path / "pets") == 0
     assert "7 training images, 2 test images" in capsys.readouterr().out
+
+
+def test_large_images_are_taken_with_a_size_and_up_to_256_without(roots: Path, tmp_path: Path):
+    """The twin of the refusal above."""
+    assert bring(pets(tmp_path / "large", 2, shape=(300, 257, 3)), "--size", "8") == 0
+    assert main(["data", "import", str(pets(tmp_path / "most", 2, shape=(256, 256, 3))), "--name", "most"]) == 0
+
+
+def test_a_chosen_class_may_be_written_in_another_form_of_unicode(roots: Path, tmp_path: Path, capsys):
+    composed, apart = (unicodedata.normalize(form, "café") for form in ("NFC", "NFD"))
+    source = pets(tmp_path / "pets", classes=(apart, "dog", "elk"))
+    assert bring(source, "--classes", f"dog,{composed}") == 0
+    assert prepared.read(roots / "pets")[0].classes == ("dog", apart)
+    capsys.readouterr()
+    code = main(["data", "import", str(source), "--name", "other", "--classes", f"dog,{composed},{apart}"])
+    assert code == 2 and "2 times; name each class once" in capsys.readouterr().err
+    assert main(["data", "import", str(source), "--name", "other", "--classes", "dog,cafe"]) == 2  # the twin
 
 
 def test_links_to_folders_that_link_to_each_other_come_to_an_end(roots: Path, tmp_path: Path, capsys):

@@ -37,6 +37,7 @@ OPTIONS = {
     ("--name", "pets "): "--name 'pets ' can be no data set's name",
     ("--name", " pets"): "--name ' pets' can be no data set's name",
     ("--name", "p\u202estep"): "--name 'p\\u202estep' can be no data set's name",
+    ("--name", "\u72ac" * 90): "takes 270 bytes, and a folder's name may take 200; give a shorter one",
     ("--name", "CIFAR10"): "--name CIFAR10 is the name of a data set of the kit, cifar10, where case is ignored",
     ("--name", "imagenette-128"): "--name imagenette-128 is the name of a data set of the kit, imagenette, in another",
     ("--name", "Imagenette-7"): "give another one, such as my-Imagenette-7",
@@ -66,7 +67,9 @@ def test_an_option_that_cannot_be_is_one_line(roots: Path, tmp_path: Path, capsy
     check_refused(code, capsys, roots, OPTIONS[given])
 
 
-@pytest.mark.parametrize("name", ["cifar10-128", "imagenet-12", "imagenette-small", "my cats", "my-CIFAR10"])
+@pytest.mark.parametrize(
+    "name", ["cifar10-128", "imagenet-12", "imagenette-small", "my cats", "my-CIFAR10", "\u72ac" * 66]
+)
 def test_a_name_that_no_set_of_the_kit_can_have_is_taken(roots: Path, tmp_path: Path, name: str):
     """The twin of those above."""
     assert main(["data", "import", str(pets(tmp_path / "pets")), "--name", name]) == 0
@@ -148,6 +151,51 @@ def test_a_place_that_cannot_be_written_or_is_full_is_one_line(roots: Path, tmp_
         patch.setattr(importing.tree.os, "scandir", lambda _: (_ for _ in ()).throw(denied))
         check_refused(bring(source), capsys, roots, "cannot be read: Permission denied")
     assert bring(source) == 0  # the twin
+
+
+def test_a_source_that_may_not_be_read_is_not_said_to_be_missing(roots: Path, tmp_path: Path, capsys, monkeypatch):
+    locked, status = tmp_path / "locked", os.stat
+    np.save(tmp_path / "images.npy", np.zeros((8, 8, 8, 3), np.uint8))
+
+    def stat(path, *arguments, **options):
+        if str(path).startswith(str(locked)):
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return status(path, *arguments, **options)
+
+    def check(message: str, *source: str) -> None:
+        code = main(["data", "import", *map(str, source), "--name", "pets"])
+        check_refused(code, capsys, roots, f"{source[-1]} {message}")
+
+    sources = ([locked / "pets"], [locked / "a.npz"], [tmp_path / "images.npy", locked / "b.npy"])
+    with monkeypatch.context() as patch:  # the tests may run as root, who reads everything
+        patch.setattr(os, "stat", stat)
+        for source in sources:
+            check("cannot be read: Permission denied; allow yourself to read it", *source)
+    for source in sources:  # the twin
+        check("does not exist" if len(source) == 1 else "is no file", *source)
+
+
+def test_the_root_of_all_files_is_no_folder_of_classes(roots: Path, tmp_path: Path, capsys):
+    (tmp_path / "top").symlink_to("/")
+    for source in ("/", tmp_path / "top"):
+        check_refused(bring(source), capsys, roots, f"{source} is the root of all files; give the folder that holds")
+
+
+def test_a_link_that_cannot_be_followed_is_counted(roots: Path, tmp_path: Path, capsys, monkeypatch):
+    source, real = pets(tmp_path / "pets"), os.path.realpath
+    (source / "cat" / "x.png").symlink_to(source / "cat" / "000.png")
+
+    def refusing(path, **options):  # as /proc does for what belongs to others, or has ended
+        if str(path).endswith("x.png"):
+            raise FileNotFoundError(errno.ENOENT, "No such file or directory")
+        return real(path, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(importing.tree.os.path, "realpath", refusing)
+        assert bring(source) == 0
+    assert "left out: links that cannot be followed (1): 'cat/x.png'" in capsys.readouterr().out
+    assert main(["data", "import", str(source), "--name", "twin"]) == 0
+    assert "left out" not in capsys.readouterr().out
 
 
 def test_what_a_killed_import_left_goes_at_the_next_one_of_any_name(roots: Path, tmp_path: Path):

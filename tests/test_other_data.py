@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,6 +32,11 @@ def test_the_page_says_what_is_left_on_each_data_set(collection):
     assert page.finding.startswith("At most 5 % attack success is left: ABL on GTSRB in ")
     assert "suspects excluded on GTSRB in" in page.finding and "demonstration" not in page.finding
     assert "GTSRB, BadNets | wrn-16-1, 10,000 images, target 0" in markdown(page)
+    assert "no undefended run" not in page.finding
+    alone = replace(collection, runs=elsewhere(collection, attack_success_rate=0.04).runs.query("method != 'none'"))
+    told = data_sets.page(alone).finding
+    many = re.search(r"For (\d+) of (\d+) defended sets there is no undefended run to compare with\.$", told)
+    assert many and many[1] == many[2]
     # The twin: backdoors that stay.
     worse = data_sets.page(elsewhere(collection, attack_success_rate=0.06))
     assert "ABL on GTSRB in 0 of" in worse.finding

@@ -100,12 +100,30 @@ def test_the_page_says_what_goes_wrong(tmp_path, fault):
     assert said in shown(tmp_path, one).finding
 
 
+def test_several_data_sets_are_told_apart_first_and_what_is_wrong_is_named(tmp_path):
+    missed = row(dataset="gtsrb", found=0.02, suspected_classes=[3])
+    beside = row(dataset="gtsrb", attack="badnets", suspected_classes=[0, 3])
+    told = shown(tmp_path, row(rule=rule.RULE), missed, beside, row(**CLEAN)).finding
+    assert told.startswith(
+        "The verdict of `ablkit clean` is right on 2 of 2 folders of CIFAR-10 and 0 of 2 folders of GTSRB."
+    )
+    assert "It misses Blend on GTSRB. It suspects other classes than the attacked ones, too, with BadNets on G" in told
+    one = shown(tmp_path, row(), row(**CLEAN)).finding  # the twin: one set, and nothing wrong
+    assert "The verdict" not in one and "misses" not in one and "other classes than" not in one
+
+
 def test_the_page_shows_what_a_model_does_that_never_saw_the_trigger(tmp_path):
     bar = row(attack="white_bar", attack_success_rate=0.312)
     assert "| 31.2 | 18.7 |" in markdown(shown(tmp_path, bar | {unknown_trust.UNPOISONED: 0.187}))
     told = shown(tmp_path, bar | {unknown_trust.UNPOISONED: 0.376}).finding
-    assert "more is left by a white bar 31.2 % (37.6 %); in brackets, how often a model that never saw" in told
-    assert "in brackets" not in shown(tmp_path, bar).finding
+    assert told.endswith(
+        "In 1 of the folders whose poison it finds, more attack success is left: 31.2 % with a white bar. A model that"
+        " never saw the trigger has 37.6 % with a white bar."
+    )
+    other = bar | {"attack": "two_triggers", "attack_success_rate": 0.2, unknown_trust.UNPOISONED: 0.1}
+    told = shown(tmp_path, bar | {unknown_trust.UNPOISONED: 0.376}, other).finding
+    assert "In 2 of the folders" in told and "37.6 % with a white bar and 10.0 % with two triggers" in told
+    assert "never saw" not in shown(tmp_path, bar).finding
     assert f"| 31.2 | {MISSING} |" in markdown(shown(tmp_path, bar))  # the twin: not measured
 
 

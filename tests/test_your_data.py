@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -14,7 +15,7 @@ from pets import pets
 from ablkit import attacks, exclusion, models, training
 from ablkit.cleaning import model_card, table, verdict
 from ablkit.cli import main
-from ablkit.data import Images
+from ablkit.data import Images, pictures
 from ablkit.exclusion import rule, suspects
 from ablkit.report import your_data
 from ablkit.report.findings import your_data as words
@@ -96,6 +97,17 @@ def test_test_images_of_each_of_several_triggers_are_suspected():
     assert alone.train.suspicion[found.train.is_suspected].min() < 0.5
 
 
+def text_of(found: verdict.Verdict) -> str:
+    page = your_data.page(found, found.numbers())
+    return " ".join(block.markdown for block in page.blocks if block.block == "text")
+
+
+def test_only_of_a_set_that_may_be_mirrored_the_page_names_the_option(clean):
+    _, found = clean
+    signs = replace(found, train=replace(found.train, data=replace(found.train.data, mirrors=False)))
+    assert "`-p flip false`" in text_of(found) and "`-p flip false`" not in text_of(signs)
+
+
 def test_a_clean_set_shows_no_sign_of_a_backdoor(clean):
     _, found = clean
     assert found.classes == [] and not found.train.is_suspected.any() and not found.test.is_suspected.any()
@@ -105,8 +117,12 @@ def test_a_clean_set_shows_no_sign_of_a_backdoor(clean):
     some, none = (replace(found, found=replace(found.found, judged=np.arange(10) < number)) for number in (4, 0))
     assert "none of the 4 of 10 classes that could be judged" in words.of_verdict(some)
     assert words.of_verdict(none).startswith("**No verdict.**")
-    said = " ".join(block.markdown for block in your_data.page(found, found.numbers()).blocks if block.block == "text")
-    assert "cannot mean: a proof" in said and "%" in said
+    said = text_of(found)
+    assert "cannot mean: a proof" in said and "%" in said and "this says nothing" not in said
+    # Where no class was judged nothing is said that comforts, and what to do.
+    said = text_of(none)
+    assert "mean: " not in said and "no class was judged, this says nothing about the set" in said
+    assert "Bring more images of each class" in said and "100 training images or more" in said
     (table,) = (block for block in your_data.page(found, found.numbers()).blocks if block.block == "table")
     usual = rule.Settings()
     limits = f"{usual.least_separation:g} or more, or {usual.least_separation_at_end:g} at the end"  # of both looks
@@ -213,7 +229,9 @@ def test_a_model_that_is_damaged_or_another_is_refused(poisoned, tmp_path):
     for wrong, message in {
         "{}": "is damaged (model: field required)",
         "[]": "holds no object",
-        text.replace('"wrn-10-1"', '"wrn-16-1"'): "tensor",
+        text.replace('"wrn-10-1"', '"wrn-16-1"'): "model.json was changed",
+        text.replace('"normalise": false', '"normalise": true'): "another network than that of model.safetensors",
+        text.replace('"j"', '"j", "k"'): "undo what was changed in model, normalise or classes",
         text.replace('"wrn-10-1"', '"nothing"'): "is no model",
         text.replace('"height": 16', '"height": 0'): "is damaged (height",
         text.replace(made := text.split('"sha256": "')[1][:8], "00000000"): "or not the file that model.json describes",
@@ -267,7 +285,9 @@ def test_a_folder_is_cleaned_and_written_again_and_the_model_predicts(photos, tm
     command = ["clean", str(photos), *options, "--export", str(tmp_path / "cleaned")]
     assert main(command) == 0
     said = capfd.readouterr().out
-    assert "No verdict" in said and "0 of 2 classes" not in said and "60 training images and 16 test images" in said
+    assert "Images were mirrored at random while training; " in said and "-p flip false." in said
+    assert "No verdict" in said and "can mean:" not in said
+    assert "0 of 2 classes" not in said and "60 training images and 16 test images" in said
     (card,) = tmp_path.rglob("model.json")
     rows = table.pd.read_csv(card.parent / "images.csv")
     names = sorted(rows["file"])
@@ -280,6 +300,16 @@ def test_a_folder_is_cleaned_and_written_again_and_the_model_predicts(photos, tm
     assert (tmp_path / "cleaned" / names[0]).read_bytes() == first.read_bytes()
     assert main(["predict", str(card.parent), str(first), str(first)]) == 0
     assert capfd.readouterr().out.count("%") == 2
+    # One that cannot be read keeps no other one from being told.
+    odd, unknown = tmp_path / "a\nb.png", tmp_path / "a.avif"
+    odd.write_bytes(first.read_bytes())
+    unknown.write_bytes(b"\0\0\0\x20ftypavif")
+    assert main(["predict", str(card.parent), str(unknown), str(odd), str(tmp_path / "none.png")]) == 2
+    told = capfd.readouterr()
+    assert told.out.count("%") == told.out.count("\n") == 1 and "a\\nb.png: " in told.out
+    assert told.err.count("\n") == 2 and "none.png is no image that can be read (No such file" in told.err
+    assert f"a.avif is no image that can be read (no image); give a {model_card.FORMATS} file" in told.err
+    assert sorted(re.findall(r"[A-Z]{3,}", model_card.FORMATS.upper())) == sorted(pictures._FORMATS)
     # Again, it is done; with another folder in its place it is not what was imported.
     assert main(["clean", str(photos), *options]) == 0
     assert "imported before" in capfd.readouterr().out

@@ -4,7 +4,7 @@
 <to>/test/CLASS/*.png            clean
 <to>/triggered_test/CLASS/*.png  test images with the trigger, under their true labels
 <to>/truth.csv                   a row for each file, see COLUMNS
-<to>/about.json                  how the set was made, and the names of the classes by label
+<to>/about.json                  how the set was made, the classes by label, and whether trainings mirror images
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def export(
         raise UserError(f"--rate {rate} poisons none of {len(train)} training images; raise it, or give 0")
     poisoned = attacks.poison(train, attack, **choice, device=device, **settings)
     about = {"attack": attack, **choice, "settings": asdict(own), "dataset": dataset, "train_size": len(train)}
-    about |= {"dataset_digest": data.digest(dataset), "classes": list(train.classes)}
+    about |= {"dataset_digest": data.digest(dataset), "classes": list(train.classes), "mirrors": bool(train.mirrors)}
     with prepared.beside(to) as temporary, saying_why(to):
         rows = list(_rows(temporary, poisoned, test))
         write_whole(temporary / "truth.csv", lambda path: _write_rows(path, rows))

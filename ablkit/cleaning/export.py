@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import csv
+import io
 import os
 from pathlib import Path
 
 import numpy as np
 
 from ablkit import data, paths
-from ablkit.data import folders, prepared
+from ablkit.data import Images, folders, prepared
 from ablkit.data.importing import origin
-from ablkit.errors import UserError
+from ablkit.errors import UserError, shown
 from ablkit.files import saying_why
 from ablkit.shapes import Bool, ndarray
 
 SPLITS = ("train", "test")
+_WORDS = {"true": False, "1": False, "yes": False, "false": True, "0": True, "no": True}
+"""What a spreadsheet may write for `is_suspected`, in small letters -> whether the image is kept."""
+_NAMED = 5
 
 
 def check_new(to: Path, source: Path | None = None) -> None:
@@ -38,14 +42,19 @@ def export(to: Path, name: str, table: Path, folder: Path | None, **drawn: objec
         folder: that the set was imported from, where it is there.
         drawn: what was drawn of the set, see `data.load`.
 
-    Raises UserError where `to` is there or cannot be written, where the table does not name each image once, and where
-    a file of the folder has gone or is another than the one that was judged.
+    Raises UserError where `to` is there or cannot be written, where the table does not name each image once or leaves
+    none to train on, and where a file of the folder has gone or is another than the one that was judged.
     """
     to = Path(os.path.abspath(to))
     check_new(to)
     splits, files = data.load(name, **drawn), data.files(name, **drawn)
     sums = {} if files is None or folder is None else origin.recorded(paths.data_root() / name)
-    kept = [_kept(table, split, len(images)) for split, images in zip(SPLITS, splits, strict=True)]
+    rows = _rows(table)
+    kept = [_kept(table, rows, split, len(images)) for split, images in zip(SPLITS, splits, strict=True)]
+    if not kept[0].any():
+        raise UserError(
+            f"{table} suspects all {len(kept[0]):,} training images, and leaves none; set is_suspected of some to FALSE"
+        )
     with prepared.beside(to) as temporary, saying_why(to):
         for split, images, own in zip(SPLITS, splits, kept, strict=True):
             if files is None or folder is None:
@@ -57,27 +66,58 @@ def export(to: Path, name: str, table: Path, folder: Path | None, **drawn: objec
         os.rename(temporary, to)
     whole, left = sum(map(len, kept)), int(sum(own.sum() for own in kept))
     lines = [f"without {whole - left:,} suspects: {left:,} images in {to}"]
+    lines += [told for split, *own in zip(SPLITS, splits, kept, strict=True) if (told := _emptied(split, *own))]
     if unseen := sum(map(len, data.load(name))) - whole:
         lines.append(f"{unseen:,} images of {name} were not looked at, as train_size draws some, and are not there")
     return lines
 
 
-def _kept(table: Path, split: str, count: int) -> Bool[ndarray, " n"]:
-    """Of each image of a split, whether the table suspects it not, in whatever order and letters its rows are."""
-    found: dict[str, bool] = {}
+_UNDO = "undo what was changed; --force trains again and makes a new table, without your changes"
+
+
+def _rows(table: Path) -> list[dict[str, str]]:
+    """The rows of the table, as the run or a spreadsheet has saved it: with commas or semicolons, in any encoding.
+
+    What is read of a row is ASCII: names of files that another encoding spoils have no part in it.
+    """
     try:
-        with open(table, encoding="utf-8", newline="") as file:
-            rows = [row for row in csv.DictReader(file) if row.get("split") == split]
-        for row in rows:
-            found[row["number"]] = {"true": False, "false": True}[row["is_suspected"].lower()]
-        if len(rows) != count:
-            raise ValueError(f"{len(rows)} rows of {count} images in {split}")
-        return np.array([found[str(number)] for number in range(count)], bool)
-    except (OSError, ValueError, KeyError, AttributeError, csv.Error) as error:
-        reason = f"{error.args[0]} of {split}" if isinstance(error, KeyError) else " ".join(str(error).split())[:100]
-        raise UserError(
-            f"{table} is not the table that the run wrote ({reason}); undo what was changed, or use --force"
-        ) from None
+        text = table.read_bytes().decode("utf-8-sig", "replace")
+        header = text.partition("\n")[0]
+        separator = ";" if ";" in header and "," not in header else ","
+        rows = list(csv.DictReader(io.StringIO(text, newline=""), delimiter=separator))
+    except (OSError, csv.Error) as error:
+        raise _not_written(table, " ".join(str(error).split())[:100]) from None
+    for column in ("split", "number", "is_suspected"):
+        if rows and column not in rows[0]:
+            raise _not_written(table, f"it has no column {column}")
+    return rows
+
+
+def _kept(table: Path, rows: list[dict[str, str]], split: str, count: int) -> Bool[ndarray, " n"]:
+    """Of each image of a split, whether the table suspects it not, in whatever order and letters its rows are."""
+    own = {row["number"]: row["is_suspected"] for row in rows if row["split"] == split}
+    many = sum(row["split"] == split for row in rows)
+    if many != count:
+        raise _not_written(table, f"{many} rows of {count} images in {split}")
+    for number in map(str, range(count)):
+        if number not in own:
+            raise _not_written(table, f"no row of image {number} in {split}")
+        if (own[number] or "").strip().lower() not in _WORDS:
+            said = shown(own[number] or "")
+            raise UserError(f"{table}: is_suspected of image {number} in {split} is {said}; write TRUE or FALSE")
+    return np.array([_WORDS[own[str(number)].strip().lower()] for number in range(count)], bool)
+
+
+def _not_written(table: Path, reason: str) -> UserError:
+    return UserError(f"{table} is not the table that the run wrote ({reason}); {_UNDO}")
+
+
+def _emptied(split: str, images: Images, kept: Bool[ndarray, " n"]) -> str:
+    """A line on the classes whose images of a split are all suspected; empty where there is none."""
+    gone = [k for k in np.unique(images.labels) if not kept[images.labels == k].any()]
+    names = ", ".join(shown(images.classes[k]) for k in gone[:_NAMED])
+    names += f" and {len(gone) - _NAMED} more" if len(gone) > _NAMED else ""
+    return f"no image is left in {split} of {len(gone)} of {len(images.classes)} classes: {names}" if gone else ""
 
 
 def _copy(folder: Path, names: list[str], sums: dict[str, str], to: Path) -> None:

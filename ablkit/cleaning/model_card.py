@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 
@@ -16,13 +17,15 @@ from torch import nn
 from ablkit import models
 from ablkit.data import pictures
 from ablkit.data.images import Images, check_classes
-from ablkit.errors import UserError, shown
-from ablkit.files import read_json, strict, write_bytes, write_json
+from ablkit.errors import UserError, shortened, shown
+from ablkit.files import Unreadable, read_json, status_of, strict, unreadable, write_bytes, write_json
 from ablkit.shapes import Float, UInt8, ndarray
 from ablkit.training import checkpoint
 from ablkit.training.inference import logits_of
 
 WEIGHTS, CARD = "model.safetensors", "model.json"
+FORMATS = "PNG, JPEG, BMP, GIF, TIFF, WebP or PPM"
+"""Of files of images, as `data.pictures` reads them."""
 _LARGEST_SIDE = 4_096
 
 
@@ -89,7 +92,7 @@ def read(path: Path) -> tuple[nn.Module, Card]:
     from safetensors import SafetensorError
     from safetensors.torch import load
 
-    if not path.exists():
+    if status_of(path) is None:
         raise UserError(f"{path} does not exist; name a folder that `ablkit clean` has made")
     if not path.is_dir() and path.name not in (CARD, WEIGHTS):
         raise UserError(f"{path} is no model; name a folder that `ablkit clean` has made, or its {WEIGHTS}")
@@ -99,6 +102,8 @@ def read(path: Path) -> tuple[nn.Module, Card]:
             raise UserError(f"{folder / name} does not exist; name a folder that `ablkit clean` has made")
     try:
         record = read_json(folder / CARD)
+    except Unreadable:
+        raise
     except UserError as error:  # its own way out is to delete the file
         raise UserError(f"{str(error).partition('; ')[0]}; make it again with `ablkit clean`") from None
     try:
@@ -115,20 +120,32 @@ def read(path: Path) -> tuple[nn.Module, Card]:
             raise UserError(f"{folder / WEIGHTS} holds weights that are no numbers; make it again with `ablkit clean`")
         size = min(card.height, card.width)
         build = partial(models.build, card.model, len(card.classes), size=size, normalise=card.normalise)
-        # Shapes alone first: a card may name a network that no memory has room for.
-        with torch.device("meta"):
-            checkpoint.check_fit(tensors, build().state_dict())
+        _check_described(folder / CARD, tensors, build)
         model = build()
     except ValidationError as error:
         one = error.errors()[0]
         raise UserError(f"{folder / CARD} is damaged ({one['loc'][0]}: {one['msg'].lower()}); make it again") from None
     except TypeError as error:
         raise UserError(f"{folder / CARD} is damaged ({error}); make it again") from None
-    except (SafetensorError, OSError, ValueError) as error:
+    except OSError as error:
+        raise unreadable(folder / WEIGHTS, error) from None
+    except (SafetensorError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{folder / WEIGHTS} is damaged ({reason}); make it again with `ablkit clean`") from None
     model.load_state_dict(tensors)
     return model.eval(), card
+
+
+def _check_described(card: Path, tensors: dict[str, torch.Tensor], build: Callable[[], nn.Module]) -> None:
+    """Raise UserError where a card describes another network than the weights are of whose sum it names."""
+    try:
+        with torch.device("meta"):  # shapes alone: a card may name a network that no memory has room for
+            checkpoint.check_fit(tensors, build().state_dict())
+    except ValueError as error:
+        raise UserError(
+            f"{card} was changed: it describes another network than that of {WEIGHTS} ({shortened(str(error))}); undo"
+            " what was changed in model, normalise or classes, or make both again with `ablkit clean`"
+        ) from None
 
 
 def probabilities(model: nn.Module, images: UInt8[ndarray, "n h w 3"]) -> Float[ndarray, "n classes"]:
@@ -142,7 +159,8 @@ def pixels(card: Card, path: Path) -> UInt8[ndarray, "h w 3"]:
         with pictures.opened(os.fspath(path)) as image:
             found, _ = pictures.rgb(image)
     except (pictures.Unusable, OSError) as error:
-        raise UserError(f"{ascii(str(path))[1:-1]} is no image that can be read ({error}); leave it out") from None
+        way_out = f"give a {FORMATS} file, or leave it out"
+        raise UserError(f"{_escaped(path)} is no image that can be read ({error}); {way_out}") from None
     if found.shape[:2] == (card.height, card.width):
         return found
     return np.asarray(Image.fromarray(found).resize((card.width, card.height), Image.Resampling.BILINEAR))
@@ -154,3 +172,27 @@ def best(card: Card, shares: Float[ndarray, " classes"]) -> str:
         raise UserError("the model's weights are too large to give any class a share; make it again")
     k = int(np.argmax(shares))
     return f"{shown(card.classes[k])} {100 * shares[k]:.1f} %"
+
+
+def predict(network: nn.Module, card: Card, paths: Iterable[Path], report: Callable[[str], None] = print) -> None:
+    """Report what a model takes each image for, in a line each.
+
+    Raises UserError where the model gives no class a share, and, after all others are told, for the files that are no
+    images, in a line each.
+    """
+    refused = []
+    for path in paths:
+        try:
+            image = pixels(card, path)
+        except UserError as error:
+            refused.append(str(error))
+            continue
+        (shares,) = probabilities(network, image[None])
+        report(f"{_escaped(path)}: {best(card, shares)}")
+    if refused:
+        raise UserError("\n".join(refused))
+
+
+def _escaped(path: Path) -> str:
+    """A file's name in one line, whatever signs it has."""
+    return ascii(str(path))[1:-1]

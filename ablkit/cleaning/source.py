@@ -6,8 +6,13 @@ import os
 from pathlib import Path
 
 from ablkit import data, paths
+from ablkit.data import checks
 from ablkit.data.importing import check_same, import_images
-from ablkit.errors import UserError
+from ablkit.errors import UserError, shown
+from ablkit.files import status_of
+
+_LONGEST_NAME = 100
+"""Characters, as in `importing`."""
 
 
 def found(given: str, name: str | None = None, **told: object) -> tuple[str, Path | None]:
@@ -20,22 +25,17 @@ def found(given: str, name: str | None = None, **told: object) -> tuple[str, Pat
         name: of the data set that a folder becomes; by default that of the folder.
         told: options of `import_images`; those that are None keep their defaults.
 
-    Raises UserError where it is neither, where a folder without `name` is named as a data set of the kit, and where the
-    data set of that name was made of something else.
+    Raises UserError where it is neither, where a folder without `name` is named as no data set can be or as one of the
+    kit, and where the data set of that name was made of something else.
     """
     own = {option: value for option, value in told.items() if value is not None}
     if _is_data_set(given):
         _refuse_import_options(given, {"name": name, **told})
         return given, None
     folder = Path(given).expanduser()
-    if not folder.exists():
+    if status_of(folder) is None:
         data.prepare(given)  # which says what is near it
-    named = folder.resolve().name if name is None else name
-    if name is None and named in data.DATASETS:
-        raise UserError(
-            f"{folder} is a folder here, and {named} the name of a data set of the kit, too: for the folder give"
-            " another --name, for the data set run this where no such folder is"
-        )
+    named = _name_of(folder) if name is None else name
     made = paths.data_root() / named
     if (made / "meta.json").is_file():
         way_out = f"give another --name, or delete {made} first"
@@ -44,6 +44,36 @@ def found(given: str, name: str | None = None, **told: object) -> tuple[str, Pat
     else:
         import_images(folder, named, **own)
     return named, folder if folder.is_dir() else None
+
+
+def mirror_note(name: str, flip: bool) -> str:
+    """What a stranger should know of a training that mirrors its images; empty where it mirrors none.
+
+    Args:
+        flip: of the recipe; a data set may say of itself that no training mirrors it.
+    """
+    if not (flip and data.load(name)[0].mirrors):
+        return ""
+    return (
+        "Images were mirrored at random while training; if a mirrored image means something else (signs, text), run it"
+        " again with -p flip false."
+    )
+
+
+def _name_of(folder: Path) -> str:
+    """The name of a folder, for a data set that is made of it; raises UserError where it can be none's."""
+    named = folder.resolve().name
+    if named in data.DATASETS:
+        raise UserError(
+            f"{folder} is a folder here, and {named} the name of a data set of the kit, too: for the folder give"
+            " another --name, for the data set run this where no such folder is"
+        )
+    reason = data.reserved(named)
+    if not checks.can_be_named(named) or named[0] == "-" or len(named) > _LONGEST_NAME:
+        reason = "can be no data set's name"
+    if reason:
+        raise UserError(f"{folder}: its name {shown(named)} {reason}; give another with --name, such as pets")
+    return named
 
 
 def _is_data_set(given: str) -> bool:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Iterable
 from numbers import Integral, Real
 from pathlib import Path
 
@@ -10,6 +12,11 @@ from ablkit.errors import UserError, shown
 
 BIDIRECTIONAL = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 """Unicode's controls of the direction of writing: with them a text is shown in another order than it is stored in."""
+_FILLING = r"(?:data|sets?|images?|imgs?|pictures?|pics?|photos?|splits?|folders?)"
+_SPLITS = {
+    "train": r"train(?:ing)?",
+    "test": r"test(?:ing)?|val|valid|validation|dev|development|eval|evaluation|holdout",
+}
 
 
 def whole(name: str, value: object, way_out: str, least: int | None = None, most: int | None = None) -> int:
@@ -42,3 +49,18 @@ def path(name: str, value: object) -> Path:
 def can_be_named(name: str) -> bool:
     """Whether a data set can have a name: one that a line shows as it is, and no hidden one."""
     return name.isprintable() and name == name.strip() and name[:1] not in ("", ".")
+
+
+def ordered(names: Iterable[str]) -> list[str]:
+    """Names of classes in their order, of folders and of arrays alike: numbered ones by their size."""
+    names = list(names)
+    by_number = all(name.isascii() and name.isdecimal() and len(name) < 19 for name in names)
+    return sorted(names, key=lambda name: (int(name) if by_number else 0, name))
+
+
+def split_of(name: str) -> str:
+    """`train` or `test` where a name is that of a split, such as `Training_set`, `val2017` or `dev`; else empty."""
+    plain = re.sub(r"[\W_]+", "", name.casefold())
+    return next(
+        (split for split, own in _SPLITS.items() if re.fullmatch(rf"{_FILLING}*(?:{own})(?:{_FILLING}|\d)*", plain)), ""
+    )

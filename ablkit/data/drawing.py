@@ -6,7 +6,7 @@ import numpy as np
 
 from ablkit.data import checks
 from ablkit.data.images import Images
-from ablkit.errors import UserError
+from ablkit.errors import UserError, shown
 from ablkit.randomness import numpy_stream
 from ablkit.shapes import Int64, ndarray
 
@@ -20,8 +20,24 @@ def check(train_size: object, seed: object, held_out: object) -> None:
 
 def kept(train: Images, *, train_size: int, seed: int, held_out: float) -> Images:
     """The images that are trained on; see `ablkit.data.load`."""
+    check_classes(train, train_size=train_size, seed=seed)
     chosen = kept_indices(train, train_size=train_size, seed=seed, held_out=held_out)
     return train if len(chosen) == len(train) else train.take(chosen)
+
+
+def check_classes(train: Images, *, train_size: int, seed: int) -> None:
+    """Raise UserError where the drawn images lack a class of the set: a model would be asked for what it never saw."""
+    if not 0 < train_size < len(train):
+        return
+    order = _order(train, seed)
+    there, first = np.unique(train.labels[order], return_index=True)
+    lacking = there[first >= train_size]
+    if len(lacking):
+        raise UserError(
+            f"train_size {train_size} leaves {len(lacking)} of {len(there)} classes of {train.name} without an image,"
+            f" such as {shown(train.classes[lacking[0]])}; with seed {seed} give {first.max() + 1} or more, or 0 for"
+            " all"
+        )
 
 
 def kept_indices(train: Images, *, train_size: int, seed: int, held_out: float) -> Int64[ndarray, " k"]:

@@ -8,12 +8,11 @@ import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 
+from ablkit.data.checks import split_of
 from ablkit.data.images import Images
 
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _.+()-]{0,59}(?<![ .])", re.ASCII)
-_RESERVED = re.compile(
-    r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?|train(ing)?|test(ing)?|val|valid|validation", re.IGNORECASE
-)
+_RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 
 
 def class_folders(classes: tuple[str, ...]) -> list[str]:
@@ -23,7 +22,7 @@ def class_folders(classes: tuple[str, ...]) -> list[str]:
     signs that not every system allows in a name become `-`.
     """
     alike = {unicodedata.normalize("NFC", name).casefold() for name in classes}
-    is_plain = all(_PLAIN.fullmatch(name) and not _RESERVED.fullmatch(name) for name in classes)
+    is_plain = all(_PLAIN.fullmatch(name) and not _RESERVED.fullmatch(name) and not split_of(name) for name in classes)
     are_numbers = all(name.isdecimal() for name in classes)
     # Some readers sort numbers as texts, others by size.
     is_sorted = list(classes) == sorted(classes, key=lambda name: (int(name) if are_numbers else 0, name))

@@ -27,8 +27,13 @@ _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
 """No other format is tried, whatever the content: some start other programs."""
 MOST_PIXELS = 80_000_000
 """Pixels of a file: more than a camera's, and a gigabyte while it is read. Small files can hold far more."""
+LEAST_SIDE, MOST_SIDE = 5, 1024
+"""Pixels of a side: what every model takes, and more than any is trained on here."""
+BLACK, DARK = 16, 64
+"""Of 256 grey levels: what pictures of 16 bits have fewer of where their range may end at 12 or at 14 bits."""
 _GREY = ("1", "L", "LA", "La", "I", "F")
 _ORIENTATION = 0x0112
+_OF_THE_SYSTEM = {"thumbs.db", "desktop.ini", "__macosx", "ehthumbs.db", "$recycle.bin"}
 _FIRST_SEEN = 2_000
 
 
@@ -64,7 +69,9 @@ def shape(image: Image.Image) -> tuple[int, int]:
     return (image.width, image.height) if _orientation(image) > 4 else (image.height, image.width)
 
 
-def rgb(image: Image.Image, size: int | None = None) -> tuple[UInt8[ndarray, "h w 3"], list[str]]:
+def rgb(
+    image: Image.Image, size: int | None = None, *, may_be_black: bool = False
+) -> tuple[UInt8[ndarray, "h w 3"], list[str]]:
     """The pixels of an image, and in a word each what had to be done to it.
 
     Of an animated image the first frame is taken. It is turned as its EXIF orientation says. Of 16 bits the upper 8 are
@@ -73,14 +80,15 @@ def rgb(image: Image.Image, size: int | None = None) -> tuple[UInt8[ndarray, "h 
     Args:
         size: both sides of the result. The whole frame is resized, so that nothing at its edge is lost; its sides then
             have another ratio. None keeps the size. An image of that size keeps its pixels.
+        may_be_black: whether pictures of 16 bits are taken of which so few are used that they are nearly black.
 
-    Raises Unusable where the pixels cannot be read.
+    Raises Unusable where the pixels cannot be read, or are as good as none.
     """
     from PIL import Image, ImageOps
 
     with _told(), warnings.catch_warnings(action="ignore"):
         done = ["animated"] if image.format != "MPO" and getattr(image, "is_animated", False) else []
-        is_deep = ";16" in repr((image.mode, getattr(image, "tile", "")))
+        is_deep, is_blank = ";16" in repr((image.mode, getattr(image, "tile", ""))), False
         image.load()
         if _orientation(image) > 1:
             done.append("turned")
@@ -89,7 +97,7 @@ def rgb(image: Image.Image, size: int | None = None) -> tuple[UInt8[ndarray, "h 
             done.append("grey")
         done += ["palette"] * (image.mode == "P") + ["CMYK"] * (image.mode == "CMYK")
         if image.mode.startswith("I;16") or image.mode == "I":
-            image, is_deep = Image.fromarray(_upper_bits(image)), True
+            (image, is_blank), is_deep = _upper_bits(image), True
         elif image.mode == "F":
             raise Unusable("its pixels are fractions, whose range is unknown")
         done += ["16 bits"] * is_deep
@@ -97,9 +105,20 @@ def rgb(image: Image.Image, size: int | None = None) -> tuple[UInt8[ndarray, "h 
             image, is_transparent = _on_white(image)
             done += ["transparent"] * is_transparent
         image = image if image.mode == "RGB" else image.convert("RGB")
+        done += _darkness(image) if is_deep and not is_blank else []
+        if "nearly black" in done and not may_be_black:
+            raise Unusable(
+                f"of its 16 bits no value is above {256 * BLACK - 1:,}, so it would be nearly black: save it as 8 bits,"
+                " scaled to 0 to 255"
+            )
         if size is not None and image.size != (size, size):
             image = image.resize((size, size), Image.Resampling.BILINEAR)
         return np.array(image), done
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder is hidden by its name, or one that a system leaves everywhere."""
+    return name.startswith(".") or name.casefold() in _OF_THE_SYSTEM
 
 
 def are_in(folder: str | os.PathLike) -> bool:
@@ -146,10 +165,20 @@ def _orientation(image: Image.Image) -> int:
     return found if found in range(1, 9) else 1
 
 
-def _upper_bits(image: Image.Image) -> UInt8[ndarray, "h w"]:
+def _upper_bits(image: Image.Image) -> tuple[Image.Image, bool]:
+    """The upper 8 bits of a grey picture, and whether it is black in all 16."""
+    from PIL import Image
+
     if image.mode == "I" and image.format not in ("PNG", "PPM", None):
         raise Unusable("its pixels are of 32 bits, whose range is unknown")
-    return (np.asarray(image).astype(np.int64).clip(0, 65535) >> 8).astype(np.uint8)
+    values = np.asarray(image).astype(np.int64).clip(0, 65535)
+    return Image.fromarray((values >> 8).astype(np.uint8)), not values.any()
+
+
+def _darkness(image: Image.Image) -> list[str]:
+    """The word for a picture of 16 bits of which fewer may be used: `dark`, `nearly black`, or none."""
+    highest = max(most for _, most in image.getextrema())
+    return ["nearly black"] if highest < BLACK else ["dark"] if highest < DARK else []
 
 
 def _on_white(image: Image.Image) -> tuple[Image.Image, bool]:

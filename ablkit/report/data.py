@@ -109,7 +109,8 @@ def load(data: Path) -> pd.DataFrame:
 
 def as_objects(frame: pd.DataFrame) -> pd.DataFrame:
     """The same with Python's strings: pages take single cells and small parts, which Arrow's make twice as slow."""
-    return frame.astype({name: object for name in frame if isinstance(frame[name].dtype, pd.StringDtype)})
+    texts = [name for name, kind in frame.dtypes.items() if isinstance(kind, pd.StringDtype)]
+    return frame.astype(dict.fromkeys(texts, object)) if texts else frame
 
 
 def history(folder: Path) -> pd.DataFrame:
@@ -119,7 +120,9 @@ def history(folder: Path) -> pd.DataFrame:
     """
     path = folder / "history.csv"
     frame = (
-        table(path) if path.exists() else pd.DataFrame({"stage": pd.Series(dtype=str), "epoch": pd.Series(dtype=int)})
+        table(path, stage=object)  # at once: to change it afterwards takes as long again
+        if path.exists()
+        else pd.DataFrame({"stage": pd.Series(dtype=str), "epoch": pd.Series(dtype=int)})
     )
     if not {"stage", "epoch"} <= set(frame):
         raise Damaged(path, "has no column stage or epoch")
@@ -131,8 +134,7 @@ def table(path: Path, **types: type) -> pd.DataFrame:
     if not path.exists():
         return pd.DataFrame()
     try:
-        with pd.option_context("future.infer_string", False):  # Python's strings, see as_objects
-            return pd.read_csv(io.StringIO(path.read_text(encoding="utf-8")), dtype=types or None)
+        return as_objects(pd.read_csv(io.StringIO(path.read_text(encoding="utf-8")), dtype=types or None))
     except (OSError, ValueError) as error:
         raise Damaged(path, f"cannot be read ({' '.join(str(error).split())[:100]})") from None
 

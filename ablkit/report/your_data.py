@@ -35,12 +35,12 @@ def page(found: Verdict, values: dict) -> Page:
         values: what the run has measured: `Verdict.numbers` and, where it was trained, `clean_accuracy_undefended`.
     """
     blocks: list[Block] = [Text(text, "notice") for text in words.warnings(found)]
-    blocks += [Text(words.of_labels(found))] if found.classes else [Text(words.NOTHING_FOUND)]
+    blocks.append(Text(words.of_labels(found) if found.classes else words.of_nothing(found)))
     blocks.append(Text(words.of_accuracy(values)))
     blocks += [Heading("The evidence"), *_evidence(found)]
     for k in found.classes[:_CLASSES]:
         blocks += _of_class(found, k)
-    blocks += [Heading("What to do next"), Text(words.NEXT_FOUND if found.classes else words.NEXT_CLEAN)]
+    blocks += [Heading("What to do next"), Text(words.next_steps(found))]
     if found.classes:
         blocks += [Heading("What a verdict cannot say"), Text(words.LIMITS)]
     blocks += [Heading("Every class"), _table(found), Heading("The files beside this page"), Text(_FILES)]
@@ -72,7 +72,8 @@ def _first_heading(made: Page) -> int:
     return next(at for at, block in enumerate(made.blocks) if block.block == "heading")
 
 
-_FILES = f"""- `{TABLE}`: every image with its file, label, suspicion, and the class that two models take it for.
+_FILES = f"""- `{TABLE}`: every image with its file, label, suspicion, and the class that two models take it for. You
+  may change its column `is_suspected` in a spreadsheet: the same `ablkit clean` command with `--export FOLDER` follows.
 - `{model_card.WEIGHTS}` and `{model_card.CARD}`: the model, and what one has to know to use it.
 - `notebook.ipynb`: how all this was made."""
 

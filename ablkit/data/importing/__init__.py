@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import stat
 import tempfile
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -11,14 +13,16 @@ from pathlib import Path
 import numpy as np
 
 from ablkit import data, paths
-from ablkit.data import checks, leftovers, prepared
+from ablkit.data import checks, leftovers, pictures, prepared
 from ablkit.data.images import Images
 from ablkit.data.importing import arrays, origin, reading, tree, words
 from ablkit.data.importing.origin import Options
 from ablkit.data.importing.source import Source
 from ablkit.errors import UserError, shown
-from ablkit.files import saying_why
+from ablkit.files import saying_why, status_of
 
+_MOST_BYTES = 200
+"""Of a data set's name: with room for what a temporary name has in addition."""
 _WAYS = "give a folder of class folders, an .npz file, or the images and the labels as two .npy files"
 
 
@@ -68,7 +72,7 @@ def import_images(
         with tempfile.TemporaryFile(dir=root) as first, tempfile.TemporaryFile(dir=root) as second:
             if size is not None:
                 reading.check_room(root, number, size, copies=2 if found.test is not None else 3)
-            read = reading.read(found.train, found.test or [], size, first, found.tally, report)
+            read = reading.read(found, size, first, report)
             train, test, files = _parts(found, read, second, name, test_share, seed)
             record = origin.of(found, Options(size, test_share, seed, classes))
             prepared.write(folder, train, test, _told(source, found, size, test_share, seed, classes), files, record)
@@ -92,6 +96,10 @@ def _target(root: Path, name: str) -> Path:
     is_name = isinstance(name, str) and checks.can_be_named(name)
     if not is_name or name != os.path.basename(name) or name[0] == "-" or len(name) > 100:
         raise UserError(f"--name {shown(name)} can be no data set's name; give a word, such as pets")
+    if (length := len(os.fsencode(name))) > _MOST_BYTES:
+        raise UserError(
+            f"--name {shown(name)} takes {length} bytes, and a folder's name may take {_MOST_BYTES}; give a shorter one"
+        )
     if reason := data.reserved(name):
         raise UserError(f"--name {name} {reason}; give another one, such as my-{name}")
     folder = root / name
@@ -103,7 +111,7 @@ def _target(root: Path, name: str) -> Path:
 def _numbers(size: int | None, test_share: float, seed: int) -> tuple[int | None, float, int]:
     """The three as Python's own numbers, as a record of them is written; raises UserError where one cannot be."""
     if size is not None:
-        bounds = {"least": reading.LEAST_SIDE, "most": reading.MOST_SIDE}
+        bounds = {"least": pictures.LEAST_SIDE, "most": pictures.MOST_SIDE}
         size = checks.whole("--size", size, "most sets here take 32", **bounds)
     test_share = checks.number("--test-share", test_share, "give a share of 1, such as 0.2")
     if not 0 < test_share < 1:
@@ -116,7 +124,7 @@ def _chosen(given: Iterable[str]) -> tuple[str, ...]:
     classes = tuple(given) if isinstance(given, Iterable) and not isinstance(given, str) else None
     if classes is None or not all(isinstance(name, str) for name in classes):
         raise UserError(f"--classes {shown(given)} is no list of names; give one, such as ['cat', 'dog']")
-    for name, number in Counter(classes).items():
+    for name, number in Counter(unicodedata.normalize("NFC", name) for name in classes).items():
         if not name:
             raise UserError("--classes has an empty name; give those of class folders, such as cat,dog")
         if number > 1:
@@ -129,18 +137,19 @@ def _chosen(given: Iterable[str]) -> tuple[str, ...]:
 
 
 def _source(path: Path, labels: Path | None, classes: tuple[str, ...]) -> Source:
-    if not os.path.lexists(path):
+    status = status_of(path)
+    if status is None and not os.path.islink(path):
         raise UserError(f"{path} does not exist; {_WAYS}")
-    if os.path.isdir(path):
+    if status is not None and stat.S_ISDIR(status.st_mode):
         if labels is not None:
             raise UserError(f"{path} is a folder, whose class folders are its labels; leave {labels} out")
-        if (path / "meta.json").is_file() and (path / "train_images.npy").is_file():
+        if all(os.path.isfile(path / name) for name in ("meta.json", "train_images.npy")):
             raise UserError(
                 f"{path} is a prepared data set already; to use it set ABLKIT_DATA to {path.resolve().parent} and give"
                 f" {shown(path.name)}"
             )
         return tree.read(path, classes)
-    if not os.path.isfile(path):
+    if status is None or not stat.S_ISREG(status.st_mode):
         raise UserError(f"{path} is neither a folder nor a regular file; {_WAYS}")
     if classes:
         raise UserError(f"{path} is a file, and --classes chooses among the class folders of a folder; leave it out")
@@ -169,7 +178,8 @@ def _parts(
         images, labels, names = reading.copied(images, order, file), labels[order], [names[at] for at in order]
         count = len(first)
     elif count == len(labels):
-        raise UserError(f"{found.where} has no test image that can be read; add some, or take the folder away")
+        way_out = "leave out the arrays of the test set" if found.arrays else "take the folder away"
+        raise UserError(f"{found.where} has no test image that can be read; add some, or {way_out}")
     splits = (slice(None, count), slice(count, None))
     train, test = (Images(images[part], labels[part], found.classes, name) for part in splits)
     return train, test, prepared.Files(*(names[part] for part in splits)) if not found.arrays else None
@@ -177,6 +187,11 @@ def _parts(
 
 def _check_every_class(found: Source, labels: object) -> None:
     lacking = [name for label, name in enumerate(found.classes) if label not in labels]
+    if lacking and found.arrays:
+        raise UserError(
+            f"{found.where}: class {shown(lacking[0])} has no training image; give it some, or leave its name out of"
+            " the array `classes` and number the labels without it"
+        )
     if lacking:
         left = "; ".join(found.tally.left_out())
         raise UserError(

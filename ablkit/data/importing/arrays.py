@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import os
+import stat
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -13,10 +13,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ablkit.data import memory
+from ablkit.data import checks, memory
 from ablkit.data.images import check_classes
+from ablkit.data.importing import brightness
+from ablkit.data.importing import classes as names_of_classes
 from ablkit.data.importing.source import Item, Source, Tally
 from ablkit.errors import UserError, shown
+from ablkit.files import status_of, unreadable
 from ablkit.shapes import ndarray
 
 if TYPE_CHECKING:
@@ -30,8 +33,6 @@ _NAMES = {
 _BESIDE = (("val_images", "val_labels"),)
 """What may lie beside the test set, as in MedMNIST; of two that are called otherwise either may be meant."""
 _CLASSES = "classes"
-_DARK = 1 << 14
-"""What images of 16 bits have no value of where their range may end at 10, 12 or 14 bits, which looks black."""
 _NOT_TAKEN = "arrays that are not taken"
 _CHANNELS = (1, 2, 3, 4)
 _WAY_OUT = "give images of shape (number, height, width, channels), uint8 or uint16"
@@ -53,6 +54,7 @@ def read(path: Path, labels: Path | None = None) -> Source:
     pairs = [_checked(path, *pair, tally) for pair in (train, test) if pair is not None]
     classes, numbers = _classes(path, [labels for _, labels in pairs], given)
     check_classes(classes, str(path))
+    names_of_classes.check_alike(str(path), classes, "classes")
     items = [_items(images, own) for (images, _), own in zip(pairs, numbers, strict=True)]
     files = (path,) if labels is None else (path, labels)
     return Source(str(path), classes, items[0], items[1] if len(items) > 1 else None, tally, files)
@@ -70,6 +72,8 @@ def _archive(path: Path, tally: Tally) -> dict[str, ndarray]:
                     " images and the labels as two .npy files, which are read piece by piece"
                 )
             return {entry.filename.removesuffix(".npy"): _entry(path, archive, entry) for entry in entries}
+    except PermissionError as error:
+        raise unreadable(path, error) from None
     except (OSError, zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
         reason = getattr(error, "strerror", None) or "damaged, or no archive"
         raise UserError(f"{path} cannot be read: {reason}; write it with numpy.savez") from None
@@ -94,7 +98,8 @@ def _entry(path: Path, archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> ndar
 
 
 def _single(path: Path) -> ndarray:
-    if not os.path.isfile(path):
+    status = status_of(path)
+    if status is None or not stat.S_ISREG(status.st_mode):
         raise UserError(f"{path} is no file; give the images and the labels as two .npy files")
     return _loaded(str(path), lambda: np.lib.format.open_memmap(path, mode="r"))
 
@@ -104,7 +109,7 @@ def _loaded(what: str, load: Callable[[], ndarray]) -> ndarray:
         with np.errstate(over="raise"):
             return load()
     except PermissionError as error:
-        raise UserError(f"{what} cannot be read: {error.strerror}; allow yourself to read it") from None
+        raise unreadable(what, error) from None
     except Exception:  # what a header makes numpy and Python's parser raise has no end
         raise UserError(f"{what} is truncated or no plain array; write it with numpy.save, without objects") from None
 
@@ -180,7 +185,6 @@ def _checked(path: Path, images: ndarray, labels: ndarray, tally: Tally) -> tupl
         tally.hints.append("the arrays are (n, c, h, w): their channels were put last")
     if images.ndim not in (3, 4) or (images.ndim == 4 and images.shape[3] not in _CHANNELS) or 0 in images.shape[1:]:
         raise UserError(f"{path}: images have the shape {images.shape}; {_WAY_OUT}")
-    _check_range(path, images, tally)
     labels = labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
     if labels.ndim != 1 or labels.dtype.kind not in "iuU":
         one_hot = "; of one column a class give labels.argmax(axis=1)" if labels.ndim == 2 else ""
@@ -190,26 +194,9 @@ def _checked(path: Path, images: ndarray, labels: ndarray, tally: Tally) -> tupl
         )
     if len(images) != len(labels):
         raise UserError(f"{path}: {len(images)} images but {len(labels)} labels; give one label an image")
+    if images.dtype.itemsize == 2 and images.size:
+        brightness.check_deep(path, images, labels, tally.hints)
     return images, labels
-
-
-def _check_range(path: Path, images: ndarray, tally: Tally) -> None:
-    """Raise UserError where images of 16 bits have only values whose upper 8 are 0; hint at other dark ones."""
-    if images.dtype.itemsize != 2 or not images.size:
-        return
-    highest = int(images.max())
-    if highest < 256:
-        raise UserError(
-            f"{path}: images are {images.dtype} with no value above {highest}, and of 16 bits the upper 8 are taken,"
-            " which would make all of them black; give images.astype(numpy.uint8)"
-        )
-    if images.ndim == 4 and images.shape[3] != 1:
-        tally.hints.append("the arrays have 16 bits: the upper 8 were taken")
-    if highest < _DARK:
-        tally.hints.append(
-            f"the highest value of an array is {highest:,} of 65,535, so its images are dark: if their range ends"
-            " there, scale them and import them again"
-        )
 
 
 def _classes(path: Path, labels: list[ndarray], given: list[str] | None) -> tuple[tuple[str, ...], list[ndarray]]:
@@ -226,6 +213,8 @@ def _classes(path: Path, labels: list[ndarray], given: list[str] | None) -> tupl
                 )
         return tuple(given), [one.astype(np.int64) for one in labels]
     found = np.unique(labels[0])
+    if found.dtype.kind == "U":
+        names_of_classes.check_alike(str(path), [name for one in labels for name in np.unique(one).tolist()], "classes")
     for one in labels[1:]:
         lacking = np.setdiff1d(one, found)
         if len(lacking):
@@ -235,7 +224,11 @@ def _classes(path: Path, labels: list[ndarray], given: list[str] | None) -> tupl
             )
     if len(found) and found.dtype.kind != "U" and found[0] < 0:
         raise UserError(f"{path}: label {found[0]} is negative; give labels from 0, and leave unlabelled images out")
-    return tuple(map(str, found)), [np.searchsorted(found, one).astype(np.int64) for one in labels]
+    names = list(map(str, found))
+    classes = checks.ordered(names)
+    rank = {name: place for place, name in enumerate(classes)}
+    places = np.array([rank[name] for name in names], np.int64)
+    return tuple(classes), [places[np.searchsorted(found, one)] for one in labels]
 
 
 def _items(images: ndarray, labels: ndarray) -> list[Item]:

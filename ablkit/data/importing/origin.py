@@ -49,7 +49,9 @@ def read(made: Path, told: dict, way_out: str) -> dict:
     for name, before in known["options"].items():
         if told.get(name, before) != before:
             option = f"--{name.replace('_', '-')}"
-            raise UserError(f"{made} was made with {option} {shown(before)}, not {shown(told[name])}; {way_out}")
+            was = f"with {option} {shown(before)}" if before else f"without {option}"
+            now = f"with {shown(told[name])}" if told[name] else "without it"
+            raise UserError(f"{made} was made {was}, not {now}; {way_out}")
     return known
 
 

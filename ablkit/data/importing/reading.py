@@ -13,13 +13,15 @@ from typing import IO
 import numpy as np
 
 from ablkit.data import memory, pictures
-from ablkit.data.importing.source import Item, Tally
+from ablkit.data.importing import words
+from ablkit.data.importing.brightness import Brightness
+from ablkit.data.importing.source import Item, Source
 from ablkit.errors import UserError, shown
 from ablkit.randomness import numpy_stream
 from ablkit.shapes import Int64, UInt8, ndarray
 
-LEAST_SIDE, MOST_SIDE = 5, 1024
-"""Pixels of a side: what every model takes, and more than any is trained on here."""
+_MOST_OWN_SIDE = 256
+"""Pixels of a side that images keep unasked: a training on larger ones takes more memory than most machines have."""
 _PIECE = 1 << 20
 """Bytes that are copied at a time."""
 _SECONDS_BETWEEN = 10
@@ -37,15 +39,14 @@ class Read:
     """How many of them come from the first list of items."""
 
 
-def read(
-    train: list[Item], test: list[Item], size: int | None, file: IO[bytes], tally: Tally, report: Callable[[str], None]
-) -> Read:
+def read(found: Source, size: int | None, file: IO[bytes], report: Callable[[str], None]) -> Read:
     """Write the pixels of all items that can be read to a file, and count the others.
 
-    Raises UserError where images are of several sizes and `size` is None, where they are too small, where none can be
-    read, where all of the first list are the same, and OSError where the disk is full.
+    Raises UserError where `size` is None and images are of several sizes or large, where they are too small, where none
+    can be read, where all for training are the same or nearly black, and OSError where the disk is full.
     """
-    shape, labels, names, count, both = None, [], [], 0, train + test
+    train, tally, levels = found.train, found.tally, Brightness()
+    shape, labels, names, count, both = None, [], [], 0, train + (found.test or [])
     first, is_alike = None, True
     told = time.monotonic()
     for place, item in enumerate(both):
@@ -54,7 +55,7 @@ def read(
             report(f"{place:,} of {len(both):,} images read")
         try:
             with item.opened() as image:
-                pixels, done = pictures.rgb(image, size)
+                pixels, done = pictures.rgb(image, size, may_be_black=True)
                 sides = pictures.shape(image)
         except pictures.Unusable as error:
             tally.leave("files that cannot be read as images", item.name, str(error))
@@ -62,10 +63,13 @@ def read(
         shape = shape or pixels.shape
         if pixels.shape != shape:
             raise _several_sizes(both)
+        if size is None:
+            _check_large(shape)
         file.write(pixels.tobytes())
         labels.append(item.label)
         names.append(item.name)
-        tally.done.update(done)
+        levels.add("training" if place < len(train) else "test", item.label, item.name, pixels, done)
+        tally.done.update(what for what in done if what in words.DONE)
         tally.sizes[sides] += 1
         if place < len(train):
             first = pixels if first is None else first
@@ -76,27 +80,35 @@ def read(
             f"none of {len(both)} files can be read as an image: {'; '.join(tally.left_out())}; see to them"
         )
     check_side(min(shape[:2]), shape)
+    levels.check(found)
     if is_alike and count > 1:
-        raise _one_picture(count, tally)
+        raise _one_picture(count)
     file.flush()
     images = np.memmap(file, np.uint8, "r", shape=(len(labels), *shape))
     return Read(images, np.array(labels, np.int64), names, count)
 
 
-def _one_picture(count: int, tally: Tally) -> UserError:
-    why = "; of 16 bits the upper 8 are taken, which turns values below 256 into black" if tally.done["16 bits"] else ""
+def _one_picture(count: int) -> UserError:
     return UserError(
-        f"all {count} training images are one and the same picture, which leaves nothing to tell apart{why}; see what"
+        f"all {count} training images are one and the same picture, which leaves nothing to tell apart; see what"
         " they hold, and give images that differ"
     )
 
 
 def check_side(side: int, shape: tuple[int, ...]) -> None:
     """Raise UserError where images are smaller than any model takes them."""
-    if side < LEAST_SIDE:
+    if side < pictures.LEAST_SIDE:
         raise UserError(
-            f"images of {shape[0]} x {shape[1]} are too small to be trained on; give --size {LEAST_SIDE} or more, such"
-            " as --size 32"
+            f"images of {shape[0]} x {shape[1]} are too small to be trained on; give --size {pictures.LEAST_SIDE} or"
+            " more, such as --size 32"
+        )
+
+
+def _check_large(shape: tuple[int, ...]) -> None:
+    if max(shape[:2]) > _MOST_OWN_SIDE:
+        raise UserError(
+            f"images of {shape[0]} x {shape[1]} are larger than {_MOST_OWN_SIDE} x {_MOST_OWN_SIDE}, and a training on"
+            " them needs too much memory; give --size 64, or another number of pixels, to resize them"
         )
 
 

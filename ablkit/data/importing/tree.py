@@ -7,18 +7,17 @@ it, and nothing is opened here: see `ablkit.data.pictures`.
 from __future__ import annotations
 
 import os
-import unicodedata
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from ablkit.data import pictures
+from ablkit.data import checks, pictures
 from ablkit.data.images import check_classes
+from ablkit.data.importing import classes as names_of_classes
+from ablkit.data.importing import splits
 from ablkit.data.importing.source import Item, Source, Tally
 from ablkit.errors import UserError, shown, unknown
-
-_TRAIN = ("train", "training")
-_TEST = ("test", "testing", "val", "valid", "validation")
-_OF_THE_SYSTEM = {"thumbs.db", "desktop.ini", "__macosx", "ehthumbs.db", "$recycle.bin"}
+from ablkit.files import unreadable
 
 
 def read(folder: Path, chosen: tuple[str, ...] = ()) -> Source:
@@ -28,26 +27,34 @@ def read(folder: Path, chosen: tuple[str, ...] = ()) -> Source:
         chosen: the class folders that are taken, in this order; all by default.
 
     Raises UserError where there are no two classes with images, where a chosen one is missing or has none, where two
-    have names that only some systems tell apart, and where the test set has a class that the training set lacks.
+    have names that only some systems tell apart, where they are splits by their names, and where the test set has a
+    class that the training set lacks.
     """
     tally = Tally()
     root = os.path.realpath(folder)
+    if root == os.path.dirname(root):
+        raise UserError(f"{folder} is the root of all files; give the folder that holds the class folders")
     try:
         names = _folders(root, "", Tally())
     except OSError as error:
-        raise UserError(f"{folder} cannot be read: {error.strerror}; allow yourself to read it") from None
-    train, test, beside = _splits(root, names)
+        raise unreadable(folder, error) from None
+    train, test, beside = splits.found(names, partial(_inner, root))
+    chosen = names_of_classes.named(chosen, _inner(root, train))
     if train:
         _folders(root, "", tally)  # what lies beside the two; of a whole, `_classes` counts it
     for name in beside:
         tally.leave("folders beside those for training and testing", name)
-    for name in [name for name in names if not train and name.casefold() in _TRAIN and _holds_folders(root, name)]:
+    for name in [name for name in names if not train and name.casefold() in splits.TRAIN and _inner(root, name)]:
         tally.hints.append(
             f"{shown(name)} is taken for a class: no folder beside it is for testing, as one named test or val would be"
         )
     first = _classes(root, train, tally, chosen)
     second = {} if test is None else _classes(root, test, tally, chosen)
     _check_chosen(folder / train, chosen, first, root, train)
+    within = {name: _inner(root, _joined(train, name)) for name in first}
+    if not chosen:  # who names them means them
+        splits.check(folder / train, within)
+    tally.hints += splits.hints(within)
     classes = _checked(folder, first, second, train, tally)
     if chosen:
         tally.hints.append(f"{len(chosen)} of {len(_folders(root, train, Tally()))} class folders are taken, as chosen")
@@ -56,23 +63,12 @@ def read(folder: Path, chosen: tuple[str, ...] = ()) -> Source:
     return Source(str(folder), classes, items[0], items[1] if test is not None else None, tally)
 
 
-def _splits(root: str, names: list[str]) -> tuple[str, str | None, list[str]]:
-    """The folder of the training images, "" for the whole, that of the test images, and those which are neither."""
-    by_name = {name.casefold(): name for name in names}
-    train = next((by_name[name] for name in _TRAIN if name in by_name), None)
-    tests = [by_name[name] for name in _TEST if name in by_name]
-    # A class may be called so, too: of vehicles, or of what hangs on a line.
-    if train is None or not _holds_folders(root, train) or (not tests and len(names) > 1):
-        return "", None, []
-    test = next((name for name in tests if _holds_folders(root, name)), None)
-    return train, test, [name for name in names if name not in (train, test)]
-
-
-def _holds_folders(root: str, name: str) -> bool:
+def _inner(root: str, name: str) -> list[str]:
+    """The names of the folders in one of the root, as far as it can be opened."""
     try:
-        return bool(_folders(root, name, Tally()))
+        return _folders(root, name, Tally())
     except OSError:
-        return False
+        return []
 
 
 def _classes(root: str, split: str, tally: Tally, chosen: tuple[str, ...]) -> dict[str, list[str]]:
@@ -107,11 +103,11 @@ def _folders(root: str, inner: str, tally: Tally) -> list[str]:
     with os.scandir(os.path.join(root, inner)) as entries:
         for entry in sorted(entries, key=lambda entry: os.fsencode(entry.name)):
             name = _joined(inner, entry.name)
-            if _is_hidden(entry.name):
+            if pictures.is_hidden(entry.name):
                 tally.leave("hidden or of the system", name)
             elif wrong := _wrong_link(entry, root, os.path.join(root, inner)):
                 tally.leave(wrong, name)
-            elif entry.is_dir():
+            elif _is(entry.is_dir):
                 found.append(entry.name)
             else:
                 is_image = entry.name.lower().endswith(pictures.ENDINGS)
@@ -137,14 +133,14 @@ def _files(root: str, top: str, tally: Tally) -> list[str]:
             continue
         for entry in entries:
             name = f"{inner}/{entry.name}"
-            if _is_hidden(entry.name):
+            if pictures.is_hidden(entry.name):
                 tally.leave("hidden or of the system", name)
             elif wrong := _wrong_link(entry, root, where):
                 tally.leave(wrong, name)
-            elif entry.is_dir():
+            elif _is(entry.is_dir):
                 left.append(name)
                 tally.done["folders in class folders"] += 1
-            elif not entry.is_file():
+            elif not _is(entry.is_file):
                 tally.leave("no regular files", name)
             elif entry.name.lower().endswith(pictures.ENDINGS):
                 found.append(name)
@@ -153,15 +149,21 @@ def _files(root: str, top: str, tally: Tally) -> list[str]:
     return sorted(found, key=os.fsencode)
 
 
-def _is_hidden(name: str) -> bool:
-    return name.startswith(".") or name.casefold() in _OF_THE_SYSTEM
+def _is(asked: Callable[[], bool]) -> bool:
+    try:
+        return asked()
+    except OSError:  # a link to what may not be looked at
+        return False
 
 
 def _wrong_link(entry: os.DirEntry, root: str, where: str) -> str:
     """Why a link is not followed; empty for one that is, and for what is none."""
     if not entry.is_symlink():
         return ""
-    real = os.path.realpath(entry.path)
+    try:
+        real = os.path.realpath(entry.path)
+    except OSError:  # gone meanwhile, or another user's, as in /proc
+        return "links that cannot be followed"
     if not os.path.exists(real):
         return "links to nothing"
     if not _is_in(real, root):
@@ -194,23 +196,14 @@ def _checked(folder: Path, first: dict, second: dict, train: str, tally: Tally) 
             f"{where} has no class folders with images: put each image into a folder named after its class, such as"
             f" {where.name}/cat/1.png{left}"
         )
-    alike: dict[str, str] = {}
-    for name in sorted({*first, *second}):
-        other = alike.setdefault(unicodedata.normalize("NFC", name).casefold(), name)
-        if other != name:
-            raise UserError(
-                f"{folder}: the class folders {shown(other)} and {shown(name)} differ in case or in how Unicode writes"
-                " them alone, which not every system tells apart; rename one, or make them one"
-            )
+    names_of_classes.check_alike(str(folder), {*first, *second}, "class folders")
     if len(first) == 1:
         (only,) = first
         raise UserError(
             f"{folder} has images in one class folder, {shown(only)}, and one class leaves nothing to tell apart; give"
             f" a folder with two or more. If {shown(only)} holds class folders itself, give that{left}"
         )
-    # Numbers by their size, as sets with numbered classes mean them.
-    by_number = all(name.isascii() and name.isdecimal() and len(name) < 19 for name in first)
-    classes = tuple(sorted(first, key=lambda name: (int(name) if by_number else 0, os.fsencode(name))))
+    classes = tuple(checks.ordered(first))
     check_classes(classes, str(folder))
     for name in second:
         if name not in first:

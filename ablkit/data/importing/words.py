@@ -9,7 +9,7 @@ import numpy as np
 from ablkit.data.images import Images
 from ablkit.data.importing.source import Source, Tally
 
-_DONE = {
+DONE = {
     "grey": "grey",
     "palette": "with a palette",
     "transparent": "with transparency, put on white",
@@ -19,6 +19,7 @@ _DONE = {
     "animated": "animated, the first frame taken",
     "folders in class folders": "folders in class folders, whose images belong to these",
 }
+"""What was done to images, as `pictures.rgb` says it -> as the summary does."""
 _MOST_CLASSES = 40
 _MOST_SIZES = 3
 
@@ -31,7 +32,7 @@ def summary(found: Source, train: Images, test: Images, folder: Path, size: int 
     lines += [*_classes(train, test), ""]
     lines += found.tally.hints
     lines += [line for line in [_resized(found.tally, size)] if line]
-    lines += [f"{number} {_DONE[what]}" for what, number in found.tally.done.items()]
+    lines += [f"{number} {DONE[what]}" for what, number in found.tally.done.items()]
     lines += [f"left out: {line}" for line in found.tally.left_out()]
     return lines
 

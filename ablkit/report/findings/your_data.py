@@ -125,6 +125,18 @@ def warnings(verdict: Verdict) -> list[str]:
     return said
 
 
+def of_nothing(verdict: Verdict) -> str:
+    """What it can mean that no class is suspected; where none was judged, it means nothing."""
+    return NOTHING_FOUND if verdict.found.judged.any() else NOT_JUDGED
+
+
+def next_steps(verdict: Verdict) -> str:
+    """What to do next, as a list in Markdown."""
+    is_judged = verdict.found.judged.any()
+    steps = NEXT_FOUND if verdict.classes else NEXT_CLEAN if is_judged else NEXT_NOT_JUDGED
+    return f"{steps}\n{NEXT_MIRRORED}" if verdict.train.data.mirrors else steps
+
+
 _FEWEST = Settings().least_group
 """Images of a group that is looked for, by default."""
 NOTHING_FOUND = f"""What it can mean: the set has no backdoor of a kind that makes images of a class alike in what a
@@ -134,6 +146,11 @@ pages *Clean models* and *Poison rate* of the reports say, as far as it was meas
 What it cannot mean: a proof. Mixed images (CBA) make no group of their own, and are not seen. Neither are triggers on
 fewer than {_FEWEST} images, nor all that an attacker can do who knows this rule. The pages *Clean models* and *Adaptive
 attacks* of the reports have the attacks, with what was found of each."""
+
+NOT_JUDGED = (
+    f"A class is judged with {Settings().least_images} training images or more, unless set otherwise. As no class was"
+    " judged, this says nothing about the set, neither good nor bad. Bring more images of each class."
+)
 
 LIMITS = f"""A group is not yet an attack: a class of two very different kinds of images has one too. And a class
 without a group is no proof: mixed images (CBA), triggers on fewer than {_FEWEST} images, and some of what an attacker
@@ -147,6 +164,12 @@ NEXT_FOUND = """- Look at the pictures. If they show the same odd mark, or image
 - Write the set without the suspects: the same `ablkit clean` command with `--export FOLDER`.
 - If the group is harmless, such as a second kind of images in one class, suspect less:
   `-p suspicion_settings least_separation=1e9` trains on all images."""
+
+NEXT_NOT_JUDGED = """- Bring more images of each class, then run `ablkit clean` again under another `--name`.
+- Until then trust the model no more than the set: it was trained on all images, and may have a backdoor."""
+
+NEXT_MIRRORED = """- Images are mirrored at random while training, unless `-p flip false` is given. If a mirrored
+  image means something else (signs, text), run it again with that."""
 
 NEXT_CLEAN = """- Use the model: `ablkit predict FOLDER IMAGE ...` with this folder.
 - `images.csv` has each image with its suspicion. Without a suspected class that is no evidence, as any class can be cut

@@ -75,7 +75,8 @@ def _finding(runs: pd.DataFrame) -> str:
     alone = ~defended.set_index(same).index.isin(runs[runs["method"] == "none"].set_index(same).index)
     earlier = of_earlier_rule(runs)
     rule = f" {earlier[:-1]} than today's." if earlier else ""
-    weak = f" Undefended training was not run beside {alone.sum()} of {len(alone)}." if alone.any() else ""
+    weak = f" For {alone.sum()} of {count(len(alone), 'defended set')} there is no undefended run to compare with."
+    weak = weak if alone.any() else ""
     lacking = "" if "abl" in set(runs["method"]) else " ABL was not run."
     return f"At most {percent(GONE, 0)} attack success is left: {listed(told)}.{rule}{lacking}{weak}"
 

@@ -68,7 +68,7 @@ def folders(c: Collection) -> pd.DataFrame:
 
 def _finding(rows: pd.DataFrame) -> str:
     poisoned, clean = rows[rows["poisoned"] > 0], rows[rows["poisoned"] == 0]
-    told = []
+    told = [_by_set(rows)] * (rows["dataset"].nunique() > 1)
     if len(poisoned):
         gone = int((poisoned["attack_success_rate"] <= GONE).sum())
         right = (
@@ -81,21 +81,44 @@ def _finding(rows: pd.DataFrame) -> str:
         )
         kept = poisoned[poisoned["is_right"] & (poisoned["attack_success_rate"] > GONE)].dropna(subset=UNPOISONED)
         if len(kept):
-            rates = [
-                f"{_attack(row['attack'])} {percent(row['attack_success_rate'])} ({percent(row[UNPOISONED])})"
-                for _, row in kept.iterrows()
-            ]
-            told.append(
-                "Of those that it finds, more is left by"
-                f" {listed(rates)}; in brackets, how often a model that never saw the trigger takes it for the class."
-            )
-        missed = poisoned[~poisoned["is_right"]]
-        if len(missed):
-            names = (f"{_attack(row['attack'])} on {dataset_title(row['dataset'])}" for _, row in missed.iterrows())
-            told.append(f"It misses {listed(list(names))}.")
+            told.append(_left_over(kept))
+        told += _wrong(poisoned)
     elif len(clean):
         told.append(f"{upper(_false_alarms(clean).removeprefix('; '))}.")
     return " ".join(told)
+
+
+def _wrong(poisoned: pd.DataFrame) -> list[str]:
+    """Which attacks are missed, and with which other classes are suspected, too."""
+    is_missed = poisoned["found"] < FOUND
+    other = "It suspects other classes than the attacked ones, too, with {}."
+    told = []
+    for text, own in (("It misses {}.", is_missed), (other, ~is_missed & ~poisoned["is_right"])):
+        names = [f"{_attack(row['attack'])} on {dataset_title(row['dataset'])}" for _, row in poisoned[own].iterrows()]
+        told += [text.format(listed(names))] * bool(names)
+    return told
+
+
+def _by_set(rows: pd.DataFrame) -> str:
+    """On how many folders of each data set the verdict is right, poisoned or not."""
+    by = ", by an earlier rule than today's," * bool(is_earlier(rows, "rule").all())
+    parts = [
+        f"{int(own['is_right'].sum())} of {count(len(own), 'folder')} of {dataset_title(name)}"
+        for name, own in rows.groupby("dataset", sort=False)
+    ]
+    return f"The verdict of {code('ablkit clean')}{by} is right on {listed(parts)}."
+
+
+def _left_over(kept: pd.DataFrame) -> str:
+    """What is left of attacks that were found, beside what a model has that never saw the trigger."""
+    left, usual = (
+        listed([f"{percent(row[column])} with {_attack(row['attack'])}" for _, row in kept.iterrows()])
+        for column in ("attack_success_rate", UNPOISONED)
+    )
+    return (
+        f"In {len(kept)} of the folders whose poison it finds, more attack success is left: {left}. A model that never"
+        f" saw the trigger has {usual}."
+    )
 
 
 def _false_alarms(clean: pd.DataFrame) -> str:
