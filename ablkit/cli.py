@@ -193,9 +193,7 @@ def _add_clean(kinds: argparse._SubParsersAction) -> None:
     predict.add_argument(
         "model", type=partial(arguments.path, "MODEL"), metavar="MODEL", help="the folder of the model"
     )
-    predict.add_argument(
-        "images", type=_image, nargs="+", metavar="IMAGE", help="files of images: PNG, JPEG, BMP, GIF, TIFF, WebP, PPM"
-    )
+    predict.add_argument("images", type=_image, nargs="+", metavar="IMAGE", help="files of images")
     predict.set_defaults(command=commands.predict)
 
 

@@ -72,6 +72,7 @@ def test_another_folder_of_the_same_name_and_files_is_refused(here, as_users_run
         (".photos", "'.photos' can be no data set's name"),
         ("-photos", "'-photos' can be no data set's name"),
         ("x" * 101, "can be no data set's name"),
+        ("\u72ac" * 70, "takes 210 bytes, and a folder's name may take 200"),
         ("Digits", "'Digits' is the name of a data set of the kit, digits, where case is ignored"),
         ("imagenette-128", "'imagenette-128' is the name of a data set of the kit, imagenette, in another size"),
     ],

@@ -37,7 +37,7 @@ OPTIONS = {
     ("--name", "pets "): "--name 'pets ' can be no data set's name",
     ("--name", " pets"): "--name ' pets' can be no data set's name",
     ("--name", "p\u202estep"): "--name 'p\\u202estep' can be no data set's name",
-    ("--name", "\u72ac" * 90): "takes 270 bytes, and a folder's name may take 200; give a shorter one",
+    ("--name", "\u72ac" * 90): "takes 270 bytes, and a folder's name may take 200; give a short word, such as pets",
     ("--name", "CIFAR10"): "--name CIFAR10 is the name of a data set of the kit, cifar10, where case is ignored",
     ("--name", "imagenette-128"): "--name imagenette-128 is the name of a data set of the kit, imagenette, in another",
     ("--name", "Imagenette-7"): "give another one, such as my-Imagenette-7",

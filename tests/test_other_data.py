@@ -42,6 +42,13 @@ def test_the_page_says_what_is_left_on_each_data_set(collection):
     assert "ABL on GTSRB in 0 of" in worse.finding
 
 
+def test_the_page_names_the_sweeps_that_made_its_runs_and_no_other(collection):
+    own = elsewhere(collection)
+    assert "Made by `ablkit sweep notebooks/sweeps/other_data.yaml`." in markdown(data_sets.page(own))
+    larger = markdown(data_sets.page(elsewhere(collection, model="resnet-18")))  # the twin
+    assert "Made by `ablkit sweep notebooks/sweeps/larger_networks.yaml`." in larger
+
+
 def test_cifar10_digits_and_clean_data_have_no_part_in_it(collection):
     own = elsewhere(collection)
     assert len(data_sets.runs_of(own))

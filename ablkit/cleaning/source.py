@@ -11,9 +11,6 @@ from ablkit.data.importing import check_same, import_images
 from ablkit.errors import UserError, shown
 from ablkit.files import status_of
 
-_LONGEST_NAME = 100
-"""Characters, as in `importing`."""
-
 
 def found(given: str, name: str | None = None, **told: object) -> tuple[str, Path | None]:
     """The name of the data set that `given` stands for, imported now if need be, and the folder of its files.
@@ -68,10 +65,7 @@ def _name_of(folder: Path) -> str:
             f"{folder} is a folder here, and {named} the name of a data set of the kit, too: for the folder give"
             " another --name, for the data set run this where no such folder is"
         )
-    reason = data.reserved(named)
-    if not checks.can_be_named(named) or named[0] == "-" or len(named) > _LONGEST_NAME:
-        reason = "can be no data set's name"
-    if reason:
+    if reason := checks.fault_of_name(named) or data.reserved(named):
         raise UserError(f"{folder}: its name {shown(named)} {reason}; give another with --name, such as pets")
     return named
 

@@ -12,6 +12,10 @@ from ablkit.errors import UserError, shown
 
 BIDIRECTIONAL = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 """Unicode's controls of the direction of writing: with them a text is shown in another order than it is stored in."""
+_LONGEST_NAME = 100
+"""Characters of a data set's name."""
+_MOST_BYTES = 200
+"""Of the same: with room for what a temporary name has in addition."""
 _FILLING = r"(?:data|sets?|images?|imgs?|pictures?|pics?|photos?|splits?|folders?)"
 _SPLITS = {
     "train": r"train(?:ing)?",
@@ -49,6 +53,15 @@ def path(name: str, value: object) -> Path:
 def can_be_named(name: str) -> bool:
     """Whether a data set can have a name: one that a line shows as it is, and no hidden one."""
     return name.isprintable() and name == name.strip() and name[:1] not in ("", ".")
+
+
+def fault_of_name(name: object) -> str:
+    """Why no set of one's own can have a name, in words after it; empty where the form of the name is no reason."""
+    is_word = isinstance(name, str) and can_be_named(name) and name == os.path.basename(name)
+    if not is_word or name[0] == "-" or len(name) > _LONGEST_NAME:
+        return "can be no data set's name"
+    length = len(os.fsencode(name))
+    return f"takes {length} bytes, and a folder's name may take {_MOST_BYTES}" if length > _MOST_BYTES else ""
 
 
 def ordered(names: Iterable[str]) -> list[str]:

@@ -21,8 +21,6 @@ from ablkit.data.importing.source import Source
 from ablkit.errors import UserError, shown
 from ablkit.files import saying_why, status_of
 
-_MOST_BYTES = 200
-"""Of a data set's name: with room for what a temporary name has in addition."""
 _WAYS = "give a folder of class folders, an .npz file, or the images and the labels as two .npy files"
 
 
@@ -93,13 +91,8 @@ def check_same(source: Path, folder: Path, told: dict, way_out: str) -> None:
 
 
 def _target(root: Path, name: str) -> Path:
-    is_name = isinstance(name, str) and checks.can_be_named(name)
-    if not is_name or name != os.path.basename(name) or name[0] == "-" or len(name) > 100:
-        raise UserError(f"--name {shown(name)} can be no data set's name; give a word, such as pets")
-    if (length := len(os.fsencode(name))) > _MOST_BYTES:
-        raise UserError(
-            f"--name {shown(name)} takes {length} bytes, and a folder's name may take {_MOST_BYTES}; give a shorter one"
-        )
+    if fault := checks.fault_of_name(name):
+        raise UserError(f"--name {shown(name)} {fault}; give a short word, such as pets")
     if reason := data.reserved(name):
         raise UserError(f"--name {name} {reason}; give another one, such as my-{name}")
     folder = root / name

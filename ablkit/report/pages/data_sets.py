@@ -22,6 +22,8 @@ _ASIDE = ("cifar10", "digits")
 """The sets that the other pages are about, and the one that tests are made with."""
 _KIND = ["dataset", "attack", "model", "training_images", "place"]
 _COMMAND = "ablkit sweep notebooks/sweeps/other_data.yaml"
+_MODEL = "wrn-16-1"
+"""That of the runs of the first; the other has larger ones."""
 _LARGER = "ablkit sweep notebooks/sweeps/larger_networks.yaml"
 
 
@@ -38,7 +40,8 @@ def page(c: Collection) -> Page:
         return Page(
             _NAME, _TITLE, "Not known yet: 0 runs of a defence were made on another data set.", blocks, "Data sets"
         )
-    made = f"{measured(runs)} Made by {code(_COMMAND)} and {code(_LARGER)}."
+    commands = dict.fromkeys(_COMMAND if model == _MODEL else _LARGER for model in runs["model"])
+    made = f"{measured(runs)} Made by {listed([code(command) for command in commands])}."
     folders = (
         f"Folders of such images, poisoned or not: {link('unknown trust', 'unknown-trust.html')}. These are other"
         " trainings, so that their numbers differ."

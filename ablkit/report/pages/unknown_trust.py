@@ -162,7 +162,8 @@ def _table(rows: pd.DataFrame) -> Table:
         " images that are suspected. Precision: share of the suspects that are poisoned. Attack success: test images of"
         " other classes that the model takes for the attacked class. Success unpoisoned: the same of a model of the"
         " clean folder of this seed, which has never seen the trigger; so much is no backdoor. Clean accuracy: on the"
-        f" test images of the folder that are not suspected. Minutes of training. {made} at"
+        f" test images of the folder that are not suspected. Minutes of training, beside"
+        f" whatever else the machine did. {made} at"
         f" {listed(sorted({literal(name) for name in rows['env_commit']}))}, {hardware_of(rows)}."
     )
     return Table(_COLUMNS, lines, note=note)
