@@ -208,21 +208,27 @@ def collection() -> Collection:
     return collect(ROOT / "reports" / "data")
 
 
-def test_committed_runs_are_found_as_cases_by_what_they_are(collection):
-    found, _ = cases.of_collection(collection, "gamma")
+@pytest.fixture(scope="module")
+def standard(collection) -> Collection:
+    """The committed runs without those of any case that a notebook varies."""
+    return replace(collection, runs=collection.runs[collection.runs["is_standard"]])
+
+
+def test_committed_runs_are_found_as_cases_by_what_they_are(standard):
+    found, _ = cases.of_collection(standard, "gamma")
     assert set(found["case"]) == {"0.5"} and set(found["method"]) == {"abl"}
     # The twin: the same runs with another gamma are another case, and none with what no case has.
     for gamma, wanted in ((1.0, {"1"}), (1.1, set())):
-        other = replace(collection, runs=collection.runs.assign(gamma=gamma))
+        other = replace(standard, runs=standard.runs.assign(gamma=gamma))
         assert set(cases.of_collection(other, "gamma")[0]["case"]) == wanted
 
 
-def test_a_page_waits_for_a_second_case_and_then_judges(collection):
-    before = {page.name: page for page in pages.pages(collection)}
+def test_a_page_waits_for_a_second_case_and_then_judges(standard):
+    before = {page.name: page for page in pages.pages(standard)}
     assert before["gamma.html"].finding.startswith("Not known yet: 3 of 18 combinations")
     assert "ablkit run gamma -p attack_names blend" in markdown(before["gamma.html"])
-    more = collection.runs[collection.runs["is_standard"]].assign(gamma=1.0)
-    after = {page.name: page for page in pages.pages(replace(collection, runs=pd.concat([collection.runs, more])))}
+    more = standard.runs.assign(gamma=1.0)
+    after = {page.name: page for page in pages.pages(replace(standard, runs=pd.concat([standard.runs, more])))}
     assert "of 6 pairs of attack and case" in after["gamma.html"].finding
     assert sum(block.block == "figure" and b"<svg" in block.svg for block in after["gamma.html"].blocks) == 1
     assert after["adaptive.html"].finding == before["adaptive.html"].finding
@@ -295,3 +301,19 @@ def test_a_notebook_makes_the_run_that_is_missing_and_ends_with_the_verdict(fold
     metrics = json.loads((folder / "metrics.json").read_text())
     assert metrics["isolation_precision_badnets_0.05_abl"] == 0.5
     assert missing.is_done() and metrics["isolation_precision_badnets_0.2_abl"] <= 1
+
+
+def test_a_setting_that_changes_nothing_is_named():
+    runs = {("abl", "low"): [0.01, 0.02, 0.03], ("abl", "high"): [0.01, 0.02, 0.03]}
+    told = findings.of_cases(frame(runs), TITLES, "abl")
+    assert "so that what is varied changes nothing there: Blend (1 %, 50 %)." in told
+    twin = findings.of_cases(frame(runs | {("abl", "high"): [0.01, 0.02, 0.04]}), TITLES, "abl")
+    assert "changes nothing" not in twin
+
+
+def test_undefended_training_that_no_case_changes_is_told_once():
+    runs = frame({("abl", "low"): [0.01, 0.02, 0.03], ("abl", "high"): [0.02, 0.02, 0.03]})
+    told = findings.of_cases(runs, TITLES, "abl", {"blend": 0.99, "sig": 0.5})
+    assert "Undefended training, the same in all cases, has 99 % (Blend)." in told and "was not run" not in told
+    for unknown in (None, {"sig": 0.5}):  # the twins
+        assert "undefended training was not run" in findings.of_cases(runs, TITLES, "abl", unknown)

@@ -75,6 +75,11 @@ def test_recall_is_the_share_of_all_poison(collection):
     # ... and of a hundredth the recall is a tenth of the precision.
     assert (blend[0][5].markdown, blend[1][5].markdown) == ("100", "10")
     assert all(len(row) == 1 + len(isolation_rate.RATES) for row in by_run.rows)
+    # A row a training: phases 1 with another gamma, and the same with other isolation rates, are no rows of their own.
+    names = [row[0] for row in by_run.rows]
+    assert len(set(names)) == len(names) > 10
+    kept = collection.runs[(collection.runs["attack"] == "badnets") & (collection.runs["method"] == "abl")]
+    assert sum((folder / "losses.npy").exists() for folder in kept["folder"]) > 20  # the twin: more were kept
 
 
 def test_runs_that_kept_nothing_tell_nothing(collection):

@@ -31,7 +31,9 @@ _LISTED = 3
 """Pairs of which each number is told."""
 
 
-def of_cases(frame: pd.DataFrame, titles: Mapping[str, str], claimed: str) -> str:
+def of_cases(
+    frame: pd.DataFrame, titles: Mapping[str, str], claimed: str, learned_by: Mapping[str, float] | None = None
+) -> str:
     """Whether a method removes the backdoor of each attack in each case, on every seed; the others beside it.
 
     What the undefended training does not learn is not counted, where that was run, unless the method leaves a backdoor
@@ -42,6 +44,7 @@ def of_cases(frame: pd.DataFrame, titles: Mapping[str, str], claimed: str) -> st
         frame: columns `attack`, `case`, `seed`, `method`, `attack_success_rate`, `clean_accuracy`.
         titles: case -> what it is called.
         claimed: the method that the hypothesis is about.
+        learned_by: attack -> the attack success of undefended training, where no case changes anything of that.
     """
     runs = frame.assign(attack_success_rate=frame["attack_success_rate"].astype(float))
     runs = runs.dropna(subset="attack_success_rate")
@@ -61,7 +64,11 @@ def of_cases(frame: pd.DataFrame, titles: Mapping[str, str], claimed: str) -> st
     methods = [claimed, *(method for method in varied if method not in (claimed, "none"))]
     told = [_of_method(learned[learned["method"] == method], method, titles) for method in methods]
     pairs = set(own.groupby(_PAIR).groups)
-    if alone := pairs - set(runs[runs["method"] == "none"].groupby(_PAIR).groups):
+    told += [_same(own, titles)] * bool(_same(own, titles))
+    if learned_by and set(own["attack"]) <= set(learned_by):
+        means = [f"{percent(learned_by[name])} ({ATTACKS[name].title})" for name in dict.fromkeys(own["attack"])]
+        told.append(f"Undefended training, the same in all cases, has {listed(means)}.")
+    elif alone := pairs - set(runs[runs["method"] == "none"].groupby(_PAIR).groups):
         told.append(
             f"In {len(alone)} of the {count(len(pairs), 'pair')} undefended training was not run, so that the backdoor"
             " may be weak there."
@@ -125,6 +132,22 @@ def _of_method(own: pd.DataFrame, method: str, titles: Mapping[str, str]) -> str
         )
     low, high = percent(accuracy.min()), percent(accuracy.max())
     return f"{told}. Mean clean accuracy is {low if low == high else f'{low} to {high}'}."
+
+
+def _same(own: pd.DataFrame, titles: Mapping[str, str]) -> str:
+    """The cases of an attack whose runs have the same numbers on every of several seeds; empty where none have."""
+    names, told = ["seed", "attack_success_rate", "clean_accuracy"], []
+    for attack, part in own.groupby("attack", sort=False):
+        found: dict[tuple, list[str]] = {}
+        for case, runs in part.groupby("case", sort=False):
+            if runs["seed"].nunique() == 1:
+                continue
+            numbers = runs[names].astype(float).sort_values(names).to_numpy().ravel().tolist()
+            found.setdefault(tuple(numbers), []).append(str(case))
+        told += [(attack, case) for alike in found.values() if len(alike) > 1 for case in alike]
+    if not told:
+        return ""
+    return f"The same numbers on every seed, so that what is varied changes nothing there: {_places(told, titles)}."
 
 
 def _without_poison(own: pd.DataFrame) -> set[tuple[str, str]]:

@@ -39,6 +39,8 @@ class Study:
     """The method that the hypothesis is about."""
     short: str = ""
     """In the navigation; empty where another page leads to it."""
+    is_of_abl: bool = False
+    """Whether it varies what ABL alone reads, so that undefended training is the same in all cases."""
 
     @property
     def name(self) -> str:
@@ -60,6 +62,7 @@ STUDIES = (
         "Hypothesis (the paper uses one gamma for all experiments): ABL removes the backdoor with others, too. With"
         " gamma 0 the loss of phase 1 is the plain one.",
         "abl",
+        is_of_abl=True,
     ),
     Study(
         "isolation_rate",
@@ -67,6 +70,7 @@ STUDIES = (
         "Hypothesis (the paper isolates one image in a hundred in all experiments): ABL removes the backdoor with fewer"
         " and with more, too.",
         "abl",
+        is_of_abl=True,
     ),
     Study(
         "turning_epoch",
@@ -75,6 +79,7 @@ STUDIES = (
         " earlier and later, too. Phase 1 is longer or shorter here, and the fine-tuning shorter or longer by as many"
         " epochs.",
         "abl",
+        is_of_abl=True,
     ),
     Study(
         "repairs",
@@ -128,7 +133,7 @@ def _page(c: Collection, study: Study) -> Page:
         blocks += [*(_tables(frame, titles) if len(frame) else []), *_not_run(c, study, wanted - known)]
         return Page(study.name, study.title, finding, blocks, study.short)
     untried = [titles[case] for case in titles if case not in set(frame.loc[frame["method"] == claimed, "case"])]
-    finding = findings.of_cases(frame, titles, claimed)
+    finding = findings.of_cases(frame, titles, claimed, _undefended(c) if study.is_of_abl else None)
     finding += f" Not run yet: {listed(untried)}." if untried else ""
     if claimed != study.claimed:
         finding = f"Not known yet of {METHODS[study.claimed]}; of this kit's own method: {finding}"
@@ -142,6 +147,12 @@ def _page(c: Collection, study: Study) -> Page:
     ]
     blocks.append(Text(" ".join(part for part in told if part), "soft"))
     return Page(study.name, study.title, finding, blocks, study.short)
+
+
+def _undefended(c: Collection) -> dict[str, float]:
+    """Attack -> the mean attack success of undefended training as in the preset."""
+    runs = c.main.of("none") if c.main else c.runs.iloc[:0]
+    return runs.groupby("attack")["attack_success_rate"].mean().to_dict()
 
 
 def _same_model(frame: pd.DataFrame) -> str:

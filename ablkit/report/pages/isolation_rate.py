@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
+from ablkit.report import collect
 from ablkit.report.collect import Collection
 from ablkit.report.figures import TITLES
 from ablkit.report.findings import RELIABLE
@@ -24,6 +25,9 @@ MEASURED = {0.01: "precision", 0.05: "precision_at_5", 0.1: "precision_at_10"}
 """Isolation rate -> what a history calls the precision at it."""
 RATES = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
 """Shares of the training set that the paper's experiment isolates."""
+
+_LATER = ("isolation_rate", "finetune_", "unlearn_")
+"""How the parameters begin that change nothing of phase 1."""
 
 
 def known(c: Collection) -> tuple[str, list[Block]]:
@@ -108,7 +112,7 @@ def _table(phases: pd.DataFrame, names: list[str], kind: str, title: str) -> Tab
 def _by_rate(c: Collection) -> list[Block]:
     """A table of isolation precision and recall by more rates, at the turning epoch of runs that kept their losses."""
     rows = []
-    for _, run in c.runs[(c.runs["method"] == "abl") & ~c.runs["is_first_phase"]].iterrows():
+    for _, run in _of_preset(c).iterrows():
         found = _losses(run)
         if found is None:
             continue
@@ -131,10 +135,26 @@ def _by_rate(c: Collection) -> list[Block]:
     ]
 
 
+def _of_preset(c: Collection) -> pd.DataFrame:
+    """Runs of ABL that kept their losses and whose phase 1 is that of the preset, each once."""
+    if c.main is None:
+        return c.runs.iloc[:0]
+    runs = c.runs[(c.runs["method"] == "abl") & ~c.runs["is_first_phase"]]
+    runs = runs.loc[[_is_of(run, c.main.preset) for _, run in runs.iterrows()]]
+    runs = runs.loc[[(folder / "losses.npy").exists() for folder in runs["folder"]]]
+    return runs.drop_duplicates(["attack", "seed", "place", "train_size", "dataset"])
+
+
+def _is_of(run: pd.Series, preset: str) -> bool:
+    changed = [name for name in collect.differences(run, preset) if not name.startswith(_LATER)]
+    rate = collect.standard_rate(preset, run["attack"])
+    return not changed and run["poison_rate"] == rate and not run["attack_settings"]
+
+
 def _losses(run: pd.Series) -> tuple[np.ndarray, np.ndarray] | None:
     """The losses at the end of phase 1 and which images are poisoned; None where both were not kept, or none is."""
     folder = run["folder"]
-    if not (folder / "losses.npy").exists() or pd.isna(run["training_images"]) or run["isolation_score"] != "loss":
+    if pd.isna(run["training_images"]) or run["isolation_score"] != "loss":
         return None
     images = int(run["training_images"])
     losses, poisoned = arrays.losses(folder, images), arrays.poisoned(folder, images)
