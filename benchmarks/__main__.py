@@ -1,4 +1,4 @@
-"""Measure: `python -m benchmarks training | attacks | sweeps | trust`, from the clone's folder."""
+"""Measure: `python -m benchmarks training | attacks | sweeps | trust | judged-again`, from the clone's folder."""
 
 from __future__ import annotations
 
@@ -48,6 +48,15 @@ def parser() -> cli.Parser:
     )
     trust.add_argument("--threads", type=int, default=1, metavar="K", help="of each training (1)")
     trust.set_defaults(command=_trust)
+    again = kinds.add_parser("judged-again", help="what today's rule says of runs of `exclude` by an earlier one")
+    again.add_argument(
+        "--to",
+        type=partial(arguments.path, "--to"),
+        required=True,
+        metavar="FOLDER",
+        help="of the runs: reports/data",
+    )
+    again.set_defaults(command=_judged_again)
     return parser
 
 
@@ -81,6 +90,13 @@ def _trust(options: argparse.Namespace) -> None:
 
     arguments.check_folder("--to", options.to)
     print(trust.measure(options.to, options.threads))
+
+
+def _judged_again(options: argparse.Namespace) -> None:
+    from benchmarks import judged_again
+
+    arguments.check_folder("--to", options.to)
+    print(judged_again.measure(options.to))
 
 
 def _check(options: argparse.Namespace) -> None:

@@ -39,7 +39,7 @@ def test_frames_of_a_film_are_one_group(side):
 def test_a_thumbnail_shows_the_whole_image(side):
     images = np.zeros((2, side, side, 3), np.uint8)
     images[1, -1, -1] = 255  # the last pixel
-    first, second = lookalikes._thumbnails(images)
+    first, second = lookalikes.cells_of(images)
     assert first.shape == (64,) and second.argmax() == 63 and (first == 0).all()
 
 
@@ -68,7 +68,8 @@ def of_films(number: int, frames: int) -> tuple[np.ndarray, ...]:
 def test_films_are_no_poison_where_their_frames_are_kept_together():
     losses, features, film = of_films(6, 40)
     labels = np.zeros(len(film), np.int64)
-    together = suspects.find(losses, features, labels, 1, alike=lambda draw: film)
+    everywhere = lookalikes.Looks(lambda draw: film, np.arange(len(film)), np.zeros((len(film), 64)))
+    together = suspects.find(losses, features, labels, 1, looks=everywhere)
     assert not len(together.classes)
     apart = suspects.find(losses, features, labels, 1)  # the twin: frames on both sides
     assert apart.classes.tolist() == [0]

@@ -14,33 +14,44 @@ from ablkit.report.findings.beside import beside
 from ablkit.report.findings.rule import of_earlier_rule
 
 
-def test_seeds_that_the_rule_had_not_met_stand_apart_from_those_it_was_changed_on(monkeypatch):
-    own = beside(compared(seeds=5)).assign(method_rule=rule.RULE)
+def test_seeds_that_a_rule_had_not_met_stand_apart_from_those_it_was_changed_on(monkeypatch):
+    own = beside(compared(seeds=5)).assign(method_rule=history.UNSEEN_BY, is_judged_alike=True)
     own.loc[(own["attack"] == "sig") & (own["seed"] == 4), "attack_success_rate"] = 0.5
     told = history.on_unseen(own)
     assert (
-        "after runs on seeds 0, 1 and 2 had been seen. It had not met seeds 3 and 4: there the backdoor is gone on 3 of"
-        " 4 runs (on every seed with 1" in told
+        "after runs on seeds 0, 1, 2, 3 and 4 had been seen. Before these runs it had not met seeds 3 and 4: there the"
+        " backdoor is gone on 3 of 4 runs (on every seed with 1" in told
     )
     assert "undefended training" not in told
     own.loc[(own["attack"] == "sig") & (own["seed"] == 3), "attack_success_rate_none"] = None
     assert history.on_unseen(own).endswith("; undefended training was run on 3 of these 4 sets.")
-    assert "It had not met seed 3: there" in history.on_unseen(own[own["seed"] < 4])
-    for seen in (own[own["seed"] < 3], own.assign(method_rule=rule.RULE - 1)):  # the twins
+    assert "it had not met seed 3: there" in history.on_unseen(own[own["seed"] < 4])
+    # The twins: of seeds that it was changed on, of a later rule, and where today's rule may judge otherwise.
+    later, otherwise = own.assign(method_rule=rule.RULE), own.assign(is_judged_alike=False)
+    for seen in (own[own["seed"] < 3], later, otherwise):
         assert history.on_unseen(seen).endswith(
             "had been seen; none of these runs is of another seed that it had not met."
         )
-    monkeypatch.setattr(history, "RULE", rule.RULE + 1)  # a later rule has seen every seed
-    assert history.on_unseen(own.assign(method_rule=rule.RULE + 1)).endswith("that it had not met.")
+    monkeypatch.setattr(history, "RULE", history.UNSEEN_BY)  # as it was then
+    assert "after runs on seeds 0, 1 and 2 had been seen. Before" in history.on_unseen(own)
 
 
 @pytest.mark.parametrize(
-    ("moved", "met"), [(7, "It had not met seeds 7, 8 and 9: there"), (100, "that it had not met.")]
+    ("moved", "met"), [(7, "it had not met seeds 7, 8 and 9: there"), (100, "that it had not met.")]
 )
 def test_seeds_of_a_users_own_are_none_that_the_rule_was_changed_on(moved, met):
     own = beside(compared()).assign(method_rule=rule.RULE)
     told = history.of_its_making(own.assign(seed=own["seed"] + moved))
-    assert "after runs on seeds 0, 1 and 2 had been seen" in told and met in told
+    assert "had been seen" in told and met in told
+
+
+def test_a_run_of_the_rule_before_stands_where_nobody_was_suspected_or_todays_judges_alike():
+    runs = pd.DataFrame(
+        [(8.0, 9.0, False), (7.0, 0.0, False), (7.0, 9.0, True), (7.0, 9.0, False), (6.0, 0.0, False)],
+        columns=["method_rule", "method_excluded_images", "is_judged_alike"],
+    )
+    assert history.is_earlier(runs).tolist() == [False, False, False, True, True]
+    assert history.is_earlier(runs[["method_rule"]]).tolist() == [False, True, True, True, True]  # the twin
 
 
 def test_the_verdict_of_a_notebook_tells_no_history():

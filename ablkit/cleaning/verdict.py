@@ -25,7 +25,7 @@ class Judged:
     data: Images
     is_suspected: Bool[ndarray, " n"]
     suspicion: Float[ndarray, " n"]
-    """1 in the middle of the group of a class that lies farther from other classes, 0 in that of its other images; nan
+    """1 in the middle of the group of a class that is taken for the poison, 0 in that of its other images; nan
     where a class has no two. Of several cuts, as of a class with several triggers, the largest. It says something in a
     suspected class alone: any class can be cut in two. A suspect may be near 0 where one draw of the halves found it
     and the middle one did not."""

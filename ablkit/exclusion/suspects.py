@@ -4,9 +4,10 @@ Images of a class that carry a trigger make two groups with the clean ones besid
 see: mostly already in an early one of averaged weights. Mostly they are learned faster, so the images of the lowest
 losses are where to start; an attacker can see to it that they are not, so the first principal components of the
 features are, too, and clusters in these. A linear discriminant then tells the two groups apart. Of a clean class it
-makes one group, however it is cut, but for films and the like. Of two groups the one that lies farther from the images
-of all other classes is excluded, as these are mostly clean; what is left of the class is cut again, as each trigger may
-make a group. Neither the target class, the poisoning rate nor any other truth about the attack is used.
+makes one group, however it is cut, but for films and the like. Of two groups the one is excluded whose images look like
+those of other classes, as most attackers take them from there. Where the look does not tell, it is the one that lies
+farther from the images of all other classes, as these are mostly clean. What is left of the class is cut again, as each
+trigger may make a group. Neither the target class, the poisoning rate nor any other truth about the attack is used.
 
 That poisoned images form a group in feature space is known: spectral signatures (Tran et al. 2018), activation
 clustering (Chen et al. 2018), and SCAn (Tang et al. 2021), which also uses a linear discriminant. Those start from the
@@ -18,7 +19,7 @@ the starts are of all images.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -26,11 +27,14 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from ablkit.errors import UserError
+from ablkit.exclusion import lookalikes
 from ablkit.exclusion.rule import RULE, Settings
 from ablkit.exclusion.splits import Groups, two_groups
 from ablkit.randomness import numpy_stream
 from ablkit.shapes import Bool, Float, Int64, ndarray
 
+_LEAST_OWN = 0.03
+"""How often, above chance, the images of one group look like their class, at least, for the look to tell anything."""
 _AGREES = 0.9
 """Share of a class that two draws put into the same group, from which they have found the same."""
 
@@ -55,7 +59,7 @@ class Suspects:
     valleys: Float[ndarray, " classes"]
     """How few images of each class lie between the groups: near 0 where there are two, near 1 or above where not."""
     parts: Float[ndarray, " classes"]
-    """Share of each class that is in the group which lies farther from all other classes."""
+    """Share of each class that is in the first of its groups, which is the poison where the class is suspected."""
     classes: Int64[ndarray, " k"]
     """The suspected ones, that which stands out most first; often one, and none where none stands out."""
     images: Int64[ndarray, " m"]
@@ -137,7 +141,7 @@ def find(
     classes: int,
     settings: Settings | None = None,
     seed: int = 0,
-    alike: Callable[[int], ndarray] | None = None,
+    looks: lookalikes.Looks | None = None,
     look: int = 1,
     left_out: Int64[ndarray, " k"] | None = None,
 ) -> Suspects:
@@ -153,9 +157,9 @@ def find(
         losses: after each early epoch, under a model of averaged weights with fresh statistics.
         features: of the model that is looked at; see `models.features`.
         seed: draws the folds, each half of the images.
-        alike: draw -> a number for each image, the same for those that are nearly the same: they are in one half, as
-            otherwise the frames of one film, on both sides, make a group that holds for nothing else. None where none
-            are.
+        looks: of the images. Those that are alike are in one half, as otherwise the frames of one film, on both sides,
+            make a group that holds for nothing else. Which group is the poison, and that it is no film, is told by the
+            look as well; see `Settings.most_own` and `least_looks`. None: no image is alike, the features tell alone.
         look: see `Suspects.looks`.
         left_out: indices of images that have no part in it, as they are suspected already.
 
@@ -167,7 +171,7 @@ def find(
     values = np.log(np.maximum(losses, settings.lowest_loss).astype(np.float64))
     values = np.stack([values[-1], np.median(values, axis=0)])
     alone = np.arange(len(labels))
-    halves = [_halves(alone if alike is None else alike(draw), seed, draw) for draw in range(settings.draws)]
+    halves = [_halves(looks.alike(draw) if looks else alone, seed, draw) for draw in range(settings.draws)]
     is_left = ~np.isin(alone, [] if left_out is None else left_out)
     judged = np.bincount(labels[is_left], minlength=classes) >= settings.least_images
     found, suspected, excluded = [], [], np.zeros(len(labels), bool)
@@ -177,12 +181,15 @@ def find(
         cuts: list[Cut] = []
         # Several triggers are several groups: the rest is cut again, until nothing stands out of it.
         while not cuts or len(own) >= settings.least_images:
-            groups, first = _cut(features[own], values[:, own], [half[own] for half in halves], settings, usual)
-            stands_out = judged[k] and _stand_out(groups, settings)
+            drawn = _cut(features[own], values[:, own], [half[own] for half in halves], settings, usual)
+            stands_out = judged[k] and _lie_apart(drawn[0], settings)
+            if stands_out and looks:
+                drawn, stands_out = _by_look(drawn, own, labels, looks, settings)
             if stands_out or not cuts:
-                cuts.append(Cut(own, groups, look))
+                cuts.append(Cut(own, drawn[0], look))
             if not stands_out:
                 break
+            first = np.any([one.first for one in drawn], axis=0)
             excluded[own[first]] = True
             own = own[~first]
         found.append(tuple(cuts))
@@ -202,18 +209,38 @@ def _cut(
     halves: Sequence[Int64[ndarray, " m"]],
     settings: Settings,
     usual: Float[ndarray, " d"] | None,
-) -> tuple[Groups, Bool[ndarray, " m"]]:
-    """The two groups of the middle draw, and what is in the first group of it or of any draw that agrees with it."""
+) -> list[Groups]:
+    """The two groups of the draw of the middle valley, and after it those of the others that agree with it."""
     fewest = max(settings.least_group, int(np.ceil(settings.least_part * len(features))))
     drawn = [two_groups(features.astype(np.float64), values, half, fewest, usual) for half in halves]
     drawn.sort(key=lambda groups: np.nan_to_num(groups.valley, nan=np.inf))
-    middle = drawn[len(drawn) // 2]
-    agreeing = [one.first for one in drawn if (one.first == middle.first).sum() >= _AGREES * len(features)]
-    return middle, np.any(agreeing, axis=0)
+    middle = drawn.pop(len(drawn) // 2)
+    agrees = _AGREES * len(features)
+    return [middle, *(one for one in drawn if (one.first == middle.first).sum() >= agrees)]
 
 
-def _stand_out(groups: Groups, settings: Settings) -> bool:
+def _lie_apart(groups: Groups, settings: Settings) -> bool:
     return bool(groups.separation >= settings.least_separation and groups.valley <= settings.most_valley)
+
+
+def _by_look(
+    drawn: list[Groups],
+    own: Int64[ndarray, " m"],
+    labels: Int64[ndarray, " n"],
+    looks: lookalikes.Looks,
+    settings: Settings,
+) -> tuple[list[Groups], bool]:
+    """The draws, with the poison first where the look tells which group it is, and whether they still stand out."""
+    groups = drawn[0]
+    first, other = lookalikes.of_their_class(looks.cells, labels, own, groups.first)
+    low, high = sorted((first, other))
+    is_told = high >= _LEAST_OWN and low < settings.most_own * high
+    if is_told and first > other:
+        drawn = [one._replace(first=~one.first, scores=-one.scores) for one in drawn]
+    kinds, is_smaller = looks.kinds[own], groups.first == (groups.first.mean() <= 0.5)
+    is_spread = lookalikes.spread(kinds[is_smaller]) >= min(settings.least_looks, len(np.unique(kinds)) / 2)
+    is_strange = is_told and low <= _LEAST_OWN  # no film looks so little like itself
+    return drawn, is_strange or (is_spread and (is_told or groups.separation >= settings.least_separation_alike))
 
 
 def _halves(alike: Int64[ndarray, " n"], seed: int, draw: int) -> Int64[ndarray, " n"]:

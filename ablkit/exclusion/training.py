@@ -75,7 +75,7 @@ def exclude(
     shared = {"seed": seed, "device": device, "precision": precision, "evaluate": evaluate, "store": store}
     follow = partial(following, folder, report)
     where = (lambda name: None) if folder is None else folder.joinpath
-    first = train(data, _first_phase(recipe), **shared, judge=judge, folder=where("isolate"), report=follow([]))
+    first = train(data, first_phase(recipe), **shared, judge=judge, folder=where("isolate"), report=follow([]))
     history = list(first.history)
     say = (lambda line: None) if report is None else partial(print, flush=True)
 
@@ -85,14 +85,14 @@ def exclude(
         history.extend(last.history)
         return last.model
 
-    evidence = _evidence(data, first, seed, precision)
-    found = _look(evidence, first.averaged, settings)
+    evidence = evidence_of(data, first, seed, precision)
+    found = look(evidence, first.averaged, settings)
     say(f"after phase 1 {found}")
     seen, least = (first.averaged,), settings.least_at_end
     sure = found.of(np.flatnonzero(found.separations >= least), data.labels)
     model = train_without(sure, RETRAIN)
     if least:
-        second = _look(evidence, model, replace(settings, least_separation=least), 2, sure.images)
+        second = look(evidence, model, replace(settings, least_separation=least), 2, sure.images)
         say(f"in the trained model, of the images that are left, {second}")
         found, seen = found.with_second(second, data.labels, sure), (*seen, model)
     if settings.control == "random":
@@ -107,26 +107,27 @@ def exclude(
 
 
 @dataclass(frozen=True)
-class _Evidence:
-    """What both looks judge by, beside what the layers of a model see."""
+class Evidence:
+    """What both looks judge by, beside what the layers of a model see; see `evidence_of`."""
 
     data: Images
     losses: Float[ndarray, "epochs n"]
     """Of the images under the averaged model, after each epoch of phase 1."""
-    alike: Callable[[int], ndarray]
-    """See `suspects.find`; kept, so that both looks draw the same halves."""
+    looks: lookalikes.Looks
+    """See `suspects.find`; the same for both."""
     seed: int
     precision: str
 
 
-def _evidence(data: Images, first: Trained, seed: int, precision: str) -> _Evidence:
+def evidence_of(data: Images, first: Trained, seed: int, precision: str) -> Evidence:
+    """What is known after phase 1; `seed` and `precision` as in `exclude`."""
     # The last epoch as it was measured; the trajectories are rounded.
     losses = np.concatenate([first.trajectories["averaged"][:-1].astype(np.float32), first.losses[None]])
-    return _Evidence(data, losses, cache(partial(_alike, data, seed)), seed, precision)
+    return Evidence(data, losses, _looks(data, seed), seed, precision)
 
 
-def _look(
-    evidence: _Evidence,
+def look(
+    evidence: Evidence,
     model: nn.Module,
     settings: rule.Settings,
     number: int = 1,
@@ -136,12 +137,14 @@ def _look(
     data = evidence.data
     features = features_of(model, data.images, evidence.precision)
     judged = (evidence.losses, features, data.labels, len(data.classes), settings)
-    return suspects.find(*judged, evidence.seed, evidence.alike, number, left_out)
+    return suspects.find(*judged, evidence.seed, evidence.looks, number, left_out)
 
 
-def _alike(data: Images, seed: int, draw: int) -> ndarray:
-    """A number for each image, the same for those that look alike: the data's own groups where it has them."""
-    return lookalikes.groups(data.images, data.labels, seed, draw) if data.groups is None else data.groups
+def _looks(data: Images, seed: int) -> lookalikes.Looks:
+    """What is known by the look; which images are alike the data itself says, where it has groups."""
+    drawn = cache(partial(lookalikes.groups, data.images, data.labels, seed))
+    alike = drawn if data.groups is None else lambda draw: data.groups
+    return lookalikes.Looks(alike, drawn(0), lookalikes.cells_of(data.images))
 
 
 def _without(data: Images, found: suspects.Suspects, fewest: int, *, fill: bool) -> Images:
@@ -155,7 +158,7 @@ def _without(data: Images, found: suspects.Suspects, fewest: int, *, fill: bool)
     return data.take(kept)
 
 
-def _first_phase(recipe: Recipe) -> Recipe:
+def first_phase(recipe: Recipe) -> Recipe:
     """Phase 1 alone, which keeps the losses under the averaged model after each epoch."""
     scores = recipe.trajectories.split()
     followed = " ".join(scores if "averaged" in scores else [*scores, "averaged"])

@@ -14,6 +14,7 @@ from ablkit.attacks import ATTACKS
 from ablkit.data import CARDS
 from ablkit.defenses import METHODS
 from ablkit.errors import shown
+from ablkit.exclusion.rule import RULE
 from ablkit.report import data
 from ablkit.report.page import link, listed, literal
 from ablkit.report.text import label
@@ -36,6 +37,8 @@ ASIDE = ("device", "precision", "threads", "monitor_images", "trajectories", "da
 MEASURED = ("attack_success_rate", "clean_accuracy", "clean_accuracy_non_target", "target_class_accuracy")
 MEASURED += ("isolation_precision", "seconds", "images_per_second", "training_images")
 """What pages show of runs; a run that lacks one has a dash there."""
+JUDGED_AGAIN = "judged-again.csv"
+"""What today's rule says of runs of `exclude` by an earlier one, beside them; `benchmarks.judged_again` writes it."""
 _COSTS = ("seconds", "images_per_second")
 _LONGEST_NAME = 60
 _UNKNOWN = "unknown"
@@ -133,6 +136,7 @@ def collect(folder: Path, wanted: tuple[tuple[Job, str], ...] = ()) -> Collectio
         runs[name] = runs[name].astype(float) if name in runs else float("nan")
     for name in ("env_commit", "env_started"):
         runs[name] = runs[name].fillna(_UNKNOWN) if name in runs else _UNKNOWN
+    runs["is_judged_alike"] = runs["key"].isin(_judged_alike(folder / JUDGED_AGAIN))
     _check_names(runs)
     described = runs.apply(_describe, axis=1, result_type="expand")
     runs = _without_repeats(pd.concat([runs, described], axis=1))
@@ -146,6 +150,12 @@ def collect(folder: Path, wanted: tuple[tuple[Job, str], ...] = ()) -> Collectio
     scales = [Scale(*key, own) for key, own in groups]
     scales.sort(key=lambda s: (s.is_peers, -s.runs["attack"].nunique(), -len(s.runs), s.preset, s.place))
     return Collection(folder, runs, scales, wanted)
+
+
+def _judged_alike(path: Path) -> set[str]:
+    """The keys of runs of an earlier rule that today's judges alike."""
+    rows = data.table(path, key=str)
+    return set() if rows.empty else set(rows.loc[(rows["rule"] == RULE) & rows["is_alike"].astype(bool), "key"])
 
 
 def _check_names(runs: pd.DataFrame) -> None:

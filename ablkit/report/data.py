@@ -28,7 +28,7 @@ EPOCH += ("clean_loss", "poisoned_loss")
 OF_A_RUN = ("params.json", "env.json", "metrics.json", "history.csv", *ARRAYS, *PICTURES)
 """All that the folder of a committed run may hold."""
 BESIDE = (TABLE, "bench.json", "trust.json", "profile.txt", "suspects.csv", "discarded.csv", "gpu-speed.csv")
-BESIDE += ("gpu-unfinished.csv", "gpu-unfinished-epochs.csv")
+BESIDE += ("gpu-unfinished.csv", "gpu-unfinished-epochs.csv", "judged-again.csv")
 """The files beside the runs that pages are made of, or that the benchmarks write there."""
 LARGEST = 100_000
 """Bytes of an array or picture that is taken in: at the paper's scale losses are twice as large."""

@@ -249,7 +249,7 @@ def suspects(found: Suspects, poisoned: Poisoned) -> Styler:
                 "separation of its two groups": number(found.separations[k], "{:.1f}"),
                 "of look": "" if not len(found.looks) else str(found.looks[k]),
                 "valley": number(found.valleys[k], "{:.2f}"),
-                "part in the group farther from other classes": percent(found.parts[k]),
+                "part in the first group": percent(found.parts[k]),
                 "suspected": "yes" if k in found.classes else "",
                 "excluded": len(own),
                 "of them poisoned": int(poisoned.is_poisoned[own].sum()),

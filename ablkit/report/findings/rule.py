@@ -18,13 +18,26 @@ once within rule 7, before any run that is shown: six clusters beside three were
 SEEN, UNSEEN, UNSEEN_BY = (0, 1, 2), (3, 4), 7
 """Reported seeds that the rule was changed on, and those on whose poisoned sets the method had not been run before that
 rule. A later rule has seen them all."""
+LESS_STRICT = 7
+"""An earlier rule that asked for less: a run by it that suspected nobody stands."""
+VERDICT = ("method_suspected_classes", "method_excluded_images", "method_largest_separation")
+VERDICT += ("exclusion_precision", "exclusion_recall")
+"""The numbers that are the same where two rules judge a run alike."""
 FIRST_CHOOSING = 100
 """Seeds from here on are for choosing settings."""
 
 
-def is_earlier(runs: pd.DataFrame, column: str = "method_rule") -> pd.Series:
-    """Which runs of `exclude` an earlier rule made; see `exclusion.rule`."""
-    return pd.Series(runs.get(column, np.nan), runs.index, float) != RULE
+def is_earlier(runs: pd.DataFrame, column: str = "method_rule", excluded: str = "method_excluded_images") -> pd.Series:
+    """Which runs of `exclude` an earlier rule made that may judge otherwise; see `exclusion.rule`.
+
+    Args:
+        runs: with `is_judged_alike`, where today's rule judged some of them again; see `benchmarks.judged_again`.
+        column: the number of the rule.
+        excluded: how many images were excluded.
+    """
+    by, number = (pd.Series(runs.get(name, np.nan), runs.index, float) for name in (column, excluded))
+    stands = pd.Series(runs.get("is_judged_alike", False), runs.index, bool) | ((by == LESS_STRICT) & (number == 0))
+    return (by != RULE) & ~stands
 
 
 def of_earlier_rule(runs: pd.DataFrame) -> str:
@@ -46,17 +59,19 @@ def on_unseen(runs: pd.DataFrame) -> str:
         runs: what `beside` gives.
     """
     seen = SEEN if RULE == UNSEEN_BY else SEEN + UNSEEN
-    own = runs[~runs["seed"].isin(seen) & (runs["seed"] < FIRST_CHOOSING) & ~is_earlier(runs)]
-    met, new = (
+    by = pd.Series(runs.get("method_rule", np.nan), runs.index, float)
+    met = runs["seed"].isin(SEEN) | (runs["seed"].isin(UNSEEN) & (by != UNSEEN_BY))
+    own = runs[~met & (runs["seed"] < FIRST_CHOOSING) & ~is_earlier(runs)]
+    before, new = (
         f"seed{'s' * (len(seeds) > 1)} {listed([str(seed) for seed in sorted(seeds)])}"
         for seeds in (set(seen), set(own["seed"]))
     )
-    changed = f"The rule was changed {CHANGES} times after runs on {met} had been seen"
+    changed = f"The rule was changed {CHANGES} times after runs on {before} had been seen"
     if own.empty:
         return f"{changed}; none of these runs is of another seed that it had not met."
     known = int(own["attack_success_rate_none"].notna().sum()) if "attack_success_rate_none" in own else 0
     alone = f"; undefended training was run on {known} of these {len(own)} sets" if known < len(own) else ""
-    return f"{changed}. It had not met {new}: there the backdoor is gone {removed(own, '')}{alone}."
+    return f"{changed}. Before these runs it had not met {new}: there the backdoor is gone {removed(own, '')}{alone}."
 
 
 def of_its_making(runs: pd.DataFrame) -> str:

@@ -42,7 +42,7 @@ def page(c: Collection) -> Page:
     poisoned = rows[rows["poisoned"] > 0]
     if len(poisoned) and poisoned.groupby(["dataset", "attack"])["seed"].nunique().max() == 1:
         how += " Each attack was tried on one seed: a demonstration."
-    if earlier := int(is_earlier(rows, "rule").sum()):
+    if earlier := int(is_earlier(rows, "rule", "suspects").sum()):
         were = "was" if earlier == 1 else "were"
         how += f" {earlier} of {count(len(rows), 'folder')} {were} judged by an earlier rule."
     blocks: list[Block] = [Text(how), _table(rows), Code(_COMMAND)]
@@ -74,7 +74,7 @@ def _finding(rows: pd.DataFrame) -> str:
         right = (
             f"finds the attacked classes and {percent(FOUND, 0)} of the poison or more in {poisoned['is_right'].sum()}"
         )
-        by = ", by an earlier rule than today's," * bool(is_earlier(rows, "rule").all())
+        by = ", by an earlier rule than today's," * bool(is_earlier(rows, "rule", "suspects").all())
         told.append(
             f"{code('ablkit clean')}{by} {right} of {count(len(poisoned), 'poisoned folder')}, and hands on a model"
             f" with at most {percent(GONE, 0)} attack success in {gone}{_false_alarms(clean)}."
@@ -101,7 +101,7 @@ def _wrong(poisoned: pd.DataFrame) -> list[str]:
 
 def _by_set(rows: pd.DataFrame) -> str:
     """On how many folders of each data set the verdict is right, poisoned or not."""
-    by = ", by an earlier rule than today's," * bool(is_earlier(rows, "rule").all())
+    by = ", by an earlier rule than today's," * bool(is_earlier(rows, "rule", "suspects").all())
     parts = [
         f"{int(own['is_right'].sum())} of {count(len(own), 'folder')} of {dataset_title(name)}"
         for name, own in rows.groupby("dataset", sort=False)
