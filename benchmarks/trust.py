@@ -48,11 +48,11 @@ class Case(NamedTuple):
 # A mirrored sign is another one: whoever has signs must say so, as a folder does not.
 _SIGNS = {"target": 1, "options": ("-p", "flip", "false")}
 CASES = (
-    *(Case("gtsrb", attack, 0, **_SIGNS) for attack in ("blend", "badnets", "")),
+    *(Case("gtsrb", attack, seed, **_SIGNS) for seed in (0, 1) for attack in ("blend", "badnets", "")),
     *(Case("cifar10", attack, 0) for attack in ("blend", *strange_attacks.ATTACKS, "badnets")),
     *(Case("cifar10", "", seed) for seed in range(5)),
     Case("cifar10", "dynamic", 0),
-    Case("gtsrb", "dynamic", 0, **_SIGNS),
+    *(Case("gtsrb", "dynamic", seed, **_SIGNS) for seed in (0, 1)),
 )
 IMAGES, RATE = 10_000, 0.1
 

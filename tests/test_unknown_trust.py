@@ -133,6 +133,14 @@ def test_the_page_says_how_many_an_earlier_rule_judged(tmp_path):
     assert "earlier rule" not in markdown(shown(tmp_path, today))  # the twin
 
 
+def test_folders_that_had_no_part_in_the_rule_are_told_apart(tmp_path):
+    met, new = row(dataset="gtsrb"), row(dataset="gtsrb", seed=1)
+    told = markdown(shown(tmp_path, met, row(seed=4), new, new | {"found": 0.5}))
+    assert "changed after 2 of these folders had been seen; on the other 2 its verdict is right on 1." in told
+    assert "changed after 1 of these folders had been seen." in markdown(shown(tmp_path, met))  # the twins
+    assert "changed after" not in markdown(shown(tmp_path, new))
+
+
 def test_without_folders_it_says_so_and_spoilt_ones_make_no_page(tmp_path):
     assert shown(tmp_path).finding == "Not known yet: 0 folders were tried."
     with pytest.raises(Damaged, match="holds no folders"):

@@ -199,8 +199,8 @@ def find(
     separations, valleys = np.array([(one.separation, one.valley) for one in firsts]).T
     parts = np.array([one.first.mean() if len(one.first) else np.nan for one in firsts])
     ranked = np.array(sorted(suspected, key=lambda k: -separations[k]), np.int64)
-    looks = np.full(classes, look)
-    return Suspects(separations, valleys, parts, ranked, np.flatnonzero(excluded), tuple(found), judged, looks)
+    numbers = np.full(classes, look)
+    return Suspects(separations, valleys, parts, ranked, np.flatnonzero(excluded), tuple(found), judged, numbers)
 
 
 def _cut(

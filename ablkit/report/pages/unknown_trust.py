@@ -24,6 +24,8 @@ UNPOISONED = "attack_success_rate_unpoisoned"
 """Of a model of the clean folder, on the images of an attack that it has never seen; see `benchmarks/trust.py`."""
 STRANGE = {"white_bar": "a white bar", "two_triggers": "two triggers, two classes"}
 """Attacks that the kit does not have -> what they are called; see `benchmarks/strange_attacks.py`."""
+SEEN = {"gtsrb": (0,), "cifar10": (0, 1, 2, 3, 4)}
+"""Data set -> seeds whose folders had been seen when the settings of today's rule were chosen."""
 _COLUMNS = ("data set", "attack", "seed", "verdict", "poisoned", "suspects", "recall, %", "precision, %")
 _COLUMNS += ("attack success, %", "success unpoisoned, %", "clean accuracy, %", "minutes")
 
@@ -45,8 +47,21 @@ def page(c: Collection) -> Page:
     if earlier := int(is_earlier(rows, "rule", "suspects").sum()):
         were = "was" if earlier == 1 else "were"
         how += f" {earlier} of {count(len(rows), 'folder')} {were} judged by an earlier rule."
+    how += _on_unseen(rows)
     blocks: list[Block] = [Text(how), _table(rows), Code(_COMMAND)]
     return Page(_NAME, _TITLE, _finding(rows), blocks, "Unknown trust")
+
+
+def _on_unseen(rows: pd.DataFrame) -> str:
+    """Which folders had no part in the rule, and on how many of them its verdict is right."""
+    had_part = [row["seed"] in SEEN.get(row["dataset"], ()) for _, row in rows.iterrows()]
+    seen, unseen = rows[had_part], rows[[not one for one in had_part]]
+    if seen.empty:
+        return ""
+    told = f" The rule was changed after {len(seen)} of these folders had been seen"
+    if unseen.empty:
+        return f"{told}."
+    return f"{told}; on the other {len(unseen)} its verdict is right on {int(unseen['is_right'].sum())}."
 
 
 def folders(c: Collection) -> pd.DataFrame:
