@@ -15,7 +15,7 @@ from ablkit.report.findings.rule import of_earlier_rule
 
 
 def test_seeds_that_a_rule_had_not_met_stand_apart_from_those_it_was_changed_on(monkeypatch):
-    own = beside(compared(seeds=5)).assign(method_rule=history.UNSEEN_BY, is_judged_alike=True)
+    own = beside(compared(seeds=5)).assign(method_rule=history.UNSEEN_BY)
     own.loc[(own["attack"] == "sig") & (own["seed"] == 4), "attack_success_rate"] = 0.5
     told = history.on_unseen(own)
     assert (
@@ -26,9 +26,9 @@ def test_seeds_that_a_rule_had_not_met_stand_apart_from_those_it_was_changed_on(
     own.loc[(own["attack"] == "sig") & (own["seed"] == 3), "attack_success_rate_none"] = None
     assert history.on_unseen(own).endswith("; undefended training was run on 3 of these 4 sets.")
     assert "it had not met seed 3: there" in history.on_unseen(own[own["seed"] < 4])
-    # The twins: of seeds that it was changed on, of a later rule, and where today's rule may judge otherwise.
-    later, otherwise = own.assign(method_rule=rule.RULE), own.assign(is_judged_alike=False)
-    for seen in (own[own["seed"] < 3], later, otherwise):
+    # The twins: of seeds that it was changed on, of a later rule and of an earlier one.
+    later, before = (own.assign(method_rule=history.UNSEEN_BY + step) for step in (1, -1))
+    for seen in (own[own["seed"] < 3], later, before):
         assert history.on_unseen(seen).endswith(
             "had been seen; none of these runs is of another seed that it had not met."
         )

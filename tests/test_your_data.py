@@ -27,7 +27,7 @@ ENV = {"ablkit": "1", "torch": "2", "started": "2026-01-01T00:00:00"}
 
 
 def cleaned(train: Images, test: Images, **settings: object) -> tuple[training.Trained, verdict.Verdict]:
-    kind = rule.Settings(**settings)
+    kind = rule.Settings(**{"least_images": 100} | settings)  # toy sets are small
     trained = exclusion.exclude(train, RECIPE, kind, device="cpu", precision="fp32", report=None)
     return trained, verdict.judge(trained, train, test, "fp32")
 
@@ -122,7 +122,7 @@ def test_a_clean_set_shows_no_sign_of_a_backdoor(clean):
     # Where no class was judged nothing is said that comforts, and what to do.
     said = text_of(none)
     assert "mean: " not in said and "no class was judged, this says nothing about the set" in said
-    assert "Bring more images of each class" in said and "100 training images or more" in said
+    assert "Bring more images of each class" in said and "200 training images or more" in said
     (table,) = (block for block in your_data.page(found, found.numbers()).blocks if block.block == "table")
     usual = rule.Settings()
     limits = f"{usual.least_separation:g} or more, or {usual.least_separation_at_end:g} at the end"  # of both looks

@@ -60,8 +60,8 @@ def on_unseen(runs: pd.DataFrame) -> str:
     """
     seen = SEEN if RULE == UNSEEN_BY else SEEN + UNSEEN
     by = pd.Series(runs.get("method_rule", np.nan), runs.index, float)
-    met = runs["seed"].isin(SEEN) | (runs["seed"].isin(UNSEEN) & (by != UNSEEN_BY))
-    own = runs[~met & (runs["seed"] < FIRST_CHOOSING) & ~is_earlier(runs)]
+    met = runs["seed"].isin(SEEN) | (runs["seed"].isin(UNSEEN) & (by > UNSEEN_BY))
+    own = runs[~met & (runs["seed"] < FIRST_CHOOSING) & (by >= UNSEEN_BY)]
     before, new = (
         f"seed{'s' * (len(seeds) > 1)} {listed([str(seed) for seed in sorted(seeds)])}"
         for seeds in (set(seen), set(own["seed"]))
