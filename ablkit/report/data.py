@@ -10,10 +10,12 @@ from pathlib import Path
 import pandas as pd
 
 from ablkit import paths
+from ablkit.attacks import ATTACKS
 from ablkit.data import prepared
 from ablkit.errors import UserError, shown
 from ablkit.files import inert, write_bytes, write_json, write_text
 from ablkit.runs import records, seals
+from ablkit.runs.parameters import PRESETS, defaults
 from ablkit.runs.records import Damaged
 
 TABLE = "runs.csv"
@@ -30,6 +32,8 @@ OF_A_RUN = ("params.json", "env.json", "metrics.json", "history.csv", *ARRAYS, *
 BESIDE = (TABLE, "bench.json", "trust.json", "profile.txt", "suspects.csv", "discarded.csv", "gpu-speed.csv")
 BESIDE += ("gpu-unfinished.csv", "gpu-unfinished-epochs.csv", "judged-again.csv")
 """The files beside the runs that pages are made of, or that the benchmarks write there."""
+_VARIED = ("gamma", "isolation_rate", "isolation_epochs")
+"""Parameters of ABL that whole notebooks vary, as they do the poisoning rate: of such runs the numbers are enough."""
 LARGEST = 100_000
 """Bytes of an array or picture that is taken in: at the paper's scale losses are twice as large."""
 _OF_A_SITE = "· ablkit</title>"
@@ -44,8 +48,8 @@ def add(run: Path, data: Path) -> tuple[Path, list[str]]:
 
     `KEY/{params,env,metrics}.json` are the run's own, `KEY/history.csv` has a line for each epoch. Of ABL's runs arrays
     and pictures come along up to LARGEST bytes, but not where only the momentum is a fresh one, as phase 1 is the same,
-    and not of phase 1 alone, whose history is what is looked at. Weights never do. Raises Damaged for a run that is not
-    whole.
+    not of phase 1 alone, whose history is what is looked at, and not where a setting or the poisoning rate is varied.
+    Weights never do. Raises Damaged for a run that is not whole.
     """
     seals.check_sealed(run)
     folder, left_out, kept = data / run.name, [], {}
@@ -76,7 +80,17 @@ def add(run: Path, data: Path) -> tuple[Path, list[str]]:
 
 def _brings_pictures(parameters: dict) -> bool:
     carries = parameters.get("carry_momentum", True)
-    return parameters.get("method") == "abl" and carries and bool(parameters.get("finetune_epochs", 1))
+    whole = parameters.get("method") == "abl" and carries and bool(parameters.get("finetune_epochs", 1))
+    known = ATTACKS.get(parameters.get("attack", ""))
+    is_varied = known and parameters.get("poison_rate") not in (known.quick_rate, defaults("run")["poison_rate"])
+    return (
+        whole
+        and not is_varied
+        and any(
+            all(parameters.get(name, own[name]) == own[name] for name in _VARIED)
+            for own in (defaults("run", preset) for preset in PRESETS)
+        )
+    )
 
 
 def write_table(data: Path) -> None:
