@@ -39,24 +39,13 @@ def parser() -> cli.Parser:
         other.add_argument("--json", type=file, metavar="FILE", help="write the figures there too")
         other.set_defaults(command=command)
     trust = kinds.add_parser("trust", help="what `ablkit clean` finds in poisoned folders, held against the truth")
-    trust.add_argument(
-        "--to",
-        type=partial(arguments.path, "--to"),
-        required=True,
-        metavar="FOLDER",
-        help="where trust.json is, or will be: reports/data",
-    )
     trust.add_argument("--threads", type=int, default=1, metavar="K", help="of each training (1)")
     trust.set_defaults(command=_trust)
     again = kinds.add_parser("judged-again", help="what today's rule says of runs of `exclude` by an earlier one")
-    again.add_argument(
-        "--to",
-        type=partial(arguments.path, "--to"),
-        required=True,
-        metavar="FOLDER",
-        help="of the runs: reports/data",
-    )
     again.set_defaults(command=_judged_again)
+    for other in (trust, again):
+        where = "the data of a report, where the result is, or will be: reports/data"
+        other.add_argument("--to", type=partial(arguments.path, "--to"), required=True, metavar="FOLDER", help=where)
     return parser
 
 

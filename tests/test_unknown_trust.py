@@ -81,8 +81,11 @@ def test_the_page_counts_what_is_found(tmp_path):
         " on a model with at most 5 % attack success in 2; of clean folders it suspects a class in 0 of 1 of CIFAR-10."
     )
     assert "`ablkit clean`, by an earlier rule than today's, finds" in shown(tmp_path, *rows[1:]).finding
-    assert "a white bar" in markdown(page) and "on one seed: a demonstration" in markdown(page)
-    assert "demonstration" not in markdown(shown(tmp_path, row(), row(seed=1)))  # the twin
+    assert "a white bar" in markdown(
+        page
+    ) and "2 of 2 attacks were tried on fewer than 3 seeds (at most 1 seed): a demonstration." in markdown(page)
+    assert "1 of 1 attack was tried" in markdown(shown(tmp_path, row(), row(seed=1)))
+    assert "demonstration" not in markdown(shown(tmp_path, *(row(seed=seed) for seed in range(3))))  # the twin
 
 
 FAULTS = {

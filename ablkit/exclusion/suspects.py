@@ -34,7 +34,8 @@ from ablkit.randomness import numpy_stream
 from ablkit.shapes import Bool, Float, Int64, ndarray
 
 _LEAST_OWN = 0.03
-"""How often, above chance, the images of one group look like their class, at least, for the look to tell anything."""
+"""How often, above chance, images look like their class: as often as this or less is no more than by chance, and the
+look tells something where one of the groups does so more often."""
 _AGREES = 0.9
 """Share of a class that two draws put into the same group, from which they have found the same."""
 

@@ -210,7 +210,8 @@ def _table(found: Verdict) -> Table:
         " in the middle of one, where the class was suspected first. A class is suspected, unless set otherwise, with a"
         f" separation of {usual.least_separation:g} or more, or {usual.least_separation_at_end:g} at the end, and a"
         f" valley of at most {usual.most_valley:g}, if it has {usual.least_images} images or more and the smaller group"
-        f" {usual.least_group}, of {usual.least_looks:g} kinds of look-alikes or more. Where the look does not tell"
+        f" {usual.least_group}, of {usual.least_looks:g} kinds of look-alikes or more unless one group does not look"
+        f" like its class. Where the look does not tell"
         f" which group is the poison, {usual.least_separation_alike:g} are asked for. One that is suspected with"
         f" {usual.least_separation_at_end:g} or more after phase 1 is not judged again."
     )

@@ -143,8 +143,8 @@ def _made_before(own: pd.DataFrame) -> str:
     earlier, gone = is_earlier(own), own["attack_success_rate"] <= GONE
     number = int(earlier.sum())
     if not number:
-        return "All runs shown were made by the present rule, again where an earlier one had made them."
-    told = [f"{number} of {count(len(own), 'run')} shown were made by an earlier rule"]
+        return "All runs shown are of the present rule: made by it, or judged alike by it."
+    told = [f"{number} of {count(len(own), 'run')} shown are of an earlier rule, which today's may judge otherwise"]
     told.append(f"{int(gone[earlier].sum())} of these end with at most {percent(GONE, 0)} attack success")
     if (~earlier).any():
         told.append(f"and {int(gone[~earlier].sum())} of the other {int((~earlier).sum())}")

@@ -10,7 +10,7 @@ from ablkit.report.collect import Collection, dataset_title, hardware_of
 from ablkit.report.figures import TITLES
 from ablkit.report.findings import GONE
 from ablkit.report.findings.rule import is_earlier
-from ablkit.report.findings.words import count, upper
+from ablkit.report.findings.words import FEWEST, count, upper
 from ablkit.report.page import Block, Cell, Code, Page, Table, Text, code, link, listed, literal
 from ablkit.report.pages import missing
 from ablkit.report.text import MISSING, percent
@@ -42,8 +42,11 @@ def page(c: Collection) -> Page:
         blocks = [Text(how), *missing.not_run(c, "any folder of images", [_COMMAND])]
         return Page(_NAME, _TITLE, "Not known yet: 0 folders were tried.", blocks, "Unknown trust")
     poisoned = rows[rows["poisoned"] > 0]
-    if len(poisoned) and poisoned.groupby(["dataset", "attack"])["seed"].nunique().max() == 1:
-        how += " Each attack was tried on one seed: a demonstration."
+    seeds = poisoned.groupby(["dataset", "attack"])["seed"].nunique()
+    if few := int((seeds < FEWEST).sum()):
+        most, were = count(int(seeds.max()), "seed"), "was" if few == 1 else "were"
+        how += f" {few} of {count(len(seeds), 'attack')} {were} tried on fewer than {FEWEST} seeds (at most {most}): a"
+        how += " demonstration."
     if earlier := int(is_earlier(rows, "rule", "suspects").sum()):
         were = "was" if earlier == 1 else "were"
         how += f" {earlier} of {count(len(rows), 'folder')} {were} judged by an earlier rule."
