@@ -16,6 +16,7 @@ from ablkit.errors import UserError
 from ablkit.metrics import summary
 from ablkit.report import cases, findings
 from ablkit.report.collect import Collection, collect
+from ablkit.report.page import Page
 from ablkit.report.pages import cases as pages
 from ablkit.report.render import markdown
 from ablkit.runs import execute
@@ -132,7 +133,7 @@ def test_the_verdict_is_that_of_the_claimed_method_over_all_cases():
     for values, word in ((good, "**Holds.**"), (bad, "**Holds in part.**")):
         assert findings.of_cases(frame({low: good, high: values}), TITLES, "abl").startswith(word)
     told = findings.of_cases(frame({low: good, high: bad}), TITLES, "abl")
-    assert "in 1 of 2 pairs of attack and case; not with Blend (50 %), where it leaves 6.0 %" in told
+    assert "on every seed, in 1 of 2 pairs of attack and case. It leaves up to 6.0 % (at 50 %) with Blend." in told
     assert findings.of_cases(frame({low: bad, high: bad}), TITLES, "abl").startswith("**Fails.**")
     assert findings.of_cases(frame({low: good[:2], high: good[:2]}), TITLES, "abl").startswith("**Cannot be said.**")
 
@@ -140,7 +141,7 @@ def test_the_verdict_is_that_of_the_claimed_method_over_all_cases():
 def test_what_is_left_without_any_poison_is_said_to_be_no_backdoor():
     left = frame({("exclude", "low"): [0.0] * 3, ("exclude", "high"): [0.04, 0.06, 0.07]})
     told = findings.of_cases(left.assign(exclusion_recall=1.0), TITLES, "exclude")
-    assert "leaves 7.0 %. With Blend (50 %) no poisoned image was left in the training: what is left" in told
+    assert "up to 7.0 % (at 50 %) with Blend. With Blend (50 %) no poisoned image was left in the training:" in told
     # The twin: on one seed an image is left.
     recall = [
         0.99 if (case, seed) == ("high", 1) else 1.0 for case, seed in zip(left["case"], left["seed"], strict=True)
@@ -162,7 +163,7 @@ def test_a_backdoor_that_nobody_learns_is_not_counted():
 def test_a_weak_backdoor_that_the_method_leaves_is_counted():
     runs = {("none", "low"): [0.4] * 3, ("none", "high"): [0.9] * 3, ("abl", "high"): [0.0] * 3}
     told = findings.of_cases(frame(runs | {("abl", "low"): [0.4] * 3}), TITLES, "abl")
-    assert told.startswith("**Holds in part.**") and "where it leaves 40 %" in told
+    assert told.startswith("**Holds in part.**") and "It leaves up to 40 % (at 1 %) with Blend." in told
     assert "learns it in less than 50 %, as ABL leaves more than 5 %: Blend (1 %)." in told
     twin = findings.of_cases(frame(runs | {("abl", "low"): [0.0] * 3}), TITLES, "abl")
     assert "learns no backdoor: Blend (1 %)" in twin and "Counted, though" not in twin
@@ -176,19 +177,47 @@ def test_cases_without_an_undefended_run_are_told_and_one_seed_is_not_every_seed
     assert "was not run" not in twin and "on every seed" in twin
 
 
-def test_pairs_on_few_seeds_are_counted_where_the_verdict_stands_on_others():
-    told = findings.of_cases(frame({("abl", "low"): [0.0], ("abl", "high"): [0.9] * 3}), TITLES, "abl")
+def test_the_verdict_is_about_pairs_on_seeds_enough_and_the_others_stand_apart():
+    low, high = ("abl", "low"), ("abl", "high")
+    told = findings.of_cases(frame({low: [0.0], high: [0.01] * 3}), TITLES, "abl")
+    assert told.startswith("**Holds.**") and "in 1 of 1 pair of attack and case." in told
+    assert "On fewer than 3 seeds, which prove little, it does so in 1 of 1 more." in told
+    # A backdoor that is there on one seed refutes the claim; one that is weak does not.
+    for left, word in ((0.9, "**Holds in part.**"), (0.2, "**Holds.**")):
+        told = findings.of_cases(frame({low: [left], high: [0.01] * 3}), TITLES, "abl")
+        assert told.startswith(word) and f"in 0 of 1 more. It leaves up to {100 * left:.0f} % (at 1 %)" in told
+    twin = findings.of_cases(frame({low: [0.0] * 3, high: [0.9] * 3}), TITLES, "abl")
+    assert "prove little" not in twin and "in 1 of 2 pairs" in twin
+
+
+def test_a_model_of_no_use_is_no_success():
+    runs = frame({("abl", "low"): [0.0] * 3, ("abl", "high"): [0.0] * 3})
+    destroyed = runs.assign(clean_accuracy=runs["case"].map({"low": 0.7, "high": 0.12}))
+    undefended = pd.DataFrame({"attack_success_rate": [1.0], "clean_accuracy": [0.76]}, index=["blend"])
+    told = findings.of_cases(destroyed, TITLES, "abl", undefended)
     assert told.startswith("**Holds in part.**")
-    assert "On fewer than 3 seeds, so that they prove little, are 1 of the 2 pairs." in told
-    twin = findings.of_cases(frame({("abl", "low"): [0.0] * 3, ("abl", "high"): [0.9] * 3}), TITLES, "abl")
-    assert "prove little" not in twin
+    assert "in 1 of 2 pairs of attack and case. It destroys the model, to a clean accuracy of 12 % (at 50 %)" in told
+    # The twins: undefended training is as bad there, what it does is not known, and no model is worse.
+    same = destroyed.assign(method="none", attack_success_rate=0.9)
+    for known in (pd.concat([destroyed, same]), destroyed, runs):
+        found = findings.of_cases(known, TITLES, "abl", undefended if known is runs else None)
+        assert found.startswith("**Holds.**") and "destroys" not in found
+
+
+def test_a_recipe_of_ones_own_says_nothing_of_those_of_others():
+    runs = frame({("abl", "quick-10"): [0.0] * 3, ("abl", "paper-10"): [0.9] * 3})
+    titles = {name: name for name in ("quick-10", "paper-10")}
+    told = findings.of_cases(runs, titles, "abl")
+    assert told.startswith("**Fails.**") and "in 0 of 1 pair" in told and "quick" not in told
+    other = runs.assign(case=runs["case"].replace("quick-10", "toolbox-10"))
+    assert findings.of_cases(other, {"toolbox-10": "t", **titles}, "abl").startswith("**Holds in part.**")  # the twin
 
 
 def test_a_method_that_ran_in_one_case_alone_is_not_held_against_the_others():
     runs = {("none", "low"): [0.9], ("none", "high"): [0.9], ("abl", "low"): [0.0], ("abl", "high"): [0.0]}
     assert "Excluding" not in findings.of_cases(frame(runs | {("exclude", "low"): [0.0]}), TITLES, "abl")
     both = runs | {("exclude", "low"): [0.0], ("exclude", "high"): [0.0]}
-    assert "Excluding suspects leaves at most 5 %" in findings.of_cases(frame(both), TITLES, "abl")  # the twin
+    assert "Excluding suspects removes the backdoor" in findings.of_cases(frame(both), TITLES, "abl")  # the twin
 
 
 def test_the_figure_shows_every_seed_of_every_method():
@@ -197,6 +226,19 @@ def test_the_figure_shows_every_seed_of_every_method():
     assert len(figure.axes) == 4
     assert sum(len(dots.get_offsets()) for dots in figure.axes[0].collections) == len(rows)
     assert [text.get_text() for text in figure.axes[-1].get_xticklabels()] == list(TITLES.values())
+    plt.close("all")
+
+
+def test_the_figure_leaves_out_an_attack_with_one_case_and_cases_that_an_attack_lacks():
+    both = frame({("abl", case): [0.1, 0.2] for case in TITLES})
+    one = frame({("abl", "low"): [0.1, 0.2]}, "sig")
+    titles = TITLES | {"other": "70 %"}
+    figure = cases.drawn(pd.concat([both, one]), titles, "poisoned")
+    assert [place.get_title(loc="left") for place in figure.axes if place.get_title(loc="left")] == ["Blend"]
+    assert [text.get_text() for text in figure.axes[-1].get_xticklabels()] == list(TITLES.values())
+    assert figure.axes[-1].get_xlabel() == "poisoned"
+    # The twin: where no attack has several cases, all are drawn.
+    assert cases.drawn(one, titles).axes[0].get_title(loc="left") == "SIG"
     plt.close("all")
 
 
@@ -216,19 +258,23 @@ def standard(collection) -> Collection:
 
 def test_committed_runs_are_found_as_cases_by_what_they_are(standard):
     found, _ = cases.of_collection(standard, "gamma")
-    assert set(found["case"]) == {"0.5"} and set(found["method"]) == {"abl"}
+    assert set(found["case"]) == {"0.5"} and set(found["method"]) == {"none", "abl"}  # undefended ones beside them
     # The twin: the same runs with another gamma are another case, and none with what no case has.
     for gamma, wanted in ((1.0, {"1"}), (1.1, set())):
         other = replace(standard, runs=standard.runs.assign(gamma=gamma))
         assert set(cases.of_collection(other, "gamma")[0]["case"]) == wanted
 
 
+def pages_of(c: Collection) -> list[Page]:
+    return pages.pages(c, pages.studied(c))
+
+
 def test_a_page_waits_for_a_second_case_and_then_judges(standard):
-    before = {page.name: page for page in pages.pages(standard)}
+    before = {page.name: page for page in pages_of(standard)}
     assert before["gamma.html"].finding.startswith("Not known yet: 3 of 18 combinations")
     assert "ablkit run gamma -p attack_names blend" in markdown(before["gamma.html"])
     more = standard.runs.assign(gamma=1.0)
-    after = {page.name: page for page in pages.pages(replace(standard, runs=pd.concat([standard.runs, more])))}
+    after = {page.name: page for page in pages_of(replace(standard, runs=pd.concat([standard.runs, more])))}
     assert "of 6 pairs of attack and case" in after["gamma.html"].finding
     assert sum(block.block == "figure" and b"<svg" in block.svg for block in after["gamma.html"].blocks) == 1
     assert after["adaptive.html"].finding == before["adaptive.html"].finding
@@ -237,9 +283,9 @@ def test_a_page_waits_for_a_second_case_and_then_judges(standard):
 def test_a_page_about_abl_shows_this_kits_own_method_where_abl_was_not_run(standard):
     more = standard.runs[standard.runs["method"] == "exclude"]
     runs = pd.concat([standard.runs, more.assign(poison_rate=0.2)])
-    found = {page.name: page.finding for page in pages.pages(replace(standard, runs=runs))}["poison-rate.html"]
+    found = {page.name: page.finding for page in pages_of(replace(standard, runs=runs))}["poison-rate.html"]
     assert found.startswith("Not known yet of ABL; of this kit's own method: ")
-    assert "Excluding suspects leaves at most 5 %" in found
+    assert "Excluding suspects removes the backdoor, to at most 5 %" in found
 
 
 def test_a_run_that_excludes_nothing_is_known_undefended_too(collection):
@@ -266,10 +312,8 @@ def test_a_run_that_excludes_nothing_is_known_undefended_too(collection):
 def test_methods_that_ran_on_other_cases_are_not_held_against_each_other_in_silence():
     rows = [("none", "as-it-is", 1.0), ("none", "weaker", 1.0), ("abl", "as-it-is", 0.02), ("abl", "weaker", 0.5)]
     frame = pd.DataFrame(rows, columns=["method", "case", "attack_success_rate"]).assign(attack="blend")
-    assert pages._spread(frame) == (
-        "Over attacks and cases the mean attack success is 100 % (undefended) and 2 to 50 % (ABL)."
-    )
-    assert "2 % (ABL). They were not run on the same ones: do not hold" in pages._spread(frame[:3])
+    assert pages._apart(frame) == ""
+    assert "did not run on the same pairs" in pages._apart(frame[:3])
 
 
 # The notebooks
@@ -297,7 +341,8 @@ def test_a_notebook_makes_the_run_that_is_missing_and_ends_with_the_verdict(fold
     folder = execute.execute("isolation_rate", own).folder
     assert len(pd.read_csv(folder / "figures" / "isolation-rate.csv")) == 2
     verdict = nbformat.read(folder / "notebook.ipynb", as_version=4).cells[-1].outputs[0]["data"]["text/markdown"]
-    assert verdict.startswith("**Fails.** ABL leaves at most 5 % attack success in 0 of 2") and "n = 1 seed" in verdict
+    told = "**Fails.** ABL removes the backdoor, to at most 5 % attack success, in 0 of 2 pairs of attack and case."
+    assert verdict.startswith(told) and "n = 1 seed" in verdict
     metrics = json.loads((folder / "metrics.json").read_text())
     assert metrics["isolation_precision_badnets_0.05_abl"] == 0.5
     assert missing.is_done() and metrics["isolation_precision_badnets_0.2_abl"] <= 1
@@ -313,7 +358,10 @@ def test_a_setting_that_changes_nothing_is_named():
 
 def test_undefended_training_that_no_case_changes_is_told_once():
     runs = frame({("abl", "low"): [0.01, 0.02, 0.03], ("abl", "high"): [0.02, 0.02, 0.03]})
-    told = findings.of_cases(runs, TITLES, "abl", {"blend": 0.99, "sig": 0.5})
+    numbers = {"attack_success_rate": [0.99, 0.5], "clean_accuracy": [0.7, 0.7]}
+    undefended = pd.DataFrame(numbers, index=["blend", "sig"])
+    told = findings.of_cases(runs, TITLES, "abl", undefended, is_of_abl=True)
     assert "Undefended training, the same in all cases, has 99 % (Blend)." in told and "was not run" not in told
-    for unknown in (None, {"sig": 0.5}):  # the twins
-        assert "undefended training was not run" in findings.of_cases(runs, TITLES, "abl", unknown)
+    for unknown, is_of_abl in ((undefended, False), (undefended.loc[["sig"]], True), (None, True)):  # the twins
+        told = findings.of_cases(runs, TITLES, "abl", unknown, is_of_abl=is_of_abl)
+        assert "undefended training was not run" in told

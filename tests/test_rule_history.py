@@ -14,35 +14,47 @@ from ablkit.report.findings.beside import beside
 from ablkit.report.findings.rule import of_earlier_rule
 
 
-def test_seeds_that_a_rule_had_not_met_stand_apart_from_those_it_was_changed_on(monkeypatch):
+def test_seeds_that_a_rule_had_not_met_stand_apart_from_those_it_was_changed_on():
     own = beside(compared(seeds=5)).assign(method_rule=history.UNSEEN_BY)
     own.loc[(own["attack"] == "sig") & (own["seed"] == 4), "attack_success_rate"] = 0.5
     told = history.on_unseen(own)
-    assert (
-        "after runs on seeds 0, 1, 2, 3 and 4 had been seen. Before these runs it had not met seeds 3 and 4: there the"
-        " backdoor is gone on 3 of 4 runs (on every seed with 1" in told
+    assert told.startswith(
+        "Rule 7 met seeds 3 and 4 here for the first time: there the backdoor is gone on 3 of 4 runs (on every seed"
     )
     assert "undefended training" not in told
     own.loc[(own["attack"] == "sig") & (own["seed"] == 3), "attack_success_rate_none"] = None
     assert history.on_unseen(own).endswith("; undefended training was run on 3 of these 4 sets.")
-    assert "it had not met seed 3: there" in history.on_unseen(own[own["seed"] < 4])
+    assert "Rule 7 met seed 3 here" in history.on_unseen(own[own["seed"] < 4])
     # The twins: of seeds that it was changed on, of a later rule and of an earlier one.
     later, before = (own.assign(method_rule=history.UNSEEN_BY + step) for step in (1, -1))
     for seen in (own[own["seed"] < 3], later, before):
-        assert history.on_unseen(seen).endswith(
-            "had been seen; none of these runs is of another seed that it had not met."
-        )
-    monkeypatch.setattr(history, "RULE", history.UNSEEN_BY)  # as it was then
-    assert "after runs on seeds 0, 1 and 2 had been seen. Before" in history.on_unseen(own)
+        assert history.on_unseen(seen) == "None of these runs is of a seed that its rule had not met."
 
 
 @pytest.mark.parametrize(
-    ("moved", "met"), [(7, "it had not met seeds 7, 8 and 9: there"), (100, "that it had not met.")]
+    ("moved", "met"), [(7, "met seeds 7, 8 and 9 here for the first time: there"), (100, "that its rule had not met.")]
 )
 def test_seeds_of_a_users_own_are_none_that_the_rule_was_changed_on(moved, met):
     own = beside(compared()).assign(method_rule=rule.RULE)
     told = history.of_its_making(own.assign(seed=own["seed"] + moved))
     assert "had been seen" in told and met in told
+
+
+def test_it_is_said_by_which_rule_runs_are_and_what_todays_says_of_them():
+    own = beside(compared()).assign(method_rule=history.LESS_STRICT, method_excluded_images=5.0, is_judged_alike=False)
+    first = own.index == own.index[0]
+    told = history.of_its_making(own)
+    assert (
+        "These runs are by rule 7." in told and f"Of {len(own)} runs today's rule 8 has not judged {len(own)}." in told
+    )
+    some = history.of_its_making(own.assign(is_judged_alike=first))
+    assert f"today's rule 8 leaves 1 as they are and has not judged {len(own) - 1}." in some
+    assert history.of_its_making(own.assign(is_judged_alike=True)).count("as they are") == 1
+    mixed = own.assign(method_rule=[rule.RULE if one else 7 for one in first])
+    assert "These runs are by rules 7 and 8." in history.of_its_making(mixed)
+    # The twins: all are by today's rule, and none says by which.
+    assert "today's" not in history.of_its_making(own.assign(method_rule=rule.RULE))
+    assert "These runs are by" not in history.of_its_making(own.drop(columns="method_rule"))
 
 
 def test_a_run_of_the_rule_before_stands_where_nobody_was_suspected_or_todays_judges_alike():
@@ -67,6 +79,8 @@ def test_it_is_said_where_settings_were_chosen_with_all_of_the_attacks():
 
 def test_a_page_says_how_many_of_its_runs_an_earlier_rule_made():
     runs = pd.DataFrame({"method": ["exclude", "exclude", "abl"], "method_rule": [np.nan, rule.RULE, np.nan]})
-    assert of_earlier_rule(runs) == "1 of 2 runs without suspects is of an earlier rule."
+    assert of_earlier_rule(runs) == "1 of 2 runs without suspects is of an earlier rule than today's."
     assert of_earlier_rule(runs[1:]) == ""  # the twin
-    assert of_earlier_rule(runs[["method"]]) == "2 of 2 runs without suspects are of an earlier rule."  # none says it
+    assert (
+        of_earlier_rule(runs[["method"]]) == "2 of 2 runs without suspects are of an earlier rule than today's."
+    )  # none says it

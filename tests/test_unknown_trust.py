@@ -108,7 +108,8 @@ def test_several_data_sets_are_told_apart_first_and_what_is_wrong_is_named(tmp_p
     beside = row(dataset="gtsrb", attack="badnets", suspected_classes=[0, 3])
     told = shown(tmp_path, row(rule=rule.RULE), missed, beside, row(**CLEAN)).finding
     assert told.startswith(
-        "The verdict of `ablkit clean` is right on 2 of 2 folders of CIFAR-10 and 0 of 2 folders of GTSRB."
+        "The verdict of `ablkit clean` is right on 2 of 2 folders of CIFAR-10 and 0 of 2 folders of GTSRB;"
+        " the rule was changed after 4 of these had been seen."
     )
     assert "It misses Blend on GTSRB. It suspects other classes than the attacked ones, too, with BadNets on G" in told
     one = shown(tmp_path, row(), row(**CLEAN)).finding  # the twin: one set, and nothing wrong
@@ -130,10 +131,14 @@ def test_the_page_shows_what_a_model_does_that_never_saw_the_trigger(tmp_path):
     assert f"| 31.2 | {MISSING} |" in markdown(shown(tmp_path, bar))  # the twin: not measured
 
 
-def test_the_page_says_how_many_an_earlier_rule_judged(tmp_path):
+def test_the_page_says_which_rule_judged(tmp_path):
     today = row(seed=1, rule=rule.RULE)
-    assert "1 of 2 folders was judged by an earlier rule" in markdown(shown(tmp_path, row(), today))
-    assert "earlier rule" not in markdown(shown(tmp_path, today))  # the twin
+    told = markdown(shown(tmp_path, row(), row(rule=7), row(**CLEAN | {"rule": 7}), today))
+    assert (
+        "Judged were 1 folder of CIFAR-10 by an earlier rule, 2 folders of CIFAR-10 by rule 7 (1 without a suspect,"
+        " which stand, as rule 8 asks for more) and 1 folder of CIFAR-10 by rule 8." in told
+    )
+    assert "Judged were" not in markdown(shown(tmp_path, today))  # the twin
 
 
 def test_folders_that_had_no_part_in_the_rule_are_told_apart(tmp_path):

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 
 import matplotlib.pyplot as plt
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 from pandas.io.formats.style import Styler
 
 from ablkit.report import tables
-from ablkit.report.collect import ASIDE, Collection
+from ablkit.report.collect import Collection
 from ablkit.report.exclusion import METHOD_TITLES
 from ablkit.report.figures import TITLES
+from ablkit.report.identity import identity
 from ablkit.report.style import COLOURS, DASHES, MARKERS
 from ablkit.report.text import percent
-from ablkit.runs.parameters import Cases, changed, check, defaults
+from ablkit.runs.parameters import Cases, changed, check
 
 METHODS = METHOD_TITLES | {"fine_pruning": "Fine-Pruning", "mcr": "MCR", "nad": "NAD"}
 """Methods that cases are compared by -> what they are called."""
@@ -34,14 +35,21 @@ METRICS = {
 def of_collection(c: Collection, notebook: str) -> tuple[pd.DataFrame, Cases]:
     """The committed runs that a notebook compares at quick scale, with their `case`, and its parameters.
 
-    On whatever seed; of one kind of hardware, the one that has most of them. In the order of attacks and cases.
+    On whatever seed, and undefended ones, too; of one kind of hardware, the one that has most of them. In the order of
+    attacks and cases.
     """
     parameters = check(notebook, changed(notebook, "quick", {"seeds": "0"}))
     if c.runs.empty:
         return pd.DataFrame(columns=["attack", "case", "method"]), parameters
-    wanted = {_identity(one.model_dump()): case for case, one in parameters.each()}
-    cases = [wanted.get(_identity(run)) for run in c.runs[list(defaults("run"))].to_dict("records")]
-    frame = c.runs.assign(case=pd.Series(cases, c.runs.index, dtype=object)).dropna(subset="case")
+    wanted: dict[str, list[str]] = {}
+    for case, one in parameters.each():
+        values = one.model_dump()
+        # Undefended training of the same images tells whether there is a backdoor; settings of a method are not its.
+        for same in dict.fromkeys(map(identity, (values, values | {"method": "none", "method_settings": ""}))):
+            if case not in wanted.setdefault(same, []):
+                wanted[same].append(case)
+    cases = [wanted.get(one) for one in c.identities]
+    frame = c.runs.assign(case=pd.Series(cases, c.runs.index, dtype=object)).dropna(subset="case").explode("case")
     if len(frame):
         frame = _with_undefended(frame[frame["place"] == frame["place"].mode()[0]])
         places = {"attack": list(TITLES).index, "case": list(parameters.cases).index}
@@ -64,21 +72,6 @@ def _with_undefended(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([frame, same.assign(method="none", is_same_model=True, **found)], ignore_index=True)
 
 
-def _identity(values: Mapping[str, object]) -> str:
-    """All parameters of a run but its seed and what changes no result."""
-    aside = {"seed", *ASIDE} - {"dataset", "train_size"}
-    names = [name for name in defaults("run") if name not in aside]
-    return json.dumps([_plain(values[name]) for name in names])
-
-
-def _plain(value: object) -> str:
-    """The same text for a number whatever type a table gave it."""
-    try:
-        return f"{float(str(value)):.12g}"
-    except ValueError:
-        return str(value)
-
-
 def isolating(frame: pd.DataFrame) -> pd.DataFrame:
     """The same without the isolation precision of methods that make nothing of what would be isolated."""
     if "isolation_precision" not in frame:
@@ -86,48 +79,67 @@ def isolating(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.assign(isolation_precision=frame["isolation_precision"].where(frame["method"] == "abl"))
 
 
-def drawn(frame: pd.DataFrame, titles: Mapping[str, str]) -> Figure:
-    """A row a metric, a column an attack: a marker for each seed of each method.
+def drawn(frame: pd.DataFrame, titles: Mapping[str, str], varies: str = "") -> Figure:
+    """A row a metric, a column an attack that has several cases: a marker for each seed of each method.
 
     Where the cases are numbers a line goes through the means.
 
     Args:
         frame: columns `attack`, `case`, `method`, `seed` and those of METRICS.
         titles: case -> its name, in the order of the axis.
+        varies: what the cases are values of, below the axis.
     """
-    frame, names = isolating(frame), list(dict.fromkeys(frame["attack"]))
+    frame = several(isolating(frame))
     metrics = [name for name in METRICS if name in frame and frame[name].notna().any()]
-    order = [case for case in titles if case in set(frame["case"])]
+    attacks = list(dict.fromkeys(frame["attack"]))
+    orders = {name: _order(frame[frame["attack"] == name], titles) for name in attacks}
     methods = [name for name in METHODS if name in set(frame["method"])]
-    longest = max(len(titles[case]) for case in order)
-    is_line = all(titles[case][:1].isdigit() for case in order)
-    wide = max(2.4, 0.45 * len(order) + 0.4)
-    size = (1.0 + wide * len(names), 0.8 + 0.055 * longest + 1.45 * len(metrics))
-    figure, axes = plt.subplots(len(metrics), len(names), figsize=size, sharex=True, sharey=True, squeeze=False)
+    longest = max(len(titles[case]) for order in orders.values() for case in order)
+    widths = [max(2.4, 0.45 * len(order) + 0.4) for order in orders.values()]
+    size = (1.0 + sum(widths), 0.95 + 0.055 * longest + 1.45 * len(metrics))
+    grid = {"sharex": "col", "sharey": True, "squeeze": False, "width_ratios": widths}
+    figure, axes = plt.subplots(len(metrics), len(attacks), figsize=size, **grid)
     for line, metric in zip(axes, metrics, strict=True):
-        for place, attack in zip(line, names, strict=True):
-            for number, method in enumerate(methods):
-                own = frame[(frame["attack"] == attack) & (frame["method"] == method)]
-                aside = 0.16 * (number - (len(methods) - 1) / 2)
-                own = own.assign(place=own["case"].map(order.index) + aside)
-                if is_line:
-                    means = own[metric].astype(float).groupby(own["case"]).mean().reindex(order)
-                    look = {"color": COLOURS[method], "linestyle": DASHES[method], "linewidth": 1.1}
-                    place.plot([line + aside for line in range(len(order))], means, **look)
-                dots = {"facecolors": "white" if method == "none" else COLOURS[method], "edgecolors": COLOURS[method]}
-                dots |= {"marker": MARKERS[method], "s": 16, "linewidths": 0.9, "zorder": 3}
-                place.scatter(own["place"], own[metric].astype(float), label=METHODS[method], **dots)
-            place.set_ylim(-0.04, 1.04)
-            place.yaxis.set_major_formatter(PercentFormatter(1.0))
+        for place, (attack, order) in zip(line, orders.items(), strict=True):
+            _panel(place, frame[frame["attack"] == attack], metric, methods, order, titles)
         line[0].set_ylabel(METRICS[metric], fontsize=8)
-    for place, attack in zip(axes[0], names, strict=True):
-        place.set_title(TITLES[attack], fontsize=9, loc="left")
     turned = {"rotation": 90} if longest > 6 else {}
-    for place in axes[-1]:
-        place.set_xticks(range(len(order)), [titles[case] for case in order], fontsize=8, **turned)
-        place.set_xlim(-0.5, len(order) - 0.5)
+    for top, bottom, (attack, order) in zip(axes[0], axes[-1], orders.items(), strict=True):
+        top.set_title(TITLES[attack], fontsize=9, loc="left")
+        bottom.set_xticks(range(len(order)), [titles[case] for case in order], fontsize=8, **turned)
+        bottom.set_xlim(-0.5, len(order) - 0.5)
+        bottom.set_xlabel(varies, fontsize=8)
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=3, fontsize=8)
     return figure
+
+
+def several(frame: pd.DataFrame) -> pd.DataFrame:
+    """The runs of the attacks that have several cases, or all where none has."""
+    own = frame[frame.groupby("attack")["case"].transform("nunique") > 1]
+    return own if len(own) else frame
+
+
+def _order(own: pd.DataFrame, titles: Mapping[str, str]) -> list[str]:
+    return [case for case in titles if case in set(own["case"])]
+
+
+def _panel(
+    place: Axes, frame: pd.DataFrame, metric: str, methods: list[str], order: list[str], titles: Mapping[str, str]
+) -> None:
+    """One metric of one attack."""
+    is_line = all(titles[case][:1].isdigit() for case in order)
+    for number, method in enumerate(methods):
+        own = frame[frame["method"] == method]
+        aside = 0.16 * (number - (len(methods) - 1) / 2)
+        if is_line:
+            means = own[metric].astype(float).groupby(own["case"]).mean().reindex(order)
+            look = {"color": COLOURS[method], "linestyle": DASHES[method], "linewidth": 1.1}
+            place.plot([at + aside for at in range(len(order))], means, **look)
+        dots = {"facecolors": "white" if method == "none" else COLOURS[method], "edgecolors": COLOURS[method]}
+        dots |= {"marker": MARKERS[method], "s": 16, "linewidths": 0.9, "zorder": 3}
+        place.scatter(own["case"].map(order.index) + aside, own[metric].astype(float), label=METHODS[method], **dots)
+    place.set_ylim(-0.04, 1.04)
+    place.yaxis.set_major_formatter(PercentFormatter(1.0))
 
 
 def table(frame: pd.DataFrame, titles: Mapping[str, str]) -> Styler:

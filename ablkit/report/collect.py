@@ -16,6 +16,7 @@ from ablkit.defenses import METHODS
 from ablkit.errors import shown
 from ablkit.exclusion.rule import RULE
 from ablkit.report import data
+from ablkit.report.identity import identity
 from ablkit.report.page import link, listed, literal
 from ablkit.report.text import label
 from ablkit.runs.environment import hardware_line
@@ -118,6 +119,11 @@ class Collection:
     def full(self) -> list[Scale]:
         """The scales at the paper's size."""
         return [scale for scale in self.scales if scale.is_full]
+
+    @cached_property
+    def identities(self) -> list[str]:
+        """The `identity` of each run."""
+        return [identity(run) for run in self.runs.reindex(columns=list(defaults("run"))).to_dict("records")]
 
     def history(self, run: pd.Series) -> pd.DataFrame:
         """The epochs of a run."""

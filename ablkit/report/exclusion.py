@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
@@ -34,17 +36,18 @@ _COLUMNS = {
 }
 
 
-def drawn(frame: pd.DataFrame) -> Figure:
-    """Three panels, a line an attack, the worst at the top: a marker for each seed of each method.
+def drawn(frame: pd.DataFrame, order: Sequence[str] = ()) -> Figure:
+    """Three panels, a line an attack: a marker for each seed of each method.
 
     A dashed line is the mean of models that were trained on clean data.
 
     Args:
         frame: see `findings.beside.beside`.
+        order: the attacks from the top; without it the one of which most is left comes first.
     """
     own = beside(frame)
     means = own.groupby("attack", sort=False)["attack_success_rate"].mean()
-    order = list(means.sort_values(ascending=False, kind="stable").index)
+    order = list(order) or list(means.sort_values(ascending=False, kind="stable").index)
     shown = frame[(frame["method_settings"] == "") & frame["attack"].isin(order) & frame["seed"].isin(own["seed"])]
     figure, axes = plt.subplots(1, 3, figsize=(9.6, 1.4 + 0.36 * len(order)), sharey=True)
     for place, (metric, title) in zip(axes, PANELS.items(), strict=True):

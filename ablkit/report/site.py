@@ -59,8 +59,8 @@ README = "README.md"
 def pages(c: Collection) -> list[Page]:
     """All pages, the index first."""
     others = [module.page(c) for module in _PAGES]
-    studies = cases.pages(c)
-    others[_STUDIES:_STUDIES] = [settings.page(c, [one for one in studies if not one.short]), *studies]
+    studied = cases.studied(c)
+    others[_STUDIES:_STUDIES] = [settings.page(c, cases.overview(studied)), *cases.pages(c, studied)]
     return [index.page(c, others), *others, *attack.pages(c)]
 
 

@@ -8,6 +8,7 @@ import pandas as pd
 
 from ablkit.attacks import ATTACKS
 from ablkit.report.findings.words import (
+    DEAR,
     FAILS,
     FEWEST,
     GONE,
@@ -24,80 +25,107 @@ from ablkit.report.findings.words import (
     upper,
 )
 from ablkit.report.page import listed
-from ablkit.runs.parameters import AS_IT_IS
+from ablkit.runs.parameters import USUAL
 
 _PAIR = ["attack", "case"]
-_LISTED = 3
-"""Pairs of which each number is told."""
+REMOVED, LEFT, DESTROYED = "removed", "left", "destroyed"
+"""What a method does to a backdoor: it is gone on every seed; it is not; or it is, and the model is of no use."""
 
 
 def of_cases(
-    frame: pd.DataFrame, titles: Mapping[str, str], claimed: str, learned_by: Mapping[str, float] | None = None
+    frame: pd.DataFrame,
+    titles: Mapping[str, str],
+    claimed: str,
+    undefended: pd.DataFrame | None = None,
+    *,
+    is_of_abl: bool = False,
 ) -> str:
     """Whether a method removes the backdoor of each attack in each case, on every seed; the others beside it.
 
     What the undefended training does not learn is not counted, where that was run, unless the method leaves a backdoor
-    there. Few seeds give no verdict, unless a backdoor stays: one that is present (`PRESENT`) refutes the claim. The
-    attack as it is does not count where others vary it.
+    there. Pairs of attack and case on few seeds have no part in the verdict, but for a backdoor that is present
+    (`PRESENT`): it refutes the claim. The preset's own settings do not count where others vary them.
 
     Args:
         frame: columns `attack`, `case`, `seed`, `method`, `attack_success_rate`, `clean_accuracy`.
         titles: case -> what it is called.
         claimed: the method that the hypothesis is about.
-        learned_by: attack -> the attack success of undefended training, where no case changes anything of that.
+        undefended: see `outcomes`.
+        is_of_abl: undefended training is the same in all cases.
     """
-    runs = frame.assign(attack_success_rate=frame["attack_success_rate"].astype(float))
-    runs = runs.dropna(subset="attack_success_rate")
-    varied = runs[runs["case"] != AS_IT_IS]
-    runs = runs if varied.empty else varied
-    learned, missed = _learned(runs, claimed)
+    learned, missed = judged(frame, claimed)
     own = learned[learned["method"] == claimed]
     if own.empty:
         return f"{UNKNOWN} No run of {name_of(claimed)} was made on a backdoor that is learned."
-    gone = _gone(own)
-    word = HOLDS if gone.all() else IN_PART if gone.any() else FAILS
-    seeds = own.groupby(_PAIR)["seed"].nunique()
-    too_few = seeds.min() < FEWEST and (own["attack_success_rate"] < PRESENT).all()
-    if too_few:
-        word = UNKNOWN
-    varied = [method for method, part in learned.groupby("method", sort=False) if part["case"].nunique() > 1]
-    methods = [claimed, *(method for method in varied if method not in (claimed, "none"))]
-    told = [_of_method(learned[learned["method"] == method], method, titles) for method in methods]
-    pairs = set(own.groupby(_PAIR).groups)
+    found = outcomes(learned, claimed, undefended)
+    word = _word(found)
+    several = [method for method, part in learned.groupby("method", sort=False) if part["case"].nunique() > 1]
+    methods = [claimed, *(method for method in several if method not in (claimed, "none"))]
+    told = [_of_method(learned, method, titles, undefended) for method in methods]
     told += [_same(own, titles)] * bool(_same(own, titles))
-    if learned_by and set(own["attack"]) <= set(learned_by):
-        means = [f"{percent(learned_by[name])} ({ATTACKS[name].title})" for name in dict.fromkeys(own["attack"])]
-        told.append(f"Undefended training, the same in all cases, has {listed(means)}.")
-    elif alone := pairs - set(runs[runs["method"] == "none"].groupby(_PAIR).groups):
-        told.append(
-            f"In {len(alone)} of the {count(len(pairs), 'pair')} undefended training was not run, so that the backdoor"
-            " may be weak there."
-        )
+    told += [_undefended(learned[learned["method"].isin([*methods, "none"])], undefended if is_of_abl else None)]
     if missed:
-        told.append(f"Not counted, as the undefended model learns no backdoor: {_places(missed, titles)}.")
-    if weak := _weak(learned, pairs):
+        told.append(f"Not counted, as the undefended model learns no backdoor: {places(missed, titles)}.")
+    if weak := _weak(learned, set(found.index)):
         told.append(
             f"Counted, though undefended training learns it in less than {limit(PRESENT)}, as"
-            f" {name_of(claimed)} leaves more than {limit(GONE)}: {_places(weak, titles)}."
+            f" {name_of(claimed)} leaves more than {limit(GONE)}: {places(weak, titles)}."
         )
-    few = int((seeds < FEWEST).sum())
-    if few and not too_few:
-        told.append(f"On fewer than {FEWEST} seeds, so that they prove little, are {few} of the {len(seeds)} pairs.")
-    told += [TOO_FEW] * bool(too_few)
-    return " ".join([word, *told, over(int(seeds.min()), int(seeds.max()))])
+    told += [TOO_FEW] * (word == UNKNOWN)
+    return " ".join(filter(None, [word, *told, over(int(found["seeds"].min()), int(found["seeds"].max()))]))
 
 
-def _learned(runs: pd.DataFrame, claimed: str) -> tuple[pd.DataFrame, list[tuple[str, str]]]:
-    """The runs on backdoors that are learned, and the attacks and cases of the others.
+def judged(frame: pd.DataFrame, claimed: str) -> tuple[pd.DataFrame, list[tuple[str, str]]]:
+    """The measured runs that a verdict is about, and the attacks and cases whose backdoor nobody learns.
 
-    Not learned is what undefended training learns in less than `PRESENT`, and of which the claimed method leaves
-    nothing: a backdoor that stays is counted, however weak.
+    The preset's own settings do not count where others vary them. Not learned is what undefended training learns in
+    less than `PRESENT`, and of which the claimed method leaves nothing: a backdoor that stays is counted, however weak.
     """
+    runs = frame.assign(attack_success_rate=frame["attack_success_rate"].astype(float))
+    runs = runs.dropna(subset="attack_success_rate")
+    varied = runs[~runs["case"].isin(USUAL)]
+    runs = runs if varied.empty else varied
     undefended = runs[runs["method"] == "none"].groupby(_PAIR, sort=False)["attack_success_rate"].mean()
     left = runs[runs["method"] == claimed].groupby(_PAIR)["attack_success_rate"].max()
     missed = [pair for pair in undefended.index[undefended < PRESENT] if not left.get(pair, 0.0) > GONE]
     pairs = list(zip(runs["attack"], runs["case"], strict=True))
     return runs[[pair not in missed for pair in pairs]], missed
+
+
+def outcomes(runs: pd.DataFrame, method: str, undefended: pd.DataFrame | None = None) -> pd.DataFrame:
+    """A row for each attack and case that a method was run on: how many `seeds`, what is `left`, and the `outcome`.
+
+    `left` is the highest attack success of a seed, `clean_accuracy` the mean.
+
+    Args:
+        undefended: by attack, the mean `attack_success_rate` and `clean_accuracy` of undefended training as in the
+            preset. A model is destroyed that is worse by `DEAR` than undefended training in the same case, or where
+            that was not run, than this.
+    """
+    own = runs[runs["method"] == method].groupby(_PAIR, sort=False)
+    found = own.agg(
+        seeds=("seed", "nunique"), left=("attack_success_rate", "max"), clean_accuracy=("clean_accuracy", "mean")
+    )
+    before = runs[runs["method"] == "none"].groupby(_PAIR)["clean_accuracy"].mean().reindex(found.index).astype(float)
+    if undefended is not None:
+        usual = found.index.get_level_values("attack").map(undefended["clean_accuracy"].to_dict())
+        before = before.fillna(pd.Series(usual, found.index, dtype=float))
+    is_gone, is_useless = found["left"] <= GONE, before - found["clean_accuracy"].astype(float) >= DEAR
+    outcome = [
+        LEFT if not gone else DESTROYED if useless else REMOVED
+        for gone, useless in zip(is_gone, is_useless, strict=True)
+    ]
+    return found.assign(outcome=outcome)
+
+
+def _word(found: pd.DataFrame) -> str:
+    """The verdict on the pairs with seeds enough; of those with fewer a backdoor that is present counts."""
+    enough = found["seeds"] >= FEWEST
+    judged = found[enough | (found["left"] >= PRESENT)]
+    if judged.empty:
+        return UNKNOWN
+    removed = found.loc[judged.index if enough.any() else found.index, "outcome"] == REMOVED
+    return HOLDS if removed.all() else IN_PART if removed.any() else FAILS
 
 
 def _weak(learned: pd.DataFrame, pairs: set[tuple[str, str]]) -> list[tuple[str, str]]:
@@ -106,32 +134,99 @@ def _weak(learned: pd.DataFrame, pairs: set[tuple[str, str]]) -> list[tuple[str,
     return [pair for pair in undefended.index[undefended < PRESENT] if pair in pairs]
 
 
-def _gone(own: pd.DataFrame) -> pd.Series:
-    """Of each attack and case, whether the backdoor is gone on every seed."""
-    return (own["attack_success_rate"] <= GONE).groupby([own[name] for name in _PAIR], sort=False).all()
-
-
-def _of_method(own: pd.DataFrame, method: str, titles: Mapping[str, str]) -> str:
-    gone = _gone(own)
-    left = [pair for pair, is_gone in gone.items() if not is_gone]
-    worst = own["attack_success_rate"].groupby([own[name] for name in _PAIR], sort=False).max()
-    accuracy = own["clean_accuracy"].astype(float).groupby([own[name] for name in _PAIR]).mean()
-    every = " on every seed" if own.groupby(_PAIR)["seed"].nunique().min() > 1 else ""
-    told = (
-        f"{upper(name_of(method))} leaves at most {limit(GONE)} attack success{every} in {int(gone.sum())} of"
-        f" {count(len(gone), 'pair')} of attack and case"
-    )
-    if left:
-        most = [percent(value) for value in worst[left]]
-        few = listed(most) if len(most) <= _LISTED else f"up to {percent(worst[left].max())}"
-        told += f"; not with {_places(left, titles)}, where it leaves {few}"
-    if whole := [pair for pair in left if pair in _without_poison(own)]:
-        told += (
-            f". With {_places(whole, titles)} no poisoned image was left in the training: what is left there is no"
-            " backdoor, but what a clean model takes for the target"
+def _of_method(runs: pd.DataFrame, method: str, titles: Mapping[str, str], undefended: pd.DataFrame | None) -> str:
+    """In how many pairs a method removes the backdoor, first of those on seeds enough, and what it leaves."""
+    found, own = outcomes(runs, method, undefended), runs[runs["method"] == method]
+    first, few = _by_seeds(found)
+    told = [removes(found, method)]
+    told += _failures(first, titles)
+    if len(few):
+        told.append(
+            f"On fewer than {FEWEST} seeds, which prove little, it does so in {(few['outcome'] == REMOVED).sum()} of"
+            f" {len(few)} more."
         )
-    low, high = percent(accuracy.min()), percent(accuracy.max())
-    return f"{told}. Mean clean accuracy is {low if low == high else f'{low} to {high}'}."
+        told += _failures(few, titles)
+    clean = _without_poison(own)
+    if whole := [pair for pair in found.index[found["outcome"] == LEFT] if pair in clean]:
+        told.append(
+            f"With {places(whole, titles)} no poisoned image was left in the training: what is left there is no"
+            " backdoor, but what a clean model takes for the target."
+        )
+    return " ".join([*told, _accuracy(own, titles)])
+
+
+def _accuracy(own: pd.DataFrame, titles: Mapping[str, str]) -> str:
+    """How far the mean accuracies of the pairs reach, and where the target class is lowest."""
+    means = own.groupby(_PAIR)[["clean_accuracy", "target_class_accuracy"]].mean().astype(float)
+    low, high = (percent(end) for end in (means["clean_accuracy"].min(), means["clean_accuracy"].max()))
+    target = means["target_class_accuracy"].dropna()
+    if target.empty:
+        return f"Mean clean accuracy is {low if low == high else f'{low} to {high}'}."
+    lowest = target.idxmin()
+    return (
+        f"Mean clean accuracy is {low if low == high else f'{low} to {high}'}, in the target class at least"
+        f" {percent(target[lowest])} ({places([lowest], titles)})."
+    )
+
+
+def removes(found: pd.DataFrame, method: str) -> str:
+    """In how many pairs on seeds enough a method removes the backdoor, or of all where none has seeds enough.
+
+    Args:
+        found: its `outcomes`.
+    """
+    first, _ = _by_seeds(found)
+    every = " on every seed" if first["seeds"].min() > 1 else ""
+    return (
+        f"{upper(name_of(method))} removes the backdoor, to at most {limit(GONE)} attack success{every}, in"
+        f" {(first['outcome'] == REMOVED).sum()} of {count(len(first), 'pair')} of attack and case."
+    )
+
+
+def _by_seeds(found: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The outcomes on seeds enough and the others; all and none where none has seeds enough."""
+    enough = found["seeds"] >= FEWEST
+    return (found[enough], found[~enough]) if enough.any() else (found, found[:0])
+
+
+def _failures(found: pd.DataFrame, titles: Mapping[str, str]) -> list[str]:
+    """What is left, and which models are destroyed, in a sentence each."""
+    told = []
+    for outcome, column, text in (
+        (LEFT, "left", "It leaves up to {} with {}."),
+        (DESTROYED, "clean_accuracy", "It destroys the model, to a clean accuracy of {} with {}."),
+    ):
+        own = found[found["outcome"] == outcome]
+        parts = [
+            (listed([_at(row[column], case, titles) for (_, case), row in part.iterrows()]), ATTACKS[attack].title)
+            for attack, part in own.groupby(level="attack", sort=False)
+        ]
+        if parts:
+            (numbers, name), *more = parts
+            told.append("; ".join([text.format(numbers, name)[:-1], *(f"{n} with {a}" for n, a in more)]) + ".")
+    return told
+
+
+def _at(value: float, case: str, titles: Mapping[str, str]) -> str:
+    """`28 % (at 0.1 %)`, or `47 % (cover images)` where a case is no number."""
+    is_number = titles[case].removesuffix(" %").replace(".", "").isdigit()
+    return f"{percent(value)} ({'at ' * is_number}{titles[case]})"
+
+
+def _undefended(runs: pd.DataFrame, same: pd.DataFrame | None) -> str:
+    """What undefended training learns where no case changes it, or in how many pairs it was not run."""
+    pairs = set(runs[runs["method"] != "none"].groupby(_PAIR).groups)
+    names = list(dict.fromkeys(runs["attack"]))
+    if same is not None and set(names) <= set(same.index):
+        means = [f"{percent(same.at[name, 'attack_success_rate'])} ({ATTACKS[name].title})" for name in names]
+        return f"Undefended training, the same in all cases, has {listed(means)}."
+    alone = pairs - set(runs[runs["method"] == "none"].groupby(_PAIR).groups)
+    if not alone:
+        return ""
+    return (
+        f"In {len(alone)} of the {count(len(pairs), 'pair')} undefended training was not run, so that the backdoor"
+        " may be weak there."
+    )
 
 
 def _same(own: pd.DataFrame, titles: Mapping[str, str]) -> str:
@@ -147,7 +242,7 @@ def _same(own: pd.DataFrame, titles: Mapping[str, str]) -> str:
         told += [(attack, case) for alike in found.values() if len(alike) > 1 for case in alike]
     if not told:
         return ""
-    return f"The same numbers on every seed, so that what is varied changes nothing there: {_places(told, titles)}."
+    return f"The same numbers on every seed, so that what is varied changes nothing there: {places(told, titles)}."
 
 
 def _without_poison(own: pd.DataFrame) -> set[tuple[str, str]]:
@@ -158,7 +253,7 @@ def _without_poison(own: pd.DataFrame) -> set[tuple[str, str]]:
     return set(lowest.index[lowest == 1])
 
 
-def _places(pairs: list[tuple[str, str]], titles: Mapping[str, str]) -> str:
+def places(pairs: list[tuple[str, str]], titles: Mapping[str, str]) -> str:
     """`BadNets (0.5 %, 1 %), Blend (1 %)`."""
     found: dict[str, list[str]] = {}
     for attack, case in pairs:

@@ -57,7 +57,7 @@ def of_exclusion(frame: pd.DataFrame, *first: str) -> str:
         told.append(f"ABL reaches that {removed(runs.dropna(subset='attack_success_rate_abl'), '_abl')}.")
     told += [TOO_FEW] * (not enough)
     verdict = " ".join([word, *told, over(int(seeds.min()), int(seeds.max()))])
-    more = [*first, resemblance(runs), price(runs), _few_left(runs), _excluded(runs)]
+    more = [*first, f"{resemblance(runs)} {_by_seed(runs)}".strip(), price(runs), _few_left(runs), _excluded(runs)]
     return "\n".join([verdict, "", *(f"- {part}" for part in more if part)])
 
 
@@ -79,8 +79,12 @@ def _failures(runs: pd.DataFrame) -> str:
     return " and ".join(told)
 
 
-def price(runs: pd.DataFrame) -> str:
-    """What it loses against training on clean data, in the mean over attacks, and which lose most."""
+def price(runs: pd.DataFrame, *, short: bool = False) -> str:
+    """What it loses against training on clean data, in the mean over attacks, and which lose most.
+
+    Args:
+        short: without the intervals over seeds.
+    """
     told, gaps = [], []
     for metric, what in (("clean_accuracy", "of clean accuracy"), ("target_class_accuracy", "in the target class")):
         lost = differences(runs, metric)
@@ -93,7 +97,7 @@ def price(runs: pd.DataFrame) -> str:
         gaps.append(-paired(runs, metric, "oracle"))
     attacks = f", in the mean over {len(lost)} attacks" if len(lost) > 1 else ""
     both = " and ".join(told).replace("and loses", "and")
-    return f"Against training on clean data the model {both}{attacks}{_interval(runs, gaps)}."
+    return f"Against training on clean data the model {both}{attacks}{'' if short else _interval(runs, gaps)}."
 
 
 def _interval(runs: pd.DataFrame, gaps: list[pd.Series]) -> str:
@@ -121,22 +125,33 @@ def _few_left(runs: pd.DataFrame) -> str:
     )
 
 
-def resemblance(runs: pd.DataFrame) -> str:
+def resemblance(runs: pd.DataFrame, *, short: bool = False) -> str:
     """On how many runs the model is like one trained on clean data in all respects; empty where none can be compared.
 
     Args:
         runs: what `beside` gives.
+        short: without how many attacks it is so with on every seed.
     """
     like = like_clean(runs)
     if like.empty:
         return ""
     always = like.groupby(runs.loc[like.index, "attack"]).all()
-    every = f"on every seed with {always.sum()} of {count(len(always), 'attack')}"
+    every = "" if short else f" (on every seed with {always.sum()} of {count(len(always), 'attack')})"
     overall, target = (f"{100 * NEAR[metric]:.0f}" for metric in NEAR)
     return (
-        f"{like.sum()} of {count(len(like), 'run')} also come within {overall} points of the clean accuracy, and within"
-        f" {target} points of the accuracy in the target class, of a model trained on clean data ({every})."
+        f"{like.sum()} of {count(len(like), 'run')} also come within {overall} points of the clean accuracy of a model"
+        f" trained on clean data, and within {target} points in the target class{every}."
     )
+
+
+def _by_seed(runs: pd.DataFrame) -> str:
+    """The same seed by seed, as the model on clean data is one a seed; empty for one seed."""
+    like = like_clean(runs)
+    seeds = runs.loc[like.index, "seed"]
+    if seeds.nunique() < 2:
+        return ""
+    told = [f"{own.sum()} of {len(own)} on seed {seed}" for seed, own in like.groupby(seeds)]
+    return f"Each is held against the one model of its seed: {listed(told)}."
 
 
 def _apart(nobody: pd.DataFrame) -> str:

@@ -54,37 +54,95 @@ def of_isolators(frame: pd.DataFrame) -> str:
         frame: columns `attack`, `loss`, `seed`, `epoch`, `score`, `precision`; see `comparisons.isolators`. Scores are
             compared under the loss of its first row.
     """
-    frame = settled(frame.assign(precision=frame["precision"].astype(float)).dropna(subset="precision"))
+    verdict = in_short(frame)
+    if verdict.startswith(UNKNOWN):
+        return verdict
+    scores, losses = of_scores(frame), of_losses(frame)
+    lines = [
+        f"- {SCORES[name]}: reliable after {row['epochs']} of {count(row['of_epochs'], 'epoch')}, and after each in"
+        f" {row['runs']} of {count(row['of_runs'], 'run')}; luck in {row['luck']}."
+        for name, row in scores.iterrows()
+    ]
+    lines += [
+        f"- {loss_title(loss)}: reliable after {row['loss']} of {count(row['of_epochs'], 'epoch')} by the loss, after"
+        f" {row['averaged']} by averaged weights."
+        for loss, row in losses.iterrows()
+    ]
+    return "\n".join([verdict, "", *lines])
+
+
+def in_short(frame: pd.DataFrame) -> str:
+    """The verdict on ranking by the loss, in some sentences."""
+    frame = _measured(frame)
     if frame.empty or "loss" not in set(frame["score"]):
         return f"{UNKNOWN} No run has kept its scores."
     own = frame[frame["loss"] == frame["loss"].iloc[0]]
-    wide = own.pivot_table(index=[*_RUN, "epoch"], columns="score", values="precision", sort=False)
-    names = [name for name in SCORES if name in wide]
+    wide = _wide(own)
     always, luck = _always(wide), _luck(wide)
     word = HOLDS if always["loss"].all() else IN_PART if always["loss"].any() else FAILS
     epochs = wide.index.unique("epoch")
     first, last = epochs.min(), epochs.max()
     span = f"after epoch {last}" if first == last else f"after each epoch from {first} to {last}"
-    told = (
+    told = [
         f"{word} Ranked by the loss, what is isolated is at least {limit(RELIABLE)} poisoned {span} in"
         f" {int(always['loss'].sum())} of {count(len(always), 'run')} ({loss_title(own['loss'].iloc[0])},"
         f" {count(own['attack'].nunique(), 'attack')})."
-    )
-    if first != last:
-        told += f" In {int(luck['loss'].sum())} it is luck: that much after one epoch, less than {limit(PRECISE)} after"
-        told += " another."
-    told += _as_plain(frame)
-    lucky = luck if first != last else None
-    lines = [f"- {_line(name, wide, always, lucky)}" for name in names if name != "loss"]
-    seeds = own.groupby("attack")["seed"].nunique()
-    none = [
-        f"{ATTACKS[name].title} ({count(int(seeds[name]), 'seed')})"
-        for name, part in always.groupby(level="attack", sort=False)
-        if not part.any(axis=None)
     ]
-    if none:
-        lines.append(f"- By no score, on no seed: {', '.join(none)}.")
-    return "\n".join([f"{told} {over(int(seeds.min()), int(seeds.max()))}", "", *lines, *_of_losses(frame)])
+    if first != last:
+        told.append(
+            f"In {int(luck['loss'].sum())} it is luck: that much after one epoch, less than {limit(PRECISE)} after"
+            " another."
+        )
+    seeds = own.groupby("attack")["seed"].nunique()
+    never = [name for name, part in always.groupby(level="attack", sort=False) if not part.any(axis=None)]
+    names = listed([f"{ATTACKS[name].title} ({count(int(seeds[name]), 'seed')})" for name in never])
+    told += [_as_plain(frame), f"By no score, on no seed: {names}." * bool(never)]
+    return " ".join(filter(None, [*told, over(int(seeds.min()), int(seeds.max()))]))
+
+
+def of_scores(frame: pd.DataFrame) -> pd.DataFrame:
+    """A row a score: after how many `epochs` it is reliable, after each in how many `runs`, and in how many by `luck`.
+
+    Args:
+        frame: see `of_isolators`.
+    """
+    frame = _measured(frame)
+    wide = _wide(frame[frame["loss"] == frame["loss"].iloc[0]])
+    wide = wide[[name for name in SCORES if name in wide]]
+    always = _always(wide)
+    counts = {"epochs": (wide >= RELIABLE).sum(), "runs": always.sum(), "luck": _luck(wide).sum()}
+    return pd.DataFrame(counts).assign(of_epochs=len(wide), of_runs=len(always)).astype(object)  # whole numbers
+
+
+def of_losses(frame: pd.DataFrame) -> pd.DataFrame:
+    """A row a loss of phase 1: after how many epochs it is reliable by the `loss` and by `averaged` weights.
+
+    Counted on what all losses were run on; empty for a single loss.
+
+    Args:
+        frame: see `of_isolators`.
+    """
+    frame = on_all_losses(_measured(frame))
+    frame = frame[frame["score"].isin(["loss", "averaged"])]
+    good = (frame["precision"] >= RELIABLE).groupby([frame["loss"], frame["score"]], sort=False).sum().unstack("score")
+    if len(good) < 2:
+        return pd.DataFrame()
+    return good.reindex(columns=["loss", "averaged"]).assign(of_epochs=len(frame) // good.size).astype(object)
+
+
+def on_all_losses(frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the attacks and seeds that every loss of phase 1 was run on, and of the epochs that all have."""
+    losses = frame.groupby([*_RUN, "epoch"])["loss"].transform("nunique")
+    return frame[losses == frame["loss"].nunique()]
+
+
+def _measured(frame: pd.DataFrame) -> pd.DataFrame:
+    return settled(frame.assign(precision=frame["precision"].astype(float)).dropna(subset="precision"))
+
+
+def _wide(own: pd.DataFrame) -> pd.DataFrame:
+    """Precision by run and epoch, a column a score."""
+    return own.pivot_table(index=[*_RUN, "epoch"], columns="score", values="precision", sort=False)
 
 
 def at_the_end(frame: pd.DataFrame, least: float) -> str:
@@ -132,30 +190,6 @@ def _luck(wide: pd.DataFrame) -> pd.DataFrame:
     return (ends.max() >= RELIABLE) & (ends.min() < PRECISE)
 
 
-def _line(name: str, wide: pd.DataFrame, always: pd.DataFrame, luck: pd.DataFrame | None) -> str:
-    """What one score does, beside the loss; `luck` is None after a single epoch, which shows none."""
-    good = wide >= RELIABLE
-    gained, lost = (int((good[one] & ~good[other]).sum()) for one, other in ((name, "loss"), ("loss", name)))
-    lucky = "" if luck is None else f", luck in {int(luck[name].sum())}"
-    return (
-        f"{SCORES[name]}: {int(always[name].sum())} of {count(len(always), 'run')}{lucky}."
-        f" It is reliable after {gained} of {count(len(wide), 'epoch')} where the loss is not, and the other way round"
-        f" after {lost}; {_at_worst(name, wide)}."
-    )
-
-
-def _at_worst(name: str, wide: pd.DataFrame) -> str:
-    """The lowest precision of a score, and where: the epoch, or how many have it, beside those of the loss."""
-    worst = wide[name].min()
-    lowest = wide.index[wide[name] == worst]
-    if len(lowest) == 1:
-        attack, seed, epoch = lowest[0]
-        return f"at worst {percent(worst)} ({ATTACKS[attack].title}, seed {seed}, epoch {epoch})"
-    by_loss = wide.index[wide["loss"] <= worst]
-    told = f"at worst {percent(worst)}, after {count(len(lowest), 'epoch')} ({_titles(lowest)})"
-    return f"{told}; so low by the loss after {len(by_loss)}{f' ({_titles(by_loss)})' if len(by_loss) else ''}"
-
-
 def _titles(index: pd.MultiIndex) -> str:
     """The attacks of rows of runs and epochs, in words."""
     return listed([ATTACKS[name].title for name in index.unique("attack")])
@@ -169,37 +203,6 @@ def _as_plain(frame: pd.DataFrame) -> str:
         return ""
     same = (both[loss] == both["plain"]).groupby(level=_RUN, sort=False).all()
     return (
-        f" {loss_title(loss)}, isolates the very same as plain training, by every score, on {int(same.sum())} of"
+        f"{loss_title(loss)}, isolates the very same as plain training, by every score, on {int(same.sum())} of"
         f" {count(len(same), 'run')} ({_titles(both.index)})."
     )
-
-
-def _of_losses(frame: pd.DataFrame) -> list[str]:
-    """What each loss of phase 1 gives under the loss and under averaged weights, on what all of them were run on."""
-    wide = frame.pivot_table(index=[*_RUN, "epoch"], columns=["score", "loss"], values="precision", sort=False)
-    shown = [name for name in ("loss", "averaged") if name in wide]
-    losses = list(dict.fromkeys(frame["loss"]))
-    both = wide[shown].dropna()
-    if len(losses) < 2 or both.empty:
-        return []
-    good = both >= RELIABLE
-    runs = len(both.groupby(level=_RUN))
-    head = (
-        f"Losses of phase 1, on {count(runs, 'run')} of each: epochs after which at least {limit(RELIABLE)} is poisoned"
-    )
-    lines = ["", f"{head}, of {len(both)}:", ""]
-    for loss in losses:
-        found = [f"{int(good[score, loss].sum())} by {_BY[score]}" for score in shown]
-        lines.append(f"- {loss_title(loss)}: {', '.join(found)}.")
-    if "plain" in losses:
-        best = {score: max((n for n in losses if n != "plain"), key=lambda n: good[score, n].mean()) for score in shown}
-        gains = [
-            f"{100 * (good[score, loss].mean() - good[score, 'plain'].mean()):+.0f} points by {_BY[score]}"
-            f" ({loss_title(loss)})"
-            for score, loss in best.items()
-        ]
-        lines.append(f"- The best of them against plain training: {', '.join(gains)}.")
-    return lines
-
-
-_BY = {"loss": "the loss", "averaged": "averaged weights"}

@@ -49,32 +49,59 @@ def of_earlier_rule(runs: pd.DataFrame) -> str:
     own = runs[runs["method"] == "exclude"]
     number = int(is_earlier(own).sum())
     are = "is" if number == 1 else "are"
-    return f"{number} of {count(len(own), 'run')} without suspects {are} of an earlier rule." if number else ""
+    return (
+        f"{number} of {count(len(own), 'run')} without suspects {are} of an earlier rule than today's."
+        if number
+        else ""
+    )
 
 
-def on_unseen(runs: pd.DataFrame) -> str:
-    """What is left on seeds that had no part in the rule alone, or that there is no such run.
+def of_its_making(runs: pd.DataFrame) -> str:
+    """Which rule made these runs, what is left on seeds that it had not met, and what today's says of them.
 
     Args:
         runs: what `beside` gives.
     """
-    seen = SEEN if RULE == UNSEEN_BY else SEEN + UNSEEN
-    by = pd.Series(runs.get("method_rule", np.nan), runs.index, float)
+    rules = sorted({int(number) for number in _rules(runs).dropna()})
+    told = [f"The rule was changed {CHANGES} times after reported runs had been seen."]
+    if rules:
+        many = "s" * (len(rules) > 1)
+        told.append(f"These runs are by rule{many} {listed([str(number) for number in rules])}.")
+    told += [on_unseen(runs), _today(runs)]
+    if set(runs["attack"]) <= set(CHOSEN_WITH):
+        told.append("Settings were chosen with these attacks, on other seeds.")
+    return " ".join(filter(None, told))
+
+
+def on_unseen(runs: pd.DataFrame) -> str:
+    """What is left on seeds that a rule met here for the first time, or that there is no such run.
+
+    Args:
+        runs: what `beside` gives.
+    """
+    by = _rules(runs)
     met = runs["seed"].isin(SEEN) | (runs["seed"].isin(UNSEEN) & (by > UNSEEN_BY))
     own = runs[~met & (runs["seed"] < FIRST_CHOOSING) & (by >= UNSEEN_BY)]
-    before, new = (
-        f"seed{'s' * (len(seeds) > 1)} {listed([str(seed) for seed in sorted(seeds)])}"
-        for seeds in (set(seen), set(own["seed"]))
-    )
-    changed = f"The rule was changed {CHANGES} times after runs on {before} had been seen"
     if own.empty:
-        return f"{changed}; none of these runs is of another seed that it had not met."
+        return "None of these runs is of a seed that its rule had not met."
+    seeds = sorted(set(own["seed"]))
     known = int(own["attack_success_rate_none"].notna().sum()) if "attack_success_rate_none" in own else 0
     alone = f"; undefended training was run on {known} of these {len(own)} sets" if known < len(own) else ""
-    return f"{changed}. Before these runs it had not met {new}: there the backdoor is gone {removed(own, '')}{alone}."
+    rules = listed([str(int(number)) for number in sorted(set(by[own.index]))])
+    return (
+        f"Rule {rules} met seed{'s' * (len(seeds) > 1)} {listed([str(seed) for seed in seeds])} here for the first"
+        f" time: there the backdoor is gone {removed(own, '')}{alone}."
+    )
 
 
-def of_its_making(runs: pd.DataFrame) -> str:
-    """Which seeds and attacks had a part in the rule and its settings, and what is left on the others."""
-    chosen = " Settings were chosen with these attacks, on other seeds." * (set(runs["attack"]) <= set(CHOSEN_WITH))
-    return f"{on_unseen(runs)}{chosen}"
+def _today(runs: pd.DataFrame) -> str:
+    """How many runs of the rules before stand by today's, and how many that has not judged; empty where all are its."""
+    earlier, before = is_earlier(runs), _rules(runs) != RULE
+    stands, number = int((before & ~earlier).sum()), int(earlier.sum())
+    told = [f"leaves {stands} as they are"] * bool(stands) + [f"has not judged {number}"] * bool(number)
+    return f"Of {count(len(runs), 'run')} today's rule {RULE} {' and '.join(told)}." if told else ""
+
+
+def _rules(runs: pd.DataFrame) -> pd.Series:
+    """The number of the rule that made each run; nan where it is not recorded."""
+    return pd.Series(runs.get("method_rule", np.nan), runs.index, float)

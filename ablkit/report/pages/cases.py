@@ -11,12 +11,14 @@ from ablkit.defenses import METHODS
 from ablkit.report import cases, charts, findings
 from ablkit.report.collect import Collection, measured
 from ablkit.report.figures import TITLES
-from ablkit.report.findings import GONE
+from ablkit.report.findings import DEAR, GONE
+from ablkit.report.findings.cases import REMOVED, judged, outcomes, places, removes
 from ablkit.report.findings.rule import of_earlier_rule
-from ablkit.report.findings.words import count
-from ablkit.report.page import Block, Cell, Figure, Page, Table, Text, code, listed
+from ablkit.report.findings.words import count, limit
+from ablkit.report.page import Block, Cell, Figure, Page, Table, Text, code, link, listed
 from ablkit.report.pages import isolation_rate, missing, turning_epoch
 from ablkit.report.verdicts import INTERVAL, RED, counted, over_seeds
+from ablkit.runs.parameters import USUAL, Cases
 
 _FEWEST = 2
 """Cases of which something can be said about what varies."""
@@ -112,33 +114,90 @@ STUDIES = (
 )
 
 
-def pages(c: Collection) -> list[Page]:
-    """A page a study."""
-    return [_page(c, study) for study in STUDIES]
+@dataclass(frozen=True)
+class Studied:
+    """A study and the committed runs of its cases."""
+
+    study: Study
+    frame: pd.DataFrame
+    parameters: Cases
+    claimed: str | None
+    """The method that is judged: that of the hypothesis or this kit's own; None where neither has cases enough."""
+    undefended: pd.DataFrame
+    """By attack, the mean numbers of undefended training as in the preset."""
+
+    @property
+    def titles(self) -> dict[str, str]:
+        """Case -> what it is called."""
+        return {name: case.title for name, case in self.parameters.cases.items()}
 
 
-def _page(c: Collection, study: Study) -> Page:
+def studied(c: Collection) -> list[Studied]:
+    """What is known of each study."""
+    runs = c.main.of("none") if c.main else c.runs.iloc[:0].reindex(columns=["attack", *_METRICS])
+    undefended = runs.groupby("attack")[list(_METRICS)].mean()
+    return [_studied(c, study, undefended) for study in STUDIES]
+
+
+def _studied(c: Collection, study: Study, undefended: pd.DataFrame) -> Studied:
     frame, parameters = cases.of_collection(c, study.notebook)
-    titles = {name: case.title for name, case in parameters.cases.items()}
+    varied = frame[frame.groupby("method")["case"].transform("nunique") >= _FEWEST]
+    tried = set(varied.loc[~varied["case"].isin(USUAL), "method"])
+    claimed = next((method for method in (study.claimed, "exclude") if method in tried), None)
+    return Studied(study, frame, parameters, claimed, undefended)
+
+
+def overview(found: list[Studied]) -> Table:
+    """A row a study of a setting: in which cases the backdoor is removed on every seed, and in which not."""
+    rows = []
+    for one in found:
+        if one.study.short:
+            continue
+        question = Cell(link(one.study.title, one.study.name), kind="text")
+        if one.claimed is None:
+            rows.append((question, "", Cell("not known yet", kind="soft text"), "", "", ""))
+            continue
+        told = _outcomes(one)
+        gone = told["outcome"] == REMOVED
+        seeds = counted(*(int(number) for number in told["seeds"]))
+        parts = [Cell(places(list(own.index), one.titles), kind="text") for own in (told[gone], told[~gone])]
+        rows.append((question, cases.METHODS[one.claimed], f"{gone.sum()} of {len(gone)}", *parts, seeds))
+    note = (
+        f"Removed: at most {limit(GONE)} attack success on every seed, and less than {100 * DEAR:.0f} points of clean"
+        " accuracy lost against undefended training."
+    )
+    return Table(("question", "method", "removed, pairs", "removed with", "not removed with", "n"), rows, note=note)
+
+
+def _outcomes(one: Studied) -> pd.DataFrame:
+    runs, _ = judged(one.frame, one.claimed or "")
+    return outcomes(runs, one.claimed or "", one.undefended)
+
+
+def pages(c: Collection, found: list[Studied]) -> list[Page]:
+    """A page a study."""
+    return [_page(c, one) for one in found]
+
+
+def _page(c: Collection, one: Studied) -> Page:
+    study, frame, titles = one.study, one.frame, one.titles
     first, early = _KNOWN[study.notebook](c) if study.notebook in _KNOWN else ("", [])
     blocks: list[Block] = [Text(study.hypothesis), *early]
-    wanted = {(one.attack, case, one.method) for case, one in parameters.each()}
+    wanted = {(run.attack, case, run.method) for case, run in one.parameters.each()}
     known = set(zip(frame["attack"], frame["case"], frame["method"], strict=True))
     runs = f"{len(wanted & known)} of {count(len(wanted), 'combination')} of attack, case and method"
-    enough = frame.groupby("method")["case"].nunique() >= _FEWEST
-    claimed = next((method for method in (study.claimed, "exclude") if enough.get(method, False)), None)
-    if claimed is None:
+    if one.claimed is None:
         left = "What is left of the backdoor is not known yet" if first else "Not known yet"
         finding = f"{first} {left}: {runs} were run.".lstrip()
         blocks += [*(_tables(frame, titles) if len(frame) else []), *_not_run(c, study, wanted - known)]
         return Page(study.name, study.title, finding, blocks, study.short)
-    untried = [titles[case] for case in titles if case not in set(frame.loc[frame["method"] == claimed, "case"])]
-    finding = findings.of_cases(frame, titles, claimed, _undefended(c) if study.is_of_abl else None)
+    untried = [titles[case] for case in titles if case not in set(frame.loc[frame["method"] == one.claimed, "case"])]
+    finding = findings.of_cases(frame, titles, one.claimed, one.undefended, is_of_abl=study.is_of_abl)
     finding += f" Not run yet: {listed(untried)}." if untried else ""
-    if claimed != study.claimed:
+    if one.claimed != study.claimed:
         finding = f"Not known yet of {METHODS[study.claimed]}; of this kit's own method: {finding}"
     varied = frame[frame.groupby("method")["case"].transform("nunique") >= _FEWEST]
-    blocks += [_figure(varied, titles, study), *_tables(varied, titles), *_not_run(c, study, wanted - known)]
+    blocks += [_figure(varied, one), *_tables(varied, titles), *_not_run(c, study, wanted - known)]
     told = [
         f"{runs} at quick scale: {listed(sorted(set(frame['place'])))}. {measured(frame)}",
         _same_model(frame),
@@ -147,12 +206,6 @@ def _page(c: Collection, study: Study) -> Page:
     ]
     blocks.append(Text(" ".join(part for part in told if part), "soft"))
     return Page(study.name, study.title, finding, blocks, study.short)
-
-
-def _undefended(c: Collection) -> dict[str, float]:
-    """Attack -> the mean attack success of undefended training as in the preset."""
-    runs = c.main.of("none") if c.main else c.runs.iloc[:0]
-    return runs.groupby("attack")["attack_success_rate"].mean().to_dict()
 
 
 def _same_model(frame: pd.DataFrame) -> str:
@@ -176,26 +229,20 @@ def _not_run(c: Collection, study: Study, lacking: set[tuple[str, str, str]]) ->
     return missing.not_run(c, f"{count(len(lacking), 'combination')} of attack, case and method", commands)
 
 
-def _figure(frame: pd.DataFrame, titles: Mapping[str, str], study: Study) -> Figure:
-    alt = f"Attack success and accuracy by case, a column an attack: {study.title}"
-    caption = f"**{_spread(frame)}** A column an attack, a marker a seed."
-    return Figure(f"cases-{study.notebook.replace('_', '-')}", charts.later(cases.drawn, frame, titles), alt, caption)
+def _figure(frame: pd.DataFrame, one: Studied) -> Figure:
+    alt = f"Attack success and accuracy by case, a column an attack: {one.study.title}"
+    told = removes(_outcomes(one), one.claimed or "")
+    caption = f"**{told}** A column an attack with several cases, a marker a seed.{_apart(frame)}"
+    drawn = charts.later(cases.drawn, frame, one.titles, one.parameters.varies)
+    return Figure(f"cases-{one.study.notebook.replace('_', '-')}", drawn, alt, caption)
 
 
-def _spread(frame: pd.DataFrame) -> str:
-    """How far the mean attack success of each method reaches over the cases."""
-    told, ran = [], set()
-    for method in cases.METHODS:
-        own = frame[frame["method"] == method]
-        means = own.groupby(["attack", "case"])["attack_success_rate"].mean()
-        if len(means):
-            ends = dict.fromkeys(f"{100 * value:.0f}" for value in (means.min(), means.max()))
-            told.append(f"{' to '.join(ends)} % ({cases.METHODS[method]})")
-            ran.add(tuple(means.index))
-    apart = (
-        ". They were not run on the same ones: do not hold these numbers against one another" if len(ran) > 1 else ""
-    )
-    return f"Over attacks and cases the mean attack success is {listed(told)}{apart}."
+def _apart(frame: pd.DataFrame) -> str:
+    """A caution where the methods ran on other attacks and cases; empty where all ran on the same."""
+    ran = {method: frozenset(zip(own["attack"], own["case"], strict=True)) for method, own in frame.groupby("method")}
+    if len(set(ran.values())) < 2:
+        return ""
+    return " The methods did not run on the same pairs, so that their ranges are not to be held against one another."
 
 
 def _tables(frame: pd.DataFrame, titles: Mapping[str, str]) -> list[Block]:

@@ -77,11 +77,21 @@ def _finding(runs: pd.DataFrame) -> str:
     defended = runs[runs["method"] != "none"].drop_duplicates(same)
     alone = ~defended.set_index(same).index.isin(runs[runs["method"] == "none"].set_index(same).index)
     earlier = of_earlier_rule(runs)
-    rule = f" {earlier[:-1]} than today's." if earlier else ""
+    rule = f" {earlier}" if earlier else ""
     weak = f" For {alone.sum()} of {count(len(alone), 'defended set')} there is no undefended run to compare with."
     weak = weak if alone.any() else ""
-    lacking = "" if "abl" in set(runs["method"]) else " ABL was not run."
-    return f"At most {percent(GONE, 0)} attack success is left: {listed(told)}.{rule}{lacking}{weak}"
+    lacking = "" if "abl" in set(runs["method"]) else "Not known yet: ABL was not run. "
+    return f"{lacking}At most {percent(GONE, 0)} attack success is left: {listed(told)}.{_shared(runs)}{rule}{weak}"
+
+
+def _shared(runs: pd.DataFrame) -> str:
+    """That attacks which poison the same images share a model where exactly these are excluded; empty where none do."""
+    own = runs[runs["method"] == "exclude"]
+    same = own[own.duplicated(["dataset", "model", "seed", *_METRICS[1:]], keep=False)]
+    if same.empty:
+        return ""
+    names = listed(list(dict.fromkeys(TITLES[name] for name in same["attack"])))
+    return f" {names} poison the same images, so that the model without them is one, tried with each trigger."
 
 
 def _table(runs: pd.DataFrame) -> Table:

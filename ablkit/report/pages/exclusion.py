@@ -12,8 +12,8 @@ from ablkit.report.figures import TITLES
 from ablkit.report.findings import GONE
 from ablkit.report.findings.beside import MEASURED, NEAR, beside
 from ablkit.report.findings.exclusion import price, resemblance
-from ablkit.report.findings.rule import is_earlier, of_earlier_rule, of_its_making
-from ablkit.report.findings.words import FEWEST, count
+from ablkit.report.findings.rule import of_earlier_rule, of_its_making
+from ablkit.report.findings.words import FEWEST, count, upper
 from ablkit.report.page import Block, Figure, Heading, Page, Table, Text, code, link, listed, literal
 from ablkit.report.pages import controls, glance, missing, protocol
 from ablkit.report.text import percent
@@ -38,10 +38,17 @@ def page(c: Collection) -> Page:
         commands = ["ablkit run exclusion", "ablkit run exclusion -p attack_names badnets"]
         lacking = missing.not_run(c, "training without suspects on any attack at quick scale", commands)
         none = f"None of {len(TITLES)} attacks was run with this method at quick scale yet."
-        return Page(NAME, title, none, [*protocol.HOW, *lacking], "Clean models")
+        return Page(NAME, title, none, [*protocol.how(c.runs.iloc[:0]), *lacking], "Clean models")
     own = beside(frame)
     full = pd.concat([scale.of("exclude") for scale in c.full] or [c.runs.iloc[:0]])
-    blocks = [glance.table(own), figure(c, "exclusion"), _table(own), *protocol.HOW, *_margin(own), *_false_alarms(c)]
+    blocks = [
+        glance.table(own),
+        figure(c, "exclusion"),
+        _table(own),
+        *protocol.how(own),
+        *_margin(own),
+        *_false_alarms(c),
+    ]
     stopped = data.table(c.folder / "gpu-unfinished.csv")
     blocks += [*controls.blocks(own), *protocol.blocks(own, full, stopped), *_left_out(c, own)]
     finding = findings.of_exclusion(frame, of_its_making(own))
@@ -60,17 +67,14 @@ def in_short(c: Collection) -> str:
     keeps = [f"{TITLES[name]} keeps up to {percent(most, 0)}" for name, most in left.items()]
     told = [
         f"**{gone} of {count(len(own), 'run')}** end with at most {percent(GONE, 0)} attack success when trained"
-        f" without the suspects, this kit's own method ({count(names, 'attack')}, {_seeds(own)} each,{_models(own)}"
-        f" {listed(sorted(set(own['place'])))}, {measured}).",
+        " without the suspects, this kit's own method. Suspects are images that form a group apart within their class,"
+        " in what the layers of a network see.",
         f"{listed(keeps)}." * bool(keeps),
-        "Suspects are images that form a group apart within their class, in what the network sees.",
-        of_its_making(own),
+        f"({upper(count(names, 'attack'))}, {_seeds(own)} each, {listed(sorted(set(own['place'])))}, {measured}.)",
     ]
-    if number := int(is_earlier(own).sum()):
-        are = "is" if number == 1 else "are"
-        told.append(f"{number} {are} of an earlier rule: it was changed after reported runs had been seen.")
-    accuracy = [resemblance(own), price(own), f"{link('Clean models', NAME)}."]
-    return "\n\n".join(" ".join(filter(None, part)) for part in (told, accuracy))
+    accuracy = [price(own, short=True), resemblance(own, short=True), f"{link('Clean models', NAME)}."]
+    parts = (told, [of_its_making(own)], accuracy)
+    return "\n\n".join(" ".join(filter(None, part)) for part in parts)
 
 
 def runs_of(c: Collection) -> pd.DataFrame:
@@ -109,7 +113,7 @@ def figure(c: Collection, name: str, attacks: list[str] | None = None) -> Figure
     """Attack success, clean accuracy and target class of the methods, an attack a line.
 
     Args:
-        attacks: None is returned where one of these has no run without suspects.
+        attacks: in this order; None is returned where one of them has no run without suspects.
     """
     frame = runs_of(c)
     own = beside(frame) if len(frame) else frame
@@ -120,7 +124,7 @@ def figure(c: Collection, name: str, attacks: list[str] | None = None) -> Figure
     names = listed(list(dict.fromkeys(TITLES[name] for name in measured)))
     how = "A marker is a seed; dashed: the mean of models trained on clean data"
     how += f", whose attack success was measured with {names}." if names else "."
-    return Figure(name, charts.later(drawn, frame), alt, f"**{_caption(own)}** {how}")
+    return Figure(name, charts.later(drawn, frame, attacks or ()), alt, f"**{_caption(own)}** {how}")
 
 
 def _seeds(own: pd.DataFrame) -> str:
@@ -160,12 +164,6 @@ def _table(own: pd.DataFrame) -> Table:
         number = counted(*(int(part[f"attack_success_rate{suffix}"].count()) for suffix in ("_none", "_abl", "")))
         rows.append((link(TITLES[name], f"attack-{name}.html"), *cells, number))
     return Table(_COLUMNS, rows, _GROUPS, f"Worst attack first. Mean over seeds. {INTERVAL} {RED}{_twice(own)}")
-
-
-def _models(own: pd.DataFrame) -> str:
-    """How many models the runs ended with, where attacks that poison the same images share one."""
-    models = len(own.drop_duplicates(["seed", *NEAR]))
-    return f" {models} different models," if models < len(own) else ""
 
 
 def _twice(own: pd.DataFrame) -> str:
@@ -261,4 +259,19 @@ def _left_out(c: Collection, own: pd.DataFrame) -> list[Block]:
     places = listed([f"{place} ({count(number, 'run')})" for place, number in own["place"].value_counts().items()])
     aside = f"Suspects excluded: {places}. {measured(own)} The other columns show those runs of the index that are"
     aside += " on the same seeds. Other hardware rounds otherwise; images, poison and seeds are the same."
-    return [*blocks, Text(f"{aside} Its notebook: {code('exclusion.ipynb')}.", "soft")]
+    seeds = " ".join(str(seed) for seed in sorted(set(own["seed"])))
+    again = f"{code('exclusion.ipynb')} makes all of it again, by today's rule"
+    made = missing.cost(c, f"ablkit run exclusion -p seeds '{seeds}'")
+    return [*blocks, Text(f"{aside} {again}{_lacking(own)}.\n\n{made}", "soft")]
+
+
+def _lacking(own: pd.DataFrame) -> str:
+    """Which attacks lack seeds that others have."""
+    seeds = own.groupby("attack", sort=False)["seed"].agg(set)
+    every = set(own["seed"])
+    names = [
+        f"{TITLES[name]} seed {listed([str(seed) for seed in sorted(every - has)])}"
+        for name, has in seeds.items()
+        if every - has
+    ]
+    return f"; not run: {listed(names)}" if names else ""

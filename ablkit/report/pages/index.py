@@ -176,7 +176,8 @@ def _facts(pairs: pd.DataFrame) -> list[tuple[str, str]]:
     entries.append(
         (
             f"{price(pairs)} points",
-            f"of clean accuracy lost to ABL. The target class loses up to {most:.0f} points{fallen}",
+            "of clean accuracy lost to ABL, against undefended training. The target class loses up to"
+            f" {most:.0f} points{fallen}",
         )
     )
     told = f"ABL removes the backdoor {settings.outcome(pairs)}"
@@ -201,7 +202,8 @@ def _table(pairs: pd.DataFrame, excluded: pd.DataFrame) -> Table:
     columns = ("attack", *methods * len(_GROUPS), "n")
     groups = (("", 1), *((title, len(methods)) for title in _GROUPS), ("", 1))
     note = f"{_NOTE} {link('All numbers as CSV', 'data/runs.csv')}."
-    note += f" Beside the paper's numbers: {link('Table 1', 'table1.html')}."
+    note += f" Beside the paper's numbers: {link('Table 1', 'table1.html')}. Other pages compare on the seeds that all"
+    note += " methods there have, so that their means differ a little."
     return Table(columns, rows, groups, note)
 
 

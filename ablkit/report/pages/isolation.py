@@ -11,8 +11,18 @@ from ablkit.metrics import summary
 from ablkit.report import charts, isolators
 from ablkit.report.collect import Collection, differences
 from ablkit.report.figures import TITLES
-from ablkit.report.findings import PRECISE, RELIABLE, of_isolators
-from ablkit.report.findings.isolators import SCORES, SETTLED, at_the_end, settled
+from ablkit.report.findings import PRECISE, RELIABLE
+from ablkit.report.findings.isolators import (
+    SCORES,
+    SETTLED,
+    at_the_end,
+    in_short,
+    loss_title,
+    of_losses,
+    of_scores,
+    on_all_losses,
+    settled,
+)
 from ablkit.report.findings.words import count, limit
 from ablkit.report.page import Block, Cell, Figure, Heading, Page, Table, Text, code, link, listed
 from ablkit.report.pages import missing
@@ -62,10 +72,8 @@ def page(c: Collection) -> Page:
         finding = f"Not known yet: none of the {count(number, 'run')} that would tell is there."
         nothing = missing.not_run(c, "first phases that keep their scores", list(_COMMANDS))
         return Page(_NAME, _TITLE, finding, [*blocks, *nothing], "Isolation")
-    verdict, _, rest = of_isolators(frame).partition("\n")
-    several = frame["loss"].nunique() > 1
-    blocks += [_words(main), Text(rest.strip()), Text(at_the_end(main, AIM)), *_figures(main)]
-    blocks += [*(_losses(frame) if several else []), *_not_run(c, frame)]
+    blocks += [_words(main), _scores(frame), Text(at_the_end(main, AIM)), *_figures(main)]
+    blocks += [*_losses(frame), *_not_run(c, frame)]
     runs = count(len(frame.groupby(["attack", "loss", "seed"])), "run")
     blocks.append(
         Text(
@@ -77,7 +85,7 @@ def page(c: Collection) -> Page:
             "soft",
         )
     )
-    return Page(_NAME, _TITLE, verdict, blocks, "Isolation")
+    return Page(_NAME, _TITLE, in_short(frame), blocks, "Isolation")
 
 
 def _words(main: pd.DataFrame) -> Text:
@@ -89,6 +97,21 @@ def _words(main: pd.DataFrame) -> Text:
         f" another below {limit(PRECISE)}."
     )
     return Text("\n".join([rule, "", *lines]))
+
+
+def _scores(frame: pd.DataFrame) -> Table:
+    """How often each score is reliable, and how often by luck."""
+    counts = of_scores(frame)
+    rows = [
+        (
+            Cell(SCORES[name], kind="text"),
+            *(str(row[column]) for column in ("epochs", "runs", "luck")),
+        )
+        for name, row in counts.iterrows()
+    ]
+    epochs, runs = (int(counts[column].iloc[0]) for column in ("of_epochs", "of_runs"))
+    columns = ("score", f"reliable, of {count(epochs, 'epoch')}", f"reliable, of {count(runs, 'run')}", "luck, runs")
+    return Table(columns, rows)
 
 
 def _not_run(c: Collection, frame: pd.DataFrame) -> list[Block]:
@@ -203,6 +226,8 @@ def _spread(main: pd.DataFrame, metric: str, what: str) -> Table:
         rows.append((TITLES[attack], Cell(percent_number(poisoned[attack], 1)), *cells))
     groups = (("", 2), (f"{what}{'' if metric == 'auroc' else ', poisoned, %'}", len(scores)))
     note = f"Median over seeds and epochs from {SETTLED} on; below it the lowest."
+    if metric == "precision":
+        note += f" Red: less than {limit(PRECISE)} on some seed after some epoch."
     if metric.startswith("precision_at"):
         note += " More than all poisoned images cannot be found, whatever the score."
     return Table(("attack", "poisoned, % of the set", *(SCORES[score] for score in scores)), rows, groups, note)
@@ -216,18 +241,28 @@ def _cell(median: float | None, lowest: float | None, metric: str) -> Cell:
 
 
 def _losses(frame: pd.DataFrame) -> list[Block]:
-    """The same trainings under other losses of phase 1."""
-    number = frame.groupby("attack")["loss"].nunique()
-    own = frame[frame["attack"].isin(number[number == number.max()].index)]
-    medians = settled(own).groupby(["score", "loss"], sort=False)["precision"].median()
-    low = [f"{limit(medians[score].min())} to {limit(medians[score].max())}" for score in isolators.FOLLOWED]
+    """The same trainings under other losses of phase 1; nothing for a single loss."""
+    counts = of_losses(frame)
+    if counts.empty:
+        return []
+    own = on_all_losses(frame)
+    runs, epochs = len(own.groupby(["attack", "seed"])), int(counts["of_epochs"].iloc[0])
+    told = "; ".join(f"{row['loss']} with {loss_title(loss)}" for loss, row in counts.iterrows())
     caption = (
-        f"**Between the losses of phase 1 the median precision ranges from {low[0]} by the loss, and from {low[1]} by"
-        f" averaged weights.** A row an attack, a column a loss of phase 1, a line a seed. {code('gamma=0')} would be"
-        " plain training: no mean loss lies below it."
+        f"**Epochs after which the loss isolates reliably, of {epochs}: {told}.** A row an attack, a column a loss of"
+        f" phase 1, a line a seed; the same {count(runs, 'run')} in each column. {code('gamma=0')} would be plain"
+        " training: no mean loss lies below it."
     )
     alt = "Isolation precision after each epoch, a panel for each attack and loss of phase 1"
+    rows = [
+        (Cell(loss_title(loss), kind="text"), *map(str, row[["loss", "averaged"]])) for loss, row in counts.iterrows()
+    ]
     return [
         Heading("What the loss of phase 1 adds"),
+        Table(
+            ("loss of phase 1", "by the loss", "by averaged weights"),
+            rows,
+            (("", 1), (f"reliable, of {epochs} epochs", 2)),
+        ),
         Figure("isolation-losses", charts.later(isolators.by_epoch, own), alt, caption),
     ]

@@ -9,6 +9,7 @@ import pandas as pd
 from ablkit.report import costs
 from ablkit.report.collect import Collection
 from ablkit.report.findings.words import count
+from ablkit.report.identity import identity
 from ablkit.report.page import Block, Cell, Heading, Table, Text, code, literal
 from ablkit.report.repeat import command
 from ablkit.runs.parameters import Comparison, changed, check
@@ -33,12 +34,16 @@ def blocks(c: Collection) -> list[Block]:
 
 def not_run(c: Collection, what: str, commands: list[str]) -> list[Block]:
     """A part of a page whose runs were never made: what it would show, and each command with what it would cost."""
-    lines = "\n".join(f"- {code(line)}{_cost(c, line)}" for line in commands)
+    lines = "\n".join(f"- {cost(c, line)}" for line in commands)
     return [Text(f"**Not run:** {what}.\n\n{lines}", "notice")]
 
 
+def cost(c: Collection, line: str) -> str:
+    """A command, how many runs it makes, and how long one trains at the main scale where that is known."""
+    return f"{code(line)}{_cost(c, line)}"
+
+
 def _cost(c: Collection, line: str) -> str:
-    """How many runs a command makes, and how long one trains at the main scale; empty where that is not known."""
     _, kind, notebook, *options = shlex.split(line)
     if kind != "run" or c.main is None or c.main.preset != "quick":
         return ""
@@ -51,4 +56,7 @@ def _cost(c: Collection, line: str) -> str:
     longer = sum(map(costs.epochs_of, ones)) / len(ones) / costs.epochs_of(check("run", {}))
     each = f" of about {longer * known.median():.0f} minutes" if len(known) else ""
     shared = f" that share {count(whole, 'training')}" if whole < len(ones) else ""
-    return f": {count(len(ones), 'run')}{shared}{each} ({c.main.place}, one thread)"
+    made = set(zip(c.identities, c.runs["seed"], strict=True))
+    there = sum((identity(one.model_dump()), one.seed) in made for one in ones)
+    there_too = f"; {there} of them are in these pages" if there else ""
+    return f": {count(len(ones), 'run')}{shared}{each} ({c.main.place}, one thread){there_too}"

@@ -15,6 +15,7 @@ from ablkit.report.text import percent
 
 _POINTS = {metric: f"{100 * limit:.0f}" for metric, limit in NEAR.items()}
 
+_COMMAND = "ablkit run run -p method exclude"
 _RULE = rule.Settings()
 _STEPS = (
     "**Phase 1 of ABL** is trained, its weights averaged along the way.",
@@ -86,15 +87,19 @@ _CHANGED = (
 )
 """Number of the rule, what of the reported runs an earlier one had missed, and what was changed."""
 
-HOW = [
-    Heading("How it works", "how"),
-    Text("\n".join(f"- {step}" for step in _STEPS)),
-    Text(
-        "Neither clean images nor the poisoning rate nor the target class is given."
-        f" {code('ablkit run run -p method exclude')}"
-    ),
-]
-"""The steps of the method."""
+
+def how(own: pd.DataFrame) -> list[Block]:
+    """The steps of the method, and by which rule the runs shown were made.
+
+    Args:
+        own: the runs shown.
+    """
+    given = f"Neither clean images nor the poisoning rate nor the target class is given to {code(_COMMAND)}."
+    return [
+        Heading("How it works", "how"),
+        Text("\n".join(f"- {step}" for step in _STEPS)),
+        Text(" ".join(filter(None, [given, _made_before(own)]))),
+    ]
 
 
 def blocks(own: pd.DataFrame, full: pd.DataFrame, stopped: pd.DataFrame) -> list[Block]:
@@ -111,7 +116,6 @@ def blocks(own: pd.DataFrame, full: pd.DataFrame, stopped: pd.DataFrame) -> list
         f" on the poisoned sets of seeds {listed([str(seed) for seed in UNSEEN])} it was run for the first time by rule"
         f" {UNSEEN_BY}. The settings of rule 8 were chosen on GTSRB, seeds 100 and 101, and on the reported folders of"
         f" {link('unknown trust', 'unknown-trust.html')}.",
-        _made_before(own),
         _at_paper_scale(full, stopped),
         f"A backdoor counts as removed up to {percent(GONE, 0)} attack success. A model counts as like one trained on"
         f" clean data within {_POINTS['clean_accuracy']} points of clean accuracy and"
@@ -127,7 +131,7 @@ def blocks(own: pd.DataFrame, full: pd.DataFrame, stopped: pd.DataFrame) -> list
     )
     changed = f"**The rule was changed {CHANGES} times after reported runs had been seen**, on 2026-11-27 to 29:"
     return [
-        Heading("Protocol"),
+        Heading("Protocol", "protocol"),
         Text("\n".join(f"- {line}" for line in lines if line)),
         Text(changed),
         Table(("rule", "what was missed", "what was changed"), [(n, *map(_words, row)) for n, *row in _CHANGED]),
@@ -139,16 +143,16 @@ def _words(text: str) -> Cell:
 
 
 def _made_before(own: pd.DataFrame) -> str:
-    """How many of the runs an earlier rule made."""
-    earlier, gone = is_earlier(own), own["attack_success_rate"] <= GONE
-    number = int(earlier.sum())
-    if not number:
-        return "All runs shown are of the present rule: made by it, or judged alike by it."
-    told = [f"{number} of {count(len(own), 'run')} shown are of an earlier rule, which today's may judge otherwise"]
-    told.append(f"{int(gone[earlier].sum())} of these end with at most {percent(GONE, 0)} attack success")
-    if (~earlier).any():
-        told.append(f"and {int(gone[~earlier].sum())} of the other {int((~earlier).sum())}")
-    return f"{told[0]}; {' '.join(told[1:])}."
+    """That an earlier rule made some of the runs, and where it is told in what it differs; empty where none."""
+    made = own[own["method_rule"].astype(float) != rule.RULE] if "method_rule" in own else own
+    if made.empty:
+        return ""
+    numbers = sorted({int(number) for number in made.get("method_rule", pd.Series(dtype=float)).dropna()})
+    by = f"rule{'s' * (len(numbers) > 1)} {listed([str(number) for number in numbers])}" if numbers else "earlier rules"
+    return (
+        f"These are the steps of rule {rule.RULE}; {len(made)} of {count(len(own), 'run')} shown are by {by}. What was"
+        f" changed since stands under {link('Protocol', '#protocol')}."
+    )
 
 
 def _at_paper_scale(full: pd.DataFrame, stopped: pd.DataFrame) -> str:

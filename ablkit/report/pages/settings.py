@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import pandas as pd
 
 from ablkit.report import charts
 from ablkit.report.collect import Collection, provenance
 from ablkit.report.findings import GONE
 from ablkit.report.findings.words import count
-from ablkit.report.page import Block, Figure, Heading, Page, Text, link, listed
+from ablkit.report.page import Block, Figure, Heading, Page, Table, Text, listed
 from ablkit.report.text import percent
 from ablkit.report.verdicts import LOW
 
 _TITLE = "Which settings matter?"
 
 
-def page(c: Collection, studies: Sequence[Page]) -> Page:
+def page(c: Collection, overview: Table) -> Page:
     """What is known of each setting of ABL.
 
     Args:
-        studies: the pages that vary one setting each.
+        overview: a row for each page that varies one setting.
     """
     if c.main is None or not len(c.main.of("abl")):
         return Page("settings.html", _TITLE, "No ABL run yet, so nothing is known of its settings.", [], "Settings")
@@ -33,10 +31,9 @@ def page(c: Collection, studies: Sequence[Page]) -> Page:
     )
     alt = "Attack success rate after ABL against isolation precision"
     drawn = charts.later(charts.precision_and_outcome, runs)
-    lines = "\n".join(f"- **{link(study.title, study.name)}** {study.finding}" for study in studies)
     blocks: list[Block] = [
         Heading("Setting by setting"),
-        Text(lines),
+        overview,
         Heading("Isolation precision and the outcome"),
         Figure("precision-outcome", drawn, alt, f"**{told}** {caption}"),
         Text(f"{c.main.title}. {provenance(runs)}", "soft"),

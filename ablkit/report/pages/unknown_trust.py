@@ -6,6 +6,7 @@ import json
 
 import pandas as pd
 
+from ablkit.exclusion.rule import RULE
 from ablkit.report.collect import Collection, dataset_title, hardware_of
 from ablkit.report.figures import TITLES
 from ablkit.report.findings import GONE
@@ -47,18 +48,28 @@ def page(c: Collection) -> Page:
         most, were = count(int(seeds.max()), "seed"), "was" if few == 1 else "were"
         how += f" {few} of {count(len(seeds), 'attack')} {were} tried on fewer than {FEWEST} seeds (at most {most}): a"
         how += " demonstration."
-    if earlier := int(is_earlier(rows, "rule", "suspects").sum()):
-        were = "was" if earlier == 1 else "were"
-        how += f" {earlier} of {count(len(rows), 'folder')} {were} judged by an earlier rule."
-    how += _on_unseen(rows)
+    how += _by_rule(rows) + _on_unseen(rows)
     blocks: list[Block] = [Text(how), _table(rows), Code(_COMMAND)]
     return Page(_NAME, _TITLE, _finding(rows), blocks, "Unknown trust")
 
 
+def _by_rule(rows: pd.DataFrame) -> str:
+    """Which rule judged the folders of each data set; empty where all were judged by today's."""
+    rows = rows.assign(rule=rows.get("rule", pd.Series(0.0, rows.index)).fillna(0))
+    if (rows["rule"] == RULE).all():
+        return ""
+    parts = []
+    for (name, rule), own in rows.groupby(["dataset", "rule"], sort=False):
+        stand = int((~is_earlier(own, "rule", "suspects")).sum()) if rule != RULE else 0
+        stands = f" ({stand} without a suspect, which stand, as rule {RULE} asks for more)" if stand else ""
+        by = f"by rule {rule:g}" if rule else "by an earlier rule"
+        parts.append(f"{count(len(own), 'folder')} of {dataset_title(name)} {by}{stands}")
+    return f" Judged were {listed(parts)}."
+
+
 def _on_unseen(rows: pd.DataFrame) -> str:
     """Which folders had no part in the rule, and on how many of them its verdict is right."""
-    had_part = [row["seed"] in SEEN.get(row["dataset"], ()) for _, row in rows.iterrows()]
-    seen, unseen = rows[had_part], rows[[not one for one in had_part]]
+    seen, unseen = rows[_had_part(rows)], rows[~_had_part(rows)]
     if seen.empty:
         return ""
     told = f" The rule was changed after {len(seen)} of these folders had been seen"
@@ -124,7 +135,15 @@ def _by_set(rows: pd.DataFrame) -> str:
         f"{int(own['is_right'].sum())} of {count(len(own), 'folder')} of {dataset_title(name)}"
         for name, own in rows.groupby("dataset", sort=False)
     ]
-    return f"The verdict of {code('ablkit clean')}{by} is right on {listed(parts)}."
+    seen = f"; the rule was changed after {int(_had_part(rows).sum())} of these had been seen"
+    return f"The verdict of {code('ablkit clean')}{by} is right on {listed(parts)}{seen * bool(_had_part(rows).any())}."
+
+
+def _had_part(rows: pd.DataFrame) -> pd.Series:
+    """Which folders had been seen when the settings of today's rule were chosen."""
+    return pd.Series(
+        [seed in SEEN.get(name, ()) for name, seed in zip(rows["dataset"], rows["seed"], strict=True)], rows.index
+    )
 
 
 def _left_over(kept: pd.DataFrame) -> str:
@@ -181,7 +200,7 @@ def _table(rows: pd.DataFrame) -> Table:
         " other classes that the model takes for the attacked class. Success unpoisoned: the same of a model of the"
         " clean folder of this seed, which has never seen the trigger; so much is no backdoor. Clean accuracy: on the"
         f" test images of the folder that are not suspected. Minutes of training, beside"
-        f" whatever else the machine did. {made} at"
+        f" whatever else the machine did; {rows['seconds'].sum() / 3600:.1f} hours in all. {made} at"
         f" {listed(sorted({literal(name) for name in rows['env_commit']}))}, {hardware_of(rows)}."
     )
     return Table(_COLUMNS, lines, note=note)

@@ -1,6 +1,6 @@
 """The parameters of each notebook: names, types, defaults and presets, checked before anything runs."""
 
-from ablkit.runs.parameters.cases import AS_IT_IS, Cases
+from ablkit.runs.parameters.cases import USUAL, Cases
 from ablkit.runs.parameters.checks import check, judge
 from ablkit.runs.parameters.comparisons import Comparison
 from ablkit.runs.parameters.namespace import given
@@ -10,9 +10,9 @@ from ablkit.runs.parameters.presets import PRESETS
 from ablkit.runs.parameters.your_data import YourData
 
 __all__ = [
-    "AS_IT_IS",
     "NOTEBOOKS",
     "PRESETS",
+    "USUAL",
     "Cases",
     "Comparison",
     "OneRun",

@@ -83,6 +83,8 @@ def _recipe(name: str, rate: float) -> Case:
 
 RECIPES_COMPARED = ("paper", "released", "backdoorbench", "toolbox", "backdoorbox", "quick")
 RECIPE = {f"{name}-{100 * rate:g}": _recipe(name, rate) for rate in (0.1, 0.01) for name in RECIPES_COMPARED}
+USUAL = {AS_IT_IS, *(name for name in RECIPE if name.startswith("quick-"))}
+"""The cases that are the attack as it is, or this kit's own recipe, where others are the question."""
 
 
 class Cases(Comparison):
@@ -90,6 +92,8 @@ class Cases(Comparison):
 
     cases: ClassVar[Mapping[str, Case]] = {}
     """Name -> case, in the order of figures."""
+    varies: ClassVar[str] = ""
+    """What the cases are values of, on the axis of figures; empty where their titles say it."""
     compared: ClassVar[tuple[str, ...]] = ("none", "abl", "exclude")
     """The methods that its figures tell apart."""
 
@@ -150,6 +154,7 @@ class Gamma(Cases):
 
     chosen: ClassVar = varied("gamma")
     cases: ClassVar = GAMMA
+    varies: ClassVar = "gamma"
 
 
 class PoisonRate(Cases):
@@ -157,6 +162,7 @@ class PoisonRate(Cases):
 
     chosen: ClassVar = varied("poison_rate")
     cases: ClassVar = POISON_RATE
+    varies: ClassVar = "poisoned, of the training images"
 
 
 class IsolationRate(Cases):
@@ -164,6 +170,7 @@ class IsolationRate(Cases):
 
     chosen: ClassVar = varied("isolation_rate")
     cases: ClassVar = ISOLATION_RATE
+    varies: ClassVar = "isolated, of the training images"
 
 
 class TurningEpoch(Cases):
@@ -171,6 +178,7 @@ class TurningEpoch(Cases):
 
     chosen: ClassVar = varied("isolation_epochs", "finetune_epochs", "finetune_drop_epoch")
     cases: ClassVar = TURNING_EPOCH
+    varies: ClassVar = "turning epoch"
 
 
 class Repairs(Cases):

@@ -1,0 +1,23 @@
+"""Which runs are the same but for their seed and for what changes no result."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+from ablkit.runs.parameters import defaults
+
+_ASIDE = {"seed", "device", "precision", "threads", "monitor_images", "trajectories"}
+
+
+def identity(values: Mapping[str, object]) -> str:
+    """The parameters of a run as text, whether they come from a notebook or from a table of runs."""
+    return json.dumps([_plain(values[name]) for name in defaults("run") if name not in _ASIDE])
+
+
+def _plain(value: object) -> str:
+    """The same text for a number whatever type a table gave it."""
+    try:
+        return f"{float(str(value)):.12g}"
+    except ValueError:
+        return str(value)
