@@ -56,7 +56,7 @@ def after_phase_1(epochs: pd.DataFrame) -> Figure:
                 place.axhline(0.5 - number, color="#c9ced6", linewidth=0.8)
     axes[0].axvline(RELIABLE, color="#999999", linewidth=0.8, linestyle=":")
     axes[0].set_yticks(list(heights), [f"{model_title(model)}, {TITLES[attack]}" for model, attack in lines])
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=8)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper left", ncols=2, fontsize=8)
     return figure
 
 
@@ -82,7 +82,7 @@ def by_epoch(epochs: pd.DataFrame) -> Figure:
     width, height = figure.get_size_inches()
     figure.set_size_inches(max(1.25 * width, 6.4), height + 0.5)
     # Above, as the name of the axis stands below.
-    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=3, fontsize=8)
+    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside upper left", ncols=3, fontsize=8)
     figure.supxlabel("epoch of phase 1", fontsize=9)
     return figure
 

@@ -109,7 +109,7 @@ def drawn(frame: pd.DataFrame, titles: Mapping[str, str], varies: str = "") -> F
         bottom.set_xticks(range(len(order)), [titles[case] for case in order], fontsize=8, **turned)
         bottom.set_xlim(-0.5, len(order) - 0.5)
         bottom.set_xlabel(varies, fontsize=8)
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=3, fontsize=8)
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper left", ncols=3, fontsize=8)
     return figure
 
 

@@ -200,8 +200,8 @@ def epochs(rows: pd.DataFrame, order: list[str]) -> Figure:
 
     figure = grid(order, draw, columns=3, height=2.0)
     handles, labels = figure.axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=2, fontsize=8)
-    figure.supylabel("fraction of test or isolated images", fontsize=8)
+    figure.legend(handles, labels, loc="outside upper left", ncols=2, fontsize=8)
+    figure.supylabel("fraction of images", fontsize=8)  # of test images, of the precision of isolated ones
     for place in figure.axes[-min(3, len(order)) :]:
         place.set_xlabel("epoch", fontsize=8)
     return figure
@@ -276,7 +276,7 @@ def arms(epochs: pd.DataFrame) -> Figure:
         place.yaxis.set_major_formatter(PercentFormatter(1.0))
 
     figure = grid(list(titles), draw, columns=3, height=1.7, width=2.6, sharex=False)
-    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8)
+    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside upper left", ncols=3, fontsize=8)
     figure.supylabel("fraction of test images", fontsize=8)
     for place in [place for place in figure.axes if place.get_visible()][-min(3, len(titles)) :]:
         place.set_xlabel("epoch of unlearning", fontsize=8)

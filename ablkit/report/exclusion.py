@@ -67,7 +67,7 @@ def drawn(frame: pd.DataFrame, order: Sequence[str] = ()) -> Figure:
         place.set(xlim=(-0.03, 1.03), ylim=(0.5 - len(order), 0.5))
         place.grid(axis="y", visible=False)
     axes[0].set_yticks([-line for line in range(len(order))], [TITLES[name] for name in order])
-    figure.legend(*axes[1].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=8)
+    figure.legend(*axes[1].get_legend_handles_labels(), loc="outside upper left", ncols=4, fontsize=8)
     return figure
 
 
@@ -94,7 +94,7 @@ def separations(own: pd.DataFrame, limit: float) -> Figure:
         xlim=(0, None), ylim=(0.5 - len(order), 0.5), xlabel="standard deviations between the two groups of a class"
     )
     axes.grid(axis="y", visible=False)
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=3, fontsize=8)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside upper left", ncols=3, fontsize=8)
     return figure
 
 

@@ -169,7 +169,7 @@ def twins(frame: pd.DataFrame) -> Figure:
         place.set_title(textwrap.fill(titles[metric], 20), fontsize=9)
         place.yaxis.set_major_formatter(PercentFormatter(1.0))
     axes[0, 0].set_ylabel(_COUNTED)
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper left", ncols=2)
     return figure
 
 
@@ -201,7 +201,7 @@ def methods(frame: pd.DataFrame) -> Figure:
         place.label_outer()
         place.set_title(TITLES[name], fontsize=9)
         place.xaxis.set_major_formatter(PercentFormatter(1.0))
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=len(metrics))
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper left", ncols=len(metrics))
     return figure
 
 

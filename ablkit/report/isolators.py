@@ -52,7 +52,7 @@ def by_epoch(frame: pd.DataFrame, metric: str = "precision") -> Figure:
         place.set_title(place.get_title(loc="left").replace(", ", "\n", 1), fontsize=8, loc="left")
     figure.supxlabel("epoch of phase 1; a line a seed", fontsize=8)
     figure.supylabel(_LABELS[metric], fontsize=8)
-    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=4, fontsize=8)
+    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside upper left", ncols=4, fontsize=8)
     return figure
 
 
