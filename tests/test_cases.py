@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -273,6 +274,7 @@ def test_a_page_waits_for_a_second_case_and_then_judges(standard):
     before = {page.name: page for page in pages_of(standard)}
     assert before["gamma.html"].finding.startswith("Not known yet: 3 of 18 combinations")
     assert "ablkit run gamma -p attack_names blend" in markdown(before["gamma.html"])
+    assert re.search(r"blend`: 18 runs of about \d+ minutes [^;\n]*; 3 of them are in", markdown(before["gamma.html"]))
     more = standard.runs.assign(gamma=1.0)
     after = {page.name: page for page in pages_of(replace(standard, runs=pd.concat([standard.runs, more])))}
     assert "of 6 pairs of attack and case" in after["gamma.html"].finding

@@ -168,11 +168,16 @@ def test_attacks_that_lose_more_than_counts_as_near_are_named():
 def test_a_model_is_like_a_clean_one_only_in_all_three_respects_and_of_each_run():
     frame = compared()
     assert "6 of 6 runs also come within 2 points" in findings.of_exclusion(frame)
+    by_seed = (
+        "Each is held against the one model of its seed: 2 of 2 on seed 0, {} of 2 on seed 1 and 2 of 2 on seed 2."
+    )
+    assert by_seed.format(2) in findings.of_exclusion(frame)
     one = (frame["attack"] == "sig") & (frame["method"] == "exclude") & (frame["seed"] == 1)
     for name, value in zip(NUMBERS, (0.06, 0.75, 0.74), strict=True):
         told = findings.of_exclusion(frame.assign(**{name: frame[name].where(~one, value)}))
         assert "5 of 6 runs also come within 2 points of the clean accuracy of a model" in told
         assert "(on every seed with 1 of 2 attacks)" in told and told.startswith("**Holds in part.**")
+        assert by_seed.format(1) in told
 
 
 def test_an_attack_of_which_nothing_is_excluded_has_its_part_in_the_price():

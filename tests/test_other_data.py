@@ -42,6 +42,19 @@ def test_the_page_says_what_is_left_on_each_data_set(collection):
     assert "ABL on GTSRB in 0 of" in worse.finding
 
 
+def test_without_abl_the_question_is_open_and_a_model_of_two_attacks_is_told_as_one(collection):
+    own = elsewhere(collection)
+    runs = own.runs[(own.runs["method"] == "exclude") & own.runs["attack"].isin(["badnets", "blend"])]
+    alike = runs.assign(clean_accuracy=0.7, target_class_accuracy=0.6)
+    told = data_sets.page(replace(own, runs=alike)).finding
+    assert told.startswith("Not known yet: ABL was not run. At most 5 % attack success is left: suspects excluded on")
+    assert " BadNets and Blend poison the same images, so that the model without them is one, tried with each" in told
+    # The twins: ABL was run, and no two models are alike.
+    assert not data_sets.page(own).finding.startswith("Not known yet")
+    other = alike.assign(clean_accuracy=[0.7 + number / 100 for number in range(len(alike))])
+    assert "poison the same images" not in data_sets.page(replace(own, runs=other)).finding
+
+
 def test_the_page_names_the_sweeps_that_made_its_runs_and_no_other(collection):
     own = elsewhere(collection)
     assert "Made by `ablkit sweep notebooks/sweeps/other_data.yaml`." in markdown(data_sets.page(own))
