@@ -40,7 +40,7 @@ def of_cases(
     *,
     is_of_abl: bool = False,
 ) -> str:
-    """Whether a method removes the backdoor of each attack in each case, on every seed; the others beside it.
+    """Whether a method removes the backdoor of each attack in each case, on every seed; a list of what else is known.
 
     What the undefended training does not learn is not counted, where that was run, unless the method leaves a backdoor
     there. Pairs of attack and case on few seeds have no part in the verdict, but for a backdoor that is present
@@ -61,18 +61,20 @@ def of_cases(
     word = _word(found)
     several = [method for method, part in learned.groupby("method", sort=False) if part["case"].nunique() > 1]
     methods = [claimed, *(method for method in several if method not in (claimed, "none"))]
-    told = [_of_method(learned, method, titles, undefended) for method in methods]
-    told += [_same(own, titles)] * bool(_same(own, titles))
-    told += [_undefended(learned[learned["method"].isin([*methods, "none"])], undefended if is_of_abl else None)]
+    first, *lines = (_of_method(learned, method, titles, undefended) for method in methods)
+    lines.append(_same(own, titles))
+    lines.append(_undefended(learned[learned["method"].isin([*methods, "none"])], undefended if is_of_abl else None))
     if missed:
-        told.append(f"Not counted, as the undefended model learns no backdoor: {places(missed, titles)}.")
+        lines.append(f"Not counted, as the undefended model learns no backdoor: {places(missed, titles)}.")
     if weak := _weak(learned, set(found.index)):
-        told.append(
+        lines.append(
             f"Counted, though undefended training learns it in less than {limit(PRESENT)}, as"
             f" {name_of(claimed)} leaves more than {limit(GONE)}: {places(weak, titles)}."
         )
-    told += [TOO_FEW] * (word == UNKNOWN)
-    return " ".join(filter(None, [word, *told, over(int(found["seeds"].min()), int(found["seeds"].max()))]))
+    seeds = over(int(found["seeds"].min()), int(found["seeds"].max()))
+    verdict = " ".join([word, first, *[TOO_FEW] * (word == UNKNOWN), seeds])
+    listed_lines = [f"- {line}" for line in lines if line]
+    return "\n".join([verdict, *([""] if listed_lines else []), *listed_lines])
 
 
 def judged(frame: pd.DataFrame, claimed: str) -> tuple[pd.DataFrame, list[tuple[str, str]]]:

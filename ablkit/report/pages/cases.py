@@ -28,6 +28,11 @@ _KNOWN: Mapping[str, Callable[[Collection], tuple[str, list[Block]]]] = {
 }
 """What the first phases of other runs tell of a question: in a sentence, and as blocks."""
 _METRICS = ("attack_success_rate", "clean_accuracy", "target_class_accuracy")
+_SHARES = {
+    "isolation_precision": "isolated, poisoned, %",
+    "exclusion_precision": "suspects, precision, %",
+    "exclusion_recall": "suspects, recall, %",
+}
 
 
 @dataclass(frozen=True)
@@ -193,7 +198,8 @@ def _page(c: Collection, one: Studied) -> Page:
         return Page(study.name, study.title, finding, blocks, study.short)
     untried = [titles[case] for case in titles if case not in set(frame.loc[frame["method"] == one.claimed, "case"])]
     finding = findings.of_cases(frame, titles, one.claimed, one.undefended, is_of_abl=study.is_of_abl)
-    finding += f" Not run yet: {listed(untried)}." if untried else ""
+    if untried:
+        finding += ("\n- " if "\n" in finding else "\n\n- ") + f"Not run yet: {listed(untried)}."
     if one.claimed != study.claimed:
         finding = f"Not known yet of {METHODS[study.claimed]}; of this kit's own method: {finding}"
     varied = frame[frame.groupby("method")["case"].transform("nunique") >= _FEWEST]
@@ -246,23 +252,20 @@ def _apart(frame: pd.DataFrame) -> str:
 
 
 def _tables(frame: pd.DataFrame, titles: Mapping[str, str]) -> list[Block]:
-    frame, rows = cases.isolating(frame), []
-    methods = [name for name in cases.METHODS if name in set(frame["method"])]
-    shares = {"isolation_precision": "isolated, poisoned, %", "exclusion_precision": "suspects, precision, %"}
-    shares["exclusion_recall"] = "suspects, recall, %"
-    shares = {name: title for name, title in shares.items() if name in frame and frame[name].notna().any()}
-    for (attack, case), own in frame.groupby(["attack", "case"], sort=False):
-        cells: list[Cell] = []
-        for metric in _METRICS:
-            for method in methods:
-                values = own.loc[own["method"] == method, metric]
-                failed = metric == "attack_success_rate" and method != "none" and values.mean() > GONE
-                cells.append(over_seeds(values, bad=failed))
-        cells += [over_seeds(own[name], digits=0) for name in shares]
-        number = counted(*own.groupby("method")["seed"].nunique())
-        rows.append((TITLES[attack], Cell(titles[case], kind="text"), *cells, number))
-    columns = ("attack", "case", *([cases.METHODS[m] for m in methods] * len(_METRICS)))
-    groups = (("", 2), ("attack success, %", len(methods)), ("clean accuracy, %", len(methods)))
-    groups += (("target class, %", len(methods)),)
-    groups += (("", len(shares) + 1),)
-    return [Table((*columns, *shares.values(), "n"), rows, groups, f"Mean over seeds. {INTERVAL} {RED}")]
+    """A row for each method of each attack and case."""
+    frame, rows, before = cases.isolating(frame), [], ("", "")
+    shares = {name: title for name, title in _SHARES.items() if name in frame and frame[name].notna().any()}
+    for (attack, case), part in frame.groupby(["attack", "case"], sort=False):
+        for method, title in cases.METHODS.items():
+            own = part[part["method"] == method]
+            if own.empty:
+                continue
+            cells = []
+            for metric in (*_METRICS, *shares):
+                failed = metric == "attack_success_rate" and method != "none" and own[metric].mean() > GONE
+                cells.append(over_seeds(own[metric], bad=failed, digits=0 if metric in shares else 1))
+            first = (TITLES[attack] if attack != before[0] else "", titles[case] if (attack, case) != before else "")
+            before = attack, case
+            rows.append((first[0], *(Cell(text, kind="text") for text in (first[1], title)), *cells, str(len(own))))
+    columns = ("attack", "case", "trained", "attack success, %", "clean accuracy, %", "target class, %")
+    return [Table((*columns, *shares.values(), "n"), rows, note=f"Mean over seeds. {INTERVAL} {RED}")]
