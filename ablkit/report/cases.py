@@ -51,6 +51,8 @@ def of_collection(c: Collection, notebook: str) -> tuple[pd.DataFrame, Cases]:
     cases = [wanted.get(one) for one in c.identities]
     frame = c.runs.assign(case=pd.Series(cases, c.runs.index, dtype=object)).dropna(subset="case").explode("case")
     if len(frame):
+        if "none" not in parameters.methods():  # then undefended training alone answers nothing
+            frame = frame[frame.groupby(["attack", "case"])["method"].transform(lambda own: (own != "none").any())]
         frame = _with_undefended(frame[frame["place"] == frame["place"].mode()[0]])
         places = {"attack": list(TITLES).index, "case": list(parameters.cases).index}
         frame = frame.sort_values(list(places), key=lambda own: own.map(places[own.name]), kind="stable")
@@ -137,7 +139,8 @@ def _panel(
             place.plot([at + aside for at in range(len(order))], means, **look)
         dots = {"facecolors": "white" if method == "none" else COLOURS[method], "edgecolors": COLOURS[method]}
         dots |= {"marker": MARKERS[method], "s": 16, "linewidths": 0.9, "zorder": 3}
-        place.scatter(own["case"].map(order.index) + aside, own[metric].astype(float), label=METHODS[method], **dots)
+        at = own["case"].map(order.index).astype(float) + aside
+        place.scatter(at, own[metric].astype(float), label=METHODS[method], **dots)
     place.set_ylim(-0.04, 1.04)
     place.yaxis.set_major_formatter(PercentFormatter(1.0))
 

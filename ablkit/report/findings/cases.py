@@ -62,7 +62,7 @@ def of_cases(
     several = [method for method, part in learned.groupby("method", sort=False) if part["case"].nunique() > 1]
     methods = [claimed, *(method for method in several if method not in (claimed, "none"))]
     first, *lines = (_of_method(learned, method, titles, undefended) for method in methods)
-    lines.append(_same(own, titles))
+    lines += [_same(learned[learned["method"] == method], method, titles) for method in methods]
     lines.append(_undefended(learned[learned["method"].isin([*methods, "none"])], undefended if is_of_abl else None))
     if missed:
         lines.append(f"Not counted, as the undefended model learns no backdoor: {places(missed, titles)}.")
@@ -97,7 +97,7 @@ def judged(frame: pd.DataFrame, claimed: str) -> tuple[pd.DataFrame, list[tuple[
 def outcomes(runs: pd.DataFrame, method: str, undefended: pd.DataFrame | None = None) -> pd.DataFrame:
     """A row for each attack and case that a method was run on: how many `seeds`, what is `left`, and the `outcome`.
 
-    `left` is the highest attack success of a seed, `clean_accuracy` the mean.
+    `left` is the highest attack success of a seed, `mean` and `clean_accuracy` are means.
 
     Args:
         undefended: by attack, the mean `attack_success_rate` and `clean_accuracy` of undefended training as in the
@@ -105,8 +105,9 @@ def outcomes(runs: pd.DataFrame, method: str, undefended: pd.DataFrame | None = 
             that was not run, than this.
     """
     own = runs[runs["method"] == method].groupby(_PAIR, sort=False)
+    rate = "attack_success_rate"
     found = own.agg(
-        seeds=("seed", "nunique"), left=("attack_success_rate", "max"), clean_accuracy=("clean_accuracy", "mean")
+        seeds=("seed", "nunique"), left=(rate, "max"), mean=(rate, "mean"), clean_accuracy=("clean_accuracy", "mean")
     )
     before = runs[runs["method"] == "none"].groupby(_PAIR)["clean_accuracy"].mean().reindex(found.index).astype(float)
     if undefended is not None:
@@ -142,6 +143,9 @@ def _of_method(runs: pd.DataFrame, method: str, titles: Mapping[str, str], undef
     first, few = _by_seeds(found)
     told = [removes(found, method)]
     told += _failures(first, titles)
+    least, most = first["mean"].idxmin(), first["mean"].idxmax()
+    if not (first["outcome"] == REMOVED).any() and percent(first["mean"][least]) != percent(first["mean"][most]):
+        told.append(f"Least is left with {places([least], titles)}, {percent(first['mean'][least])} in the mean.")
     if len(few):
         told.append(
             f"On fewer than {FEWEST} seeds, which prove little, it does so in {(few['outcome'] == REMOVED).sum()} of"
@@ -195,24 +199,25 @@ def _failures(found: pd.DataFrame, titles: Mapping[str, str]) -> list[str]:
     """What is left, and which models are destroyed, in a sentence each."""
     told = []
     for outcome, column, text in (
-        (LEFT, "left", "It leaves up to {} with {}."),
-        (DESTROYED, "clean_accuracy", "It destroys the model, to a clean accuracy of {} with {}."),
+        (LEFT, "left", "It leaves up to {} with {}"),
+        (DESTROYED, "clean_accuracy", "It destroys the model, to a clean accuracy of {} with {}"),
     ):
-        own = found[found["outcome"] == outcome]
         parts = [
-            (listed([_at(row[column], case, titles) for (_, case), row in part.iterrows()]), ATTACKS[attack].title)
-            for attack, part in own.groupby(level="attack", sort=False)
+            (_numbers(part[column].droplevel("attack"), titles), ATTACKS[attack].title)
+            for attack, part in found[found["outcome"] == outcome].groupby(level="attack", sort=False)
         ]
         if parts:
-            (numbers, name), *more = parts
-            told.append("; ".join([text.format(numbers, name)[:-1], *(f"{n} with {a}" for n, a in more)]) + ".")
-    return told
+            told.append("; ".join([text.format(*parts[0]), *(f"{numbers} with {name}" for numbers, name in parts[1:])]))
+    return [f"{sentence}." for sentence in told]
 
 
-def _at(value: float, case: str, titles: Mapping[str, str]) -> str:
-    """`28 % (at 0.1 %)`, or `47 % (cover images)` where a case is no number."""
-    is_number = titles[case].removesuffix(" %").replace(".", "").isdigit()
-    return f"{percent(value)} ({'at ' * is_number}{titles[case]})"
+def _numbers(values: pd.Series, titles: Mapping[str, str]) -> str:
+    """`28 % (at 0.1 %) and 5.9 % (at 0.5 %, 1 %)`, or `47 % (cover images)` where a case is no number."""
+    by_number: dict[str, list[str]] = {}
+    for case, value in values.items():
+        by_number.setdefault(percent(value), []).append(titles[case])
+    is_number = all(titles[case].removesuffix(" %").replace(".", "").isdigit() for case in values.index)
+    return listed([f"{number} ({'at ' * is_number}{', '.join(own)})" for number, own in by_number.items()])
 
 
 def _undefended(runs: pd.DataFrame, same: pd.DataFrame | None) -> str:
@@ -231,20 +236,21 @@ def _undefended(runs: pd.DataFrame, same: pd.DataFrame | None) -> str:
     )
 
 
-def _same(own: pd.DataFrame, titles: Mapping[str, str]) -> str:
-    """The cases of an attack whose runs have the same numbers on every of several seeds; empty where none have."""
+def _same(own: pd.DataFrame, method: str, titles: Mapping[str, str]) -> str:
+    """The cases of an attack in which a method has the same numbers on every of several seeds; empty without any."""
     names, told = ["seed", "attack_success_rate", "clean_accuracy"], []
     for attack, part in own.groupby("attack", sort=False):
         found: dict[tuple, list[str]] = {}
         for case, runs in part.groupby("case", sort=False):
-            if runs["seed"].nunique() == 1:
-                continue
-            numbers = runs[names].astype(float).sort_values(names).to_numpy().ravel().tolist()
-            found.setdefault(tuple(numbers), []).append(str(case))
-        told += [(attack, case) for alike in found.values() if len(alike) > 1 for case in alike]
+            if runs["seed"].nunique() > 1:
+                numbers = runs[names].astype(float).sort_values(names).to_numpy().ravel().tolist()
+                found.setdefault(tuple(numbers), []).append(titles[str(case)])
+        if alike := [" = ".join(cases) for cases in found.values() if len(cases) > 1]:
+            told.append(f"{ATTACKS[attack].title} ({', '.join(alike)})")
     if not told:
         return ""
-    return f"The same numbers on every seed, so that what is varied changes nothing there: {places(told, titles)}."
+    same = "has the same numbers on every seed, so that what is varied changes nothing there, with"
+    return f"{upper(name_of(method))} {same} {', '.join(told)}."
 
 
 def _without_poison(own: pd.DataFrame) -> set[tuple[str, str]]:

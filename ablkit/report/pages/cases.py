@@ -92,7 +92,7 @@ STUDIES = (
         "repairs",
         "Do the repairs get what they need?",
         "Hypothesis: NAD removes the backdoor where it gets as many clean images as in its paper, or another learning"
-        " rate. Else its rows in Table 1 here would be owed to our settings. All repairs start from the same undefended"
+        " rate, so that its rows in Table 1 here are owed to our settings. All repairs start from the same undefended"
         " model.",
         "nad",
     ),
@@ -238,17 +238,9 @@ def _not_run(c: Collection, study: Study, lacking: set[tuple[str, str, str]]) ->
 def _figure(frame: pd.DataFrame, one: Studied) -> Figure:
     alt = f"Attack success and accuracy by case, a column an attack: {one.study.title}"
     told = removes(_outcomes(one), one.claimed or "")
-    caption = f"**{told}** A column an attack with several cases, a marker a seed.{_apart(frame)}"
+    caption = f"**{told}** A column an attack with several cases, a marker a seed."
     drawn = charts.later(cases.drawn, frame, one.titles, one.parameters.varies)
     return Figure(f"cases-{one.study.notebook.replace('_', '-')}", drawn, alt, caption)
-
-
-def _apart(frame: pd.DataFrame) -> str:
-    """A caution where the methods ran on other attacks and cases; empty where all ran on the same."""
-    ran = {method: frozenset(zip(own["attack"], own["case"], strict=True)) for method, own in frame.groupby("method")}
-    if len(set(ran.values())) < 2:
-        return ""
-    return " The methods did not run on the same pairs, so that their ranges are not to be held against one another."
 
 
 def _tables(frame: pd.DataFrame, titles: Mapping[str, str]) -> list[Block]:

@@ -61,7 +61,7 @@ REPAIR = {
     "more-images": _fixed("5 times as many clean images", held_out=0.25),
     "slower": _fixed("learning rate 0.01", method_settings="learning_rate=0.01"),
     "plain": _fixed("no augmentation", method_settings="augmentation=false"),
-    "more-and-slower": _fixed("5 times as many, rate 0.01", held_out=0.25, method_settings="learning_rate=0.01"),
+    "more-and-slower": _fixed("5 times as many at rate 0.01", held_out=0.25, method_settings="learning_rate=0.01"),
 }
 ADAPTIVE = {
     AS_IT_IS: _fixed("attack as it is"),
