@@ -111,7 +111,7 @@ def test_several_data_sets_are_told_apart_first_and_what_is_wrong_is_named(tmp_p
         "The verdict of `ablkit clean` is right on 2 of 2 folders of CIFAR-10 and 0 of 2 folders of GTSRB;"
         " the rule was changed after 4 of these had been seen."
     )
-    assert "It misses Blend on GTSRB. It suspects other classes than the attacked ones, too, with BadNets on G" in told
+    assert "It misses Blend on GTSRB (seed 0). It suspects other classes than the attacked ones, too, with BadN" in told
     one = shown(tmp_path, row(), row(**CLEAN)).finding  # the twin: one set, and nothing wrong
     assert "The verdict" not in one and "misses" not in one and "other classes than" not in one
 

@@ -123,7 +123,10 @@ def _wrong(poisoned: pd.DataFrame) -> list[str]:
     other = "It suspects other classes than the attacked ones, too, with {}."
     told = []
     for text, own in (("It misses {}.", is_missed), (other, ~is_missed & ~poisoned["is_right"])):
-        names = [f"{_attack(row['attack'])} on {dataset_title(row['dataset'])}" for _, row in poisoned[own].iterrows()]
+        names = [
+            f"{_attack(row['attack'])} on {dataset_title(row['dataset'])} (seed {row['seed']})"
+            for _, row in poisoned[own].iterrows()
+        ]
         told += [text.format(listed(names))] * bool(names)
     return told
 
