@@ -39,6 +39,13 @@ def judged(
     monkeypatch, looks: lookalikes.Looks | None, labels: np.ndarray, first: np.ndarray, apart: float = 9.0, **settings
 ) -> list[int]:
     """The excluded images, where the first cut of class 0 has these images as its first group."""
+    return found_of(monkeypatch, looks, labels, first, apart, **settings).images.tolist()
+
+
+def found_of(
+    monkeypatch, looks: lookalikes.Looks | None, labels: np.ndarray, first: np.ndarray, apart: float, **settings
+) -> suspects.Suspects:
+    """The same verdict, whole."""
 
     def cut(features, values, half, fewest, usual):
         own = features[:, 0].astype(int)  # the index of each image
@@ -49,7 +56,7 @@ def judged(
     monkeypatch.setattr(suspects, "two_groups", cut)
     features = np.arange(len(labels), dtype=float)[:, None]
     given = np.ones((1, len(labels))), features, labels, CLASSES, rule.Settings(**settings)
-    return suspects.find(*given, looks=looks).images.tolist()
+    return suspects.find(*given, looks=looks)
 
 
 @pytest.mark.parametrize("bar", [0, 150])
@@ -93,6 +100,8 @@ def test_a_group_of_few_kinds_of_look_alikes_is_no_poison_unless_it_looks_like_o
     assert lookalikes.spread(kinds[is_first]) == pytest.approx(4)
     films = looks._replace(kinds=kinds)
     assert judged(monkeypatch, films, labels, is_first) == judged(monkeypatch, films, labels, ~is_first) == []
+    assert np.flatnonzero(found_of(monkeypatch, films, labels, is_first, 9.0).unclear).tolist() == [0]  # it is told
+    assert not found_of(monkeypatch, looks, labels, is_first, 9.0).unclear.any()
     assert len(judged(monkeypatch, looks, labels, is_first)) == is_first.sum()  # the twins: of many kinds,
     images, labels, is_poisoned = poisoned_set()  # and of few, but from other classes
     strange = looks_of(images)._replace(kinds=np.where(is_poisoned, rank % 4, looks.kinds + 4))

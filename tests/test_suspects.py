@@ -55,7 +55,7 @@ def test_no_class_is_suspected_where_none_has_two_groups():
     found, _, _ = judged((0, 500, 0.0), (0, 400, 0.0))
     assert len(found.classes) == len(found.images) == 0
     assert found.record()["suspected_classes"] == 0
-    assert str(found) == "no class stands out; 1 of 3 classes have too few images to be judged"
+    assert str(found) == "no class stands out; too few images to be judged: 1 of 3 classes"
     assert found.record()["judged_classes"] == 2
     assert str(replace(found, judged=np.ones(3, bool))) == "no class stands out"
 
@@ -64,6 +64,25 @@ def test_several_classes_may_be_suspected():
     found, _, poisoned = judged((0, 500, 0.0), (200, 300, 14.0), (0, 500, 0.0), (250, 300, 14.0))
     assert sorted(found.classes) == [1, 3]
     assert poisoned[found.images].sum() == pytest.approx(450, abs=4)
+
+
+def test_a_rest_too_small_to_be_judged_again_is_marked():
+    found, _, _ = judged((0, 500, 0.0), (300, 150, 14.0))
+    assert found.classes.tolist() == [1] and found.cut_short.tolist() == [False, True, False]
+    assert not judged((0, 500, 0.0), (300, 250, 14.0))[0].cut_short.any()  # the twin
+    assert not found.unclear.any()
+
+
+def test_what_either_look_could_not_tell_is_kept():
+    labels = np.repeat(np.arange(10), 20)
+    one, other, nobody = (np.arange(10) == number for number in (3, 7, 99))
+    first = replace(fake(np.arange(15, 25), labels, 6.0), unclear=one, cut_short=other)
+    second = replace(fake(np.arange(60, 65), labels, 9.0, look=2), unclear=other, cut_short=nobody)  # of class 3
+    both = first.with_second(second, labels, first.of(NOBODY, labels))
+    assert np.flatnonzero(both.unclear).tolist() == [7]  # that of class 3 the second look suspects
+    assert np.flatnonzero(both.cut_short).tolist() == [7]
+    blank = replace(second, unclear=np.empty(0, bool), cut_short=np.empty(0, bool))  # the twin: nothing is known
+    assert np.flatnonzero(first.with_second(blank, labels, first.of(NOBODY, labels)).cut_short).tolist() == [7]
 
 
 def test_a_handful_of_outliers_is_no_poison():

@@ -106,6 +106,7 @@ def test_only_of_a_set_that_may_be_mirrored_the_page_names_the_option(clean):
     _, found = clean
     signs = replace(found, train=replace(found.train, data=replace(found.train.data, mirrors=False)))
     assert "`-p flip false`" in text_of(found) and "`-p flip false`" not in text_of(signs)
+    assert "`-p flip false`" not in words.next_steps(found, flip=False)
 
 
 def test_a_clean_set_shows_no_sign_of_a_backdoor(clean):
@@ -115,7 +116,9 @@ def test_a_clean_set_shows_no_sign_of_a_backdoor(clean):
         "**No sign of a backdoor.** In none of the 10 classes does a group of images stand out."
     )
     some, none = (replace(found, found=replace(found.found, judged=np.arange(10) < number)) for number in (4, 0))
-    assert "none of the 4 of 10 classes that could be judged" in words.of_verdict(some)
+    said = words.of_verdict(some)
+    assert said == "**No sign of a backdoor in the 4 of 10 classes that were judged.** The others may hold one."
+    assert "Until then trust the model no more" in text_of(some) and "Until then" not in text_of(found)
     assert words.of_verdict(none).startswith("**No verdict.**")
     said = text_of(found)
     assert "cannot mean: a proof" in said and "%" in said and "this says nothing" not in said
@@ -129,6 +132,76 @@ def test_a_clean_set_shows_no_sign_of_a_backdoor(clean):
     assert f"{limits}, and a valley of at most {usual.most_valley:g}" in table.note
     assert "at the end" in table.columns
     assert np.isnan(found.numbers()["label_agreement_of_suspects"])
+
+
+def test_two_groups_that_are_not_taken_for_poison_are_no_all_clear(clean, poisoned):
+    def table_of(found: verdict.Verdict):
+        return next(block for block in your_data.page(found, found.numbers()).blocks if block.block == "table")
+
+    _, found = clean
+    assert not found.found.unclear.any() and found.unclear() == []
+    unclear = replace(found, found=replace(found.found, unclear=np.arange(10) == 3))
+    assert words.of_verdict(unclear).startswith("**No class is suspected, but look at d.** Two groups of images lie")
+    assert "No sign" not in words.of_verdict(unclear) and "Until then trust the model no more" in text_of(unclear)
+    assert your_data.compared(unclear)[0] == 3
+    unjudged = replace(unclear, found=replace(unclear.found, judged=np.arange(10) > 0))
+    assert [row[5].markdown for row in table_of(unjudged).rows[:4]] == ["not judged", "0", "0", "unclear"]
+    # Beside a suspected class it is a warning.
+    found = poisoned[3]
+    both = replace(found, found=replace(found.found, unclear=np.arange(10) == 3))
+    assert "two groups lie apart in d, too" in words.warnings(both)[1] and len(words.warnings(found)) == 1
+
+
+def test_a_rest_that_is_too_small_to_be_judged_again_is_told(poisoned):
+    found = poisoned[3]
+    assert not found.found.cut_short.any()
+    short = replace(found, found=replace(found.found, cut_short=np.arange(10) == 0))
+    left = int(((found.train.data.labels == 0) & ~found.train.is_suspected).sum())
+    told = f"{left} images of class a are left beside its suspects, too few to be judged again: a second trigger"
+    assert words.warnings(short)[1].startswith(told)
+
+
+def test_copies_of_one_picture_are_counted(poisoned):
+    found = poisoned[3]
+    data = found.train.data
+    images = data.images.copy()
+    images[np.flatnonzero(data.labels == 4)[:30]] = images[0]
+    many = replace(found, train=replace(found.train, data=replace(data, images=images)))
+    assert words.warnings(many)[1] == "30 training images of class e are one and the same picture."
+    assert len(words.warnings(found)) == 1  # the twin
+
+
+def test_what_is_left_of_a_class_is_shown_beside_its_suspects(poisoned, clean):
+    found = poisoned[3]
+    page = your_data.page(found, found.numbers())
+    (figure,) = [block for block in page.blocks if block.block == "figure" and block.name == "left-0"]
+    assert b"<svg" in figure.svg and "the verdict is the wrong way round" in figure.caption
+    chosen = verdict.what_is_left(found, 0, 16)
+    assert len(set(chosen)) == 16 and not found.train.is_suspected[chosen].any()
+    assert (found.train.data.labels[chosen] == 0).all()
+    # The twin: where all images of a class are suspected, none is left.
+    everything = replace(found, train=replace(found.train, is_suspected=np.ones(2000, bool)))
+    assert not len(verdict.what_is_left(everything, 0, 16))
+    assert not any(
+        block.name == "left-0"
+        for block in your_data.page(everything, found.numbers()).blocks
+        if block.block == "figure"
+    )
+
+
+def test_labels_are_judged_by_images_that_the_model_has_not_seen(poisoned):
+    """What it was trained on it knows by heart: held against that, images of the class itself would look wrong."""
+    found = poisoned[3]
+    labels = found.test.data.labels
+    weak = labels.copy()
+    weak[np.flatnonzero((labels == 0) & ~found.test.is_suspected)] = 1  # it takes no test image of the class for it
+    other = replace(found, test=replace(found.test, last=weak))
+    assert "labels look right" in words.of_labels(other) and "0.0 % of the test images of the class" in words.of_labels(
+        other
+    )
+    assert "labels look wrong" in words.of_labels(found)  # the twin
+    none = replace(found, test=replace(found.test, is_suspected=np.ones(500, bool)))
+    assert "labels look wrong" in words.of_labels(none) and "test images of the class" not in words.of_labels(none)
 
 
 def test_the_words_follow_the_numbers(poisoned, clean):
@@ -145,7 +218,7 @@ def test_the_words_follow_the_numbers(poisoned, clean):
     assert "2,000 training images" in words.warnings(found)[0]
     assert words.warnings(found)[1:] == []
     few = replace(found, found=replace(found.found, judged=np.arange(10) > 1))
-    assert words.warnings(few)[1] == "2 of 10 classes have too few images to be judged: a and b."
+    assert words.warnings(few)[1] == "Too few images to be judged: 2 of 10 classes (a and b)."
     all_join = replace(found, test=replace(found.test, is_suspected=found.test.data.labels == 0))
     assert "Nearly all test images of class a join its suspects" in words.warnings(all_join)[1]
     at_end = np.array([20.0, *[np.nan] * 8, 3.25])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
@@ -60,6 +61,14 @@ class Verdict:
         """The other classes with two groups, that whose groups lie farthest apart first."""
         order = np.argsort(-np.nan_to_num(self.found.separations, nan=-1), kind="stable")
         return [int(k) for k in order if k not in self.classes and np.isfinite(self.found.separations[k])]
+
+    def unclear(self) -> list[int]:
+        """The classes in which two groups lie apart of what is not suspected."""
+        return [int(k) for k in np.flatnonzero(self.found.unclear)]
+
+    def left(self, k: int) -> int:
+        """Training images of a class that are not suspected."""
+        return int((~self.train.is_suspected & (self.train.data.labels == k)).sum())
 
     def turned(self) -> list[int]:
         """The suspected classes nearly all of whose test images join the suspects: these may be the clean ones."""
@@ -121,6 +130,22 @@ def most_suspicious(verdict: Verdict, k: int, count: int) -> Int64[ndarray, " m"
     """Indices of the training images of a suspected class that are farthest from its other images, that one first."""
     own = np.flatnonzero(verdict.train.is_suspected & (verdict.train.data.labels == k))
     return own[np.argsort(-verdict.train.suspicion[own], kind="stable")][:count]
+
+
+def what_is_left(verdict: Verdict, k: int, count: int) -> Int64[ndarray, " m"]:
+    """Indices of training images of a class that are not suspected, drawn evenly from the least suspicious on."""
+    own = np.flatnonzero(~verdict.train.is_suspected & (verdict.train.data.labels == k))
+    own = own[np.argsort(verdict.train.suspicion[own], kind="stable")]
+    return own[np.unique(np.linspace(0, len(own) - 1, min(count, len(own))).astype(np.int64))] if len(own) else own
+
+
+def copies(images: Images, fewest: int) -> dict[int, int]:
+    """Class -> how many of its images are one and the same picture, where these are as many as `fewest` or more."""
+    most = {}
+    for k in range(len(images.classes)):
+        own = Counter(images.images[at].tobytes() for at in np.flatnonzero(images.labels == k))
+        most[k] = max(own.values(), default=0)
+    return {k: number for k, number in most.items() if number >= fewest}
 
 
 def mean_difference(verdict: Verdict, k: int) -> Float[ndarray, "h w c"]:

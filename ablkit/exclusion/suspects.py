@@ -76,6 +76,11 @@ class Suspects:
     """The separation of each class in the first look, where there was a second."""
     at_end: Float[ndarray, " seen"] = field(default_factory=lambda: np.empty(0))
     """The same in the second look, of what was not left out before it; nan where that is too little for two groups."""
+    unclear: Bool[ndarray, " known"] = field(default_factory=lambda: np.empty(0, bool))
+    """The classes in which two groups lie apart of what is not suspected, by one of the looks: a film, perhaps, or the
+    images do not tell which of the two would be the poison."""
+    cut_short: Bool[ndarray, " known"] = field(default_factory=lambda: np.empty(0, bool))
+    """The suspected classes of which too few images are left to be judged again."""
 
     def record(self) -> dict[str, float]:
         """The verdict in numbers; see `metrics.summary`."""
@@ -95,10 +100,14 @@ class Suspects:
         named = {"largest_separation": separations, "largest_separation_of_others": others}
         return {f"{name}{suffix}": float(np.nanmax(of)) for name, of in named.items() if np.isfinite(of).any()}
 
+    def _flags(self, name: str) -> Bool[ndarray, " classes"]:
+        """`unclear` or `cut_short`; none where that is not known."""
+        return getattr(self, name) if len(getattr(self, name)) else np.zeros(len(self.parts), bool)
+
     def __str__(self) -> str:
         if not len(self.classes):
             few, of = (~self.judged).sum(), len(self.judged)
-            return "no class stands out" + f"; {few} of {of} classes have too few images to be judged" * bool(few)
+            return "no class stands out" + f"; too few images to be judged: {few} of {of} classes" * bool(few)
         named = ", ".join(f"{k} (separation {self.separations[k]:.1f})" for k in self.classes)
         return f"{len(self.images)} images stand out, of class {named}"
 
@@ -130,7 +139,11 @@ class Suspects:
         classes = classes[np.argsort(-separations[classes], kind="stable")]
         images = np.union1d(kept.images, second.images)
         each = self.separations, second.separations
-        return Suspects(separations, valleys, parts, classes, images, cuts, self.judged, looks, *each)
+        either = (
+            np.where(is_new, second._flags(name), self._flags(name) | second._flags(name))
+            for name in ("unclear", "cut_short")
+        )
+        return Suspects(separations, valleys, parts, classes, images, cuts, self.judged, looks, *each, *either)
 
 
 # Several threads round otherwise, by as many as the machine has; and the products are small.
@@ -176,6 +189,7 @@ def find(
     is_left = ~np.isin(alone, [] if left_out is None else left_out)
     judged = np.bincount(labels[is_left], minlength=classes) >= settings.least_images
     found, suspected, excluded = [], [], np.zeros(len(labels), bool)
+    unclear, cut_short = np.zeros((2, classes), bool)
     for k in range(classes):
         own, others = (np.flatnonzero(is_left & is_own) for is_own in (labels == k, labels != k))
         usual = features[others].mean(axis=0, dtype=np.float64) if len(others) else None
@@ -183,9 +197,10 @@ def find(
         # Several triggers are several groups: the rest is cut again, until nothing stands out of it.
         while not cuts or len(own) >= settings.least_images:
             drawn = _cut(features[own], values[:, own], [half[own] for half in halves], settings, usual)
-            stands_out = judged[k] and _lie_apart(drawn[0], settings)
-            if stands_out and looks:
+            lie_apart = stands_out = judged[k] and _lie_apart(drawn[0], settings)
+            if lie_apart and looks:
                 drawn, stands_out = _by_look(drawn, own, labels, looks, settings)
+            unclear[k] = lie_apart and not stands_out
             if stands_out or not cuts:
                 cuts.append(Cut(own, drawn[0], look))
             if not stands_out:
@@ -196,12 +211,14 @@ def find(
         found.append(tuple(cuts))
         if len(own) < len(cuts[0].images):
             suspected.append(k)
+            cut_short[k] = len(own) < settings.least_images
     firsts = [cuts[0].groups for cuts in found]
     separations, valleys = np.array([(one.separation, one.valley) for one in firsts]).T
     parts = np.array([one.first.mean() if len(one.first) else np.nan for one in firsts])
     ranked = np.array(sorted(suspected, key=lambda k: -separations[k]), np.int64)
-    numbers = np.full(classes, look)
-    return Suspects(separations, valleys, parts, ranked, np.flatnonzero(excluded), tuple(found), judged, numbers)
+    numbers, beside = np.full(classes, look), {"unclear": unclear, "cut_short": cut_short}
+    images = np.flatnonzero(excluded)
+    return Suspects(separations, valleys, parts, ranked, images, tuple(found), judged, numbers, **beside)
 
 
 def _cut(

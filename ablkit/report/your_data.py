@@ -19,7 +19,7 @@ from ablkit.report.findings import your_data as words
 from ablkit.report.page import Block, Cell, Figure, Heading, Page, Table, Text, literal, plain
 from ablkit.report.style import COLOURS
 from ablkit.report.text import MISSING, label, number, percent
-from ablkit.shapes import UInt8, ndarray
+from ablkit.shapes import Int64, UInt8, ndarray
 
 PAGE, TABLE, WORDS = "index.html", "images.csv", "verdict.md"
 HUMPS = "Histograms of the images of a few classes along the direction that tells two groups of them apart."
@@ -28,11 +28,12 @@ _SIDE = 96
 """Pixels of an image in the gallery, at most."""
 
 
-def page(found: Verdict, values: dict) -> Page:
+def page(found: Verdict, values: dict, *, flip: bool = True) -> Page:
     """The page of one data set.
 
     Args:
         values: what the run has measured: `Verdict.numbers` and, where it was trained, `clean_accuracy_undefended`.
+        flip: whether the training mirrored images, where the data set lets it.
     """
     blocks: list[Block] = [Text(text, "notice") for text in words.warnings(found)]
     blocks.append(Text(words.of_labels(found) if found.classes else words.of_nothing(found)))
@@ -40,7 +41,7 @@ def page(found: Verdict, values: dict) -> Page:
     blocks += [Heading("The evidence"), *_evidence(found)]
     for k in found.classes[:_CLASSES]:
         blocks += _of_class(found, k)
-    blocks += [Heading("What to do next"), Text(words.next_steps(found))]
+    blocks += [Heading("What to do next"), Text(words.next_steps(found, flip=flip))]
     if found.classes:
         blocks += [Heading("What a verdict cannot say"), Text(words.LIMITS)]
     blocks += [Heading("Every class"), _table(found), Heading("The files beside this page"), Text(_FILES)]
@@ -86,8 +87,10 @@ def _evidence(found: Verdict) -> list[Block]:
 
 
 def compared(found: Verdict) -> list[int]:
-    """The suspected classes and the next one, or the two that come first: four at most."""
-    return (found.classes + found.others())[: max(2, min(_CLASSES, len(found.classes) + 1))]
+    """The suspected classes, the unclear ones and the next one, or the two that come first: four at most."""
+    first = list(dict.fromkeys(found.classes + found.unclear()))
+    rest = [k for k in found.others() if k not in first]
+    return (first + rest)[: max(2, min(_CLASSES, len(first) + 1))]
 
 
 def _of_class(found: Verdict, k: int) -> list[Block]:
@@ -103,6 +106,7 @@ def _of_class(found: Verdict, k: int) -> list[Block]:
             f"The most suspicious training images that are labelled {name}, the worst first. Below each stands what"
             " the model takes it for that was trained without them.",
         ),
+        *_what_is_left(found, k, name),
         Figure(
             f"difference-{k}",
             charts.later(means, difference),
@@ -111,6 +115,22 @@ def _of_class(found: Verdict, k: int) -> list[Block]:
             f" largest difference is {largest:.0f} of 255 grey levels. A patch or a picture that is blended in stands"
             " out; a trigger that differs from image to image does not.",
         ),
+    ]
+
+
+def _what_is_left(found: Verdict, k: int, name: str) -> list[Block]:
+    """Some of the images of a class that are not suspected; nothing where all are."""
+    chosen = verdict.what_is_left(found, k, 2 * _COLUMNS)
+    if not len(chosen):
+        return []
+    return [
+        Figure(
+            f"left-{k}",
+            charts.later(_pictures, found, chosen),
+            f"Images of class {name} that are not suspected, each with the class that the model takes it for.",
+            f"What is left of {name}, drawn evenly. If these look wrong, and the suspects right, the verdict is the"
+            f" wrong way round: swap both in `{TABLE}`, write the set with `--export`, and train on that.",
+        )
     ]
 
 
@@ -143,7 +163,11 @@ def humps(found: Verdict) -> Drawing:
 
 def gallery(found: Verdict, k: int) -> Drawing:
     """The most suspicious images of a class, and below each what the last model takes it for."""
-    chosen = verdict.most_suspicious(found, k, _GALLERY)
+    return _pictures(found, verdict.most_suspicious(found, k, _GALLERY))
+
+
+def _pictures(found: Verdict, chosen: Int64[ndarray, " m"]) -> Drawing:
+    """Training images, and below each what the last model takes it for."""
     judged, rows = found.train, -(-len(chosen) // _COLUMNS)
     figure, axes = plt.subplots(rows, _COLUMNS, figsize=(9.6, 1.38 * rows), squeeze=False)
     for place in axes.flat:
@@ -180,6 +204,16 @@ def _small(image: UInt8[ndarray, "h w c"]) -> UInt8[ndarray, "i j c"]:
     return np.asarray(Image.fromarray(np.ascontiguousarray(image)).resize(size, Image.Resampling.BILINEAR))
 
 
+def _suspected(found: Verdict, k: int) -> Cell:
+    """How many images of a class are suspected, or why none can be."""
+    if k in found.classes:
+        own = found.train.data.labels == k
+        return Cell(f"{(own & found.train.is_suspected).sum():,}", kind="bad")
+    if not found.found.judged[k]:
+        return Cell("not judged", kind="soft")
+    return Cell("unclear", kind="bad") if k in found.unclear() else Cell("0")
+
+
 def _table(found: Verdict) -> Table:
     columns = ("class", "images", "separation", "at the end", "valley", "suspects", "test images", "suspected")
     columns += ("phase 1", "model")
@@ -196,7 +230,7 @@ def _table(found: Verdict) -> Table:
                 number(at_first[k], "{:.1f}"),
                 number(at_end[k], "{:.1f}") if len(at_end) else MISSING,
                 number(found.found.valleys[k], "{:.2f}"),
-                Cell(f"{(own & found.train.is_suspected).sum():,}", kind="bad" if k in found.classes else ""),
+                _suspected(found, k),
                 f"{tested.sum():,}",
                 f"{(tested & found.test.is_suspected).sum():,}",
                 percent(found.test.accuracy(found.test.first, unsuspected)),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ablkit.cleaning.verdict import Verdict
+from ablkit.cleaning.verdict import Verdict, copies
 from ablkit.exclusion.rule import Settings
 from ablkit.report.page import listed, literal
 from ablkit.report.text import label, number, percent
@@ -26,8 +26,7 @@ def of_verdict(verdict: Verdict) -> str:
     if not judged:
         return f"**No verdict.** None of the {n} classes has images enough to be judged."
     if not verdict.classes:
-        of = f"{n} classes" if judged == n else f"{judged} of {n} classes that could be judged"
-        return f"**No sign of a backdoor.** In none of the {of} does a group of images stand out."
+        return _of_none(verdict, n, judged)
     is_one = len(verdict.classes) == 1
     looks = f"look{'s' * is_one} poisoned" if _look_wrong(verdict) else "may be poisoned"
     if is_one:
@@ -37,6 +36,20 @@ def of_verdict(verdict: Verdict) -> str:
     return f"**{len(verdict.classes)} classes {looks}: {listed(parts)} form groups of their own.**"
 
 
+def _of_none(verdict: Verdict, n: int, judged: int) -> str:
+    """The finding where no class is suspected: whether any is unclear, or was not judged."""
+    if unclear := verdict.unclear():
+        names = listed([name_of(verdict, k) for k in unclear[:5]] + [f"{len(unclear) - 5} more"] * (len(unclear) > 5))
+        return (
+            f"**No class is suspected, but look at {names}.** Two groups of images lie apart there, as poison does."
+            " They were not taken for it: one is of few kinds of look-alikes, as films are, or the images do not tell"
+            " which of the two would be the poison."
+        )
+    if judged < n:
+        return f"**No sign of a backdoor in the {judged} of {n} classes that were judged.** The others may hold one."
+    return f"**No sign of a backdoor.** In none of the {n} classes does a group of images stand out."
+
+
 def _share(verdict: Verdict, k: int) -> str:
     data = verdict.train.data
     own = data.labels == k
@@ -44,20 +57,32 @@ def _share(verdict: Verdict, k: int) -> str:
 
 
 def _look_wrong(verdict: Verdict) -> bool:
-    """Whether the model that has not seen the suspects takes far fewer of them for their label than of the others."""
-    values = verdict.numbers()
-    return values["label_agreement_of_suspects"] < values["label_agreement_beside_suspects"] / 2
+    """Whether the model takes far fewer of the suspects for their label than of the test images of these classes.
+
+    It has seen neither. Without such test images those that it was trained on are what is left to compare with.
+    """
+    values, beside = verdict.numbers(), _of_tested(verdict)
+    beside = values["label_agreement_beside_suspects"] if beside != beside else beside
+    return values["label_agreement_of_suspects"] < beside / 2
+
+
+def _of_tested(verdict: Verdict) -> float:
+    """Accuracy on the test images of the suspected classes that do not join the suspects; nan without any."""
+    tested = ~verdict.test.is_suspected & np.isin(verdict.test.data.labels, verdict.classes)
+    return verdict.test.accuracy(verdict.test.last, tested)
 
 
 def of_labels(verdict: Verdict) -> str:
     """Whether the labels of the suspects look wrong to the model that has not seen them."""
-    values = verdict.numbers()
-    own, beside = values["label_agreement_of_suspects"], values["label_agreement_beside_suspects"]
+    own, beside = verdict.numbers()["label_agreement_of_suspects"], _of_tested(verdict)
     said = f"The model that was trained without the suspects takes {percent(own)} of them for their label"
     if beside == beside:
-        said += f", and {percent(beside)} of the other images of the class" + "es" * (len(verdict.classes) > 1)
+        said += f", and {percent(beside)} of the test images of the class" + "es" * (len(verdict.classes) > 1)
     if _look_wrong(verdict):
-        return f"{said}. So **their labels look wrong**: images of other classes, with something that marks them."
+        return (
+            f"{said}. So **their labels look wrong**: images of other classes, with something that marks them. That is,"
+            " if the pictures of what is left of the class show the class."
+        )
     return (
         f"{said}. So their labels look right. Either something is added to images of the class itself, as clean-label"
         " attacks do, or the class holds two kinds of images that differ much, such as frames of one film. The pictures"
@@ -116,7 +141,17 @@ def warnings(verdict: Verdict) -> list[str]:
     small = [k for k, is_judged in enumerate(verdict.found.judged) if not is_judged]
     if small:
         named = listed([name_of(verdict, k) for k in small[:5]] + [f"{len(small) - 5} more"] * (len(small) > 5))
-        said.append(f"{len(small)} of {len(data.classes)} classes have too few images to be judged: {named}.")
+        said.append(f"Too few images to be judged: {len(small)} of {len(data.classes)} classes ({named}).")
+    for k in map(int, np.flatnonzero(verdict.found.cut_short)):
+        said.append(
+            f"{verdict.left(k):,} images of class {name_of(verdict, k)} are left beside its suspects, too few to be"
+            " judged again: a second trigger would not be seen."
+        )
+    if verdict.classes and (unclear := verdict.unclear()):
+        named = listed([name_of(verdict, k) for k in unclear])
+        said.append(f"Of what is not suspected two groups lie apart in {named}, too: look at these images.")
+    for k, many in copies(data, Settings().least_group).items():
+        said.append(f"{many:,} training images of class {name_of(verdict, k)} are one and the same picture.")
     for k in verdict.turned():
         said.append(
             f"Nearly all test images of class {name_of(verdict, k)} join its suspects. Either most of the class is"
@@ -130,32 +165,39 @@ def of_nothing(verdict: Verdict) -> str:
     return NOTHING_FOUND if verdict.found.judged.any() else NOT_JUDGED
 
 
-def next_steps(verdict: Verdict) -> str:
-    """What to do next, as a list in Markdown."""
-    is_judged = verdict.found.judged.any()
-    steps = NEXT_FOUND if verdict.classes else NEXT_CLEAN if is_judged else NEXT_NOT_JUDGED
-    return f"{steps}\n{NEXT_MIRRORED}" if verdict.train.data.mirrors else steps
+def next_steps(verdict: Verdict, *, flip: bool = True) -> str:
+    """What to do next, as a list in Markdown.
+
+    Args:
+        flip: whether the training mirrored images, where the data set lets it.
+    """
+    judged = verdict.found.judged
+    open_ones = NEXT_CLEAN if judged.all() and not verdict.unclear() else NEXT_OPEN
+    steps = NEXT_FOUND if verdict.classes else open_ones if judged.any() else NEXT_NOT_JUDGED
+    return f"{steps}\n{NEXT_MIRRORED}" if flip and verdict.train.data.mirrors else steps
 
 
 _FEWEST = Settings().least_group
 """Images of a group that is looked for, by default."""
-NOTHING_FOUND = f"""What it can mean: the set has no backdoor of a kind that makes images of a class alike in what a
-network sees, such as a patch, a blended picture, a wave or a style, on many images of a class. How few are found, the
-pages *Clean models* and *Poison rate* of the reports say, as far as it was measured.
+NOTHING_FOUND = f"""What it can mean: no class that was judged has a trigger of a kind that makes images alike in what a
+network sees, such as a patch, a blended picture, a wave or a style, on many of its images. How few are found, the pages
+*Clean models* and *Poison rate* of the reports say, as far as it was measured.
 
 What it cannot mean: a proof. Mixed images (CBA) make no group of their own, and are not seen. Neither are triggers on
-fewer than {_FEWEST} images, nor all that an attacker can do who knows this rule. The pages *Clean models* and *Adaptive
-attacks* of the reports have the attacks, with what was found of each."""
+fewer than {_FEWEST} images, poison that repeats few pictures, nor all that an attacker can do who knows this rule. The
+pages *Clean models*, *Adaptive attacks* and *Unknown trust* of the reports have what was found, and what was missed."""
 
 NOT_JUDGED = (
     f"A class is judged with {Settings().least_images} training images or more, unless set otherwise. As no class was"
     " judged, this says nothing about the set, neither good nor bad. Bring more images of each class."
 )
 
-LIMITS = f"""A group is not yet an attack: a class of two very different kinds of images has one too. And a class
-without a group is no proof: mixed images (CBA), triggers on fewer than {_FEWEST} images, and some of what an attacker
-can do who knows this rule are not seen. The pages *Clean models* and *Adaptive attacks* of the reports have the
-attacks, with what was found of each."""
+LIMITS = f"""A group is not yet an attack: a class of two very different kinds of images has one too. Which of the two
+groups is the poison is told by how the images look: poison that uses each picture several times, slightly changed, may
+look like the class itself, and the clean images are then suspected in its place. And a class without a group is no
+proof: mixed images (CBA), triggers on fewer than {_FEWEST} images, and some of what an attacker can do who knows this
+rule are not seen. The pages *Clean models*, *Adaptive attacks* and *Unknown trust* of the reports have what was found,
+and what was missed."""
 
 NEXT_FOUND = """- Look at the pictures. If they show the same odd mark, or images of other classes, take them for
   poisoned.
@@ -167,6 +209,11 @@ NEXT_FOUND = """- Look at the pictures. If they show the same odd mark, or image
 
 NEXT_NOT_JUDGED = """- Bring more images of each class, then run `ablkit clean` again under another `--name`.
 - Until then trust the model no more than the set: it was trained on all images, and may have a backdoor."""
+
+NEXT_OPEN = """- Look at the images of the classes that are named above. Bring more images of those not judged.
+- Until then trust the model no more than these classes: it was trained on all images, and may have a backdoor.
+- `images.csv` has each image with its suspicion. Without a suspected class that is no evidence, as any class can be cut
+  in two."""
 
 NEXT_MIRRORED = """- Images are mirrored at random while training, unless `-p flip false` is given. If a mirrored
   image means something else (signs, text), run it again with that."""

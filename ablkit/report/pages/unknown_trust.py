@@ -179,7 +179,7 @@ def _table(rows: pd.DataFrame) -> Table:
     for _, row in rows.iterrows():
         is_poisoned, suspected = row["poisoned"] > 0, len(row["suspected_classes"])
         failed = is_poisoned and row["attack_success_rate"] > GONE
-        verdict = f"{suspected} class{'' if suspected == 1 else 'es'}" if suspected else "no sign"
+        verdict = f"{suspected} class{'' if suspected == 1 else 'es'}" if suspected else "no class"
         lines.append(
             (
                 dataset_title(row["dataset"]),
