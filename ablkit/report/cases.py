@@ -50,9 +50,9 @@ def of_collection(c: Collection, notebook: str) -> tuple[pd.DataFrame, Cases]:
                 wanted[same].append(case)
     cases = [wanted.get(one) for one in c.identities]
     frame = c.runs.assign(case=pd.Series(cases, c.runs.index, dtype=object)).dropna(subset="case").explode("case")
+    if "none" not in parameters.methods():  # then undefended training alone answers nothing
+        frame = frame[(frame["method"] != "none").groupby([frame["attack"], frame["case"]]).transform("any")]
     if len(frame):
-        if "none" not in parameters.methods():  # then undefended training alone answers nothing
-            frame = frame[frame.groupby(["attack", "case"])["method"].transform(lambda own: (own != "none").any())]
         frame = _with_undefended(frame[frame["place"] == frame["place"].mode()[0]])
         places = {"attack": list(TITLES).index, "case": list(parameters.cases).index}
         frame = frame.sort_values(list(places), key=lambda own: own.map(places[own.name]), kind="stable")

@@ -151,7 +151,7 @@ def _made_before(own: pd.DataFrame) -> str:
     by = f"rule{'s' * (len(numbers) > 1)} {listed([str(number) for number in numbers])}" if numbers else "earlier rules"
     return (
         f"These are the steps of rule {rule.RULE}; {len(made)} of {count(len(own), 'run')} shown are by {by}. What was"
-        f" changed since stands under {link('Protocol', '#protocol')}."
+        f" changed since stands under {link('Protocol', 'exclusion.html#protocol')}."
     )
 
 
