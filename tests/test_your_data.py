@@ -159,6 +159,10 @@ def test_a_rest_that_is_too_small_to_be_judged_again_is_told(poisoned):
     left = int(((found.train.data.labels == 0) & ~found.train.is_suspected).sum())
     told = f"{left} images of class a are left beside its suspects, too few to be judged again: a second trigger"
     assert words.warnings(short)[1].startswith(told)
+    # The model may hold what was not judged: it is not recommended without a word.
+    later = "only once what is said at the top is cleared up"
+    assert later in words.next_steps(short) and later not in words.next_steps(found)
+    assert "- Use the model: " in words.next_steps(found) and "- Use the model: " not in words.next_steps(short)
 
 
 def test_copies_of_one_picture_are_counted(poisoned):

@@ -91,7 +91,7 @@ def drawn(frame: pd.DataFrame, titles: Mapping[str, str], varies: str = "") -> F
         titles: case -> its name, in the order of the axis.
         varies: what the cases are values of, below the axis.
     """
-    frame = several(isolating(frame))
+    frame = _several(isolating(frame))
     metrics = [name for name in METRICS if name in frame and frame[name].notna().any()]
     attacks = list(dict.fromkeys(frame["attack"]))
     orders = {name: _order(frame[frame["attack"] == name], titles) for name in attacks}
@@ -115,7 +115,7 @@ def drawn(frame: pd.DataFrame, titles: Mapping[str, str], varies: str = "") -> F
     return figure
 
 
-def several(frame: pd.DataFrame) -> pd.DataFrame:
+def _several(frame: pd.DataFrame) -> pd.DataFrame:
     """The runs of the attacks that have several cases, or all where none has."""
     own = frame[frame.groupby("attack")["case"].transform("nunique") > 1]
     return own if len(own) else frame

@@ -39,15 +39,19 @@ def of_verdict(verdict: Verdict) -> str:
 def _of_none(verdict: Verdict, n: int, judged: int) -> str:
     """The finding where no class is suspected: whether any is unclear, or was not judged."""
     if unclear := verdict.unclear():
-        names = listed([name_of(verdict, k) for k in unclear[:5]] + [f"{len(unclear) - 5} more"] * (len(unclear) > 5))
         return (
-            f"**No class is suspected, but look at {names}.** Two groups of images lie apart there, as poison does."
-            " They were not taken for it: one is of few kinds of look-alikes, as films are, or the images do not tell"
-            " which of the two would be the poison."
+            f"**No class is suspected, but look at {_names(verdict, unclear)}.** Two groups of images lie apart there,"
+            " as poison does. They were not taken for it: one is of few kinds of look-alikes, as films are, or the images"
+            " do not tell which of the two would be the poison."
         )
     if judged < n:
         return f"**No sign of a backdoor in the {judged} of {n} classes that were judged.** The others may hold one."
     return f"**No sign of a backdoor.** In none of the {n} classes does a group of images stand out."
+
+
+def _names(verdict: Verdict, classes: list[int]) -> str:
+    """The names of some classes, five at most."""
+    return listed([name_of(verdict, k) for k in classes[:5]] + [f"{len(classes) - 5} more"] * (len(classes) > 5))
 
 
 def _share(verdict: Verdict, k: int) -> str:
@@ -140,15 +144,15 @@ def warnings(verdict: Verdict) -> list[str]:
         )
     small = [k for k, is_judged in enumerate(verdict.found.judged) if not is_judged]
     if small:
-        named = listed([name_of(verdict, k) for k in small[:5]] + [f"{len(small) - 5} more"] * (len(small) > 5))
-        said.append(f"Too few images to be judged: {len(small)} of {len(data.classes)} classes ({named}).")
+        few = f"{len(small)} of {len(data.classes)} classes ({_names(verdict, small)})"
+        said.append(f"Too few images to be judged: {few}.")
     for k in map(int, np.flatnonzero(verdict.found.cut_short)):
         said.append(
             f"{verdict.left(k):,} images of class {name_of(verdict, k)} are left beside its suspects, too few to be"
             " judged again: a second trigger would not be seen."
         )
     if verdict.classes and (unclear := verdict.unclear()):
-        named = listed([name_of(verdict, k) for k in unclear])
+        named = _names(verdict, unclear)
         said.append(f"Of what is not suspected two groups lie apart in {named}, too: look at these images.")
     for k, many in copies(data, Settings().least_group).items():
         said.append(f"{many:,} training images of class {name_of(verdict, k)} are one and the same picture.")
@@ -174,6 +178,8 @@ def next_steps(verdict: Verdict, *, flip: bool = True) -> str:
     judged = verdict.found.judged
     open_ones = NEXT_CLEAN if judged.all() and not verdict.unclear() else NEXT_OPEN
     steps = NEXT_FOUND if verdict.classes else open_ones if judged.any() else NEXT_NOT_JUDGED
+    if verdict.classes and (verdict.unclear() or verdict.turned() or verdict.found.cut_short.any()):
+        steps = steps.replace(_USE, _USE_LATER)
     return f"{steps}\n{NEXT_MIRRORED}" if flip and verdict.train.data.mirrors else steps
 
 
@@ -199,10 +205,15 @@ proof: mixed images (CBA), triggers on fewer than {_FEWEST} images, and some of 
 rule are not seen. The pages *Clean models*, *Adaptive attacks* and *Unknown trust* of the reports have what was found,
 and what was missed."""
 
-NEXT_FOUND = """- Look at the pictures. If they show the same odd mark, or images of other classes, take them for
+_USE = "- Use the model: `ablkit predict FOLDER IMAGE ...` with this folder. Its training has not seen the suspects."
+_USE_LATER = (
+    "- Use the model, `ablkit predict FOLDER IMAGE ...` with this folder, only once what is said at the top is cleared"
+    " up: its training has seen all that is not suspected."
+)
+NEXT_FOUND = f"""- Look at the pictures. If they show the same odd mark, or images of other classes, take them for
   poisoned.
 - Ask where these files come from: `images.csv` names each one.
-- Use the model: `ablkit predict FOLDER IMAGE ...` with this folder. Its training has not seen the suspects.
+{_USE}
 - Write the set without the suspects: the same `ablkit clean` command with `--export FOLDER`.
 - If the group is harmless, such as a second kind of images in one class, suspect less:
   `-p suspicion_settings least_separation=1e9` trains on all images."""
