@@ -41,8 +41,8 @@ def _of_none(verdict: Verdict, n: int, judged: int) -> str:
     if unclear := verdict.unclear():
         return (
             f"**No class is suspected, but look at {_names(verdict, unclear)}.** Two groups of images lie apart there,"
-            " as poison does. They were not taken for it: one is of few kinds of look-alikes, as films are, or the images"
-            " do not tell which of the two would be the poison."
+            " as poison does. They were not taken for it: one is of few kinds of look-alikes, as films are, or the"
+            " images do not tell which of the two would be the poison."
         )
     if judged < n:
         return f"**No sign of a backdoor in the {judged} of {n} classes that were judged.** The others may hold one."
