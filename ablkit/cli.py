@@ -160,7 +160,7 @@ def _add_import(kinds: argparse._SubParsersAction) -> None:
         help="take these class folders of a folder alone, in this order",
     )
     importing.add_argument(
-        "--test-share", type=_share("--test-share"), default=0.2, help="of each class, where there is no test set (0.2)"
+        "--test-share", type=_share("--test-share"), help="of each class, where there is no test set (0.2)"
     )
     importing.add_argument("--seed", type=_whole("--seed"), default=0, help="draws that test set (0)")
     importing.set_defaults(command=commands.import_data)

@@ -47,6 +47,7 @@ def clean(options: argparse.Namespace) -> int:
     from ablkit.cleaning import export, source
     from ablkit.paths import runs_root
     from ablkit.report import your_data
+    from ablkit.runs import arrays, records
     from ablkit.runs.execute import RunFailed, execute
     from ablkit.runs.parameters import changed, check
     from ablkit.training import hardware
@@ -79,7 +80,9 @@ def clean(options: argparse.Namespace) -> int:
     print(f"page, table and model: {outcome.folder}")
     if options.export is not None:
         drawn = {"seed": parameters.seed, **parameters.drawing()}
-        print(*export.export(options.export, name, outcome.folder / your_data.TABLE, folder, **drawn), sep="\n")
+        suspects = arrays.excluded(outcome.folder, records.metrics(outcome.folder)["training_images"])
+        judged = options.export, name, outcome.folder / your_data.TABLE, folder, suspects
+        print(*export.export(*judged, **drawn), sep="\n")
     return 0
 
 

@@ -118,7 +118,17 @@ def test_what_draws_no_test_set_makes_no_difference(here):
     for split in ("train", "test"):
         pets(here / "split" / split, 4, start=50)
     source.found("split", seed=0)
-    assert source.found("split", seed=3, test_share=0.5)[0] == "split"
+    assert source.found("split", seed=3)[0] == "split"
+
+
+def test_a_share_beside_a_given_test_set_is_refused_before_and_after_the_import(here, roots):
+    for split in ("train", "test"):
+        pets(here / "split" / split, 4, start=50)
+    said = "brings its test images with it, so --test-share 0.5 has no meaning; leave it out"
+    for name in ("one", "two"):
+        assert said in refused(source.found, "split", name, test_share=0.5)
+        assert source.found("split", "one")[0] == "one"  # the twin, after which it is there
+    assert prepared_sets(roots) == ["one"]
 
 
 def test_arrays_are_the_same_again_until_they_change(here, as_users_run_it):

@@ -88,9 +88,20 @@ def test_the_table_is_followed_in_whatever_letters_and_order_it_was_saved(table,
     changed = change(table.read_text())
     table.write_bytes(changed if isinstance(changed, bytes) else changed.encode())
     lines = export.export(tmp_path / "kept", "photos", table, photos)
-    assert lines == [f"without 1 suspects: 9 images in {tmp_path / 'kept'}"]
+    assert lines == [f"without 1 suspect: 9 images in {tmp_path / 'kept'}"]
     first, *others = [*data.files("photos").train, *data.files("photos").test]
     assert written(tmp_path / "kept") == set(others) and first not in others
+
+
+def test_where_somebody_has_changed_the_table_a_line_says_that_the_model_does_not_follow(table, photos, tmp_path):
+    def made(suspects: list[int]) -> list[str]:
+        return export.export(tmp_path / f"{suspects}", "photos", table, photos, np.array(suspects))
+
+    assert len(made([0])) == 1  # the twin: the table says what the run has found
+    assert made([2, 3])[1:] == [
+        "images.csv was changed: 1 more training image is suspected, 2 no more. The set follows it; the model does not,"
+        " as it was trained before"
+    ]
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from ablkit.data import Images, folders, prepared
 from ablkit.data.importing import origin
 from ablkit.errors import UserError, shown
 from ablkit.files import saying_why
-from ablkit.shapes import Bool, ndarray
+from ablkit.shapes import Bool, Int64, ndarray
 
 SPLITS = ("train", "test")
 _WORDS = {"true": False, "1": False, "yes": False, "false": True, "0": True, "no": True}
@@ -30,7 +30,14 @@ def check_new(to: Path, source: Path | None = None) -> None:
         raise UserError(f"--export {to} lies in {source}, which it would become a part of; name a folder elsewhere")
 
 
-def export(to: Path, name: str, table: Path, folder: Path | None, **drawn: object) -> list[str]:
+def export(
+    to: Path,
+    name: str,
+    table: Path,
+    folder: Path | None,
+    suspects: Int64[ndarray, " m"] | None = None,
+    **drawn: object,
+) -> list[str]:
     """Write the images without suspicion as the new folder `to`, whole or not at all; return lines that say how many.
 
     The original files are copied where their folder is known, with their paths in it. Otherwise the prepared pixels are
@@ -40,6 +47,8 @@ def export(to: Path, name: str, table: Path, folder: Path | None, **drawn: objec
         name: of the data set.
         table: of its images, `images.csv` of the run; where somebody has changed what it suspects, it is followed.
         folder: that the set was imported from, where it is there.
+        suspects: indices of the training images that the model was trained without; a line says where the table has
+            others.
         drawn: what was drawn of the set, see `data.load`.
 
     Raises UserError where `to` is there or cannot be written, where the table does not name each image once or leaves
@@ -65,7 +74,8 @@ def export(to: Path, name: str, table: Path, folder: Path | None, **drawn: objec
         check_new(to)
         os.rename(temporary, to)
     whole, left = sum(map(len, kept)), int(sum(own.sum() for own in kept))
-    lines = [f"without {whole - left:,} suspects: {left:,} images in {to}"]
+    lines = [f"without {whole - left:,} suspect{'s' * (whole - left != 1)}: {left:,} images in {to}"]
+    lines += [] if suspects is None else _changed(table, kept[0], suspects)
     lines += [told for split, *own in zip(SPLITS, splits, kept, strict=True) if (told := _emptied(split, *own))]
     if unseen := sum(map(len, data.load(name))) - whole:
         lines.append(f"{unseen:,} images of {name} were not looked at, as train_size draws some, and are not there")
@@ -106,6 +116,18 @@ def _kept(table: Path, rows: list[dict[str, str]], split: str, count: int) -> Bo
             said = shown(own[number] or "")
             raise UserError(f"{table}: is_suspected of image {number} in {split} is {said}; write TRUE or FALSE")
     return np.array([_WORDS[own[str(number)].strip().lower()] for number in range(count)], bool)
+
+
+def _changed(table: Path, kept: Bool[ndarray, " n"], suspects: Int64[ndarray, " m"]) -> list[str]:
+    """A line on the training images of which the table says something else than the run that made it."""
+    is_suspect = np.isin(np.arange(len(kept)), suspects)
+    more, fewer = int((~kept & ~is_suspect).sum()), int((kept & is_suspect).sum())
+    if not more + fewer:
+        return []
+    return [
+        f"{table.name} was changed: {more:,} more training image{'s are' if more != 1 else ' is'} suspected, {fewer:,}"
+        " no more. The set follows it; the model does not, as it was trained before"
+    ]
 
 
 def _not_written(table: Path, reason: str) -> UserError:

@@ -15,7 +15,7 @@ from ablkit.data import memory
 from ablkit.errors import NotRunError, UserError
 from ablkit.files import LOCK, Busy, locked, read_json, saying_why, sweep_temporary, write_json
 from ablkit.paths import cache_root, check_writable, runs_root
-from ablkit.runs import durations, process, seals
+from ablkit.runs import before, durations, process, seals
 from ablkit.runs.arguments import seconds
 from ablkit.runs.child import PACKAGE, last_cell
 from ablkit.runs.folder import FOLDER_VARIABLE, PARAMETERS, PENDING, complete
@@ -44,13 +44,16 @@ class Outcome:
     """What it took from its start to its end, of all attempts together, where it was executed and that is known."""
 
 
-def execute(notebook: str, parameters: Parameters, **options) -> Outcome:
+def execute(notebook: str, parameters: Parameters, *, show: Callable[[str], object] = print, **options) -> Outcome:
     """Run a notebook through papermill unless its run is done already; see `carry_out`.
 
     Args:
         parameters: checked ones, see `ablkit.runs.parameters.check`.
     """
-    return carry_out(Job(notebook, "", parameters), **options)
+    job = Job(notebook, "", parameters)
+    for line in before.told([job]):
+        show(line)
+    return carry_out(job, show=show, **options)
 
 
 def carry_out(

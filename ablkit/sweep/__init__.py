@@ -10,7 +10,7 @@ from typing import Literal
 from ablkit import data
 from ablkit.errors import UserError, shortened
 from ablkit.paths import runs_root
-from ablkit.runs import arguments, records
+from ablkit.runs import arguments, before, records
 from ablkit.runs.execute import mistakes_in_data
 from ablkit.runs.job import Job
 from ablkit.sweep import budget as within
@@ -58,7 +58,7 @@ def sweep(
         _list(path, jobs)
         return 0
     done = [job for job in jobs if job.state == "done"]
-    print(_counted(path, jobs, len(done)), flush=True)
+    print(_counted(path, jobs, len(done)), *before.told(jobs), sep="\n", flush=True)
     missing = [job for job in jobs if job.state != "done"]
     if wrong := mistakes_in_data(missing):
         raise UserError(definition.listed(path, wrong))
@@ -86,7 +86,9 @@ def _list(path: Path, jobs: list[Job]) -> None:
     states = [
         ("missing", "-" * 12) if job.parameters.dataset in absent else (job.state, job.folder.name) for job in jobs
     ]
-    print(_counted(path, jobs, sum(state == "done" for state, _ in states)), flush=True)
+    known = [job for job in jobs if job.parameters.dataset not in absent]
+    counted = _counted(path, jobs, sum(state == "done" for state, _ in states))
+    print(counted, *before.told(known), sep="\n", flush=True)
     for job, (state, key) in zip(jobs, states, strict=True):
         print(f"{state:<11}{key}  {job.notebook}: {job.title}, {job.subject}")
     for name in dict.fromkeys(job.parameters.dataset for job in jobs if job.parameters.dataset in absent):

@@ -30,7 +30,7 @@ def import_images(
     *,
     labels: Path | str | None = None,
     size: int | None = None,
-    test_share: float = 0.2,
+    test_share: float | None = None,
     seed: int = 0,
     classes: Sequence[str] = (),
     root: Path | None = None,
@@ -45,7 +45,8 @@ def import_images(
     Args:
         labels: the .npy file of the labels, where `source` is that of the images.
         size: both sides of the images, to which the whole frame is resized; without it all must have one size.
-        test_share: share of every class that becomes the test set, drawn by `seed`, where the source has none.
+        test_share: share of every class that becomes the test set, drawn by `seed`; 0.2 where the source has none, and
+            not to be given where it has one.
         classes: of a folder those that are taken, in this order; all by default.
         root: of the prepared folders, by default `paths.data_root()`.
         report: takes the lines of the summary.
@@ -56,11 +57,14 @@ def import_images(
     root = paths.data_root() if root is None else checks.path("root", root)
     source = checks.path("source", source)
     folder = _target(root, name)
-    size, test_share, seed = _numbers(size, test_share, seed)
+    is_told, share = test_share is not None, Options().test_share
+    size, test_share, seed = _numbers(size, test_share if is_told else share, seed)
     classes = _chosen(classes)
     if not callable(report):
         raise UserError(f"report {shown(report)} takes no lines; give a function, such as print")
     found = _source(source, None if labels is None else checks.path("labels", labels), classes)
+    if is_told and found.test is not None:
+        raise UserError(f"{source} {origin.BRINGS_TEST}, so --test-share {test_share:g} has no meaning; leave it out")
     number = len(found.train) + len(found.test or ())
     paths.check_writable(root, "ABLKIT_DATA")
     with saying_why(folder):

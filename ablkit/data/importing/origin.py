@@ -16,6 +16,9 @@ _DIGITS = 16
 """Of a sum: enough to tell files apart, and a third of the room."""
 
 
+BRINGS_TEST = "brings its test images with it"
+
+
 class Options(NamedTuple):
     """What an import was told."""
 
@@ -46,6 +49,11 @@ def read(made: Path, told: dict, way_out: str) -> dict:
     if not path.is_file():
         raise UserError(f"there is a data set in {made} already, and nothing tells what of; {way_out}")
     known = {"options": {}, "files": {}} | read_json(path)
+    if told.get("test_share") is not None and known["options"] and "test_share" not in known["options"]:
+        share = told["test_share"]
+        raise UserError(
+            f"what {made} was made of {BRINGS_TEST}, so --test-share {share:g} has no meaning; leave it out"
+        )
     for name, before in known["options"].items():
         if told.get(name, before) != before:
             option = f"--{name.replace('_', '-')}"
