@@ -152,13 +152,7 @@ def _add_import(kinds: argparse._SubParsersAction) -> None:
     )
     importing.add_argument("--name", required=True, help="of the data set, such as pets")
     importing.add_argument("--size", type=_import_side, help="resize the images to SIZE x SIZE pixels")
-    importing.add_argument(
-        "--classes",
-        type=lambda text: text.split(","),
-        default=(),
-        metavar="NAME,...",
-        help="take these class folders of a folder alone, in this order",
-    )
+    importing.add_argument("--classes", **_CLASSES)
     importing.add_argument(
         "--test-share", type=_share("--test-share"), help="of each class, where there is no test set (0.2)"
     )
@@ -173,6 +167,7 @@ def _add_clean(kinds: argparse._SubParsersAction) -> None:
     )
     clean.add_argument("--name", help="of the data set that a folder becomes (the folder's name)")
     clean.add_argument("--size", type=_import_side, help="resize a folder's images to SIZE x SIZE")
+    clean.add_argument("--classes", **_CLASSES)
     clean.add_argument("--test-share", type=_share("--test-share"), help="of a folder, for testing (0.2)")
     clean.add_argument("--seed", type=_whole("--seed"), help="draws test set, weights and order (0)")
     clean.add_argument("--export", type=partial(arguments.path, "--export"), metavar="FOLDER", help="the cleaned set")
@@ -261,6 +256,11 @@ def _share(option: str) -> Callable[[str], float]:
     return partial(arguments.share, option)
 
 
+_CLASSES = {
+    "type": lambda text: text.split(","),
+    "metavar": "NAME,...",
+    "help": "take these class folders of a folder alone, in this order",
+}
 _seconds = partial(arguments.seconds, "--timeout")
 _import_side = partial(arguments.whole, "--size", least=5, most=1024)
 _minutes = partial(arguments.minutes, "--budget")

@@ -37,8 +37,8 @@ def import_data(options: argparse.Namespace) -> None:
     """Make a data set of a folder of images, or of arrays."""
     from ablkit.data.importing import import_images
 
-    names = ("labels", "size", "test_share", "seed", "classes")
-    import_images(options.source, options.name, **{name: getattr(options, name) for name in names})
+    told = {name: getattr(options, name) for name in ("labels", "size", "test_share", "seed")}
+    import_images(options.source, options.name, classes=options.classes or (), **told)
     print(f"next: ablkit run run --preset smoke -p dataset {shlex.quote(options.name)}")
 
 
@@ -62,7 +62,7 @@ def clean(options: argparse.Namespace) -> int:
     if options.export is not None:
         export.check_new(options.export, Path(options.source))
         arguments.check_folder("--export", options.export)
-    imported = {"size": options.size, "test_share": options.test_share, "seed": options.seed}
+    imported = {name: getattr(options, name) for name in ("size", "classes", "test_share", "seed")}
     name, folder = source.found(options.source, options.name, **imported)
     given = {"seed": options.seed or 0, "threads": arguments.cores(), **given, "dataset": name}
     parameters = check("your_data", changed("your_data", options.preset, given), strict=False)

@@ -101,6 +101,7 @@ def test_only_where_images_are_mirrored_it_is_said(here, roots):
         ({"size": 16}, "was made without --size, not with 16"),
         ({"test_share": 0.5}, "was made with --test-share 0.2, not with 0.5"),
         ({"seed": 3}, "was made without --seed, not with 3"),
+        ({"classes": ["dog", "cat"]}, "was made without --classes, not with ['dog', 'cat']"),
     ],
 )
 def test_other_options_are_refused(here, options, said, as_users_run_it):
@@ -111,7 +112,7 @@ def test_other_options_are_refused(here, options, said, as_users_run_it):
 def test_what_is_not_told_is_as_it_was_imported(here):
     importing.import_images(here / "photos", "photos", size=16, test_share=0.5, seed=3, classes=("dog", "cat"))
     assert source.found("photos")[0] == "photos"
-    assert source.found("photos", size=16, seed=3)[0] == "photos"
+    assert source.found("photos", size=16, seed=3, classes=["dog", "cat"])[0] == "photos"
 
 
 def test_what_draws_no_test_set_makes_no_difference(here):

@@ -409,6 +409,8 @@ def test_a_folder_is_cleaned_and_written_again_and_the_model_predicts(photos, tm
         (["clean", "{photos}", "--export", "{photos}/cleaned"], "which it would become a part of"),
         (["clean", "digits", "--size", "8"], "--size 8 has no meaning"),
         (["clean", "{photos}", "--size", "2"], "--size '2' must be"),
+        (["clean", "digits", "--classes", "0,1"], "--classes 0,1 has no meaning"),
+        (["clean", "{photos}", "--classes", "cat,cow"], "'cow' is no class folder of"),
         (["clean", "digits", "--name", "x"], "--name x has no meaning"),
         (["predict", "{photos}", "{photos}/cat/000.png"], "model.json does not exist"),
     ],

@@ -84,4 +84,5 @@ def _refuse_import_options(given: str, told: dict) -> None:
     for option, value in told.items():
         if value is not None and option != "seed":
             flag = f"--{option.replace('_', '-')}"
-            raise UserError(f"{given} is a data set already, so {flag} {value} has no meaning; leave it out")
+            said = ",".join(value) if isinstance(value, list) else value
+            raise UserError(f"{given} is a data set already, so {flag} {said} has no meaning; leave it out")
