@@ -121,6 +121,14 @@ def cells(folders, tmp_path, monkeypatch):
 
 
 @pytest.fixture
+def few(tmp_path) -> Path:
+    """A copy of a few committed runs, of which pages are made in a moment, and of the tables beside them."""
+    from committed import copy
+
+    return copy(tmp_path / "site" / "data")
+
+
+@pytest.fixture
 def made(cells, folders):
     """Make a finished run without running it; see `finished.finish`."""
     from finished import finish

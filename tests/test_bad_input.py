@@ -148,6 +148,18 @@ REFUSED = {
     "a long seed": (["run", "attacks", "--preset", "smoke", "-p", "seeds", HUGE], "seeds"),
     "too many seeds": (["run", "attacks", "-p", "seeds", " ".join(map(str, range(2_000)))], "seeds names 2000"),
     "a sweep file that can be none": (["run", "sweep", "-p", "file", "\0"], "is not in"),
+    **{
+        f"{name} of the notebook about sweeps": (
+            ["run", "sweep", "-p", name, value],
+            f"{name} {said} has no part in a sweep",
+        )
+        for name, value, said in (
+            ("dataset", "cifar10", "'cifar10'"),
+            ("device", "cpu", "'cpu'"),
+            ("precision", "fp32", "'fp32'"),
+            ("threads", "2", "2"),
+        )
+    },
     "a notebook of parameters": (["parameters", "\x1b" * 500], "is no notebook"),
     "a preset of parameters": (["parameters", "run", "--preset", ""], "is no preset"),
     "pages into a file": (["report", "--preset", "smoke", "--to", "sweep.yaml"], "is no folder; set --to to a folder"),

@@ -11,7 +11,7 @@ import pytest
 from seeing import MACHADO, apart, ciede2000, lab, linear, seen
 
 from ablkit.report import figures
-from ablkit.report.style import COLOURS, DASHES, HATCHES, MARKERS, TINT, TOGETHER
+from ablkit.report.style import COLOURS, DASHES, HATCHES, MARKERS, TINT
 
 LEAST = 20.0
 PUBLISHED = [  # of table 1 of Sharma, Wu and Dalal 2005: two colours in CIELAB, and their difference
@@ -25,6 +25,15 @@ PUBLISHED = [  # of table 1 of Sharma, Wu and Dalal 2005: two colours in CIELAB,
     ((22.7233, 20.0904, -46.694), (23.0331, 14.973, -42.5619), 2.0373),
     ((2.0776, 0.0795, -1.135), (0.9033, -0.0636, -0.5514), 0.9082),
 ]
+TOGETHER = (
+    ("clean_accuracy", "target_class_accuracy", "attack_success_rate", "isolation_precision"),
+    ("clean_loss", "poisoned_loss", "isolation_precision"),
+    ("attack", "idea_off"),
+    ("loss", "averaged"),
+    ("none", "abl", "exclude"),
+    ("fine_pruning", "mcr", "nad"),
+)
+"""What stands in one figure."""
 PAIRS = [pair for quantities in TOGETHER for pair in combinations(quantities, 2)]
 
 

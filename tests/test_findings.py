@@ -109,6 +109,18 @@ def gap(**changes: list | float) -> pd.DataFrame:
     return pd.DataFrame(columns | changes)
 
 
+def on_seeds(frame: pd.DataFrame, number: int = 3) -> pd.DataFrame:
+    """The same on so many seeds, of which a verdict takes three."""
+    return pd.concat([frame.assign(seed=seed) for seed in range(number)])
+
+
+def check_verdict_takes_seeds(finding, frame: pd.DataFrame, expected: str) -> None:
+    assert word(finding(on_seeds(frame))) == expected
+    # The twin: the same numbers on two seeds are no verdict.
+    few = finding(on_seeds(frame, 2))
+    assert word(few) == "Cannot be said" and few.endswith("A verdict takes 3 seeds. n = 2 seeds.")
+
+
 GAPS = {
     "faster and isolated": ({}, "Holds"),
     "not faster at all": ({"poisoned_loss": 1.3, "isolation_precision": 0.1}, "Fails"),
@@ -124,7 +136,10 @@ GAPS = {
 @pytest.mark.parametrize("kind", GAPS)
 def test_the_verdict_on_a_loss_gap(kind):
     changes, expected = GAPS[kind]
-    assert word(findings.of_gap(gap(**changes))) == expected
+    if expected == "Cannot be said":
+        assert word(findings.of_gap(on_seeds(gap(**changes)))) == expected
+    else:
+        check_verdict_takes_seeds(findings.of_gap, gap(**changes), expected)
 
 
 def test_a_loss_gap_names_its_worst_phase_and_says_whether_the_ascent_does_anything():
@@ -140,9 +155,9 @@ def test_a_loss_gap_names_its_worst_phase_and_says_whether_the_ascent_does_anyth
 
 def test_loss_gaps_of_several_attacks_are_counted_and_the_worst_is_named():
     both = pd.concat([gap(attack="sig"), gap(attack="cba", poisoned_loss=1.3, isolation_precision=0.2)])
-    told = findings.of_gap(both)
-    assert word(told) == "Holds in part" and "Both is so in 2 of 4 first phases." in told
-    assert "(plain training, CBA, of 4 the one whose losses lie nearest)" in told
+    told = findings.of_gap(on_seeds(both))
+    assert word(told) == "Holds in part" and "Both is so in 6 of 12 first phases." in told
+    assert "(plain training, CBA, of 12 the one whose losses lie nearest)" in told
     assert "Both is so" not in findings.of_gap(gap(attack="sig"))
 
 
@@ -156,11 +171,12 @@ def undefended(**rates: list[float | None]) -> pd.DataFrame:
 
 
 ATTACKED = {
-    "all work": ({"badnets": [1.0, 0.9], "fc": [0.5, 0.8]}, "Holds"),
-    "one fails on one seed": ({"badnets": [1.0, 0.9], "fc": [0.49, 0.8]}, "Holds in part"),
-    "one was not measured": ({"badnets": [1.0, None], "fc": [0.6, 0.8]}, "Holds in part"),
-    "none works": ({"badnets": [0.1], "fc": [0.2]}, "Fails"),
-    "nothing was measured": ({"badnets": [None, None]}, "Cannot be said"),
+    "all work": ({"badnets": [1.0, 0.9, 0.9], "fc": [0.5, 0.8, 0.8]}, "Holds"),
+    "one fails on one seed": ({"badnets": [1.0, 0.9, 0.9], "fc": [0.49, 0.8, 0.8]}, "Holds in part"),
+    "one was not measured": ({"badnets": [1.0, 0.9, 0.9, None], "fc": [0.6, 0.8, 0.8]}, "Holds in part"),
+    "none works": ({"badnets": [0.1] * 3, "fc": [0.2] * 3}, "Fails"),
+    "nothing was measured": ({"badnets": [None, None, None]}, "Cannot be said"),
+    "one was measured on two seeds": ({"badnets": [1.0, 0.9, 0.9], "fc": [0.6, 0.8, None]}, "Cannot be said"),
 }
 
 
@@ -173,9 +189,11 @@ def test_the_verdict_on_attacks(kind):
 def test_attacks_name_the_worst_case_and_both_ends_of_the_accuracy():
     found = findings.of_attacks(undefended(badnets=[1.0, 0.9], fc=[0.49, 0.8]))
     assert "for 1 of 2 attacks; the lowest is 49 % (FC, seed 0)" in found
-    assert "Mean clean accuracy is 72 % with FC to 77 % with BadNets. n = 2 seeds." in found
+    assert "Mean clean accuracy is 72 % with FC to 77 % with BadNets. A verdict takes 3 seeds. n = 2 seeds." in found
     lacking = findings.of_attacks(undefended(badnets=[1.0, None]).assign(clean_accuracy=None))
     assert "Clean accuracy was not measured. Of 1 run it was not measured" in lacking
+    alike = findings.of_attacks(undefended(sig=[1.0, 0.9], cba=[0.9, 0.8]))
+    assert "Mean clean accuracy is 73 % with SIG. A" in alike  # the same with both
 
 
 def twins(**rates: tuple[float | None, float | None]) -> pd.DataFrame:
@@ -198,8 +216,10 @@ TWINS = {
 @pytest.mark.parametrize("kind", TWINS)
 def test_the_verdict_on_ideas(kind):
     rates, expected = TWINS[kind]
-    found = findings.of_twins(twins(**rates))
+    found = findings.of_twins(on_seeds(twins(**rates)))
     assert word(found) == expected
+    if expected != "Cannot be said":
+        check_verdict_takes_seeds(findings.of_twins, twins(**rates), expected)
     if kind == "one does not":
         assert "for 1 of 2 attacks (LBA 91 % to 6.0 %). For the others it does not: DFST 99 % to 100 %." in found
 

@@ -118,16 +118,17 @@ def test_the_last_epoch_alone_is_held_against_the_aim():
 @pytest.mark.parametrize(
     ("seeds", "word", "told"),
     [
-        ([GOOD, GOOD], "Holds.", "in 2 of 2 runs (LGA, gamma 0.5, 1 attack). In 0 it is luck"),
-        ([GOOD, BAD], "Holds in part.", "in 1 of 2 runs (LGA, gamma 0.5, 1 attack). In 1 it is luck"),
-        ([BAD, BAD], "Fails.", "after each epoch from 3 to 4 in 0 of 2 runs (LGA, gamma 0.5, 1 attack). In 2"),
-        ([[0.9], [0.9]], "Holds.", "at least 90 % poisoned after epoch 1 in 2 of 2 runs"),
-        ([[0.89], [0.89]], "Fails.", "in 0 of 2 runs"),
+        ([GOOD] * 3, "Holds.", "in 3 of 3 runs (LGA, gamma 0.5, 1 attack). In 0 it is luck"),
+        ([GOOD, GOOD, BAD], "Holds in part.", "in 2 of 3 runs (LGA, gamma 0.5, 1 attack). In 1 it is luck"),
+        ([BAD] * 3, "Fails.", "after each epoch from 3 to 4 in 0 of 3 runs (LGA, gamma 0.5, 1 attack). In 3"),
+        ([[0.9]] * 3, "Holds.", "at least 90 % poisoned after epoch 1 in 3 of 3 runs"),
+        ([[0.89]] * 3, "Fails.", "in 0 of 3 runs"),
+        ([GOOD] * 2, "Cannot be said.", "A verdict takes 3 seeds."),
     ],
 )
 def test_the_verdict_on_ranking_by_the_loss(seeds, word, told):
     found = findings.of_isolators(frame(loss=seeds, averaged=seeds))
-    assert found.startswith(f"**{word}** Ranked by the loss") and told in found and "n = 2 seeds." in found
+    assert found.startswith(f"**{word}** Ranked by the loss") and told in found and f"n = {len(seeds)} seeds." in found
     assert "nan" not in found
 
 
@@ -217,7 +218,7 @@ def test_the_page_says_what_is_missing_and_then_what_the_runs_say(collections):
     before, after = (isolation.page(c) for c in collections)
     assert before.finding == "Not known yet: none of the 30 runs that would tell is there."
     assert "ablkit run isolators" in markdown(before) and re.search(r"30 runs of about \d+ minutes", markdown(before))
-    assert after.finding.startswith("**Fails.** Ranked by the loss") and "in 0 of 4 runs" in after.finding
+    assert after.finding.startswith("**Cannot be said.** Ranked by the loss") and "in 0 of 4 runs" in after.finding
     text = markdown(after)
     assert "| averaged weights | 24 | 4 | 0 |" in text and "| plain training | 20 | 24 |" in text
     assert sum(block.block == "figure" and b"<svg" in block.svg for block in after.blocks) == 4

@@ -18,14 +18,14 @@ import torch
 from conftest import ordered, toy
 from trivial import DONE, STARTS, job, metrics
 
-from ablkit import provenance, runs
+from ablkit import data, provenance, runs
 from ablkit.attacks import ATTACKS
 from ablkit.cli import main
 from ablkit.defenses import DEFENSES, METHODS, settings_of
 from ablkit.errors import UserError
 from ablkit.runs import execute, notebooks
 from ablkit.runs.job import Job
-from ablkit.runs.parameters import check
+from ablkit.runs.parameters import check, defaults
 
 
 def test_a_notebook_that_is_edited_after_its_key_is_known_runs_as_it_was(cells):
@@ -62,6 +62,21 @@ def test_other_words_are_the_same_code_and_another_statement_is_not(monkeypatch)
     # What decides no result may change.
     monkeypatch.setattr(provenance, "_read", lambda: sources | {"ablkit.cli": "x = 1"})
     provenance.check_unchanged("ablkit.metrics.summary")
+
+
+def test_a_key_stands_for_what_is_named_in_a_sweep_file_and_for_the_words_of_a_verdict(monkeypatch):
+    def stands_for(notebook: str) -> set[str]:
+        return set(provenance.everything(*check(notebook, defaults(notebook)).modules()))
+
+    assert {"ablkit.attacks.badnets", "ablkit.attacks.dfst.style", "ablkit.defenses.training"} <= stands_for("sweep")
+    assert "ablkit.report.findings.your_data" in stands_for("your_data")
+    # The twins: what shows the results of others has no part in them.
+    assert not any(name.startswith("ablkit.report") for name in stands_for("sweep") | stands_for("run"))
+    own = check("sweep", defaults("sweep"))
+    first = own.outside()
+    assert own.outside() == first
+    monkeypatch.setattr(data, "digest", lambda name: "another")
+    assert own.outside() != first
 
 
 def test_a_digest_is_that_of_the_code_that_was_imported(tmp_path):

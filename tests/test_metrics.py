@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import permutations
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,7 +12,7 @@ from conftest import refused, toy
 from torch import nn
 
 from ablkit import attacks, metrics
-from ablkit.metrics import after_epoch, summary
+from ablkit.metrics import after_epoch, statistics, summary
 
 
 class Answers(nn.Module):
@@ -147,3 +149,34 @@ def test_average_precision_is_that_of_scikit_learn_with_ties_and_without():
         losses, poisoned = random.random(200).round(digits), random.random(200) < 0.1
         expected = average_precision_score(poisoned, -losses)
         assert metrics.isolation_average_precision(losses, poisoned) == pytest.approx(expected)
+
+
+def test_a_sweep_of_several_attacks_is_read_kind_by_kind():
+    names = ["attack", "method", "method_settings", "seed", "poison_rate"]
+    rows = [
+        ("badnets", "none", "", 0, 0.1, 1.0),
+        ("badnets", "none", "", 1, 0.1, 0.5),
+        ("badnets", "abl", "", 0, 0.1, 0.25),
+        ("badnets", "abl", "", 1, 0.1, 0.25),
+        ("blend", "abl", "", 0, 0.1, 0.75),
+    ]
+    frame = pd.DataFrame(rows, columns=[*names, "attack_success_rate"])
+    found = summary.by_kind(frame, names)
+    assert [*found] == ["attack", "method", "attack_success_rate", "minus_none"]  # what varies, and no more
+    assert found.to_numpy().tolist() == [
+        ["badnets", "none", "0.75 (n = 2)", ""],
+        ["badnets", "abl", "0.25 (n = 2)", "-0.5 (n = 2)"],
+        ["blend", "abl", "0.75 (n = 1)", ""],  # nothing undefended to hold it against
+    ]
+    # The twin: runs at another rate are another kind, and no reference.
+    other = frame.assign(poison_rate=[0.1, 0.1, 0.2, 0.2, 0.1])
+    assert set(summary.by_kind(other, names)["minus_none"]) == {""}
+
+
+@pytest.mark.parametrize("values", [[0.03, 0.01, 0.9, 0.02, 0.04], [0.7] * 4 + [0.7000000000000001]])
+def test_an_interval_is_that_of_the_values_in_whatever_order_and_of_equal_ones_it_is_their_mean(values):
+    found = {str(statistics.summary(list(order))) for order in permutations(values)}
+    assert len(found) == 1 and "nan" not in found.pop()
+    ends = statistics.summary(values)
+    assert ends.low <= ends.mean <= ends.high
+    assert (ends.low == ends.high) == (max(values) - min(values) < 1e-9)  # the twin

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from committed import DATA, RUN
 
 from ablkit.cli import main
 from ablkit.errors import UserError
@@ -22,31 +23,7 @@ from ablkit.report.render import markdown
 from ablkit.runs import seals
 from ablkit.runs.records import Damaged
 
-DATA = Path(__file__).parents[1] / "reports" / "data"
-RUN = "ddbcd978d0f5"
-"""A committed run at the paper's scale."""
 DOT = b"\x89PNG\r\n\x1a\n" + bytes(40)
-
-
-USUAL = {"poison_rate": 0.1, "gamma": 0.5, "isolation_rate": 0.01, "isolation_epochs": 6}
-"""Of a run of the quick preset, in place of those that vary one of these."""
-
-
-@pytest.fixture
-def few(tmp_path) -> Path:
-    """A copy of a few committed runs, of which pages are made in a moment, and of the tables beside them."""
-    to = tmp_path / "site" / "data"
-    for folder in sorted(path.parent for path in DATA.glob("*/metrics.json")):
-        parameters = json.loads((folder / "params.json").read_text())["parameters"]
-        own = [parameters[name] for name in ("attack", "attack_settings", "seed", "dataset")]
-        is_whole = parameters["method"] in ("none", "abl", "oracle") and parameters["finetune_epochs"]
-        is_usual = all(parameters.get(name, value) == value for name, value in USUAL.items())
-        if own == ["badnets", "", 0, "cifar10"] and is_whole and is_usual:
-            shutil.copytree(folder, to / folder.name)
-    shutil.copytree(DATA / RUN, to / RUN, dirs_exist_ok=True)
-    for table in ("bench.json", "gpu-speed.csv", "gpu-unfinished.csv", "suspects.csv", "discarded.csv"):
-        shutil.copy(DATA / table, to)
-    return to
 
 
 def told(capsys, *arguments: object) -> str:
@@ -121,92 +98,28 @@ def test_no_link_leads_out_of_a_run(made, tmp_path):
     assert not (folder / data.PICTURES[0]).exists()
 
 
+def test_a_run_that_is_taken_in_by_half_counts_for_none_and_is_taken_in_again(made, few, monkeypatch):
+    one, before = made(0), len(data.load(few))
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    for name in ("write_text", "write_bytes"):
+        with monkeypatch.context() as patch:
+            patch.setattr(data, name, full)
+            with pytest.raises(OSError, match="No space"):
+                data.add(one.folder, few)
+        assert len(data.load(few)) == before
+    data.add(one.folder, few)  # the twin
+    assert len(data.load(few)) == before + 1
+
+
 def test_a_damaged_run_is_not_taken_in(made, few):
     one = made(0)
     (one.folder / "history.jsonl").write_text('{"stage": "isolate", "epoch": 2}\n')
     with pytest.raises(Damaged, match="is not what the run wrote"):
         data.add(one.folder, few)
     assert not (few / one.folder.name).exists()
-
-
-# Repeats and scales
-
-
-def test_the_same_run_at_several_commits_is_one_run(few):
-    whole = data.load(few)
-    same = whole[(whole["method"] == "abl") & (whole["train_size"] > 0) & whole["carry_momentum"]]
-    assert len(same) >= 2 and same["env_commit"].nunique() == len(same)
-    runs = collect(few).runs
-    (one,) = [
-        run for _, run in runs.iterrows() if run["method"] == "abl" and run["train_size"] and run["carry_momentum"]
-    ]
-    assert [other["key"] for other in one["repeats"]] and len(one["repeats"]) == len(same)
-    assert not any(other["differs"] for other in one["repeats"])
-
-
-def test_a_run_that_was_watched_on_other_images_is_the_same_run(few):
-    before = len(collect(few).runs)
-    shutil.copytree(few / RUN, few / "aaaaaaaaaaaa")
-    parameters = json.loads((few / RUN / "params.json").read_text())
-    parameters["parameters"]["monitor_images"] += 1
-    (few / "aaaaaaaaaaaa" / "params.json").write_text(json.dumps(parameters))
-    assert len(collect(few).runs) == before
-    parameters["parameters"]["seed"] += 1  # the twin
-    (few / "aaaaaaaaaaaa" / "params.json").write_text(json.dumps(parameters))
-    assert len(collect(few).runs) == before + 1
-
-
-def test_a_repeat_with_another_result_is_told(few):
-    whole = data.load(few)
-    last = whole[(whole["method"] == "abl") & (whole["train_size"] > 0) & whole["carry_momentum"]]["folder"].iloc[-1]
-    metrics = json.loads((last / "metrics.json").read_text())
-    (last / "metrics.json").write_text(json.dumps(metrics | {"clean_accuracy": 0.123, "seconds": 1}))
-    runs = collect(few).runs
-    (one,) = [
-        run for _, run in runs.iterrows() if run["method"] == "abl" and run["train_size"] and run["carry_momentum"]
-    ]
-    assert {name for other in one["repeats"] for name in other["differs"]} == {"clean_accuracy"}
-
-
-def test_runs_of_another_recipe_are_in_no_scale(few):
-    before = sum(len(scale.runs) for scale in collect(few).scales)
-    changed = few / RUN / "params.json"
-    record = json.loads(changed.read_text())
-    record["parameters"]["gamma"] = 0.25
-    changed.write_text(json.dumps(record))
-    found = collect(few)
-    assert sum(len(scale.runs) for scale in found.scales) == before - 1
-    assert list(found.runs[found.runs["key"] == RUN]["preset"]) == [""]
-
-
-def test_a_run_on_clean_data_counts_for_no_attack_and_stands_among_all_runs(few):
-    def told() -> dict[str, str]:
-        return {page.name: markdown(page) for page in site.pages(collect(few))}
-
-    def scaled() -> set[str]:
-        return {one for scale in collect(few).scales for one in scale.runs["key"]}
-
-    run = collect(few).main.of("abl", "badnets").iloc[0]
-    key, changed = run["key"], few / run["key"] / "params.json"
-    for name in data.PICTURES:
-        shutil.copy(next(DATA.glob(f"*/{name}")), few / key)
-    assert len(told()["attack-badnets.html"].split(f"data/{key}/")) > 1
-    assert key in scaled()
-    record = json.loads(changed.read_text())
-    record["parameters"]["poison_rate"] = 0.0
-    changed.write_text(json.dumps(record))
-    np.save(few / key / "poisoned.npy", np.empty(0, np.int64))
-    assert key not in scaled()
-    assert {name for name, page in told().items() if key in page} == {"runs.html"}
-
-
-def test_hardware_of_another_kind_is_a_scale_of_its_own(few):
-    scales = collect(few).scales
-    before, other = len(scales), few / "0123456789ab"
-    shutil.copytree(few / scales[0].runs["key"].iloc[0], other)  # one that stands in a scale: not all do
-    record = json.loads((other / "env.json").read_text())
-    (other / "env.json").write_text(json.dumps(record | {"precision": "fp64"}))
-    assert len(collect(few).scales) == before + 1
 
 
 # Spoilt numbers

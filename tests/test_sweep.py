@@ -351,4 +351,5 @@ def test_the_notebook_about_sweeps_runs_one_and_reads_it(folders):
     assert metrics["runs"] == 4
     assert metrics["failed"] == 0
     assert sum("done before" in line for line in lines) == 4  # the second call runs nothing
-    assert any("(n = 2)" in line for line in lines)
+    assert sum("(n = 2)" in line for line in lines) == 2
+    assert any("minus_none" in line for line in lines)

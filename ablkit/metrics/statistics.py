@@ -11,6 +11,9 @@ ENOUGH = 5
 """Values from which on an interval is given: bootstrapping fewer pretends to know what three numbers cannot say."""
 
 
+_ROUNDING = 1e-12
+
+
 @dataclass(frozen=True)
 class Summary:
     """A mean, and its 95 % interval where there are enough values."""
@@ -29,17 +32,18 @@ class Summary:
 def summary(values: list[float] | np.ndarray | pd.Series) -> Summary:
     """Mean and 95 % BCa bootstrap interval (Efron 1987), always the same one for the same values.
 
-    Missing values are left out. There is no interval for fewer than five values; for equal ones it is that value.
+    Missing values are left out, and their order is no matter. There is no interval for fewer than five values; for
+    equal ones, but for how they were rounded, it is their mean.
     """
     from scipy.stats import bootstrap
 
     found = np.asarray(values, dtype=float)
-    found = found[~np.isnan(found)]
+    found = np.sort(found[~np.isnan(found)])
     n = len(found)
     mean = float(found.mean()) if n else float("nan")
     if n < ENOUGH:
         return Summary(mean, None, None, n)
-    if np.ptp(found) == 0:
+    if np.ptp(found) <= _ROUNDING * max(1.0, abs(mean)):
         return Summary(mean, mean, mean, n)
     interval = bootstrap((found,), np.mean, method="BCa", rng=np.random.default_rng(0)).confidence_interval
     return Summary(mean, float(interval.low), float(interval.high), n)

@@ -16,7 +16,7 @@ from ablkit.defenses import METHODS
 from ablkit.errors import shown
 from ablkit.exclusion.rule import RULE
 from ablkit.report import data
-from ablkit.report.identity import identity
+from ablkit.report.identity import NO_RESULT, identity
 from ablkit.report.page import link, listed, literal
 from ablkit.report.text import label
 from ablkit.runs.environment import hardware_line
@@ -33,7 +33,7 @@ _SMALL = ("quick", "smoke")
 """The presets in which each attack comes with its own poisoning rate."""
 _SUBJECT = ("attack", "attack_settings", "poison_rate", "method", "method_settings", "seed")
 """Parameters that say which of a preset's runs one is."""
-ASIDE = ("device", "precision", "threads", "monitor_images", "trajectories", "dataset", "train_size")
+ASIDE = (*NO_RESULT, "dataset", "train_size")
 """Parameters that make no other recipe: where it ran, what was watched, and on how many images."""
 MEASURED = ("attack_success_rate", "clean_accuracy", "clean_accuracy_non_target", "target_class_accuracy")
 MEASURED += ("isolation_precision", "seconds", "images_per_second", "training_images")
@@ -152,8 +152,8 @@ def collect(folder: Path, wanted: tuple[tuple[Job, str], ...] = ()) -> Collectio
     runs = data.as_objects(runs.reset_index(drop=True)).copy()  # in one piece: pages take parts of it hundreds of times
     # A preset that ends with phase 1, such as `nab`, has no run of a finished defence.
     finished = runs["finetune_epochs"] + runs["unlearn_epochs"] > 0
-    groups = runs[runs["is_standard"] & finished].groupby(["preset", "dataset", "place"], sort=False)
-    scales = [Scale(*key, own) for key, own in groups]
+    kinds = runs[runs["is_standard"] & finished].groupby(["preset", "dataset", "place", "train_size"], sort=False)
+    scales = [Scale(preset, dataset, place, own) for (preset, dataset, place, _), own in kinds]
     scales.sort(key=lambda s: (s.is_peers, -s.runs["attack"].nunique(), -len(s.runs), s.preset, s.place))
     return Collection(folder, runs, scales, wanted)
 
@@ -240,19 +240,19 @@ def differences(run: pd.Series, preset: str) -> dict:
 
 
 def _without_repeats(runs: pd.DataFrame) -> pd.DataFrame:
-    """One row a run: of those with the same parameters and hardware the first that has its epochs.
+    """One row a run: of those with the same parameters and kind of hardware one, the first that has its epochs.
 
-    On how many images it was watched along the way makes no other run, as its results are those of all test images.
-    `repeats` holds all of them: key, commit, and the metrics in which it differs from the one that stays.
+    What changes no result makes no other run, see `identity.NO_RESULT`; of those with their epochs the one that kept
+    most scores stays. `repeats` holds all of them: key, commit, and the metrics in which each differs from it.
     """
-    names = [name for name in defaults("run") if name != "monitor_images"]
-    identity = [json.dumps(values) for values in runs[[*names, "place"]].astype(str).to_numpy().tolist()]
+    names = [name for name in defaults("run") if name not in NO_RESULT]
+    same_run = [json.dumps(values) for values in runs[[*names, "place"]].astype(str).to_numpy().tolist()]
     groups: dict[str, list[dict]] = {}
-    for name, run in zip(identity, runs.to_dict("records"), strict=True):
+    for name, run in zip(same_run, runs.to_dict("records"), strict=True):
         groups.setdefault(name, []).append(run)
     kept = []
     for same in groups.values():
-        same.sort(key=lambda run: str(run["env_started"]))
+        same.sort(key=lambda run: (-len(str(run["trajectories"]).split()), str(run["env_started"])))
         first = next((run for run in same if (run["folder"] / "history.csv").exists()), same[0])
         others = [{"key": run["key"], "commit": run["env_commit"], "differs": _differing(first, run)} for run in same]
         kept.append({**first, "repeats": others})

@@ -64,8 +64,8 @@ def add(run: Path, data: Path) -> tuple[Path, list[str]]:
         kept[path.name] = path.read_bytes()
         if path.suffix == ".png" and not kept[path.name].startswith(_PNG):
             raise Damaged(path, "is no PNG")
-    own = {name: records.an_object(run / f"{name}.json") for name in ("params", "env", "metrics")}
-    records.metrics(run)
+    own = {name: records.an_object(run / f"{name}.json") for name in ("params", "env")}
+    metrics = records.metrics(run)
     own["env"] = records.environment(run) | {
         "folder_bytes": sum(f.stat().st_size for f in run.rglob("*") if f.is_file())
     }
@@ -75,6 +75,7 @@ def add(run: Path, data: Path) -> tuple[Path, list[str]]:
     write_text(folder / "history.csv", history.to_csv(index=False, float_format=_DIGITS))
     for name, content in kept.items():
         write_bytes(folder / name, content)
+    write_json(folder / "metrics.json", metrics)  # with it the folder counts as a run
     return folder, left_out
 
 

@@ -7,12 +7,13 @@ from collections.abc import Mapping
 
 from ablkit.runs.parameters import defaults
 
-_ASIDE = {"seed", "device", "precision", "threads", "monitor_images", "trajectories"}
+NO_RESULT = ("device", "precision", "threads", "monitor_images", "trajectories")
+"""Parameters that change no result beyond how it rounds: where a run was made, and what was watched on the way."""
 
 
 def identity(values: Mapping[str, object]) -> str:
     """The parameters of a run as text, whether they come from a notebook or from a table of runs."""
-    return json.dumps([_plain(values[name]) for name in defaults("run") if name not in _ASIDE])
+    return json.dumps([_plain(values[name]) for name in defaults("run") if name not in ("seed", *NO_RESULT)])
 
 
 def _plain(value: object) -> str:

@@ -67,15 +67,6 @@ MARKERS = {
 HATCHES = {"clean_accuracy": "", "target_class_accuracy": "\\\\\\\\", "attack_success_rate": "////"}
 HATCHES |= {"attack": "////", "idea_off": ""}
 """Quantity, or kind of run -> the hatch of its bars."""
-TOGETHER = (
-    ("clean_accuracy", "target_class_accuracy", "attack_success_rate", "isolation_precision"),
-    ("clean_loss", "poisoned_loss", "isolation_precision"),
-    ("attack", "idea_off"),
-    ("loss", "averaged"),
-    ("none", "abl", "exclude"),
-    ("fine_pruning", "mcr", "nad"),
-)
-"""What stands in one figure."""
 TINT = 0.6
 """Opacity of bars, under the dots of the seeds."""
 FRAME = COLOURS["poisoned_loss"]

@@ -76,8 +76,9 @@ class Job:
 
     @property
     def state(self) -> records.State:
-        """See `records.state`."""
-        return records.state(self.folder)
+        """See `records.state`; what is done is whole, see `is_done`, or else damaged."""
+        found = records.state(self.folder)
+        return "damaged" if found == "done" and not self.is_done() else found
 
     def metrics(self) -> dict:
         """The metrics of a run that is done."""

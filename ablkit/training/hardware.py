@@ -34,12 +34,12 @@ class Hardware:
     def place(self, model: nn.Module) -> nn.Module:
         """`model` on the device, with its weights in channels-last order, the faster one on CPU and on tensor cores.
 
-        On CUDA the whole process then takes algorithms that give the same bits each time, and full float32 where that
-        is the precision.
+        On CUDA the whole process then takes algorithms that give the same bits each time, and full float32 for all that
+        autocast does not turn into bf16: whatever else was placed before, the same pass gives the same.
         """
         if self.device.type == "cuda":
             torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
-            torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = self.precision != "fp32"
+            torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
         return model.to(self.device).to(memory_format=torch.channels_last)
 
     def inputs(self, images: UInt8[Tensor, "n h w c"]) -> Float[Tensor, "n c h w"]:

@@ -15,7 +15,7 @@ from torch import nn
 from ablkit.attacks.attack import FEWEST
 from ablkit.data.images import Images
 from ablkit.errors import UserError, shown
-from ablkit.shapes import Tensor
+from ablkit.shapes import Bool, Tensor, ndarray
 from ablkit.training import checkpoint
 from ablkit.training.checkpoint import CHECKPOINT
 
@@ -24,16 +24,21 @@ Parts = dict[str, tuple[nn.Module, torch.optim.Optimizer]]
 
 
 def split(train: Images) -> tuple[Images, Images]:
-    """Nine in ten images to train on, and the tenth on which an attacker measures; see `check_size`.
-
-    Of a set with groups it is nine in ten groups, where there are so many.
-    """
+    """The images to train on, and those on which an attacker measures, see `held_out`; raises as `check_size` does."""
     check_size(train)
+    is_held_out = held_out(train)
+    return train.take(np.flatnonzero(~is_held_out)), train.take(np.flatnonzero(is_held_out))
+
+
+def held_out(train: Images) -> Bool[ndarray, " n"]:
+    """Whether each image is one of the tenth on which an attacker measures: every tenth, or every tenth group.
+
+    By groups where the set has them, twenty or more: an image of the same track or subject is no new one.
+    """
     number = np.arange(len(train))
     if train.groups is not None and len(named := np.unique(train.groups)) >= FEWEST:
         number = np.searchsorted(named, train.groups)
-    held_out = number % 10 == 9
-    return train.take(np.flatnonzero(~held_out)), train.take(np.flatnonzero(held_out))
+    return number % 10 == 9
 
 
 def check_size(train: Images) -> None:

@@ -19,6 +19,7 @@ from torch import nn
 from ablkit import models
 from ablkit.attacks.attack import Change, Order
 from ablkit.attacks.attacker import cache, classifier, pixels
+from ablkit.attacks.attacker.training import held_out
 from ablkit.attacks.dfst import detoxification_training as training
 from ablkit.attacks.dfst import injector
 from ablkit.attacks.dfst.settings import Settings
@@ -48,7 +49,7 @@ class Scene:
     @property
     def members(self) -> Int64[ndarray, " m"]:
         """Indices of the images that the attacker trains on: nine in ten."""
-        return np.flatnonzero(~_held_out(len(self.poisoned)))
+        return np.flatnonzero(~held_out(self.poisoned))
 
     def target_rate(self, model: nn.Module, images: UInt8[ndarray, "k h w c"]) -> float:
         """Share that a model takes for the target of some held-out images changed, those of the target left out."""
@@ -104,12 +105,8 @@ def _scene(order: Order, settings: Settings, trigger: Change, styled: UInt8[ndar
     train = order.train
     images, labels = np.array(train.images), np.array(train.labels)
     images[order.chosen], labels[order.chosen] = styled, order.target
-    held = train.take(np.flatnonzero(_held_out(len(train)))[:_MEASURED])
+    held = train.take(np.flatnonzero(held_out(train))[:_MEASURED])
     return Scene(order, settings, replace(train, images=images, labels=labels), held, trigger(held.images))
-
-
-def _held_out(n: int) -> Bool[ndarray, " n"]:
-    return np.arange(n) % 10 == 9
 
 
 def _train_model(

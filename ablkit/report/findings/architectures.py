@@ -7,19 +7,19 @@ import pandas as pd
 from ablkit.attacks import ATTACKS
 from ablkit.report.findings.words import (
     FAILS,
-    FEWEST,
     GONE,
     HOLDS,
     IN_PART,
     PRESENT,
     RELIABLE,
-    TOO_FEW,
     UNKNOWN,
     count,
+    judged,
     limit,
     name_of,
     over,
     percent,
+    too_few,
 )
 
 TITLES = {
@@ -56,9 +56,7 @@ def of_architectures(epochs: pd.DataFrame, whole: pd.DataFrame | None = None) ->
     good = last["isolation_precision"] >= RELIABLE
     learned = last["attack_success_rate"] >= PRESENT
     seeds = last["seed"].nunique()
-    word = HOLDS if good.all() else IN_PART if good.any() else FAILS
-    if seeds < FEWEST:
-        word = UNKNOWN
+    word = judged(HOLDS if good.all() else IN_PART if good.any() else FAILS, seeds)
     told = (
         f"{word} After phase 1 at least {limit(RELIABLE)} of the isolated images are poisoned in {good.sum()} of"
         f" {count(len(last), 'run')} ({count(last['model'].nunique(), 'model')},"
@@ -66,12 +64,10 @@ def of_architectures(epochs: pd.DataFrame, whole: pd.DataFrame | None = None) ->
     )
     if not good.all():
         told += f" Where they are not, the backdoor was learned in {(~good & learned).sum()} of {(~good).sum()}."
-    if seeds < FEWEST:
-        told += f" {TOO_FEW}"
     lines = [f"- {_line(name, last[last['model'] == name])}" for name in dict.fromkeys(last["model"])]
     if whole is not None and len(whole):
         lines += [f"- {_outcome(*key, own)}" for key, own in whole.groupby(["model", "method"], sort=False)]
-    return "\n".join([f"{told} {over(seeds)}", "", *lines])
+    return "\n".join([" ".join(filter(None, (told, too_few(seeds), over(seeds)))), "", *lines])
 
 
 def _line(name: str, own: pd.DataFrame) -> str:

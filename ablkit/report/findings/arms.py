@@ -222,7 +222,12 @@ def _target(frame: pd.DataFrame) -> str:
     """What the arms that were run on all models leave of the target class, the most and the least."""
     runs = frame["arm"].value_counts()
     frame = frame[(frame["arm"].map(runs) == runs["train"]) & (frame["arm"] != "fresh")]  # which is the ascent
-    means = frame.groupby("arm", sort=False)["target_class_accuracy"].mean().dropna().sort_values(ascending=False)
+    means = (
+        frame.groupby("arm", sort=False)["target_class_accuracy"]
+        .mean()
+        .dropna()
+        .sort_values(ascending=False, kind="stable")
+    )
     before = frame[frame["arm"] != "group_norm"]["target_class_accuracy_finetuned"].mean()
     if means.empty:
         return ""

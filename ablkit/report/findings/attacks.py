@@ -14,10 +14,12 @@ from ablkit.report.findings.words import (
     UNKNOWN,
     UNMEASURED,
     count,
+    judged,
     limit,
     numbers_of,
     over,
     percent,
+    too_few,
 )
 
 
@@ -33,7 +35,9 @@ def of_attacks(frame: pd.DataFrame) -> str:
         return f"{UNKNOWN} The attack success rate was not measured."
     works = measured["attack_success_rate"] >= PRESENT
     every = works.groupby(measured["attack"], sort=False).all()
+    seeds = [int(number) for number in measured.groupby("attack")["seed"].nunique()]
     word = HOLDS if every.all() and len(measured) == len(frame) else IN_PART if works.any() else FAILS
+    word = judged(word, min(seeds))
     worst = measured.loc[measured["attack_success_rate"].idxmin()]
     where = f"{ATTACKS[worst['attack']].title}, seed {worst['seed']}"
     accuracy = measured.groupby("attack", sort=False)["clean_accuracy"].mean().dropna()
@@ -41,15 +45,15 @@ def of_attacks(frame: pd.DataFrame) -> str:
     if len(accuracy):
         low, high = ((ATTACKS[end].title, percent(accuracy[end])) for end in (accuracy.idxmin(), accuracy.idxmax()))
         kept = f"Mean clean accuracy is {low[1]} with {low[0]}"
-        kept += f" to {high[1]} with {high[0]}." if len(accuracy) > 1 else "."
-    seeds = measured.groupby("attack")["seed"].nunique()
+        kept += f" to {high[1]} with {high[0]}." if low != high else "."
     missing = len(frame) - len(measured)
     unknown = f" Of {count(missing, 'run')} it was {UNMEASURED}." if missing else ""
-    return (
+    told = (
         f"{word} Attack success is at least {limit(PRESENT)} on every seed for {int(every.sum())} of"
         f" {count(len(every), 'attack')}; the lowest is {percent(worst['attack_success_rate'])} ({where})."
-        f" {kept}{unknown} {over(int(seeds.min()), int(seeds.max()))}"
+        f" {kept}{unknown}"
     )
+    return " ".join(filter(None, (told, too_few(min(seeds)), over(min(seeds), max(seeds)))))
 
 
 def of_twins(frame: pd.DataFrame) -> str:
@@ -69,7 +73,8 @@ def of_twins(frame: pd.DataFrame) -> str:
     means = pairs.groupby(level="attack", sort=False).mean()
     fall = means["on"] - means["off"]
     matters = fall >= MATTERS
-    word = HOLDS if matters.all() else IN_PART if matters.any() else FAILS
+    seeds = int(pairs.groupby(level="attack").size().min())
+    word = judged(HOLDS if matters.all() else IN_PART if matters.any() else FAILS, seeds)
     told = {
         name: f"{ATTACKS[name].title} {percent(row['on'])} to {percent(row['off'])}" for name, row in means.iterrows()
     }
@@ -81,4 +86,4 @@ def of_twins(frame: pd.DataFrame) -> str:
     if not matters.all():
         others = means.index[~matters][fall[~matters].argsort()]
         parts.append(f"For the others it does not: {', '.join(told[name] for name in others)}.")
-    return " ".join([*parts, over(len(pairs.index.unique("seed")))])
+    return " ".join(filter(None, [*parts, too_few(seeds), over(seeds, len(pairs.index.unique("seed")))]))

@@ -14,9 +14,11 @@ from ablkit.report.findings.words import (
     PRECISE,
     UNKNOWN,
     count,
+    judged,
     numbers_of,
     over,
     percent,
+    too_few,
 )
 
 
@@ -30,13 +32,19 @@ def of_gap(frame: pd.DataFrame) -> str:
     losses = ["clean_loss", "poisoned_loss", "isolation_precision"]
     frame = numbers_of(frame, *losses)
     frame = frame.assign(seed=frame.get("seed", 0), attack=frame.get("attack", ""))
-    ends = frame.sort_values("epoch").groupby(["attack", "method", "seed"], sort=False).tail(1).dropna(subset=losses)
+    ends = (
+        frame.sort_values("epoch", kind="stable")
+        .groupby(["attack", "method", "seed"], sort=False)
+        .tail(1)
+        .dropna(subset=losses)
+    )
     if ends.empty:
         return f"{UNKNOWN} The losses were not measured."
     faster = ends["poisoned_loss"] <= FASTER * ends["clean_loss"]
     precise = ends["isolation_precision"] >= PRECISE
     both = faster & precise
-    word = HOLDS if both.all() else FAILS if not (faster | precise).any() else IN_PART
+    seeds = ends["seed"].nunique()
+    word = judged(HOLDS if both.all() else FAILS if not (faster | precise).any() else IN_PART, seeds)
     ratio = ends["poisoned_loss"] / ends["clean_loss"]
     nearest = ends.loc[ratio.idxmax()] if ratio.notna().all() else ends.iloc[0]
     several = ends["attack"].nunique() > 1
@@ -49,7 +57,7 @@ def of_gap(frame: pd.DataFrame) -> str:
         f" {_loss(nearest['poisoned_loss'])} and clean ones of {_loss(nearest['clean_loss'])}"
         f" ({_first_phase(nearest['method'])}{among}); {shares} of the isolated images are poisoned.{counted}"
     )
-    return " ".join(filter(None, (told, _ascent(frame), over(ends["seed"].nunique()))))
+    return " ".join(filter(None, (told, _ascent(frame), too_few(seeds), over(seeds))))
 
 
 def _first_phase(method: str) -> str:

@@ -13,9 +13,11 @@ from ablkit.report.findings.words import (
     RELIABLE,
     UNKNOWN,
     count,
+    judged,
     limit,
     over,
     percent,
+    too_few,
 )
 from ablkit.report.page import listed
 
@@ -31,6 +33,7 @@ SCORES = {
 SETTLED = 3
 """Epoch from which on scores are compared: before it no model has learned a backdoor."""
 _RUN = ["attack", "seed"]
+_NOTHING = f"{UNKNOWN} No run has kept its scores."
 
 
 def loss_title(name: str) -> str:
@@ -55,7 +58,7 @@ def of_isolators(frame: pd.DataFrame) -> str:
             compared under the loss of its first row.
     """
     verdict = in_short(frame)
-    if verdict.startswith(UNKNOWN):
+    if verdict == _NOTHING:
         return verdict
     scores, losses = of_scores(frame), of_losses(frame)
     lines = [
@@ -75,11 +78,13 @@ def in_short(frame: pd.DataFrame) -> str:
     """The verdict on ranking by the loss, in some sentences."""
     frame = _measured(frame)
     if frame.empty or "loss" not in set(frame["score"]):
-        return f"{UNKNOWN} No run has kept its scores."
+        return _NOTHING
     own = frame[frame["loss"] == frame["loss"].iloc[0]]
     wide = _wide(own)
     always, luck = _always(wide), _luck(wide)
+    seeds = own.groupby("attack")["seed"].nunique().astype(object)  # whole numbers of Python
     word = HOLDS if always["loss"].all() else IN_PART if always["loss"].any() else FAILS
+    word = judged(word, seeds.min())
     epochs = wide.index.unique("epoch")
     first, last = epochs.min(), epochs.max()
     span = f"after epoch {last}" if first == last else f"after each epoch from {first} to {last}"
@@ -93,11 +98,10 @@ def in_short(frame: pd.DataFrame) -> str:
             f"In {int(luck['loss'].sum())} it is luck: that much after one epoch, less than {limit(PRECISE)} after"
             " another."
         )
-    seeds = own.groupby("attack")["seed"].nunique()
     never = [name for name, part in always.groupby(level="attack", sort=False) if not part.any(axis=None)]
-    names = listed([f"{ATTACKS[name].title} ({count(int(seeds[name]), 'seed')})" for name in never])
+    names = listed([f"{ATTACKS[name].title} ({count(seeds[name], 'seed')})" for name in never])
     told += [_as_plain(frame), f"By no score, on no seed: {names}." * bool(never)]
-    return " ".join(filter(None, [*told, over(int(seeds.min()), int(seeds.max()))]))
+    return " ".join(filter(None, [*told, too_few(seeds.min()), over(seeds.min(), seeds.max())]))
 
 
 def of_scores(frame: pd.DataFrame) -> pd.DataFrame:

@@ -51,6 +51,16 @@ def removed(gone: Sequence[bool], overall: float | None, target: float | None) -
     return HOLDS if all(gone) and cheap else IN_PART
 
 
+def judged(word: str, seeds: int) -> str:
+    """The word of a verdict; on fewer than FEWEST seeds it cannot be said, see `too_few`."""
+    return word if seeds >= FEWEST else UNKNOWN
+
+
+def too_few(seeds: int) -> str:
+    """That these are fewer seeds than a verdict takes; empty where they are not."""
+    return TOO_FEW if seeds < FEWEST else ""
+
+
 def known(value: object) -> float | None:
     """A measured number, or None."""
     return None if value is None or pd.isna(value) else float(value)

@@ -116,7 +116,7 @@ def _ideas(c: Collection) -> list[Block]:
             continue
         whole, off = own
         cells = [over_seeds(part["attack_success_rate"]) for part in (whole, off)]
-        both = whole.merge(off, on="seed", suffixes=("", "_off"))
+        both = whole.merge(off, on="seed", suffixes=("", "_off"), validate="one_to_one")
         gap = 100 * (both["attack_success_rate"] - both["attack_success_rate_off"])
         rate = f"{percent(whole['poison_rate'].iloc[0])} of the {attack.rate_of}"
         idea = Cell(attack.twin.without, kind="text")
@@ -144,7 +144,7 @@ def _twins(c: Collection, name: str) -> tuple[pd.DataFrame, pd.DataFrame] | None
     off = runs[runs["attack_settings"] == twin.settings] if len(runs) else runs
     if off.empty:
         return None
-    first = off.iloc[0]
-    same = runs[(runs["poison_rate"] == first["poison_rate"]) & (runs["place"] == first["place"])]
-    whole = same[(same["attack_settings"] == "") & (same["preset"] == first["preset"])]
+    of = ["poison_rate", "place", "preset", "dataset", "train_size"]
+    same = runs[(runs[of] == off[of].iloc[0]).all(axis=1)]
+    whole, off = (same[same["attack_settings"] == settings] for settings in ("", twin.settings))
     return (whole, off) if len(whole) else None

@@ -159,7 +159,7 @@ def _paired(own: pd.DataFrame, methods: list[str]) -> str:
     """How far each of two methods that remove most lies from the model trained on clean data, seed by seed."""
     against = "oracle" if "oracle" in set(own["method"]) else "none"
     title = "a model trained on clean data" if against == "oracle" else "undefended training"
-    means = own[own["method"].isin(methods)].groupby("method")["attack_success_rate"].mean().sort_values()
+    means = own[own["method"].isin(methods)].groupby("method")["attack_success_rate"].mean().sort_values(kind="stable")
     best = [m for m in means.index if m != "oracle"][:2]
     texts = []
     for method in best:

@@ -87,7 +87,18 @@ def _check_values(parameters: Parameters) -> None:
     elif isinstance(parameters, Comparison):
         _check_comparison(parameters)
     else:
-        whole("workers", parameters.workers, 1, MOST_AT_A_TIME)
+        _check_sweep(parameters)
+
+
+def _check_sweep(parameters: Parameters) -> None:
+    """Raise UserError for parameters that every notebook has, and that say nothing to a sweep."""
+    whole("workers", parameters.workers, 1, MOST_AT_A_TIME)
+    for name in ("dataset", "device", "precision", "threads"):
+        if (value := getattr(parameters, name)) != parameters.defaults()[name]:
+            raise UserError(
+                f"{name} {shown(value)} has no part in a sweep: the file, {parameters.file}, sets the parameters of its"
+                " runs; leave it out"
+            )
 
 
 def _check_run(parameters: OneRun) -> None:

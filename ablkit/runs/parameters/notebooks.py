@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from ablkit import attacks
+from ablkit import attacks, data, provenance
 from ablkit.errors import UserError, shown, unknown
 from ablkit.files import read_text
 from ablkit.paths import notebooks_root
@@ -46,8 +46,14 @@ class SweepParameters(Parameters):
         return path
 
     def outside(self) -> dict:
-        """The text of the sweep file."""
-        return {"file": read_text(self.path)}
+        """The text of the sweep file, and which data the sets are that it names."""
+        text = read_text(self.path)
+        named = [name for name in data.prepared_names() if name in text or name == RUN.defaults()["dataset"]]
+        return {"file": text, "sets": {name: data.digest(name) for name in named}}
+
+    def modules(self) -> tuple[str, ...]:
+        """All that a run of the file may need."""
+        return tuple(name for name in provenance.every_module() if not name.startswith("ablkit.report"))
 
 
 _PRESET = {"preset": "quick", "changes": ""}

@@ -24,6 +24,10 @@ class YourData(Parameters):
         """The arguments of `data.load` among the parameters, without the seed."""
         return {"train_size": self.train_size}
 
+    def modules(self) -> tuple[str, ...]:
+        """The page is what is handed on here: other words of a verdict are another run."""
+        return ("ablkit.report.your_data",)
+
     def recipe(self, images: int) -> Recipe:
         """The training of so many images: the epochs of all stages grow alike until phase 1 takes `least_steps`.
 
