@@ -225,7 +225,7 @@ def _add_report(kinds: argparse._SubParsersAction) -> None:
         metavar="DATA",
         help="make pages of committed numbers, run nothing",
     )
-    report.add_argument("--add", **several, metavar="KEY", help="take these finished runs into DATA first")
+    report.add_argument("--add", **several, metavar="KEY", help="take these finished runs into DATA first; or all")
     report.set_defaults(command=commands.report)
 
 

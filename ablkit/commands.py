@@ -225,9 +225,9 @@ def add(options: argparse.Namespace) -> None:
     arguments.check_folder("ABLKIT_RUNS", runs_root())
     outcomes = adding.add(options.file)
     named = {what: [folder.name for folder, was in outcomes.items() if was == what] for what in outcomes.values()}
-    print(
-        f"{len(named.get('added', []))} runs added to {runs_root()}, {len(named.get('there', []))} were there already"
-    )
+    new, old = (len(named.get(what, [])) for what in ("added", "there"))
+    were = "was" if old == 1 else "were"
+    print(f"{new} run{'s' * (new != 1)} added to {runs_root()}, {old} {were} there already")
     reasons = {
         "other": "there already with another result, and left as they are; to take the archive's, delete theirs",
         "busy": "in hand of another process; add them when it is done",

@@ -2,7 +2,8 @@
 
 x' = (1 - m) x + m p with p = argmin of the sum over the chosen units u of (a_u(grey image with p) - target value)^2,
 found on a surrogate that knows no backdoor. Dirty label: `rate` (0.1 in the ABL paper) is a share of the whole training
-set, drawn from the other classes, whose images get the target's label.
+set, drawn from the other classes, whose images get the target's label. In its own paper the attacker retrains the
+model; here the data alone are poisoned, as in the ABL paper.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 from ablkit.errors import UserError
@@ -41,11 +42,17 @@ def run_all(
     wanted = tuple((job, reason) for job, reason in outcomes if reason is not None)
     wanted += tuple((job, _why(job)) for job in needed if job.notebook != "run" and job.state != "done")
     _write(to / "data", to, wanted)
+    if others := sum(not (to / "data" / run.name).exists() for run in _finished()):
+        told = "1 other finished run is" if others == 1 else f"{others} other finished runs are"
+        print(f"{told} not in it; `ablkit report --from {shlex.quote(str(to / 'data'))} --add all` takes them in")
     return 1 if failed or any(job.state in ("done", "damaged") for job, _ in wanted) else 0
 
 
 def from_data(folder: Path, keys: list[str], to: Path) -> int:
     """Take finished runs into a folder of committed numbers, and write the site of them all; return the exit code.
+
+    Args:
+        keys: of the runs, or `all`: every finished one here.
 
     Raises UserError, before anything is written, for a key that is no finished run and for what `data.check` refuses.
     """
@@ -54,7 +61,7 @@ def from_data(folder: Path, keys: list[str], to: Path) -> int:
         way = "name the folder that holds the numbers" if folder.exists() else _way_out(folder)
         raise UserError(f"--from {folder} is no folder; {way}")
     data.check(folder, to)  # before the runs join it
-    found = [listing.find(key) for key in keys]
+    found = _finished() if keys == ["all"] else [listing.find(key) for key in keys]
     for run in found:
         kept, left_out = data.add(run, folder)
         print(kept, f"(without {', '.join(left_out)}: larger than {data.LARGEST:,} bytes)" if left_out else "")
@@ -62,6 +69,11 @@ def from_data(folder: Path, keys: list[str], to: Path) -> int:
         raise UserError(f"--from {folder} holds no numbers of runs; {_way_out(folder)}")
     _write(folder, to)
     return 0
+
+
+def _finished() -> list[Path]:
+    """The finished runs of run.ipynb here, without damaged ones."""
+    return [folder for folder in listing.finished([])[0] if folder.parent.name == "run"]
 
 
 def _way_out(folder: Path) -> str:

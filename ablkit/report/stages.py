@@ -14,8 +14,8 @@ STAGES = {
     "isolate": "phase 1",
     "finetune": "fine-tuning",
     "unlearn": "unlearning",
-    "retrain": "training without the suspects",
-    "again": "the same without the suspects of both looks",
+    "retrain": "training without what was left out",
+    "again": "the same once more, after the second look",
     "repaired": "the result, measured",
 }
 """Stage -> its name; others are called as they are in the history."""
@@ -23,7 +23,8 @@ STAGES = {
 
 def table(frame: pd.DataFrame) -> pd.DataFrame:
     """A row for each method and stage: epochs, seconds of training, of measuring, the mean over the runs that have it;
-    its share of the seconds of all runs of the method, and the memory of that run of them which took most.
+    its share of the seconds of all runs of the method, those without it too, and the memory of that run of them which
+    took most.
 
     Args:
         frame: see `comparisons.costs`.

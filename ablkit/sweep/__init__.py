@@ -77,7 +77,7 @@ def sweep(
 
 
 def _counted(path: Path, jobs: list[Job], done: int) -> str:
-    return f"{path}: {len(jobs)} runs, {done} of them done"
+    return f"{path}: {len(jobs)} {'run' if len(jobs) == 1 else 'runs'}, {done} of them done"
 
 
 def _list(path: Path, jobs: list[Job]) -> None:

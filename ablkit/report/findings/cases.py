@@ -29,7 +29,7 @@ from ablkit.runs.parameters import USUAL
 
 _PAIR = ["attack", "case"]
 REMOVED, LEFT, DESTROYED = "removed", "left", "destroyed"
-"""What a method does to a backdoor: it is gone on every seed; it is not; or it is, and the model is of no use."""
+"""What a method does to a backdoor: it is gone on every seed; it is not; or it is, and a seed's model is of no use."""
 
 
 def of_cases(
@@ -97,28 +97,43 @@ def judged(frame: pd.DataFrame, claimed: str) -> tuple[pd.DataFrame, list[tuple[
 def outcomes(runs: pd.DataFrame, method: str, undefended: pd.DataFrame | None = None) -> pd.DataFrame:
     """A row for each attack and case that a method was run on: how many `seeds`, what is `left`, and the `outcome`.
 
-    `left` is the highest attack success of a seed, `mean` and `clean_accuracy` are means.
+    `left` is the highest attack success of a seed, `lowest` the lowest clean accuracy of one, and `mean` is of the
+    attack success.
 
     Args:
         undefended: by attack, the mean `attack_success_rate` and `clean_accuracy` of undefended training as in the
-            preset. A model is destroyed that is worse by `DEAR` than undefended training in the same case, or where
-            that was not run, than this.
+            preset. A model is destroyed that is worse by `DEAR` than undefended training of its seed in the same case;
+            where that was not run, than its mean there, or else than this.
     """
-    own = runs[runs["method"] == method].groupby(_PAIR, sort=False)
+    own = runs[runs["method"] == method]
+    own = own.assign(lost=_before(own, runs, undefended) - own["clean_accuracy"].astype(float))
     rate = "attack_success_rate"
-    found = own.agg(
-        seeds=("seed", "nunique"), left=(rate, "max"), mean=(rate, "mean"), clean_accuracy=("clean_accuracy", "mean")
+    found = own.groupby(_PAIR, sort=False).agg(
+        seeds=("seed", "nunique"),
+        left=(rate, "max"),
+        mean=(rate, "mean"),
+        lowest=("clean_accuracy", "min"),
+        lost=("lost", "max"),
     )
-    before = runs[runs["method"] == "none"].groupby(_PAIR)["clean_accuracy"].mean().reindex(found.index).astype(float)
-    if undefended is not None:
-        usual = found.index.get_level_values("attack").map(undefended["clean_accuracy"].to_dict())
-        before = before.fillna(pd.Series(usual, found.index, dtype=float))
-    is_gone, is_useless = found["left"] <= GONE, before - found["clean_accuracy"].astype(float) >= DEAR
+    is_gone, is_useless = found["left"] <= GONE, found["lost"] >= DEAR
     outcome = [
         LEFT if not gone else DESTROYED if useless else REMOVED
         for gone, useless in zip(is_gone, is_useless, strict=True)
     ]
     return found.assign(outcome=outcome)
+
+
+def _before(own: pd.DataFrame, runs: pd.DataFrame, undefended: pd.DataFrame | None) -> pd.Series:
+    """The clean accuracy of undefended training for each run; see `outcomes`. Where nothing is known it is nan."""
+    base = runs[runs["method"] == "none"].assign(clean_accuracy=lambda frame: frame["clean_accuracy"].astype(float))
+    before = pd.Series(float("nan"), own.index)
+    for names in ([*_PAIR, "seed"], _PAIR):
+        known = base.groupby(names)["clean_accuracy"].mean().to_dict()
+        before = before.fillna(
+            pd.Series([known.get(key) for key in own[names].itertuples(index=False, name=None)], own.index, float)
+        )
+    usual = {} if undefended is None else undefended["clean_accuracy"].to_dict()
+    return before.fillna(own["attack"].map(usual).astype(float))
 
 
 def _word(found: pd.DataFrame) -> str:
@@ -200,7 +215,7 @@ def _failures(found: pd.DataFrame, titles: Mapping[str, str]) -> list[str]:
     told = []
     for outcome, column, text in (
         (LEFT, "left", "It leaves up to {} with {}"),
-        (DESTROYED, "clean_accuracy", "It destroys the model, to a clean accuracy of {} with {}"),
+        (DESTROYED, "lowest", "It destroys the model, to a clean accuracy of {} with {}"),
     ):
         parts = [
             (_numbers(part[column].droplevel("attack"), titles), ATTACKS[attack].title)

@@ -95,7 +95,8 @@ def price(runs: pd.DataFrame, *, short: bool = False) -> str:
         verb = "loses" if lost.mean() >= 0 else "gains"
         told.append(f"{verb} {100 * abs(lost.mean()):.1f} points {what}{more}")
         gaps.append(-paired(runs, metric, "oracle"))
-    attacks = f", in the mean over {len(lost)} attacks" if len(lost) > 1 else ""
+    every = f" and {len(runs)} runs" if short else ""
+    attacks = f", in the mean over {len(lost)} attacks{every}" if len(lost) > 1 else ""
     both = " and ".join(told).replace("and loses", "and")
     return f"Against training on clean data the model {both}{attacks}{'' if short else _interval(runs, gaps)}."
 

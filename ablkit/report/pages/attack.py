@@ -40,7 +40,7 @@ def name_of(attack: str) -> str:
 def how(attack: str) -> str:
     """How an attack changes images, in one sentence: the first of its module."""
     module = inspect.getmodule(ATTACKS[attack].craft)
-    return (module.__doc__ or "").partition("\n")[0].partition("): ")[2]
+    return (module.__doc__ or "").partition("\n")[0].partition(": ")[2]
 
 
 def too_weak(scale: Scale, attack: str) -> str:
@@ -167,7 +167,11 @@ def _finding(c: Collection, name: str, scales: list[Scale]) -> str:
         gone = int((own["attack_success_rate"] <= GONE).sum())
         was = f", from {in_words(before)}" if len(before) else ""
         low = [str(seed) for seed in own.loc[own["isolation_precision"] < LOW, "seed"]]
-        why = f" On seed {listed(low)} less than half of what is isolated is poisoned." if low else ""
+        why = (
+            f" On {'seed' if len(low) == 1 else 'seeds'} {listed(low)} less than half of what is isolated is poisoned."
+            if low
+            else ""
+        )
         if weak := too_weak(scale, name):
             parts.append(
                 f"{TITLES[name]} is not judged where its backdoor is too weak ({scale.title}): {weak}. ABL leaves"

@@ -26,7 +26,13 @@ def page(c: Collection) -> Page:
     works = [Text(_DOES_IT_WORK), Text(of_attacks(undefended))] if len(undefended) else []
     works += [_undefended(undefended)] if len(undefended) else []
     blocks: list[Block] = [*works, _made(c), *_gallery(c), *_ideas(c)]
-    return Page("attacks.html", "The ten attacks", _finding(runs, undefended), blocks, "Attacks")
+    return Page(
+        "attacks.html",
+        f"The {'ten' if len(ATTACKS) == 10 else len(ATTACKS)} attacks",
+        _finding(runs, undefended),
+        blocks,
+        "Attacks",
+    )
 
 
 def _finding(runs: pd.DataFrame, undefended: pd.DataFrame) -> str:

@@ -168,7 +168,7 @@ def overview(found: list[Studied]) -> Table:
         parts = [Cell(places(list(own.index), one.titles), kind="text") for own in (told[gone], told[~gone])]
         rows.append((question, cases.METHODS[one.claimed], f"{gone.sum()} of {len(gone)}", *parts, seeds))
     note = (
-        f"Removed: at most {limit(GONE)} attack success on every seed, and less than {100 * DEAR:.0f} points of clean"
+        f"Removed: on every seed at most {limit(GONE)} attack success, and less than {100 * DEAR:.0f} points of clean"
         " accuracy lost against undefended training."
     )
     return Table(("question", "method", "removed, pairs", "removed with", "not removed with", "n"), rows, note=note)

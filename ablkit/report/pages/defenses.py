@@ -14,6 +14,7 @@ from ablkit.report.collect import Collection, provenance
 from ablkit.report.figures import TITLES
 from ablkit.report.findings import GONE
 from ablkit.report.findings.rule import of_earlier_rule
+from ablkit.report.findings.words import PRESENT
 from ablkit.report.page import Block, Cell, Figure, Heading, Page, Table, Text, code, link, listed
 from ablkit.report.pages import exclusion, missing
 from ablkit.report.text import number, percent
@@ -103,6 +104,11 @@ def _finding(own: pd.DataFrame, attack: str, others: list[str]) -> str:
     best = min(run, key=lambda m: means[m])
     gone = [METHODS[m] for m in run if means[m] <= GONE]
     n = own["seed"].nunique()
+    if means["none"] < PRESENT:
+        return (
+            f"On {TITLES[attack]} (n = {n}) no method is judged, as undefended training has {percent(means['none'])}"
+            " attack success."
+        )
     text = (
         f"On {TITLES[attack]} (n = {n}) {len(gone)} of {len(run)} remove the backdoor in the mean; best is"
         f" {METHODS[best]}, which leaves {percent(means[best])}"
@@ -183,15 +189,19 @@ def curve(c: Collection) -> list[Block]:
     if not parts:
         return []
     rows = pd.concat(parts)
-    middle = rows[rows["t"].round(2) == 0.5]
-    first = rows[rows["t"].round(2) == 0.1]
-    text = (
-        f"**MCR at the paper's point of its curve, t = 0.1, leaves {in_words(first['attack_success_rate'])} attack"
-        f" success; in the middle, t = 0.5, {in_words(middle['attack_success_rate'])}, at"
-        f" {in_words(middle['clean_accuracy'])} clean accuracy.** A line a seed."
-    )
+    told = [_at_two_points(own, attack) for attack, own in rows.groupby("attack", sort=False)]
+    text = f"**MCR at the paper's point of its curve, t = 0.1, leaves {'; '.join(told)}.** A line a run."
     drawn = charts.later(figures.connectivity, rows)
     return [
         Heading("Along the curve of MCR"),
         Figure("mcr-curve", drawn, "Accuracy and attack success along the curve", text),
     ]
+
+
+def _at_two_points(rows: pd.DataFrame, attack: str) -> str:
+    """What is left of one attack's backdoor at t = 0.1, and in the middle of the curve."""
+    first, middle = (rows[rows["t"].round(2) == t] for t in (0.1, 0.5))
+    return (
+        f"{in_words(first['attack_success_rate'])} attack success of {TITLES[attack]}; in the middle, t = 0.5,"
+        f" {in_words(middle['attack_success_rate'])}, at {in_words(middle['clean_accuracy'])} clean accuracy"
+    )

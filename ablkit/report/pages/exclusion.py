@@ -204,13 +204,18 @@ def _margin(own: pd.DataFrame) -> list[Block]:
     limit, told = rule.Settings().least_separation, []
     found = known[known["method_suspected_classes"] > 0]
     for rows, name, end, what in (
-        (found, SEPARATION, "idxmin", "The groups of the class that stands out most lie at least"),
+        (
+            found,
+            SEPARATION,
+            "idxmin",
+            "Where a class is suspected, the groups of that which stands out most lie at least",
+        ),
         (known, SEPARATION_OF_OTHERS, "idxmax", "those of a class without suspects at most"),
     ):
         if len(rows):
             run = rows.loc[getattr(rows[name].astype(float), end)()]
-            told.append(f"{what} {run[name]:.1f} deviations apart ({TITLES[run['attack']]}, seed {run['seed']})")
-    told[-1] += f", in the {count(len(known), 'run')} shown" * bool(late.any())
+            place = f"({TITLES[run['attack']]}, seed {run['seed']}; {count(len(rows), 'run')})"
+            told.append(f"{what} {run[name]:.1f} deviations apart {place}")
     overlap = len(found) and found[SEPARATION].astype(float).min() <= known[SEPARATION_OF_OTHERS].astype(float).max()
     alone = " The two overlap, so that the distance alone does not decide: a" if overlap else " A"
     valley = f"{alone} suspected class also needs a valley between its groups."

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
+import shlex
 from dataclasses import replace
 
 import pandas as pd
 
+from ablkit.paths import project
 from ablkit.report import charts, costs
 from ablkit.report.collect import Collection, Scale, provenance
 from ablkit.report.figures import TITLES
 from ablkit.report.findings import GONE
-from ablkit.report.findings.words import count
+from ablkit.report.findings.words import PRESENT, count
 from ablkit.report.page import Block, Code, Facts, Figure, Heading, Page, Table, Text, code, link, listed, literal
 from ablkit.report.pages import attack as attack_pages
 from ablkit.report.pages import exclusion, glance, missing, settings
@@ -73,13 +75,16 @@ def page(c: Collection, pages: list[Page]) -> Page:
 def paired(scale: Scale) -> pd.DataFrame:
     """The ABL runs of a scale beside the undefended run of the same attack and seed, with `_undefended` behind.
 
-    Runs that lack one of these numbers are left out.
+    Runs that lack one of these numbers are left out. `is_learned`: whether undefended training learns the backdoor of
+    the attack, in the mean over its seeds; where not, there is nothing to remove.
     """
     keys = ["attack", "seed"]
     names = [*_METRICS, "clean_accuracy_non_target"]
     measured = scale.of("abl").dropna(subset=list(_METRICS))
     both = measured.merge(scale.of("none")[keys + names], on=keys, suffixes=("", "_undefended"))
+    before = both.groupby("attack")["attack_success_rate_undefended"].transform("mean")
     return both.assign(
+        is_learned=before >= PRESENT,
         lost=both["clean_accuracy_undefended"] - both["clean_accuracy"],
         lost_target=both["target_class_accuracy_undefended"] - both["target_class_accuracy"],
     )
@@ -92,8 +97,8 @@ def order(pairs: pd.DataFrame) -> list[str]:
 
 
 def removed(pairs: pd.DataFrame) -> list[str]:
-    """The attacks whose mean attack success rate ABL brings to GONE or below."""
-    means = pairs.groupby("attack", sort=False)["attack_success_rate"].mean()
+    """The attacks that are learned and whose mean attack success rate ABL brings to GONE or below."""
+    means = pairs[pairs["is_learned"]].groupby("attack", sort=False)["attack_success_rate"].mean()
     return [name for name, value in means.items() if value <= GONE]
 
 
@@ -111,18 +116,22 @@ def _cost(pairs: pd.DataFrame) -> str:
 
 
 def _headline(pairs: pd.DataFrame) -> str:
-    number, gone = pairs["attack"].nunique(), removed(pairs)
+    learned, gone = pairs[pairs["is_learned"]], removed(pairs)
+    number = learned["attack"].nunique()
     if number == 1:
-        name = TITLES[pairs["attack"].iloc[0]]
+        name = TITLES[learned["attack"].iloc[0]]
         outcome = f"removes the {name} backdoor" if gone else f"leaves the {name} backdoor in"
-    else:
+    elif number:
         outcome = f"removes {len(gone)} of {number} backdoors in the mean, {len(_always(pairs))} on every seed"
+    else:
+        outcome = "has no backdoor to remove"
     return f"Anti-Backdoor Learning, re-run: it {outcome}, and {_cost(pairs)}"
 
 
 def _always(pairs: pd.DataFrame) -> list[str]:
     """The attacks whose backdoor ABL removes on every seed."""
-    return [name for name, own in pairs.groupby("attack", sort=False) if (own["attack_success_rate"] <= GONE).all()]
+    learned = pairs[pairs["is_learned"]]
+    return [name for name, own in learned.groupby("attack", sort=False) if (own["attack_success_rate"] <= GONE).all()]
 
 
 def _scope(scale: Scale) -> str:
@@ -158,8 +167,9 @@ def _warning(c: Collection, scale: Scale) -> str:
 
 
 def _facts(pairs: pd.DataFrame) -> list[tuple[str, str]]:
-    gone, number = removed(pairs), pairs["attack"].nunique()
-    worst = [name for name in order(pairs) if name not in gone]
+    learned, gone = pairs[pairs["is_learned"]], removed(pairs)
+    number, weak = learned["attack"].nunique(), [name for name in order(pairs[~pairs["is_learned"]])]
+    worst = [name for name in order(learned) if name not in gone]
     low = [name for name, own in pairs.groupby("attack", sort=False) if own["target_class_accuracy"].mean() < 0.3]
     left = [f"{percent(pairs.loc[pairs['attack'] == name, 'attack_success_rate'].mean(), 0)}" for name in worst]
     entries = [
@@ -169,19 +179,23 @@ def _facts(pairs: pd.DataFrame) -> list[tuple[str, str]]:
             f" seeds; {len(_always(pairs))} of them on every seed",
         )
     ]
+    if weak:
+        why = f"not judged: undefended training has less than {percent(PRESENT, 0)} attack success"
+        entries.append((listed([TITLES[name] for name in weak]), why))
     if worst:
         entries.append((listed([TITLES[name] for name in worst]), f"missed: {listed(left)} success left"))
     fallen = f"; below 30 % for {listed([TITLES[name] for name in low])}" if low else ""
-    most = 100 * pairs.groupby("attack")["lost_target"].mean().max()
+    most = f"{100 * pairs.groupby('attack')['lost_target'].mean().max():.0f}"
+    most = f"loses up to {most} points" if float(most) > 0 else "loses nothing"
     entries.append(
         (
             f"{price(pairs)} points",
-            "of clean accuracy lost to ABL, against undefended training. The target class loses up to"
-            f" {most:.0f} points{fallen}",
+            f"of clean accuracy lost to ABL, against undefended training. The target class {most}{fallen}",
         )
     )
-    told = f"ABL removes the backdoor {settings.outcome(pairs)}"
-    entries.append(("Isolation decides", f"at this scale: {told} ({link('settings', 'settings.html')})"))
+    if settings.decides(learned):
+        told = f"ABL removes the backdoor {settings.outcome(learned)}"
+        entries.append(("Isolation decides", f"at this scale: {told} ({link('settings', 'settings.html')})"))
     return entries
 
 
@@ -239,6 +253,13 @@ def ways_to_pay(pairs: pd.DataFrame) -> str:
     return f"ABL costs {', and '.join(halves)}."
 
 
+def _again(c: Collection) -> str:
+    """The command that makes these pages again: of the project's own folder, or of where the numbers lie."""
+    if c.folder.resolve() == project() / "reports" / "data":
+        return "ablkit report --from reports/data --to reports"
+    return f"ablkit report --from {shlex.quote(str(c.folder))}"
+
+
 def _rest(c: Collection, pages: list[Page]) -> list[Block]:
     """The questions of the other pages, each with the first sentence of the answer; and how to repeat it."""
     found = {page.name: page for page in pages}
@@ -251,7 +272,7 @@ def _rest(c: Collection, pages: list[Page]) -> list[Block]:
         *([Heading("Asked, and not measured yet"), Text("\n".join(asked))] if asked else []),
         *missing.blocks(c),
         Heading("Make these pages again"),
-        Code("ablkit report --from reports/data --to reports"),
+        Code(_again(c)),
         Text(
             f"Every page is made of {link('these numbers', 'data/runs.csv')}, byte for byte, without a run;"
             f" {code('--add KEY')} takes a finished run in."

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ablkit.metrics import statistics
 from ablkit.report.collect import Collection
 from ablkit.report.findings import CHEAP, DEAR, GONE, PRESENT
+from ablkit.report.findings.words import count
 from ablkit.report.page import Block, Cell, Heading, Page, Table, Text, code, literal
 from ablkit.report.text import percent
 from ablkit.report.verdicts import CLOSE, FEWEST, LOW, REPRODUCED, WIDEST
@@ -103,7 +104,8 @@ def _rules() -> str:
     asr, accuracy = "attack_success_rate", "clean_accuracy_non_target"
 
     def points(rule: dict) -> str:
-        return f"{100 * rule[accuracy]:.0f} points of accuracy or {100 * rule[asr]:.0f} of attack success"
+        most = round(100 * rule[accuracy])
+        return f"{count(most, 'point')} of accuracy or {100 * rule[asr]:.0f} of attack success"
 
     return (
         f"- **reproduced**: the paper's number lies between our lowest and highest seed, which are at most {wide}"
@@ -159,8 +161,8 @@ def _limits(c: Collection) -> list[str]:
         )
     lacking = {str(text) for text in c.runs["env_missing"].dropna()} if "env_missing" in c.runs else set()
     for text in sorted(lacking):
-        count = int((c.runs["env_missing"] == text).sum())
-        texts.append(f"{_were(count)} taken over from pages of older code, which had not kept: {literal(text)}.")
+        number = int((c.runs["env_missing"] == text).sum())
+        texts.append(f"{_were(number)} taken over from pages of older code, which had not kept: {literal(text)}.")
     return texts
 
 

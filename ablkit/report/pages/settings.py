@@ -7,7 +7,7 @@ import pandas as pd
 from ablkit.report import charts
 from ablkit.report.collect import Collection, provenance
 from ablkit.report.findings import GONE
-from ablkit.report.findings.words import count
+from ablkit.report.findings.words import FEWEST, PRESENT, count
 from ablkit.report.page import Block, Figure, Heading, Page, Table, Text, listed
 from ablkit.report.text import percent
 from ablkit.report.verdicts import LOW
@@ -24,7 +24,9 @@ def page(c: Collection, overview: Table) -> Page:
     if c.main is None or not len(c.main.of("abl")):
         return Page("settings.html", _TITLE, "No ABL run yet, so nothing is known of its settings.", [], "Settings")
     runs = c.main.of("abl")
-    found = outcome(runs)
+    undefended = c.main.of("none").groupby("attack")["attack_success_rate"].mean()
+    weak = runs["attack"].isin(undefended.index[undefended < PRESENT])
+    found = outcome(runs[~weak])
     told = f"ABL removes the backdoor {found}." if found else "Isolation was not measured."
     caption = (
         f"A dot a run, all with the same settings; dotted: {percent(LOW, 0)} precision, {percent(GONE, 0)} success."
@@ -39,6 +41,12 @@ def page(c: Collection, overview: Table) -> Page:
         Text(f"{c.main.title}. {provenance(runs)}", "soft"),
     ]
     return Page("settings.html", _TITLE, told, blocks, "Settings")
+
+
+def decides(runs: pd.DataFrame) -> bool:
+    """Whether the backdoor is gone in a larger share of the runs whose isolation is precise than of the others."""
+    is_precise, gone = runs["isolation_precision"] >= LOW, runs["attack_success_rate"] <= GONE
+    return len(runs) >= FEWEST and is_precise.nunique() == 2 and gone[is_precise].mean() > gone[~is_precise].mean()
 
 
 def outcome(runs: pd.DataFrame) -> str:

@@ -15,7 +15,7 @@ from ablkit.report.figures import TITLES
 from ablkit.report.findings.words import PRESENT, count, limit
 from ablkit.report.page import Block, Cell, Heading, Page, Table, Text, code, link, listed
 from ablkit.report.repeat import command
-from ablkit.report.verdicts import FEWEST, INTERVAL, REPRODUCED, over_seeds, verdict
+from ablkit.report.verdicts import FEWEST, INTERVAL, over_seeds, verdict
 
 _METHODS = ("none", "fine_pruning", "mcr", "nad", "abl")
 _METRICS = {"attack_success_rate": "attack success", "clean_accuracy_non_target": "accuracy, other classes"}
@@ -124,26 +124,10 @@ def _finding(lines: list[_Line], full: Scale | None) -> str:
     others = len(cells) - len(judged) - recalled
     return (
         f"{len(judged)} verified numbers, all of {settings}{twice}, are judged on at least {FEWEST} seeds at the"
-        f" paper's size{code_of}: {told}.{_apart(judged)} Verified means read in the authors' README or logs."
+        f" paper's size{code_of}: {told}. Verified means read in the authors' README or logs."
         f" {recalled} more, which are known from memory alone, are compared in grey. The other {others} are not run,"
         " have too few seeds, or are of a backdoor too weak to judge by."
     )
-
-
-def _apart(judged: list[tuple[_Line, str]]) -> str:
-    """That two published numbers of one cell cannot both be met, with these; empty where no two are so far apart."""
-    for metric, name in _METRICS.items():
-        values: dict[tuple[str, str], set[float]] = {}
-        for line, _ in judged:
-            published = line.published[list(_METRICS).index(metric)]
-            if published.mark == "verified":
-                values.setdefault((line.attack, line.method), set()).add(published.value)
-        for (attack, method), found in values.items():
-            if max(found) - min(found) > 2 * REPRODUCED[metric]:
-                pair = " and ".join(f"{100 * value:.1f} %" for value in sorted(found))
-                what = f"{name} of {TITLES[attack]}, {METHODS[method]}"
-                return f" No mean can reproduce both published numbers of the {what}: {pair}."
-    return ""
 
 
 def _two(judged: list[tuple[_Line, str]]) -> bool:
