@@ -107,7 +107,7 @@ def run(options: argparse.Namespace) -> int:
     from ablkit.files import read_json
     from ablkit.paths import runs_root
     from ablkit.runs.execute import RunFailed, execute
-    from ablkit.runs.parameters import changed, check
+    from ablkit.runs.parameters import changed, check, defaults, idle
     from ablkit.runs.parameters.yaml_file import read
     from ablkit.sweep import definition
 
@@ -117,6 +117,8 @@ def run(options: argparse.Namespace) -> int:
     given |= _pairs(options.p)
     parameters = check(options.notebook, changed(options.notebook, options.preset, given), strict=False)
     arguments.check_folder("ABLKIT_RUNS", runs_root())
+    if options.notebook == "run":
+        idle.refuse(parameters, given, defaults("run", options.preset))
     if options.notebook == "sweep":
         definition.read(parameters.path)  # so that its mistakes are told before the notebook starts
     try:

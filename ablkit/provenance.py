@@ -151,6 +151,7 @@ def _text() -> str:
 
 
 def _meaning(source: str) -> str:
+    """What of a source decides results; of a registry no entry does, as that of a run is among its own modules."""
     try:
         return bare(source)
     except SyntaxError:  # saved while it is being edited
@@ -168,12 +169,18 @@ def parsed(source: str) -> ast.Module:
 
 @cache
 def bare(source: str) -> str:
-    """Python source without comments, docstrings and layout."""
+    """Python source without comments, docstrings, layout and the tables of registries."""
     tree = parsed(source)
     for node in ast.walk(tree):
         if isinstance(body := getattr(node, "body", None), list):
             node.body = [line for line in body if not _is_text(line)] or [ast.Pass()]
+    tree.body = [line for line in tree.body if not _is_registry(line)]
     return ast.unparse(tree)
+
+
+def _is_registry(line: ast.stmt) -> bool:
+    call = getattr(line, "value", None)
+    return isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "Registry"
 
 
 def _is_text(line: ast.stmt) -> bool:

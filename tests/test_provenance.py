@@ -78,3 +78,15 @@ def test_threads_parse_side_by_side():
         gc.set_threshold(*threshold)
         gc.unfreeze()
     assert {len(tree.body) for tree in trees} == {60} and isinstance(trees[0], ast.Module)
+
+
+def test_an_entry_of_a_registry_decides_no_run_of_the_others():
+    code = 'ATTACKS: Registry[Attack] = Registry(__name__, {"a": "a:ATTACK"})\nRATE = 0.1\n'
+    more = code.replace('"a:ATTACK"', '"a:ATTACK", "mine": "mine:ATTACK"')
+    assert more != code and provenance.bare(more) == provenance.bare(code) == "RATE = 0.1"
+    # The twins: what is beside it counts, and so does another table.
+    assert provenance.bare(code.replace("0.1", "0.2")) != provenance.bare(code)
+    assert provenance.bare(more.replace("= Registry", "= Table")) != provenance.bare(code)
+    for name in ("ablkit.attacks", "ablkit.defenses"):
+        assert "badnets:ATTACK" not in provenance.bare(provenance._SOURCES[name])
+        assert "nad:DEFENSE" not in provenance.bare(provenance._SOURCES[name])

@@ -29,16 +29,22 @@ def test_the_same_run_at_several_commits_is_one_run(few):
 
 def again(few: Path, run: str, **changes: object) -> None:
     """Put a run beside another that differs in these parameters alone."""
-    shutil.rmtree(few / "aaaaaaaaaaaa", ignore_errors=True)
-    shutil.copytree(few / run, few / "aaaaaaaaaaaa")
+    shutil.rmtree(few / "ffffffffffff", ignore_errors=True)
+    shutil.copytree(few / run, few / "ffffffffffff")
     facts = json.loads((few / run / "params.json").read_text())
     facts["parameters"] |= changes
-    (few / "aaaaaaaaaaaa" / "params.json").write_text(json.dumps(facts))
+    (few / "ffffffffffff" / "params.json").write_text(json.dumps(facts))
 
 
 @pytest.mark.parametrize(
     "changes",
-    [{"monitor_images": 123}, {"device": "cuda"}, {"precision": "bf16"}, {"threads": 7}, {"trajectories": "loss"}],
+    [
+        {"monitor_images": 123},
+        {"device": "cuda"},
+        {"precision": "bf16"},
+        {"threads": 7},
+        {"trajectories": "loss fresh_statistics averaged median last_three"},
+    ],
 )
 def test_a_run_that_differs_in_what_changes_no_result_is_the_same_run(few, changes):
     before = len(collect(few).runs)
@@ -47,7 +53,7 @@ def test_a_run_that_differs_in_what_changes_no_result_is_the_same_run(few, chang
     assert len(found.runs) == before
     assert not any(scale.runs.duplicated(["attack", "method", "seed"]).any() for scale in found.scales)
     # Of the same run that stays which has kept more scores.
-    stays = "aaaaaaaaaaaa" in set(found.runs["key"])
+    stays = "ffffffffffff" in set(found.runs["key"])
     assert stays == ("trajectories" in changes)
     again(few, RUN, **changes, seed=1234)  # the twin
     assert len(collect(few).runs) == before + 1
@@ -57,7 +63,7 @@ def test_runs_on_other_numbers_of_images_of_another_set_are_no_one_scale(few):
     standard = collect(few).main.runs
     run = standard[standard["method"] == "abl"]["key"].iloc[0]
     again(few, run, dataset="gtsrb", train_size=10_000)
-    shutil.move(few / "aaaaaaaaaaaa", few / "bbbbbbbbbbbb")
+    shutil.move(few / "ffffffffffff", few / "eeeeeeeeeeee")
     again(few, run, dataset="gtsrb", train_size=1_000)
     sizes = [list(scale.runs["train_size"]) for scale in collect(few).scales if scale.dataset == "gtsrb"]
     assert sorted(sizes) == [[1_000], [10_000]]

@@ -16,8 +16,21 @@ from ablkit.provenance import Registry
 from ablkit.randomness import numpy_stream
 from ablkit.shapes import Int64, ndarray
 
-_NAMES = ("badnets", "trojan", "blend", "dynamic", "sig", "cl", "fc", "dfst", "lba", "cba")
-ATTACKS: Registry[Attack] = Registry(__name__, {name: f"{name}:ATTACK" for name in _NAMES})
+ATTACKS: Registry[Attack] = Registry(
+    __name__,
+    {
+        "badnets": "badnets:ATTACK",
+        "trojan": "trojan:ATTACK",
+        "blend": "blend:ATTACK",
+        "dynamic": "dynamic:ATTACK",
+        "sig": "sig:ATTACK",
+        "cl": "cl:ATTACK",
+        "fc": "fc:ATTACK",
+        "dfst": "dfst:ATTACK",
+        "lba": "lba:ATTACK",
+        "cba": "cba:ATTACK",
+    },
+)
 """Every attack that the kit has, in the order of the paper's Table 1."""
 
 

@@ -22,31 +22,28 @@ __all__ = [
     "settings_of",
 ]
 
-_WAYS = {
-    "pixel_noise": "noise",
-    "gradient_noise": "noise",
-    "label_shuffling": "relabelling",
-    "label_uniform": "relabelling",
-    "label_smoothing": "relabelling",
-    "self_learning": "relabelling",
-    "finetune_all": "finetuning",
-    "finetune_last": "finetuning",
-    "pretrained": "retraining",
-    "retrain": "retraining",
-    "gradient_ascent": "finetuning",
-}
-"""Way to use the isolated examples -> its module; in the order of the paper's table, as recalled."""
 DEFENSES: Registry[Defense] = Registry(
     __name__,
     {
         "fine_pruning": "repairs.fine_pruning:DEFENSE",
         "mcr": "repairs.mode_connectivity:DEFENSE",
         "nad": "repairs.nad:DEFENSE",
-        **{name: f"ways.{module}:{name.upper()}" for name, module in _WAYS.items()},
+        "pixel_noise": "ways.noise:PIXEL_NOISE",
+        "gradient_noise": "ways.noise:GRADIENT_NOISE",
+        "label_shuffling": "ways.relabelling:LABEL_SHUFFLING",
+        "label_uniform": "ways.relabelling:LABEL_UNIFORM",
+        "label_smoothing": "ways.relabelling:LABEL_SMOOTHING",
+        "self_learning": "ways.relabelling:SELF_LEARNING",
+        "finetune_all": "ways.finetuning:FINETUNE_ALL",
+        "finetune_last": "ways.finetuning:FINETUNE_LAST",
+        "pretrained": "ways.retraining:PRETRAINED",
+        "retrain": "ways.retraining:RETRAIN",
+        "gradient_ascent": "ways.finetuning:GRADIENT_ASCENT",
         "unlearn": "ways.unlearning:UNLEARN",
     },
 )
-"""Every defence that the kit has beside ABL itself."""
+"""Every defence that the kit has beside ABL itself: the repairs, the ways to use the isolated examples in the order of
+the paper's table, as recalled, and what takes the last of these apart."""
 
 _OWN = {"none": "undefended", "abl": "ABL", "exclude": "suspects excluded", "oracle": "trained on clean data"}
 
@@ -75,7 +72,7 @@ def named(text: str) -> list[str]:
     """
     groups = {
         "repairs": [name for name, defense in DEFENSES.items() if defense.needs == "clean data"],
-        "ways": list(_WAYS),  # without `unlearn`, which takes the last of them apart
+        "ways": [name for name, place in DEFENSES.places.items() if place.startswith("ways.") and name != "unlearn"],
     }
     names = [name for word in text.split() for name in groups.get(word, [word])]
     for name in names:

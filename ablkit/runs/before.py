@@ -12,7 +12,11 @@ from ablkit.runs import records
 from ablkit.runs.job import Job
 from ablkit.runs.key import key_of
 
-_WORDS = {"code": "code", "package": "code", "first_run": "code", "data": "data", "place": "device or precision"}
+_WORDS = {"code": "code", "package": "code", "first_run": "code", "methods": "code"} | {
+    "data": "data",
+    "sets": "data",
+    "place": "device or precision",
+}
 """Entry of `key.facts_of` -> what it is called."""
 _OTHER = "files"
 """What the other entries are of; see `Parameters.outside`."""

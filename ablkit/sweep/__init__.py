@@ -13,6 +13,7 @@ from ablkit.paths import runs_root
 from ablkit.runs import arguments, before, records
 from ablkit.runs.execute import mistakes_in_data
 from ablkit.runs.job import Job
+from ablkit.runs.parameters import OneRun, idle
 from ablkit.sweep import budget as within
 from ablkit.sweep import definition, gpu_sharing, local, slots
 from ablkit.sweep.board import Board
@@ -58,7 +59,7 @@ def sweep(
         _list(path, jobs)
         return 0
     done = [job for job in jobs if job.state == "done"]
-    print(_counted(path, jobs, len(done)), *before.told(jobs), sep="\n", flush=True)
+    print(_counted(path, jobs, len(done)), *_alike(jobs), *before.told(jobs), sep="\n", flush=True)
     missing = [job for job in jobs if job.state != "done"]
     if wrong := mistakes_in_data(missing):
         raise UserError(definition.listed(path, wrong))
@@ -80,6 +81,10 @@ def _counted(path: Path, jobs: list[Job], done: int) -> str:
     return f"{path}: {len(jobs)} {'run' if len(jobs) == 1 else 'runs'}, {done} of them done"
 
 
+def _alike(jobs: list[Job]) -> list[str]:
+    return idle.told(job.parameters for job in jobs if isinstance(job.parameters, OneRun))
+
+
 def _list(path: Path, jobs: list[Job]) -> None:
     """List the runs with states and keys; a key is not known before the data are there, and then nothing is done."""
     absent = [name for name in data.DATASETS if name not in data.prepared_names()]
@@ -88,7 +93,7 @@ def _list(path: Path, jobs: list[Job]) -> None:
     ]
     known = [job for job in jobs if job.parameters.dataset not in absent]
     counted = _counted(path, jobs, sum(state == "done" for state, _ in states))
-    print(counted, *before.told(known), sep="\n", flush=True)
+    print(counted, *_alike(jobs), *before.told(known), sep="\n", flush=True)
     for job, (state, key) in zip(jobs, states, strict=True):
         print(f"{state:<11}{key}  {job.notebook}: {job.title}, {job.subject}")
     for name in dict.fromkeys(job.parameters.dataset for job in jobs if job.parameters.dataset in absent):

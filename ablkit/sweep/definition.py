@@ -11,7 +11,7 @@ from ablkit.errors import UserError, shown, unknown
 from ablkit.runs import notebooks
 from ablkit.runs.arguments import MOST_RUNS
 from ablkit.runs.job import Job
-from ablkit.runs.parameters import Comparison, changed, judge
+from ablkit.runs.parameters import Comparison, OneRun, changed, defaults, idle, judge
 from ablkit.runs.parameters.yaml_file import read as read_yaml
 
 KEYS = ("notebook", "preset", "params", "grid", "cases", "comparisons")
@@ -48,9 +48,23 @@ def read(path: Path, preset: str | None = None) -> list[Job]:
         if parameters:
             job = Job(notebook, getattr(parameters, "method", path.stem), parameters, sources[notebook])
             jobs.setdefault(parameters.model_dump_json(), job)
+    wrong.update(dict.fromkeys(_idle(list(jobs.values()), content.get("params") or {}, preset)))
     if wrong:
         raise UserError(listed(path, wrong))
     return list(jobs.values())
+
+
+def _idle(jobs: list[Job], shared: dict, preset: str) -> list[str]:
+    """What is wrong with the parameters for all runs that change nothing in any of them, a line each."""
+    runs = [job.parameters for job in jobs if isinstance(job.parameters, OneRun)]
+    if not runs or len(runs) < len(jobs):
+        return []
+    usual, every = defaults("run", preset), [idle.reasons(p) for p in runs]
+    return [
+        f"{name} {shown(getattr(runs[0], name))} has no part in {every[0][name]}; leave it out"
+        for name in every[0]
+        if name in shared and getattr(runs[0], name) != usual[name] and all(name in found for found in every)
+    ]
 
 
 def _of_grid(path: Path, content: dict, preset: str) -> list[tuple[str, dict]]:

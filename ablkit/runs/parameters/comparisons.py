@@ -74,9 +74,9 @@ class Comparison(Parameters):
         return sum(named + [defenses.DEFENSES.module(name) for name in self.methods()], ())
 
     def outside(self) -> dict:
-        """The values that the preset and the changes stand for, and what is outside of these."""
+        """The values that the preset and the changes stand for, the methods by name, and what is outside of these."""
         first = self.first_runs()[0]
-        return {"first_run": first.model_dump(), **first.outside()}
+        return {"first_run": first.model_dump(), "methods": self.methods(), **first.outside()}
 
 
 class LossGap(Comparison):
