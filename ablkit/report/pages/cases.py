@@ -169,9 +169,13 @@ def overview(found: list[Studied]) -> Table:
         rows.append((question, cases.METHODS[one.claimed], f"{gone.sum()} of {len(gone)}", *parts, seeds))
     note = (
         f"Removed: on every seed at most {limit(GONE)} attack success, and less than {100 * DEAR:.0f} points of clean"
-        " accuracy lost against undefended training."
+        " accuracy lost against undefended training. Where more is lost the model is of no use."
     )
-    return Table(("question", "method", "removed, pairs", "removed with", "not removed with", "n"), rows, note=note)
+    return Table(
+        ("question", "method", "removed, pairs", "removed with", "left, or the model of no use, with", "n"),
+        rows,
+        note=note,
+    )
 
 
 def _outcomes(one: Studied) -> pd.DataFrame:

@@ -46,7 +46,8 @@ def page(c: Collection, overview: Table) -> Page:
 def decides(runs: pd.DataFrame) -> bool:
     """Whether the backdoor is gone in a larger share of the runs whose isolation is precise than of the others."""
     is_precise, gone = runs["isolation_precision"] >= LOW, runs["attack_success_rate"] <= GONE
-    return len(runs) >= FEWEST and is_precise.nunique() == 2 and gone[is_precise].mean() > gone[~is_precise].mean()
+    both = len(runs) >= FEWEST and is_precise.nunique() == 2
+    return bool(both and gone[is_precise].mean() > gone[~is_precise].mean())
 
 
 def outcome(runs: pd.DataFrame) -> str:

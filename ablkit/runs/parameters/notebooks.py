@@ -32,6 +32,9 @@ from ablkit.runs.parameters.presets import filled
 from ablkit.runs.parameters.your_data import YOUR_DATA
 
 
+_ROOMS = tuple(f"ablkit.{room}" for room in ("attacks", "defenses", "exclusion", "metrics", "runs", "training"))
+
+
 class SweepParameters(Parameters):
     """Those of the notebook about sweeps."""
 
@@ -52,8 +55,8 @@ class SweepParameters(Parameters):
         return {"file": text, "sets": {name: data.digest(name) for name in named}}
 
     def modules(self) -> tuple[str, ...]:
-        """All that a run of the file may need."""
-        return tuple(name for name in provenance.every_module() if not name.startswith("ablkit.report"))
+        """All that a run of the file may need: the rooms that make results."""
+        return tuple(name for name in provenance.every_module() if name.startswith(_ROOMS))
 
 
 _PRESET = {"preset": "quick", "changes": ""}
