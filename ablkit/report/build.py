@@ -88,7 +88,7 @@ def _write(folder: Path, to: Path, wanted: tuple[tuple[Job, str], ...] = ()) -> 
 
 def _taken(job: Job, folder: Path) -> str | None:
     """Take a run in; None where that is done, else why not."""
-    if job.state != "done":
+    if job.state not in ("done", "damaged"):
         return _why(job)
     try:
         _, left_out = data.add(job.folder, folder)

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import re
-import shlex
 from dataclasses import replace
 
 import pandas as pd
 
-from ablkit.paths import project
 from ablkit.report import charts, costs
 from ablkit.report.collect import Collection, Scale, provenance
 from ablkit.report.figures import TITLES
@@ -253,13 +251,6 @@ def ways_to_pay(pairs: pd.DataFrame) -> str:
     return f"ABL costs {', and '.join(halves)}."
 
 
-def _again(c: Collection) -> str:
-    """The command that makes these pages again: of the project's own folder, or of where the numbers lie."""
-    if c.folder.resolve() == project() / "reports" / "data":
-        return "ablkit report --from reports/data --to reports"
-    return f"ablkit report --from {shlex.quote(str(c.folder))}"
-
-
 def _rest(c: Collection, pages: list[Page]) -> list[Block]:
     """The questions of the other pages, each with the first sentence of the answer; and how to repeat it."""
     found = {page.name: page for page in pages}
@@ -272,10 +263,10 @@ def _rest(c: Collection, pages: list[Page]) -> list[Block]:
         *([Heading("Asked, and not measured yet"), Text("\n".join(asked))] if asked else []),
         *missing.blocks(c),
         Heading("Make these pages again"),
-        Code(_again(c)),
+        Code("ablkit report --from data"),
         Text(
-            f"Every page is made of {link('these numbers', 'data/runs.csv')}, byte for byte, without a run;"
-            f" {code('--add KEY')} takes a finished run in."
+            "In the folder that these pages lie in. Every page is made of"
+            f" {link('these numbers', 'data/runs.csv')}, byte for byte, without a run; {code('--add KEY')} takes a finished run in."
         ),
     ]
 

@@ -31,7 +31,6 @@ from ablkit.runs.parameters.one_run import RUN, Parameters, made
 from ablkit.runs.parameters.presets import filled
 from ablkit.runs.parameters.your_data import YOUR_DATA
 
-
 _ROOMS = tuple(f"ablkit.{room}" for room in ("attacks", "defenses", "exclusion", "metrics", "runs", "training"))
 
 
