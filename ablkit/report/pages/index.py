@@ -266,7 +266,8 @@ def _rest(c: Collection, pages: list[Page]) -> list[Block]:
         Code("ablkit report --from data"),
         Text(
             "In the folder that these pages lie in. Every page is made of"
-            f" {link('these numbers', 'data/runs.csv')}, byte for byte, without a run; {code('--add KEY')} takes a finished run in."
+            f" {link('these numbers', 'data/runs.csv')}, byte for byte, without a run; {code('--add KEY')} takes a"
+            " finished run in."
         ),
     ]
 
