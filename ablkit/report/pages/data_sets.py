@@ -46,7 +46,7 @@ def page(c: Collection) -> Page:
         f"Folders of such images, poisoned or not: {link('unknown trust', 'unknown-trust.html')}. These are other"
         " trainings, so that their numbers differ."
     )
-    blocks += [_table(runs), Text(folders), Text(made, "soft")]
+    blocks += [_table(runs), *_isolated(runs), Text(folders), Text(made, "soft")]
     return Page(_NAME, _TITLE, _finding(runs), blocks, "Data sets")
 
 
@@ -69,8 +69,9 @@ def _finding(runs: pd.DataFrame) -> str:
                 continue
             gone = int((own["attack_success_rate"] <= GONE).sum())
             seeds = own["seed"].nunique()
-            few = f", {count(seeds, 'seed')}: a demonstration" if seeds < FEWEST else ""
-            told.append(f"{METHODS[method]} on {dataset_title(dataset)} in {gone} of {count(len(own), 'run')}{few}")
+            few = f" on {count(seeds, 'seed')}, a demonstration" if seeds < FEWEST else ""
+            what = f"{METHODS[method]} on {dataset_title(dataset)} in {gone} of {count(len(own), 'run')}{few}"
+            told.append(f"{what}{_price(own, part)}")
     if not told:
         return "Nothing was measured."
     same = ["dataset", "attack", "seed"]
@@ -81,7 +82,19 @@ def _finding(runs: pd.DataFrame) -> str:
     weak = f" For {alone.sum()} of {count(len(alone), 'defended set')} there is no undefended run to compare with."
     weak = weak if alone.any() else ""
     lacking = "" if "abl" in set(runs["method"]) else "Not known yet: ABL was not run. "
-    return f"{lacking}At most {percent(GONE, 0)} attack success is left: {listed(told)}.{_shared(runs)}{rule}{weak}"
+    return f"{lacking}At most {percent(GONE, 0)} attack success is left: {'; '.join(told)}.{_shared(runs)}{rule}{weak}"
+
+
+def _price(own: pd.DataFrame, part: pd.DataFrame) -> str:
+    """The clean accuracy that a defence costs, in the mean over its runs with an undefended one of the same set."""
+    same = ["attack", "model", "train_size", "seed"]
+    base = part[part["method"] == "none"].drop_duplicates(same).set_index(same)["clean_accuracy"]
+    lost = (own[same].join(base, on=same)["clean_accuracy"] - own["clean_accuracy"]).dropna()
+    if lost.empty:
+        return ""
+    mean, most = (f"{100 * value:.0f}" for value in (lost.mean(), lost.max()))
+    spread = f" in the mean, {most} at most" if len(lost) > 1 else ""
+    return f" ({mean} {'point' if mean == '1' else 'points'} of clean accuracy lost{spread})"
 
 
 def _shared(runs: pd.DataFrame) -> str:
@@ -94,8 +107,21 @@ def _shared(runs: pd.DataFrame) -> str:
     return f" {names} poison the same images, so that the model without them is one, tried with each trigger."
 
 
+def _isolated(runs: pd.DataFrame) -> list[Block]:
+    """How much of what ABL isolates is poisoned, where it removes the backdoor and where not."""
+    own = runs[(runs["method"] == "abl") & runs["isolation_precision"].notna()]
+    is_gone = own["attack_success_rate"] <= GONE
+    parts = []
+    for part, what in ((own[is_gone], "where it removes the backdoor"), (own[~is_gone], "where it does not")):
+        if len(part):
+            ends = (percent(getattr(part["isolation_precision"], end)(), 0) for end in ("min", "max"))
+            parts.append(f"{' to '.join(dict.fromkeys(ends))} is poisoned in the {count(len(part), 'run')} {what}")
+    return [Text(f"Of what ABL isolates, {listed(parts)}.")] if parts else []
+
+
 def _table(runs: pd.DataFrame) -> Table:
     rows = []
+    runs = pd.concat(part for _, part in runs.groupby("dataset", sort=False))
     for (dataset, attack, model, images, place), own in runs.groupby(_KIND, sort=False):
         cells = []
         for metric in _METRICS:
@@ -103,10 +129,18 @@ def _table(runs: pd.DataFrame) -> Table:
                 values = own.loc[own["method"] == method, metric]
                 failed = metric == "attack_success_rate" and method != "none" and values.mean() > GONE
                 cells.append(over_seeds(values, bad=failed))
+        cells.append(over_seeds(own.loc[own["method"] == "abl", "isolation_precision"]))
         cells += [over_seeds(own.get(f"exclusion_{what}", [])) for what in ("precision", "recall")]
         scale = Cell(f"{model}, {images:,.0f} images, target {own['target'].iloc[0]}, {place}", kind="text")
         rows.append((f"{dataset_title(dataset)}, {TITLES[attack]}", scale, *cells, str(own["seed"].nunique())))
     methods = tuple(METHODS[name] for name in _COMPARED)
-    groups = (("", 2), ("attack success, %", 3), ("clean accuracy, %", 3), ("target class, %", 3), ("suspects", 2))
-    columns = ("data set, attack", "scale", *methods * 3, "precision, %", "recall, %", "n")
+    groups = (
+        ("", 2),
+        ("attack success, %", 3),
+        ("clean accuracy, %", 3),
+        ("target class, %", 3),
+        ("ABL", 1),
+        ("suspects", 2),
+    )
+    columns = ("data set, attack", "scale", *methods * 3, "isolated, precision, %", "precision, %", "recall, %", "n")
     return Table(columns, rows, (*groups, ("", 1)), f"Mean over seeds. {INTERVAL} {RED}")
