@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ablkit.report.collect import Collection, collect
-from ablkit.report.pages import data_sets
+from ablkit.report.pages import attack, data_sets
 from ablkit.report.render import markdown
 from ablkit.sweep import definition
 
@@ -89,3 +89,16 @@ def test_larger_networks_are_run_once_each_with_the_same_methods():
     assert len(found) == len(jobs) == 6
     assert {(dataset, model) for dataset, model, _ in found} == {("imagenette", "resnet-34"), ("gtsrb", "resnet-18")}
     assert {method for *_, method in found} == set(data_sets._COMPARED)
+
+
+def test_the_pictures_of_an_attack_are_of_the_set_that_the_index_shows(collection):
+    picture = attack.strip(collection, "badnets", "poisoned-images-strip.png", "Clean images")
+    key = picture.path.split("/")[1]
+    assert set(collection.runs.loc[collection.runs["key"] == key, "dataset"]) == {"cifar10"}
+    assert "BadNets, CIFAR-10, seed" in picture.caption
+    # The twin: where that has none, another set's stands there with its name.
+    runs = collection.runs[collection.runs["dataset"] == "fashion_mnist"]
+    scales = [scale for scale in collection.scales if scale.dataset == "fashion_mnist"]
+    assert len(runs) and scales
+    other = attack.strip(replace(collection, runs=runs, scales=scales), "badnets", "poisoned-images-strip.png", "Clean")
+    assert "BadNets, Fashion-MNIST, seed" in other.caption

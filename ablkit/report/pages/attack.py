@@ -8,7 +8,7 @@ import pandas as pd
 
 from ablkit.attacks import ATTACKS
 from ablkit.report import charts
-from ablkit.report.collect import Collection, Scale, provenance, standard_rate
+from ablkit.report.collect import Collection, Scale, dataset_title, provenance, standard_rate
 from ablkit.report.figures import TITLES
 from ablkit.report.findings import GONE, of_gap, of_methods
 from ablkit.report.findings.rule import of_earlier_rule
@@ -70,21 +70,24 @@ def pages(c: Collection) -> list[Page]:
 def strip(c: Collection, attack: str, file: str, caption: str) -> Picture | None:
     """The first picture of that name among the runs of an attack, as it is by default; None where none has kept one.
 
-    One of a run that is in the tables of the attack's page comes first; of another run the caption says so.
+    One of a run on the data set that the index shows comes first, of these one that is in the tables of the attack's
+    page; of another run the caption says so.
     """
     from PIL import Image
 
     if not len(c.runs):
         return None
     tabled, runs = _tabled(c, attack), c.runs[c.runs["attack"] == attack]
-    for _, run in runs.sort_values("key", key=lambda keys: ~keys.isin(tabled["key"]), kind="stable").iterrows():
+    is_other = runs["dataset"] != (c.main.dataset if c.main else "")
+    ranked = runs.assign(is_other=is_other, is_aside=~runs["key"].isin(tabled["key"]))
+    for _, run in ranked.sort_values(["is_other", "is_aside"], kind="stable").iterrows():
         if not run["poison_rate"] or run["attack_settings"] or run["is_first_phase"]:
             continue
         path = run["folder"] / file
         if path.exists():
             with Image.open(path) as image:
                 width = image.width
-            what = f"{TITLES[attack]}, seed {run['seed']}, {run['place']}"
+            what = f"{TITLES[attack]}, {dataset_title(run['dataset'])}, seed {run['seed']}, {run['place']}"
             share, isolated = run["isolation_precision"], run.get("isolated_images")
             aside = ""
             if file.startswith("isolated") and isolated == isolated:
