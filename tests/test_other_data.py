@@ -102,3 +102,16 @@ def test_the_pictures_of_an_attack_are_of_the_set_that_the_index_shows(collectio
     assert len(runs) and scales
     other = attack.strip(replace(collection, runs=runs, scales=scales), "badnets", "poisoned-images-strip.png", "Clean")
     assert "BadNets, Fashion-MNIST, seed" in other.caption
+
+
+def test_what_was_not_run_is_named_with_its_command(collection):
+    own = collection.runs[~collection.runs["method"].isin(["exclude"])]
+    told = markdown(data_sets.page(replace(collection, runs=own)))
+    assert "**Not run:** training without the suspects on 3 seeds of GTSRB with BadNets" in told
+    whole = elsewhere(collection)
+    many = whole.runs["attack"].isin(["badnets", "blend"])
+    assert "training without the suspects on 3" not in markdown(data_sets.page(replace(whole, runs=whole.runs[many])))
+    # Larger networks, too, and their twin.
+    assert "**Not run:** larger networks" in told
+    larger = replace(whole, runs=whole.runs.assign(model="resnet-18"))
+    assert "**Not run:** larger networks" not in markdown(data_sets.page(larger))

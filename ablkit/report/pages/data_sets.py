@@ -46,8 +46,24 @@ def page(c: Collection) -> Page:
         f"Folders of such images, poisoned or not: {link('unknown trust', 'unknown-trust.html')}. These are other"
         " trainings, so that their numbers differ."
     )
-    blocks += [_table(runs), *_isolated(runs), Text(folders), Text(made, "soft")]
+    blocks += [_table(runs), *_isolated(runs), *_not_run(c, runs), Text(folders), Text(made, "soft")]
     return Page(_NAME, _TITLE, _finding(runs), blocks, "Data sets")
+
+
+def _not_run(c: Collection, runs: pd.DataFrame) -> list[Block]:
+    """The sets of which training without the suspects has too few seeds, and larger networks where none was trained."""
+    lacking = [
+        f"{dataset_title(dataset)} with {TITLES[attack]}"
+        for (dataset, attack), own in runs[runs["model"] == _MODEL].groupby(["dataset", "attack"], sort=False)
+        if own.loc[own["method"] == "exclude", "seed"].nunique() < FEWEST
+    ]
+    blocks: list[Block] = []
+    if lacking:
+        what = f"training without the suspects on {FEWEST} seeds of {listed(lacking)}"
+        blocks += missing.not_run(c, what, [_COMMAND])
+    if (runs["model"] == _MODEL).all():
+        blocks += missing.not_run(c, "larger networks and images of 64 pixels", [_LARGER])
+    return blocks
 
 
 def runs_of(c: Collection) -> pd.DataFrame:
