@@ -52,7 +52,7 @@ def test_what_is_there_already_is_skipped_and_what_differs_is_refused_by_name(ma
 
     shutil.rmtree(differs.folder)
     assert main(["runs", "add", str(archive)]) == 0
-    assert "1 runs added to" in (out := capsys.readouterr().out) and "2 were there already" in out
+    assert "1 run added to" in (out := capsys.readouterr().out) and "2 were there already" in out
 
 
 def test_an_unfinished_run_is_replaced_by_the_finished_one_unless_a_process_has_it(made, tmp_path, elsewhere, capsys):

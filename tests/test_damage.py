@@ -180,6 +180,8 @@ def job(folders, data_root):
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_job_with_damaged_metrics_is_not_done(job, damage):
     fill(job.folder, 0, "metrics.json")
+    write_json(job.folder / "params.json", job.facts)
+    seals.seal(job.folder, job.folder / "metrics.json")
     assert (job.state, job.metrics()["clean_accuracy"]) == ("done", 0.75)
     DAMAGES[damage](job.folder / "metrics.json")
     assert job.state == "damaged"

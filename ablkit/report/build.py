@@ -41,10 +41,11 @@ def run_all(
     outcomes = [(job, _taken(job, to / "data")) for job in runs_of(needed)]
     wanted = tuple((job, reason) for job, reason in outcomes if reason is not None)
     wanted += tuple((job, _why(job)) for job in needed if job.notebook != "run" and job.state != "done")
-    _write(to / "data", to, wanted)
     if others := sum(not (to / "data" / run.name).exists() for run in _finished()):
         told = "1 other finished run is" if others == 1 else f"{others} other finished runs are"
-        print(f"{told} not in it; `ablkit report --from {shlex.quote(str(to / 'data'))} --add all` takes them in")
+        way = f"`ablkit report --from {shlex.quote(str(to / 'data'))} --add all` takes them in"
+        print(f"{told} not in this report; {way}")
+    _write(to / "data", to, wanted)
     return 1 if failed or any(job.state in ("done", "damaged") for job, _ in wanted) else 0
 
 

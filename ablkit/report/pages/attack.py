@@ -221,5 +221,7 @@ def _epochs(c: Collection, scale: Scale, name: str) -> list[Block]:
         f"**Isolation precision moves by up to {percent(spread, 0)[:-1].strip()} points within phase 1 of one"
         " training.** Every epoch of every seed; vertical lines: fine-tuning and unlearning begin."
     )
-    file = f"epochs-{name}-{scale.preset}-{'cpu' if scale.place.startswith('CPU') else 'gpu'}-{scale.place.split()[-1]}"
+    place = f"{'cpu' if scale.place.startswith('CPU') else 'gpu'}-{scale.place.split()[-1]}"
+    aside = "" if scale.dataset == "cifar10" else f"-{scale.dataset}-{scale.runs['train_size'].iloc[0]}"
+    file = f"epochs-{name}-{scale.preset}-{place}{aside}"
     return [Figure(file, drawn, f"Accuracy and attack success by epoch, {TITLES[name]}", caption)]
