@@ -14,9 +14,11 @@ from conftest import TOY_RECIPE, ordered, refused, toy, train_toy, weights
 from test_data_limits import wanted
 
 from ablkit import provenance
-from ablkit.attacks.attack import Poisoned
+from ablkit.attacks.attack import Order, Poisoned
 from ablkit.attacks.attacker import cache, classifier
 from ablkit.attacks.attacker.training import split
+from ablkit.attacks.dfst import detoxification
+from ablkit.attacks.dfst.settings import Settings
 from ablkit.data import Images, clean_images, load, memory, prepared
 from ablkit.data.importing import arrays
 from ablkit.errors import UserError
@@ -144,6 +146,18 @@ def test_an_attacker_measures_on_other_tracks_than_it_trains_on():
     assert not {*rest.groups} & {*held.groups} and len(held) == 48
     rest, held = split(replace(films(), groups=None))  # the twin: every tenth image, as ever
     assert numbers(held) == set(range(9, 480, 10))
+
+
+def test_dfst_measures_on_other_tracks_than_it_trains_on():
+    def sides(train: Images) -> list[set[int]]:
+        order = Order(train, np.arange(3), 0, np.zeros(len(train.classes), np.int64), seed=0, released=False)
+        scene = detoxification._scene(order, Settings(), lambda images: images, train.images[:3])
+        return [{films().groups[one] for one in numbers(part)} for part in (train.take(scene.members), scene.held)]
+
+    trained, held = sides(films())
+    assert trained and held and not trained & held
+    trained, held = sides(replace(films(), groups=None))  # the twin: without tracks a track is on both sides
+    assert trained & held
 
 
 # Mirrors

@@ -161,7 +161,7 @@ def test_a_sweep_of_several_attacks_is_read_kind_by_kind():
         ("blend", "abl", "", 0, 0.1, 0.75),
     ]
     frame = pd.DataFrame(rows, columns=[*names, "attack_success_rate"])
-    found = summary.by_kind(frame, names)
+    found = statistics.by_kind(frame, names)
     assert [*found] == ["attack", "method", "attack_success_rate", "minus_none"]  # what varies, and no more
     assert found.to_numpy().tolist() == [
         ["badnets", "none", "0.75 (n = 2)", ""],
@@ -170,7 +170,7 @@ def test_a_sweep_of_several_attacks_is_read_kind_by_kind():
     ]
     # The twin: runs at another rate are another kind, and no reference.
     other = frame.assign(poison_rate=[0.1, 0.1, 0.2, 0.2, 0.1])
-    assert set(summary.by_kind(other, names)["minus_none"]) == {""}
+    assert set(statistics.by_kind(other, names)["minus_none"]) == {""}
 
 
 @pytest.mark.parametrize("values", [[0.03, 0.01, 0.9, 0.02, 0.04], [0.7] * 4 + [0.7000000000000001]])

@@ -81,7 +81,7 @@ def test_pictures_come_along_when_they_are_pictures(made, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "change", [{"carry_momentum": False}, {"finetune_epochs": 0}, {"gamma": 0.7}, {"poison_rate": 0.3}]
+    "change", [{"carry_momentum": False}, {"finetune_epochs": 0}, {"gamma": 0.7}, {"poison_rate": 0.3}, {"target": 1}]
 )
 def test_abl_with_fresh_momentum_phase_1_alone_and_what_is_varied_bring_no_losses_and_pictures(made, tmp_path, change):
     other, usual = (data.add(made(0, **own).folder, tmp_path / "data")[0] for own in (change, {}))

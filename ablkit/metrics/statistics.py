@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,9 +10,8 @@ import pandas as pd
 
 ENOUGH = 5
 """Values from which on an interval is given: bootstrapping fewer pretends to know what three numbers cannot say."""
-
-
 _ROUNDING = 1e-12
+"""Values that differ by less than this are the same, but for how they were rounded."""
 
 
 @dataclass(frozen=True)
@@ -59,3 +59,28 @@ def difference(frame: pd.DataFrame, metric: str, column: str, first: str, second
     """
     values = frame.pivot(index="seed", columns=column, values=metric)
     return summary((values[first] - values[second]).dropna())
+
+
+def by_kind(frame: pd.DataFrame, parameters: Sequence[str]) -> pd.DataFrame:
+    """A row for each kind of run, those that differ in their seed alone.
+
+    Columns: the parameters that vary, beside the seed, `method` at least; `attack_success_rate`, its mean over the
+    seeds with an interval where there are enough; and `minus_none`, what it is more than that of the undefended runs of
+    the same seeds that all else is the same in, empty where there are none.
+
+    Args:
+        frame: finished runs of run.ipynb, one a row; see `runs.load`.
+        parameters: names of all that run.ipynb has.
+    """
+    texts = frame[list(parameters)].astype(str)
+    varied = [name for name in parameters if name != "seed" and (name == "method" or texts[name].nunique() > 1)]
+    others = [name for name in varied if name not in ("method", "method_settings")]
+    rows = []
+    for kind, own in frame.groupby(varied, sort=False, dropna=False):
+        none = frame[(frame["method"] == "none") & (texts[others] == texts.loc[own.index[0], others]).all(axis=1)]
+        both = pd.concat([own, none])
+        is_compared = own["method"].iloc[0] != "none" and set(own["seed"]) & set(none["seed"])
+        change = difference(both, "attack_success_rate", "method", own["method"].iloc[0], "none") if is_compared else ""
+        row = {"attack_success_rate": str(summary(own["attack_success_rate"])), "minus_none": str(change)}
+        rows.append(dict(zip(varied, kind, strict=True)) | row)
+    return pd.DataFrame(rows)

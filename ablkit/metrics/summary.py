@@ -9,7 +9,6 @@ import pandas as pd
 from ablkit.attacks.attack import Poisoned
 from ablkit.exclusion.suspects import Suspects
 from ablkit.metrics.definitions import defense_effectiveness, isolation_quality
-from ablkit.metrics.statistics import difference, summary
 from ablkit.shapes import Int64, ndarray
 
 UNDEFENDED = ("attack_success_rate", "clean_accuracy", "clean_accuracy_non_target")
@@ -206,31 +205,6 @@ def of_twins(frame: pd.DataFrame) -> dict:
         for (attack, settings), row in means.iterrows()
         for metric, value in row.dropna().items()
     }
-
-
-def by_kind(frame: pd.DataFrame, parameters: Sequence[str]) -> pd.DataFrame:
-    """A row for each kind of run, those that differ in their seed alone.
-
-    Columns: the parameters that vary, beside the seed, `method` at least; `attack_success_rate`, its mean over the
-    seeds with an interval where there are enough; and `minus_none`, what it is more than that of the undefended runs of
-    the same seeds that all else is the same in, empty where there are none.
-
-    Args:
-        frame: finished runs of run.ipynb, one a row; see `runs.load`.
-        parameters: names of all that run.ipynb has.
-    """
-    texts = frame[list(parameters)].astype(str)
-    varied = [name for name in parameters if name != "seed" and (name == "method" or texts[name].nunique() > 1)]
-    others = [name for name in varied if name not in ("method", "method_settings")]
-    rows = []
-    for kind, own in frame.groupby(varied, sort=False, dropna=False):
-        none = frame[(frame["method"] == "none") & (texts[others] == texts.loc[own.index[0], others]).all(axis=1)]
-        both = pd.concat([own, none])
-        is_compared = own["method"].iloc[0] != "none" and set(own["seed"]) & set(none["seed"])
-        change = difference(both, "attack_success_rate", "method", own["method"].iloc[0], "none") if is_compared else ""
-        row = {"attack_success_rate": str(summary(own["attack_success_rate"])), "minus_none": str(change)}
-        rows.append(dict(zip(varied, kind, strict=True)) | row)
-    return pd.DataFrame(rows)
 
 
 def of_gap(frame: pd.DataFrame) -> dict:

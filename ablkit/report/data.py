@@ -32,8 +32,8 @@ OF_A_RUN = ("params.json", "env.json", "metrics.json", "history.csv", *ARRAYS, *
 BESIDE = (TABLE, "bench.json", "trust.json", "profile.txt", "suspects.csv", "discarded.csv", "gpu-speed.csv")
 BESIDE += ("gpu-unfinished.csv", "gpu-unfinished-epochs.csv", "judged-again.csv")
 """The files beside the runs that pages are made of, or that the benchmarks write there."""
-_VARIED = ("gamma", "isolation_rate", "isolation_epochs")
-"""Parameters of ABL that whole notebooks vary, as they do the poisoning rate: of such runs the numbers are enough."""
+_VARIED = ("gamma", "isolation_rate", "isolation_epochs", "target")
+"""What whole notebooks or sweeps vary, as they do the poisoning rate: of such runs the numbers are enough."""
 LARGEST = 100_000
 """Bytes of an array or picture that is taken in: at the paper's scale losses are twice as large."""
 _OF_A_SITE = "· ablkit</title>"

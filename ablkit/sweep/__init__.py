@@ -58,9 +58,9 @@ def sweep(
     if dry_run:
         _list(path, jobs)
         return 0
-    done = [job for job in jobs if job.state == "done"]
-    print(_counted(path, jobs, len(done)), *_alike(jobs), *before.told(jobs), sep="\n", flush=True)
-    missing = [job for job in jobs if job.state != "done"]
+    missing = [job for job in jobs if job.state != "done"]  # asked once, as it reads whatever others build on
+    counted = _counted(path, jobs, len(jobs) - len(missing))
+    print(counted, *_alike(jobs), *before.told(missing), sep="\n", flush=True)
     if wrong := mistakes_in_data(missing):
         raise UserError(definition.listed(path, wrong))
     if budget is not None:
@@ -91,7 +91,7 @@ def _list(path: Path, jobs: list[Job]) -> None:
     states = [
         ("missing", "-" * 12) if job.parameters.dataset in absent else (job.state, job.folder.name) for job in jobs
     ]
-    known = [job for job in jobs if job.parameters.dataset not in absent]
+    known = [job for job, (state, key) in zip(jobs, states, strict=True) if state != "done" and key.strip("-")]
     counted = _counted(path, jobs, sum(state == "done" for state, _ in states))
     print(counted, *_alike(jobs), *before.told(known), sep="\n", flush=True)
     for job, (state, key) in zip(jobs, states, strict=True):
