@@ -38,6 +38,16 @@ def make(owner: str, kind: type, given: dict) -> Any:
     return made
 
 
+def spelled(owner: str, kind: type, given: dict) -> str:
+    """The settings that are not as by default, as one text however they were written: by name, "a=1, b=2".
+
+    See `make` for the arguments and what is raised.
+    """
+    made, usual = make(owner, kind, given), defaults(kind)
+    own = {name: getattr(made, name) for name in sorted(usual) if getattr(made, name) != usual[name]}
+    return ", ".join(f"{name}={_text(value)}" for name, value in own.items())
+
+
 def parse(text: str, name: str = "attack_settings") -> dict[str, str]:
     """The settings in a text such as `delta=30, frequency=6`; raises UserError, with `name`, for anything else."""
     pairs = {}
@@ -77,6 +87,12 @@ def described(kind: type) -> str:
         others = [choice for choice in get_args(kinds[name]) if choice not in ("", default)]
         parts.append(f"{name}={default}" + f" (or {', '.join(others)})" * bool(others))
     return ", ".join(parts) or "none"
+
+
+def _text(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(value).removesuffix(".0") if isinstance(value, float) else str(value)
 
 
 def _read(name: str, value: object, kind: object) -> object:

@@ -64,7 +64,9 @@ def test_only_failed_runs_are_deleted(three, capsys):
 
 
 def test_finished_runs_are_exported_alike_as_csv_and_parquet(three, tmp_path, capsys):
-    told(capsys, "export", "run", "--to", str(tmp_path / "results"))
+    written = [str(tmp_path / "results.csv"), str(tmp_path / "results.parquet")]
+    for name in ("results", "results.csv"):  # an ending that is given is not given twice
+        assert told(capsys, "export", "run", "--to", str(tmp_path / name)).split() == written
     table, exact = pd.read_csv(tmp_path / "results.csv"), pd.read_parquet(tmp_path / "results.parquet")
     assert table["clean_accuracy"].tolist() == exact["clean_accuracy"].tolist() == [0.75]
     assert exact["key"].tolist() == [three[0].name]

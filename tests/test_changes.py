@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 
 import pytest
+from committed import DATA
 
 from ablkit.cli import main
 from ablkit.errors import UserError
 from ablkit.report.plan import jobs
 from ablkit.report.repeat import command
 from ablkit.runs.key import facts_of
-from ablkit.runs.parameters import NOTEBOOKS, Comparison, Parameters, changed, check
+from ablkit.runs.parameters import NOTEBOOKS, Comparison, Parameters, changed, check, defaults
 
 COMPARISONS = [name for name, model in NOTEBOOKS.items() if issubclass(model, Comparison)]
 CHANGES = {"gamma": 0.25, "isolation_epochs": 8, "flip": False, "isolation_score": "averaged", "trajectories": "loss"}
@@ -109,6 +111,21 @@ def test_a_report_passes_its_preset_on_and_names_the_command_of_each_of_its_runs
     for job in needed:
         notebook, parameters = _named(command(job.notebook, job.parameters.model_dump()))
         assert (notebook, parameters.model_dump_json()) == (job.notebook, job.parameters.model_dump_json())
+
+
+def test_the_command_of_each_committed_run_makes_that_run():
+    for run in sorted(DATA.glob("*/params.json")):
+        facts = json.loads(run.read_text())
+        told = {name: facts["parameters"][name] for name in defaults("run") if name in facts["parameters"]}
+        assert _named(command(facts["notebook"], told))[1] == check("run", defaults("run") | told), run
+
+
+@pytest.mark.parametrize("size", [0, 300, 10_000])
+def test_a_command_says_how_much_of_another_data_set_is_taken(size):
+    one = check("run", defaults("run") | {"dataset": "digits", "train_size": size})
+    text = command("run", one.model_dump())
+    assert _named(text)[1] == one
+    assert ("train_size" in text) == (size != 0)  # as another data set is taken whole
 
 
 def _named(text: str) -> tuple[str, Parameters]:

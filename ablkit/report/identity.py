@@ -13,11 +13,13 @@ NO_RESULT = ("device", "precision", "threads", "monitor_images", "trajectories")
 
 def identity(values: Mapping[str, object]) -> str:
     """The parameters of a run as text, whether they come from a notebook or from a table of runs."""
-    return json.dumps([_plain(values[name]) for name in defaults("run") if name not in ("seed", *NO_RESULT)])
+    return json.dumps([_plain(name, values[name]) for name in defaults("run") if name not in ("seed", *NO_RESULT)])
 
 
-def _plain(value: object) -> str:
-    """The same text for a number whatever type a table gave it."""
+def _plain(name: str, value: object) -> str:
+    """The same text for a number whatever type a table gave it, and for settings in whatever order."""
+    if name in ("attack_settings", "method_settings"):
+        return ", ".join(sorted(str(value).split(", ")))
     try:
         return f"{float(str(value)):.12g}"
     except ValueError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 
-from ablkit.runs.parameters import PRESETS, defaults
+from ablkit.runs.parameters import nearest
 
 
 def command(notebook: str, values: dict) -> str:
@@ -13,13 +13,8 @@ def command(notebook: str, values: dict) -> str:
     Args:
         values: the parameters of the run; those that the notebook does not have are passed over.
     """
-
-    def changed(preset: str) -> dict:
-        own = defaults(notebook, preset)
-        return {name: values[name] for name in own if name in values and values[name] != own[name]}
-
-    preset = values.get("preset") or min(PRESETS, key=lambda name: len(changed(name)))
+    preset, changed = nearest(notebook, values)
     options = [] if preset == "quick" else ["--preset", preset]
-    for name, value in changed(preset).items():
+    for name, value in changed.items():
         options += ["-p", name, str(value)]
     return shlex.join(["ablkit", "run", notebook, *options])

@@ -14,7 +14,10 @@ from ablkit.runs import records, seals
 from ablkit.runs.folder import PARAMETERS, drop_checkpoints
 from ablkit.runs.key import facts_of, folder_of
 from ablkit.runs.notebooks import Source, read
-from ablkit.runs.parameters import Comparison, OneRun, Parameters
+from ablkit.runs.parameters import Comparison, OneRun, Parameters, nearest
+
+_MOST_NAMED = 8
+"""Parameters in a line about a run."""
 
 
 @dataclass(frozen=True)
@@ -45,11 +48,16 @@ class Job:
 
     @property
     def subject(self) -> str:
-        """What tells it from others of its kind: attack, settings and seed, what is compared, or else the data set."""
+        """What tells it from others of its kind: attack, seed and what differs from the nearest preset, what is
+        compared, or else the data set."""
         p = self.parameters
         if isinstance(p, OneRun):
-            own = "".join(f", {text}" for text in (p.attack_settings, p.method_settings) if text)
-            return f"{find(p.attack).title}{own}, seed {p.seed}"
+            preset, own = nearest(self.notebook, dict(p))
+            told = {"preset": preset} if preset != "quick" else {}
+            told |= {name: value for name, value in own.items() if name not in ("attack", "method", "seed")}
+            others = [f", {name} {value}" for name, value in told.items()]
+            more = f" and {len(others) - _MOST_NAMED} more parameters" if others[_MOST_NAMED:] else ""
+            return f"{find(p.attack).title}, seed {p.seed}{''.join(others[:_MOST_NAMED])}{more}"
         if isinstance(p, Comparison):
             return f"{len(p.attack_names.split())} attacks, seeds {p.seeds}"
         return p.dataset

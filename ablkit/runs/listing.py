@@ -15,7 +15,7 @@ from ablkit.files import Busy, inert, locked, write_whole
 from ablkit.paths import runs_root
 from ablkit.runs import bundle, records, seals
 from ablkit.runs.folder import load
-from ablkit.runs.parameters import NOTEBOOKS
+from ablkit.runs.parameters import NOTEBOOKS, nearest
 
 _LONGEST = 400
 """Characters of a line about a run: its records may come from anybody."""
@@ -27,7 +27,8 @@ def show_all(wanted: dict[str, str], only: str | None = None) -> None:
     for folder, values, outcome in found:
         print(
             shortened(
-                f"{folder.name}  {records.state(folder):<11}{folder.parent.name}: {_short(values)}{outcome}", _LONGEST
+                f"{folder.name}  {records.state(folder):<11}{folder.parent.name}: {_short(folder, values)}{outcome}",
+                _LONGEST,
             )
         )
     print(f"{len(found)} runs in {runs_root()}")
@@ -114,7 +115,7 @@ def delete_failed(wanted: dict[str, str]) -> None:
         except OSError as error:
             raise UserError(f"{folder} cannot be deleted ({error.strerror}); make it writable") from None
         deleted += 1
-        print(shortened(f"deleted {folder}: {_short(values)}", _LONGEST))
+        print(shortened(f"deleted {folder}: {_short(folder, values)}", _LONGEST))
     print(f"{deleted} failed runs deleted")
 
 
@@ -184,9 +185,14 @@ def _same(value: object, text: str) -> bool:
     return str(value).lower() == text.lower()
 
 
-def _short(values: dict) -> str:
+def _short(folder: Path, values: dict) -> str:
+    """The parameters that are always named, then what differs from the nearest preset."""
     names = ("dataset", "attack", "attack_names", "method", "seed", "seeds", "preset", "changes")
-    return ", ".join(f"{name} {values[name]}" for name in names if values.get(name, "") != "")
+    notebook = folder.parent.name
+    preset, others = nearest(notebook, values) if notebook in NOTEBOOKS else ("quick", {})
+    told = {name: values[name] for name in names if values.get(name, "") != ""}
+    told |= ({"preset": preset} if preset != "quick" else {}) | others
+    return ", ".join(f"{name} {value}" for name, value in told.items())
 
 
 def _outcome(folder: Path) -> str:

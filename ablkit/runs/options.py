@@ -61,8 +61,13 @@ def add(parser: argparse.ArgumentParser) -> None:
 def export(parser: argparse.ArgumentParser) -> None:
     """Those of `ablkit export`."""
     parser.add_argument("notebook", nargs="?", default="run")
-    table = partial(arguments.file_path, "--to")
-    parser.add_argument("--to", type=table, default=Path("results"), metavar="NAME", help="NAME.csv and NAME.parquet")
+    parser.add_argument("--to", type=_table, default=Path("results"), metavar="NAME", help="NAME.csv and NAME.parquet")
+
+
+def _table(text: str) -> Path:
+    """A name without the ending of either table, whether it was given or not."""
+    path = arguments.file_path("--to", text)
+    return path.with_suffix("") if path.suffix in (".csv", ".parquet") else path
 
 
 COMMANDS = {

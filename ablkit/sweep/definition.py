@@ -129,6 +129,9 @@ def _check_form(path: Path, content: dict) -> None:
     for name, values in (content.get("grid") or {}).items():
         if not isinstance(values, list) or not values:
             raise UserError(f"{path}: {shown(name)} in grid must be a list of values, got {shown(values)}")
+        for place, value in enumerate(values):
+            if value in values[:place]:
+                raise UserError(f"{path}: {shown(name)} in grid has {shown(value)} twice; leave one")
     for case in content.get("cases") or []:
         if not isinstance(case, dict):
             raise UserError(f"{path}: each case must map names to values, got {shown(case)}")

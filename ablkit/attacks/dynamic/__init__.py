@@ -155,6 +155,6 @@ ATTACK = Attack(
     "Nguyen & Tran 2020, arXiv 2010.08138",
     craft,
     Settings,
-    twin=Twin("crossed triggers", "p_cross=0, decoys=0"),
+    twin=Twin("crossed triggers", "decoys=0, p_cross=0"),
     fewest=FEWEST,
 )

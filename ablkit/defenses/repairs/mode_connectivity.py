@@ -22,7 +22,7 @@ from ablkit.defenses.defense import Defense, Evaluation, Given, Repaired
 from ablkit.defenses.repairs import clean_data
 from ablkit.errors import UserError, unknown
 from ablkit.randomness import numpy_stream, torch_stream
-from ablkit.settings import at_least
+from ablkit.settings import at_least, defaults
 from ablkit.shapes import Float, Int64, Tensor
 from ablkit.training import train
 from ablkit.training.epoch import sgd
@@ -32,6 +32,7 @@ from ablkit.training.losses import cross_entropy
 from ablkit.training.stages import Stage
 
 SecondEnd = Literal["finetuned", "retrained"]
+_OF_FINETUNING = ("epochs", "learning_rate", "drop_epoch", "drop_factor")
 Weights = dict[str, Tensor]
 """Parameters of a model by name."""
 
@@ -61,6 +62,10 @@ class Settings(clean_data.Settings):
             raise unknown("second_end", self.second_end, get_args(SecondEnd))
         if not 0 <= self.t <= 1:
             raise UserError(f"t {self.t} is outside [0, 1]; the paper's comparison uses 0.1")
+        usual = defaults(clean_data.Settings)
+        for name in _OF_FINETUNING if self.second_end == "retrained" else ():
+            if (value := getattr(self, name)) != usual[name]:
+                raise UserError(f"{name} {value} of mcr has no part in second_end retrained; leave it out")
 
     def curve_rate(self, epoch: int) -> float:
         """The learning rate of the bend in an epoch, counted from 0."""

@@ -4,7 +4,7 @@ from ablkit.runs.parameters.cases import USUAL, Cases
 from ablkit.runs.parameters.checks import check, judge
 from ablkit.runs.parameters.comparisons import Comparison
 from ablkit.runs.parameters.namespace import given
-from ablkit.runs.parameters.notebooks import NOTEBOOKS, changed, defaults, model_of
+from ablkit.runs.parameters.notebooks import NOTEBOOKS, changed, defaults, model_of, nearest
 from ablkit.runs.parameters.one_run import OneRun, Parameters
 from ablkit.runs.parameters.presets import PRESETS
 from ablkit.runs.parameters.your_data import YourData
@@ -24,4 +24,5 @@ __all__ = [
     "given",
     "judge",
     "model_of",
+    "nearest",
 ]

@@ -26,7 +26,7 @@ ARMS: dict[str, dict] = {
     "relabel": {"method_settings": "loss=relabel"},
     "alternating": {"method_settings": "schedule=alternating"},
     "joint": {"method_settings": "schedule=joint, stop=0.1"},
-    "joint_statistics": {"method_settings": "schedule=joint, batchnorm=statistics"},
+    "joint_statistics": {"method_settings": "batchnorm=statistics, schedule=joint"},
     "carried": {"method": "abl"},
     "fresh": {"method": "abl", "carry_momentum": False},
     "batch_statistics": {"method": "abl", "carry_momentum": False, "unlearn_batchnorm": "momentum_0"},

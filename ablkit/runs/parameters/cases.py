@@ -23,10 +23,16 @@ class Case:
     """A run of the preset -> the parameters that are otherwise in this case, with their values."""
     attacks: tuple[str, ...] = ()
     """Those that it is tried on; empty for all."""
+    methods: tuple[str, ...] = ()
+    """Likewise."""
+
+    def is_for(self, attack: str, method: str) -> bool:
+        """Whether it is tried on this attack with this method."""
+        return attack in (self.attacks or (attack,)) and method in (self.methods or (method,))
 
 
-def _fixed(title: str, *attacks: str, **values: object) -> Case:
-    return Case(title, lambda one: values, attacks)
+def _fixed(title: str, *attacks: str, methods: tuple[str, ...] = (), **values: object) -> Case:
+    return Case(title, lambda one: values, attacks, methods)
 
 
 def _turned(factor: float) -> Case:
@@ -56,12 +62,16 @@ ISOLATION_RATE = {
     f"{rate:g}": _fixed(f"{100 * rate:g} %", isolation_rate=rate) for rate in (0.001, 0.005, 0.01, 0.05, 0.2)
 }
 TURNING_EPOCH = {f"x{factor:g}": _turned(factor) for factor in (0.5, 1.0, 1.5, 2.0)}
+_BY_RATE = ("fine_pruning", "nad")
+"""The repairs that fine-tune at `learning_rate`: MCR as in its paper, with a second end trained anew, does not."""
 REPAIR = {
     "table1": _fixed("as in Table 1 here"),
     "more-images": _fixed("5 times as many clean images", held_out=0.25),
-    "slower": _fixed("learning rate 0.01", method_settings="learning_rate=0.01"),
+    "slower": _fixed("learning rate 0.01", methods=_BY_RATE, method_settings="learning_rate=0.01"),
     "plain": _fixed("no augmentation", method_settings="augmentation=false"),
-    "more-and-slower": _fixed("5 times as many at rate 0.01", held_out=0.25, method_settings="learning_rate=0.01"),
+    "more-and-slower": _fixed(
+        "5 times as many at rate 0.01", methods=_BY_RATE, held_out=0.25, method_settings="learning_rate=0.01"
+    ),
 }
 ADAPTIVE = {
     AS_IT_IS: _fixed("attack as it is"),
@@ -119,14 +129,14 @@ class Cases(Comparison):
     def each(self) -> list[tuple[str, OneRun]]:
         """The case and the parameters of each run that is compared.
 
-        Raises UserError where no case is tried on any of the attacks.
+        Raises UserError where no case is tried on any of the attacks with any of the methods.
         """
         found = [
             (name, one.model_copy(update=dict(case.sets(one))))
             for attack in self.attack_names.split()
             for name, case in self.chosen_cases().items()
-            if not case.attacks or attack in case.attacks
             for method in self.methods()
+            if case.is_for(attack, method)
             for seed in self.seed_numbers()
             for one in (self.one(attack, seed, method),)
         ]

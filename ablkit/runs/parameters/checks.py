@@ -18,7 +18,7 @@ _MOST_NAMED, _MOST_THREADS = 1_000, 1_024
 
 
 def check(notebook: str, values: dict, *, strict: bool = True) -> Parameters:
-    """Validated parameters; raises UserError with one line for the first mistake.
+    """Validated parameters, settings in one spelling; raises UserError with one line for the first mistake.
 
     Args:
         strict: refuse values of another type than the declared one. Without it the text "0.5" becomes a number, as
@@ -37,7 +37,7 @@ def judge(notebook: str, values: dict, *, strict: bool = True) -> tuple[Paramete
         _check_values(parameters)
     except UserError as error:
         found.append(str(error))
-    return (None, found) if found else (parameters, [])
+    return (None, found) if found else (parameters.spelled(), [])
 
 
 def _typed(notebook: str, values: dict, strict: bool) -> tuple[Parameters, list[str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from ablkit import attacks, data, provenance
@@ -28,7 +29,7 @@ from ablkit.runs.parameters.comparisons import (
     WhatUnlearns,
 )
 from ablkit.runs.parameters.one_run import RUN, Parameters, made
-from ablkit.runs.parameters.presets import filled
+from ablkit.runs.parameters.presets import PRESETS, filled
 from ablkit.runs.parameters.your_data import YOUR_DATA
 
 _ROOMS = tuple(f"ablkit.{room}" for room in ("attacks", "defenses", "exclusion", "metrics", "runs", "training"))
@@ -108,6 +109,24 @@ def model_of(notebook: str) -> type[Parameters]:
 def defaults(notebook: str, preset: str = "quick") -> dict:
     """The parameters of a notebook under a preset."""
     return changed(notebook, preset, {})
+
+
+def nearest(notebook: str, values: Mapping[str, object]) -> tuple[str, dict]:
+    """The preset from which these parameters differ least, or their own, and those that differ.
+
+    Args:
+        values: name -> value; names that the notebook does not have are passed over.
+    """
+
+    def others(preset: str) -> dict:
+        # Another data set is taken whole, where nothing else is said.
+        own = changed(notebook, preset, {name: values[name] for name in ("dataset",) if name in values})
+        own["dataset"] = defaults(notebook, preset)["dataset"]
+        return {name: values[name] for name in own if name in values and values[name] != own[name]}
+
+    given = values.get("preset")
+    preset = str(given) if given in PRESETS else min(PRESETS, key=lambda name: len(others(name)))
+    return preset, others(preset)
 
 
 def changed(notebook: str, preset: str, given: dict) -> dict:

@@ -31,6 +31,21 @@ class Parameters(BaseModel):
         """The modules that are only named: what decides a result and is not imported by the notebook."""
         return ()
 
+    def settings_by_owner(self) -> dict[str, tuple[str, type]]:
+        """Name of each parameter that is a text of settings -> whose they are, and the dataclass of these."""
+        return {}
+
+    def spelled(self) -> Parameters:
+        """The same with each text of settings as `settings.spelled` writes it, so that one run has one key.
+
+        Raises UserError for settings that do not exist or do not fit.
+        """
+        texts = {
+            name: settings.spelled(owner, kind, settings.parse(getattr(self, name), name))
+            for name, (owner, kind) in self.settings_by_owner().items()
+        }
+        return self.model_copy(update=texts)
+
 
 class OneRun(Parameters):
     """Those of run.ipynb: one method on one poisoned training set."""
@@ -52,6 +67,11 @@ class OneRun(Parameters):
     def modules(self) -> tuple[str, ...]:
         """Those of the attack and, where the method is a defence, of it."""
         return attacks.ATTACKS.module(self.attack) + defenses.DEFENSES.module(self.method)
+
+    def settings_by_owner(self) -> dict[str, tuple[str, type]]:
+        """Those of the attack and of the method."""
+        kinds = attacks.find(self.attack).settings, defenses.kind_of_settings(self.method)
+        return {"attack_settings": (self.attack, kinds[0]), "method_settings": (self.method, kinds[1])}
 
     def outside(self) -> dict:
         """The files that the attack's own settings name."""

@@ -28,6 +28,10 @@ class YourData(Parameters):
         """The page is what is handed on here: other words of a verdict are another run."""
         return ("ablkit.report.your_data",)
 
+    def settings_by_owner(self) -> dict[str, tuple[str, type]]:
+        """Those of the suspicion."""
+        return {"suspicion_settings": ("suspicion", Settings)}
+
     def recipe(self, images: int) -> Recipe:
         """The training of so many images: the epochs of all stages grow alike until phase 1 takes `least_steps`.
 
