@@ -48,11 +48,11 @@ def clean(options: argparse.Namespace) -> int:
     from ablkit.paths import runs_root
     from ablkit.report import your_data
     from ablkit.runs import arrays, records
-    from ablkit.runs.execute import RunFailed, execute
-    from ablkit.runs.parameters import changed, check
+    from ablkit.runs.execute import RunFailed, check_against_data, execute
+    from ablkit.runs.parameters import YourData, changed, check
     from ablkit.training import hardware
 
-    given = _pairs(options.p)
+    given = arguments.pairs(options.p)
     instead = {"dataset": "the first argument is the data set", "seed": "--seed draws the test set, too"}
     for name in instead.keys() & given.keys():
         raise UserError(f"-p {name} has no meaning here: {instead[name]}")
@@ -62,10 +62,15 @@ def clean(options: argparse.Namespace) -> int:
     if options.export is not None:
         export.check_new(options.export, Path(options.source))
         arguments.check_folder("--export", options.export)
-    imported = {name: getattr(options, name) for name in ("size", "classes", "test_share", "seed")}
+    imported: dict = {name: getattr(options, name) for name in ("size", "classes", "test_share", "seed")}
+    given = {"seed": options.seed or 0, "threads": arguments.cores(), **given}
+
+    def of(name: str) -> YourData:
+        return check("your_data", changed("your_data", options.preset, {**given, "dataset": name}), strict=False)
+
+    imported["fits"] = lambda name: check_against_data(of(name))
     name, folder = source.found(options.source, options.name, **imported)
-    given = {"seed": options.seed or 0, "threads": arguments.cores(), **given, "dataset": name}
-    parameters = check("your_data", changed("your_data", options.preset, given), strict=False)
+    parameters = of(name)
     try:
         outcome = execute("your_data", parameters, force=options.force)
         if lacking := your_data.lacking(outcome.folder):
@@ -114,7 +119,7 @@ def run(options: argparse.Namespace) -> int:
     given: dict = {}
     for file in options.f:
         given |= read(file)
-    given |= _pairs(options.p)
+    given |= arguments.pairs(options.p)
     parameters = check(options.notebook, changed(options.notebook, options.preset, given), strict=False)
     arguments.check_folder("ABLKIT_RUNS", runs_root())
     if options.notebook == "run":
@@ -177,7 +182,7 @@ def runs(options: argparse.Namespace) -> None:
     """List runs, show one, or delete failed ones."""
     from ablkit.runs import listing
 
-    wanted = _pairs(options.p)
+    wanted = arguments.pairs(options.p)
     if options.key is not None and (wanted or options.state or options.delete_failed):
         raise UserError(f"a key, here {shown(options.key)}, names one run to show; give it without other options")
     if options.delete_failed and options.state not in (None, "failed"):
@@ -275,7 +280,7 @@ def export_attack(options: argparse.Namespace) -> None:
 
     names = ("dataset", "attack", "rate", "target", "seed", "train_size", "device")
     arguments.check_folder("--to", options.to)
-    export(options.to, settings=_pairs(options.p), **{name: getattr(options, name) for name in names})
+    export(options.to, settings=arguments.pairs(options.p), **{name: getattr(options, name) for name in names})
 
 
 def methods(options: argparse.Namespace) -> None:
@@ -288,13 +293,3 @@ def methods(options: argparse.Namespace) -> None:
         print(f"{name:<16}{title}" + (f"; {defense.paper}" if defense else ""))
         needs = f"needs {defense.needs}; " if defense else ""
         print(f"{'':<16}{needs}settings: {described(kind_of_settings(name))}")
-
-
-def _pairs(given: list[list[str]]) -> dict[str, str]:
-    """Name -> value of the options -p; raises UserError where a name stands twice."""
-    pairs: dict[str, str] = {}
-    for name, value in given:
-        if name in pairs:
-            raise UserError(f"-p {shown(name)} stands twice; leave one of them")
-        pairs[name] = value
-    return pairs

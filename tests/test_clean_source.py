@@ -13,7 +13,9 @@ from pets import pets, save
 
 from ablkit import data
 from ablkit.cleaning import source
+from ablkit.cli import main
 from ablkit.data import importing, prepared
+from ablkit.errors import UserError
 
 
 @pytest.fixture
@@ -174,3 +176,20 @@ def test_a_set_that_does_not_say_what_it_was_made_of_is_not_taken_for_a_folder(h
     (origin,) = here.parent.rglob(prepared.ORIGIN)
     origin.unlink()
     assert "nothing tells what of" in refused(source.found, "photos")
+
+
+def test_a_folder_with_which_nothing_can_be_done_leaves_no_data_set_and_can_be_mended(here, monkeypatch, capsys):
+    def stop(*_: object, **__: object) -> None:
+        raise UserError("trained no further here")
+
+    monkeypatch.setattr("ablkit.runs.execute.execute", stop)
+    command = ["clean", "photos", "--size", "32"]
+    before = prepared_sets(here.parent)
+    assert main(command) == 2 and "training images, fewer than batch_size 64" in capsys.readouterr().err
+    assert prepared_sets(here.parent) == before
+    pets(here / "photos", 60, start=500)
+    assert main(command) == 2 and "trained no further here" in capsys.readouterr().err
+    assert prepared_sets(here.parent) == sorted([*before, "photos"])
+    # The twin: what was imported before is not this command's to delete.
+    assert main([*command, "-p", "batch_size", "5000"]) == 2
+    assert prepared_sets(here.parent) == sorted([*before, "photos"])

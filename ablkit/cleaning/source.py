@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 from ablkit import data, paths
@@ -12,7 +14,9 @@ from ablkit.errors import UserError, shown
 from ablkit.files import status_of
 
 
-def found(given: str, name: str | None = None, **told: object) -> tuple[str, Path | None]:
+def found(
+    given: str, name: str | None = None, *, fits: Callable[[str], None] | None = None, **told: object
+) -> tuple[str, Path | None]:
     """The name of the data set that `given` stands for, imported now if need be, and the folder of its files.
 
     A bare word is the name of a data set, unless a folder or file of that name lies in the current one: then it is
@@ -20,6 +24,8 @@ def found(given: str, name: str | None = None, **told: object) -> tuple[str, Pat
 
     Args:
         name: of the data set that a folder becomes; by default that of the folder.
+        fits: takes the name of the data set, and raises UserError where nothing can be done with it. What was imported
+            now is then deleted again, so that the folder can be mended and given once more.
         told: options of `import_images`; those that are None keep their defaults.
 
     Raises UserError where it is neither, where a folder without `name` is named as no data set can be or as one of the
@@ -40,7 +46,17 @@ def found(given: str, name: str | None = None, **told: object) -> tuple[str, Pat
         print(f"{folder} was imported before, as data set {named}")
     else:
         import_images(folder, named, **own)
+        if fits is not None:
+            _keep_if(fits, named, made)
     return named, folder if folder.is_dir() else None
+
+
+def _keep_if(fits: Callable[[str], None], name: str, made: Path) -> None:
+    try:
+        fits(name)
+    except UserError:
+        shutil.rmtree(made)
+        raise
 
 
 def mirror_note(name: str, flip: bool) -> str:

@@ -101,3 +101,13 @@ def check_file(name: str, file: Path) -> None:
 def cores() -> int:
     """The processor cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def pairs(given: list[list[str]]) -> dict[str, str]:
+    """Name -> value of the options -p; raises UserError where a name stands twice."""
+    found: dict[str, str] = {}
+    for name, value in given:
+        if name in found:
+            raise UserError(f"-p {shown(name)} stands twice; leave one of them")
+        found[name] = value
+    return found
