@@ -207,6 +207,29 @@ def test_a_model_of_no_use_is_no_success():
         assert found.startswith("**Holds.**") and "destroys" not in found
 
 
+def test_a_model_that_hardly_names_the_target_class_is_no_success():
+    runs = frame({("abl", "low"): [0.0] * 3, ("abl", "high"): [0.0] * 3})
+    mute = runs.assign(target_class_accuracy=runs["case"].map({"low": 0.1, "high": 0.09}))
+    told = findings.of_cases(mute, TITLES, "abl")
+    assert told.startswith("**Holds in part.**") and "in 1 of 2 pairs" in told
+    assert "hardly names the target class, with an accuracy there of 9.0 % (at 50 %)" in told
+    twin = findings.of_cases(runs.assign(target_class_accuracy=0.1), TITLES, "abl")
+    assert twin.startswith("**Holds.**") and "hardly" not in twin
+
+
+def test_cases_are_compared_on_the_same_seeds(collection):
+    """The preset's own settings were run on more seeds than others: their mean would be one over other seeds."""
+    for notebook in ("gamma", "turning_epoch", "isolation_rate"):
+        found, p = cases.of_collection(collection, notebook)
+        own = found[(found["attack"] == "badnets") & (found["method"] == "abl")]
+        seeds = own.groupby("case")["seed"].agg(frozenset)
+        assert len(seeds) == len(p.cases) and len(set(seeds)) == 1
+    assert len(collection.main.of("abl", "badnets")) > len(seeds.iloc[0])  # the twin
+    alone = collection.runs[collection.runs["gamma"] == 0.5]  # and with nothing to compare all seeds stay
+    found, _ = cases.of_collection(replace(collection, runs=alone), "gamma")
+    assert len(found[(found["attack"] == "badnets") & (found["method"] == "abl")]) > len(seeds.iloc[0])
+
+
 def test_a_recipe_of_ones_own_says_nothing_of_those_of_others():
     runs = frame({("abl", "quick-10"): [0.0] * 3, ("abl", "paper-10"): [0.9] * 3})
     titles = {name: name for name in ("quick-10", "paper-10")}
@@ -315,6 +338,10 @@ def test_a_run_that_excludes_nothing_is_known_undefended_too(collection):
     assert sorted(made[0]["attack_success_rate"]) == sorted(own["attack_success_rate"])
     assert f"{len(made[0])} of the undefended runs were not made" in pages._same_model(made[0])
     assert pages._same_model(own) == ""  # the twin
+    # Where it excludes on one seed and not on another, the latter alone would say what undefended training does.
+    mixed = alone.assign(method_excluded_images=(alone["seed"] == 0).astype(float))
+    part, _ = cases.of_collection(replace(collection, runs=mixed), "poison_rate")
+    assert part[(part["attack"] == "badnets") & (part["method"] == "none")].empty
 
 
 # The notebooks

@@ -71,7 +71,7 @@ def test_it_holds_where_every_attack_is_measured():
 def test_two_seeds_are_no_verdict():
     told = findings.of_exclusion(compared(seeds=2))
     assert told.startswith("**Cannot be said.** Trained without")
-    assert "A verdict takes 3 seeds. n = 2 seeds.\n" in told
+    assert "A verdict takes 3 seeds. n = 2 seeds. " in told
 
 
 def test_an_attack_on_fewer_seeds_has_no_part_in_what_holds():
@@ -79,7 +79,7 @@ def test_an_attack_on_fewer_seeds_has_no_part_in_what_holds():
     fewer = frame[(frame["attack"] == "badnets") | (frame["seed"] < 1)]
     told = findings.of_exclusion(fewer)
     assert told.startswith("**Holds on the 1 attack measured so far on 3 seeds, of 10.**")
-    assert "n = 1 to 3 seeds.\n" in told
+    assert "n = 1 to 3 seeds. ABL" in told
 
 
 def test_the_verdict_names_what_is_left_and_both_prices():
@@ -93,7 +93,7 @@ def test_the_verdict_names_what_is_left_and_both_prices():
         "the model loses 1.0 points of clean accuracy and 2.0 points in the target class, in the mean over 2"
         " attacks." in told
     )
-    assert "n = 3 seeds.\n" in told
+    assert "n = 3 seeds. ABL" in told
 
 
 def test_seeds_are_means_over_the_same_attacks():

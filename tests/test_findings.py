@@ -146,7 +146,10 @@ def test_a_loss_gap_names_its_worst_phase_and_says_whether_the_ascent_does_anyth
     assert "changes nothing here" in findings.of_gap(gap())
     other = findings.of_gap(gap(clean_loss=[2.0, 1.2, 2.0, 1.5], isolation_precision=[0, 1, 0, 0.3]))
     assert "1.50 with local gradient ascent, 1.20 without" in other
-    assert "(plain training, of 2 the one whose losses lie nearest); 30 % to 100 % of the isolated images" in other
+    assert (
+        "(plain training, the one of 2 runs whose two losses lie nearest); 30 % to 100 % of the isolated images"
+        in other
+    )
     assert "n = 1 seed" in other
     two = pd.concat([gap(seed=0), gap(seed=1)])
     assert "n = 2 seeds." in findings.of_gap(two)
@@ -157,7 +160,7 @@ def test_loss_gaps_of_several_attacks_are_counted_and_the_worst_is_named():
     both = pd.concat([gap(attack="sig"), gap(attack="cba", poisoned_loss=1.3, isolation_precision=0.2)])
     told = findings.of_gap(on_seeds(both))
     assert word(told) == "Holds in part" and "Both is so in 6 of 12 first phases." in told
-    assert "(plain training, CBA, of 12 the one whose losses lie nearest)" in told
+    assert "(plain training, CBA, the one of 12 runs whose two losses lie nearest)" in told
     assert "Both is so" not in findings.of_gap(gap(attack="sig"))
 
 

@@ -38,13 +38,17 @@ def test_the_page_says_what_is_left_on_each_data_set(collection):
     told = data_sets.page(alone).finding
     many = re.search(r"For (\d+) of (\d+) defended sets there is no undefended run to compare with\.$", told)
     assert many and many[1] == many[2]
-    assert re.search(
-        r"Of what ABL isolates, \d+ % to 100 % is poisoned in the \d+ runs where it removes the", markdown(page)
+    after = r"is poisoned in the \d+ runs after which the backdoor is gone"
+    assert re.search(rf"Of what ABL isolates, \d+ % to 100 % {after}", markdown(page))
+    price = (
+        r"\(\d+ points of clean accuracy lost in the mean, \d+ at most; \d+ of the \d+ models without a backdoor are"
     )
-    assert re.search(r"\(\d+ points of clean accuracy lost in the mean, \d+ at most\)", page.finding)
+    assert re.search(price, page.finding) and "missed" not in page.finding
     # The twin: backdoors that stay.
     worse = data_sets.page(elsewhere(collection, attack_success_rate=0.06))
-    assert "ABL on GTSRB in 0 of" in worse.finding and "where it removes" not in markdown(worse)
+    assert "ABL on GTSRB in 0 of" in worse.finding and not re.search(after, markdown(worse))
+    assert re.search(r"\(missed: .*SIG on 3 of 3.*; \d+ points of clean accuracy lost", worse.finding)
+    assert "of no use" not in worse.finding
 
 
 def test_without_abl_the_question_is_open_and_a_model_of_two_attacks_is_told_as_one(collection):
@@ -107,10 +111,10 @@ def test_the_pictures_of_an_attack_are_of_the_set_that_the_index_shows(collectio
 def test_what_was_not_run_is_named_with_its_command(collection):
     own = collection.runs[~collection.runs["method"].isin(["exclude"])]
     told = markdown(data_sets.page(replace(collection, runs=own)))
-    assert "**Not run:** training without the suspects on 3 seeds of GTSRB with BadNets" in told
+    assert "**Not run:** training without the suspects on all 3 seeds of GTSRB with BadNets" in told
     whole = elsewhere(collection)
     many = whole.runs["attack"].isin(["badnets", "blend"])
-    assert "training without the suspects on 3" not in markdown(data_sets.page(replace(whole, runs=whole.runs[many])))
+    assert "training without the suspects on all" not in markdown(data_sets.page(replace(whole, runs=whole.runs[many])))
     # Larger networks, too, and their twin.
     assert "**Not run:** larger networks" in told
     larger = replace(whole, runs=whole.runs.assign(model="resnet-18"))

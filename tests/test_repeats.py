@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -123,3 +124,55 @@ def test_hardware_of_another_kind_is_a_scale_of_its_own(few):
     record = json.loads((other / "env.json").read_text())
     (other / "env.json").write_text(json.dumps(record | {"precision": "fp64"}))
     assert len(collect(few).scales) == before + 1
+
+
+ABOUT_ALL = {"runs.html", "data-sets.html", "cost.html", "method.html", "paper-scale.html", "attack-badnets.html"}
+"""The pages that are about runs on every data set, under headings of their own or as numbers of runs."""
+
+
+def test_runs_on_another_data_set_change_no_page_about_the_first(few):
+    def told() -> dict[str, str]:
+        own = {page.name: markdown(page) for page in site.pages(collect(few))}
+        return {name: text for name, text in own.items() if name not in ABOUT_ALL}
+
+    for folder in (
+        _first(lambda run: (run["folder"] / "losses.npy").exists()),
+        _first(_is_drawn),
+        _first(_is_followed),
+    ):
+        shutil.copytree(folder, few / folder.name, dirs_exist_ok=True)
+    before, runs = told(), data.load(few)
+    for number, run in enumerate(runs.to_dict("records")):
+        again(few, run["key"], dataset="gtsrb", seed=50)
+        shutil.move(few / "ffffffffffff", few / f"eeeeeeeee{number:03}")
+    after = told()
+    differ = {name for name in before if _without_counts(before[name]) != _without_counts(after[name])}
+    assert differ == set()
+    again(few, runs["key"].iloc[0], seed=1234)  # the twin
+    assert any(_without_counts(before[name]) != _without_counts(text) for name, text in told().items())
+
+
+def _first(wanted: Callable[[dict], bool]) -> Path:
+    """The folder of the first committed run of BadNets on CIFAR-10 that is wanted."""
+    runs = data.load(DATA)
+    runs = runs[(runs["attack"] == "badnets") & (runs["dataset"] == "cifar10") & (runs["poison_rate"] == 0.1)]
+    return next(run["folder"] for run in runs.to_dict("records") if wanted(run))
+
+
+def _is_drawn(run: dict) -> bool:
+    return run["method_settings"] == "control=random"
+
+
+def _is_followed(run: dict) -> bool:
+    """Whether it kept what isolation scores are compared by."""
+    return run["method"] == "abl" and "averaged" in run["trajectories"]
+
+
+def _without_counts(text: str) -> str:
+    """A page without what it says of other pages: the answers on the index, and how many runs there are in all."""
+    lines = [
+        line
+        for line in text.splitlines()
+        if not line.startswith(("- **[Does it hold on other", "- **[What does a run cost"))
+    ]
+    return "\n".join(lines)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import bootstrap
 
 from ablkit.metrics import statistics
 
@@ -40,3 +41,21 @@ def test_differences_are_paired_by_seed():
     assert means["abl"] - means["none"] != pytest.approx(-0.1, abs=0.05)
     with pytest.raises(ValueError, match="duplicate"):
         statistics.difference(pd.concat([frame, frame]), "ca", "method", "abl", "none")
+
+
+SAMPLES = ([0.80, 0.83, 0.85, 0.854, 0.86], [1.0, 2.0, 3.0, 4.0, 9.0], [3.0, 1.0, 4.0, 1.0, 5.0, 9.0])
+
+
+@pytest.mark.parametrize("values", SAMPLES)
+def test_few_values_have_the_interval_of_all_their_resamples_whatever_their_sign(values):
+    values = np.array(values)
+    found, turned = statistics.summary(values), statistics.summary(-values)
+    assert (turned.low, turned.high) == (pytest.approx(-found.high), pytest.approx(-found.low))
+    # scipy's, of resamples that are drawn; its ends lie on one of the few means that resamples can have.
+    drawn = bootstrap((values,), np.mean, method="BCa", n_resamples=100_000, rng=np.random.default_rng(1))
+    within = 0.1 * np.ptp(values)
+    assert found.low == pytest.approx(drawn.confidence_interval.low, abs=within)
+    assert found.high == pytest.approx(drawn.confidence_interval.high, abs=within)
+    # The twin: the plain percentiles of the resamples are another interval, as the values lie on one side.
+    plain = bootstrap((values,), np.mean, method="percentile", rng=np.random.default_rng(1)).confidence_interval
+    assert (found.low, found.high) != (pytest.approx(plain.low), pytest.approx(plain.high))

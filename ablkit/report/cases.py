@@ -53,7 +53,7 @@ def of_collection(c: Collection, notebook: str) -> tuple[pd.DataFrame, Cases]:
     if "none" not in parameters.methods():  # then undefended training alone answers nothing
         frame = frame[(frame["method"] != "none").groupby([frame["attack"], frame["case"]]).transform("any")]
     if len(frame):
-        frame = _with_undefended(frame[frame["place"] == frame["place"].mode()[0]])
+        frame = _on_same_seeds(_with_undefended(frame[frame["place"] == frame["place"].mode()[0]]))
         places = {"attack": list(TITLES).index, "case": list(parameters.cases).index}
         frame = frame.sort_values(list(places), key=lambda own: own.map(places[own.name]), kind="stable")
     return frame, parameters
@@ -68,10 +68,28 @@ def _with_undefended(frame: pd.DataFrame) -> pd.DataFrame:
     if "method_excluded_images" not in frame:
         return frame
     run = pd.MultiIndex.from_frame(frame[["attack", "case", "seed"]])
-    nothing = (frame["method"] == "exclude") & (frame["method_excluded_images"] == 0)
-    same = frame[nothing & ~run.isin(run[frame["method"] == "none"])]
+    # Only where that holds of all runs of a pair that lack one: the others would be known for their failure alone.
+    lacks = (frame["method"] == "exclude") & ~run.isin(run[frame["method"] == "none"])
+    nothing = (frame["method_excluded_images"] == 0).where(lacks, True)
+    same = frame[lacks & nothing.groupby([frame["attack"], frame["case"]]).transform("all")]
     found = {name: float("nan") for name in frame if name.startswith("exclusion_")}
     return pd.concat([frame, same.assign(method="none", is_same_model=True, **found)], ignore_index=True)
+
+
+def _on_same_seeds(frame: pd.DataFrame) -> pd.DataFrame:
+    """The same without the seeds that one case of an attack and method alone has: else seeds would be compared.
+
+    Undefended runs stay on the seeds that are left of the attack's other methods.
+    """
+    defended = frame[frame["method"] != "none"]
+    pair, cases = ["attack", "method"], defended["case"]
+    is_shared = cases.groupby([defended[name] for name in (*pair, "seed")]).transform("nunique") > 1
+    is_alone = cases.groupby([defended[name] for name in pair]).transform("nunique") == 1
+    kept = defended[is_shared | is_alone]
+    seeds = set(zip(kept["attack"], kept["seed"], strict=True))
+    stays = pd.Series(list(zip(frame["attack"], frame["seed"], strict=True)), frame.index).isin(seeds)
+    stays |= ~frame["attack"].isin(kept["attack"])
+    return frame[frame.index.isin(kept.index) | ((frame["method"] == "none") & stays)]
 
 
 def isolating(frame: pd.DataFrame) -> pd.DataFrame:

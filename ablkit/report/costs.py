@@ -69,8 +69,9 @@ def images_of(preset: str) -> int:
     """Images that an ABL run of a preset trains on, all epochs added up."""
     own = defaults("run", preset)
     images = round((own["train_size"] or _TRAINING_IMAGES) * (1 - own["held_out"] * (not own["train_size"])))
-    epochs = own["isolation_epochs"] + own["finetune_epochs"]
-    return round(images * (epochs + own["isolation_rate"] * own["unlearn_epochs"]))
+    isolated = own["isolation_rate"]
+    epochs = own["isolation_epochs"] + (1 - isolated) * own["finetune_epochs"] + isolated * own["unlearn_epochs"]
+    return round(images * epochs)
 
 
 def images_per_second(scale: Scale) -> float | None:

@@ -12,9 +12,10 @@ from ablkit.report.findings.gap import of_gap
 from ablkit.report.findings.isolators import of_isolators
 from ablkit.report.findings.methods import of_methods
 from ablkit.report.findings.run import of_run
-from ablkit.report.findings.words import CHEAP, DEAR, FASTER, GONE, MATTERS, MOST, PRECISE, PRESENT, RELIABLE
+from ablkit.report.findings.words import ANSWERED, CHEAP, DEAR, FASTER, GONE, MATTERS, MOST, PRECISE, PRESENT, RELIABLE
 
 __all__ = [
+    "ANSWERED",
     "ARM_TITLES",
     "CHEAP",
     "DEAR",

@@ -195,9 +195,9 @@ def _without(frame: pd.DataFrame, falls: pd.DataFrame) -> list[str]:
     if len(own):
         before = percent(own["attack_success_rate_finetuned"].mean())
         named = listed([ATTACKS[name].title for name in own["attack"].unique()])
-        precise = percent(own["isolation_precision"].astype(float).mean())
+        precise = listed([percent(share) for share in own.sort_values("seed")["isolation_precision"].astype(float)])
         texts.append(
-            f"With group norm, which keeps no statistics ({named}; {precise} of its own isolated images are poisoned),"
+            f"With group norm, which keeps no statistics ({named}; of its own isolated images {precise} are poisoned),"
             f" attack success is {before} before the ascent, which leaves {_left(frame, 'group_norm')}."
         )
     return texts

@@ -8,6 +8,7 @@ import pandas as pd
 
 from ablkit.attacks import ATTACKS
 from ablkit.report.findings.words import (
+    ANSWERED,
     DEAR,
     FAILS,
     FEWEST,
@@ -28,8 +29,9 @@ from ablkit.report.page import listed
 from ablkit.runs.parameters import USUAL
 
 _PAIR = ["attack", "case"]
-REMOVED, LEFT, DESTROYED = "removed", "left", "destroyed"
-"""What a method does to a backdoor: it is gone on every seed; it is not; or it is, and a seed's model is of no use."""
+REMOVED, LEFT, DESTROYED, MUTE = "removed", "left", "destroyed", "mute"
+"""What a method does to a backdoor: it is gone on every seed; it is not; or it is, and a seed's model is of no use,
+as it has lost too much or hardly names the target class."""
 
 
 def of_cases(
@@ -97,8 +99,8 @@ def judged(frame: pd.DataFrame, claimed: str) -> tuple[pd.DataFrame, list[tuple[
 def outcomes(runs: pd.DataFrame, method: str, undefended: pd.DataFrame | None = None) -> pd.DataFrame:
     """A row for each attack and case that a method was run on: how many `seeds`, what is `left`, and the `outcome`.
 
-    `left` is the highest attack success of a seed, `lowest` the lowest clean accuracy of one, and `mean` is of the
-    attack success.
+    `left` is the highest attack success of a seed, `lowest` the lowest clean accuracy of one, `target` the lowest in
+    the target class, where it was measured, and `mean` is of the attack success.
 
     Args:
         undefended: by attack, the mean `attack_success_rate` and `clean_accuracy` of undefended training as in the
@@ -106,7 +108,8 @@ def outcomes(runs: pd.DataFrame, method: str, undefended: pd.DataFrame | None = 
             where that was not run, than its mean there, or else than this.
     """
     own = runs[runs["method"] == method]
-    own = own.assign(lost=_before(own, runs, undefended) - own["clean_accuracy"].astype(float))
+    target = own.get("target_class_accuracy", pd.Series(float("nan"), own.index)).astype(float)
+    own = own.assign(lost=_before(own, runs, undefended) - own["clean_accuracy"].astype(float), target=target)
     rate = "attack_success_rate"
     found = own.groupby(_PAIR, sort=False).agg(
         seeds=("seed", "nunique"),
@@ -114,12 +117,12 @@ def outcomes(runs: pd.DataFrame, method: str, undefended: pd.DataFrame | None = 
         mean=(rate, "mean"),
         lowest=("clean_accuracy", "min"),
         lost=("lost", "max"),
+        target=("target", "min"),
     )
-    is_gone, is_useless = found["left"] <= GONE, found["lost"] >= DEAR
-    outcome = [
-        LEFT if not gone else DESTROYED if useless else REMOVED
-        for gone, useless in zip(is_gone, is_useless, strict=True)
-    ]
+    outcome = pd.Series(REMOVED, found.index)
+    outcome[found["target"] < ANSWERED] = MUTE
+    outcome[found["lost"] >= DEAR] = DESTROYED
+    outcome[found["left"] > GONE] = LEFT
     return found.assign(outcome=outcome)
 
 
@@ -216,6 +219,7 @@ def _failures(found: pd.DataFrame, titles: Mapping[str, str]) -> list[str]:
     for outcome, column, text in (
         (LEFT, "left", "It leaves up to {} with {}"),
         (DESTROYED, "lowest", "It destroys the model, to a clean accuracy of {} with {}"),
+        (MUTE, "target", "The model hardly names the target class, with an accuracy there of {} with {}"),
     ):
         parts = [
             (_numbers(part[column].droplevel("attack"), titles), ATTACKS[attack].title)

@@ -53,10 +53,11 @@ def of_exclusion(frame: pd.DataFrame, *first: str) -> str:
     told = [f"Trained without its suspects, a model has at most {limit(GONE)} attack success {removed(runs, '')}."]
     if not gone.all():
         told.append(f"More is left by {_failures(runs)}.")
+    told += [TOO_FEW] * (not enough)
+    told.append(over(int(seeds.min()), int(seeds.max())))
     if runs["attack_success_rate_abl"].notna().any():
         told.append(f"ABL reaches that {removed(runs.dropna(subset='attack_success_rate_abl'), '_abl')}.")
-    told += [TOO_FEW] * (not enough)
-    verdict = " ".join([word, *told, over(int(seeds.min()), int(seeds.max()))])
+    verdict = " ".join([word, *told])
     more = [*first, f"{resemblance(runs)} {_by_seed(runs)}".strip(), price(runs), _few_left(runs), _excluded(runs)]
     return "\n".join([verdict, "", *(f"- {part}" for part in more if part)])
 

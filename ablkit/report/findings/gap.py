@@ -49,7 +49,7 @@ def of_gap(frame: pd.DataFrame) -> str:
     nearest = ends.loc[ratio.idxmax()] if ratio.notna().all() else ends.iloc[0]
     several = ends["attack"].nunique() > 1
     where = f", {ATTACKS[nearest['attack']].title}" if several else ""
-    among = f"{where}, of {len(ends)} the one whose losses lie nearest" if len(ends) > 1 else ""
+    among = f"{where}, the one of {count(len(ends), 'run')} whose two losses lie nearest" if len(ends) > 1 else ""
     shares = " to ".join(dict.fromkeys(percent(getattr(ends["isolation_precision"], end)()) for end in ("min", "max")))
     counted = f" Both is so in {int(both.sum())} of {count(len(ends), 'first phase')}." if several else ""
     told = (

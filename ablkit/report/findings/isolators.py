@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from ablkit.attacks import ATTACKS
+from ablkit.metrics.summary import ISOLATION
 from ablkit.report.findings.words import (
     FAILS,
     HOLDS,
@@ -100,7 +101,7 @@ def in_short(frame: pd.DataFrame) -> str:
         )
     never = [name for name, part in always.groupby(level="attack", sort=False) if not part.any(axis=None)]
     names = listed([f"{ATTACKS[name].title} ({count(seeds[name], 'seed')})" for name in never])
-    told += [_as_plain(frame), f"By no score, on no seed: {names}." * bool(never)]
+    told += [_as_plain(frame), f"No score is reliable on any seed with {names}." * bool(never)]
     return " ".join(filter(None, [*told, too_few(seeds.min()), over(seeds.min(), seeds.max())]))
 
 
@@ -168,7 +169,7 @@ def at_the_end(frame: pd.DataFrame, least: float) -> str:
     return (
         f"After epoch {frame['epoch'].max()}, where ABL isolates, at least {limit(least)} of what is isolated is"
         f" poisoned on every seed with so many of {count(len(good), 'attack')}: {listed(told)}."
-        + (f" By no score: {listed(never)}." if never else "")
+        + (f" No score reaches that with {listed(never)}." if never else "")
     )
 
 
@@ -200,13 +201,14 @@ def _titles(index: pd.MultiIndex) -> str:
 
 
 def _as_plain(frame: pd.DataFrame) -> str:
-    """On how many runs the first loss isolates the very same as plain training, epoch by epoch; empty without those."""
+    """On how many runs the first loss isolates as plain training does, epoch by epoch; empty without those."""
     loss = frame["loss"].iloc[0]
-    wide = frame.pivot_table(index=[*_RUN, "epoch", "score"], columns="loss", values="precision", sort=False)
+    rows = frame.melt([*_RUN, "epoch", "score", "loss"], list(ISOLATION), "metric")
+    wide = rows.pivot_table(index=[*_RUN, "epoch", "score", "metric"], columns="loss", values="value", sort=False)
     if loss == "plain" or "plain" not in wide or (both := wide[[loss, "plain"]].dropna()).empty:
         return ""
     same = (both[loss] == both["plain"]).groupby(level=_RUN, sort=False).all()
     return (
-        f"{loss_title(loss)}, isolates the very same as plain training, by every score, on {int(same.sum())} of"
-        f" {count(len(same), 'run')} ({_titles(both.index)})."
+        f"{loss_title(loss)}, has the same precision and AUROC as plain training, by every score after every epoch, on"
+        f" {int(same.sum())} of {count(len(same), 'run')} ({_titles(both.index)})."
     )

@@ -18,6 +18,7 @@ from ablkit.report.findings.words import (
     UNKNOWN,
     UNMEASURED,
     count,
+    is_useless,
     known,
     limit,
     name_of,
@@ -46,8 +47,14 @@ class _Left:
     """Runs with an undefended one of their seed."""
 
     @property
-    def gone(self) -> list[bool]:
-        return list(self.runs["attack_success_rate"] <= GONE)
+    def gone(self) -> pd.Series:
+        return self.runs["attack_success_rate"] <= GONE
+
+    @property
+    def removed(self) -> list[bool]:
+        """Of each run, whether the backdoor is gone and the model of use."""
+        lost = self.runs["clean_accuracy_undefended"] - self.runs["clean_accuracy"]
+        return list(self.gone & ~is_useless(lost, self.runs["target_class_accuracy"]))
 
     def lost(self, metric: str) -> float | None:
         """Mean fall of an accuracy."""
@@ -61,12 +68,17 @@ class _Left:
     def word(self) -> str:
         is_rare = self.runs["seed"].nunique() < FEWEST and not (self.runs["attack_success_rate"] >= PRESENT).any()
         is_perhaps_never_there = all(self.gone) and not self.pairs
-        return UNKNOWN if is_rare or is_perhaps_never_there else removed(self.gone, *self.costs)
+        return UNKNOWN if is_rare or is_perhaps_never_there else removed(self.removed, *self.costs)
 
     def is_as_good_as(self, other: _Left) -> bool:
         """Whether it removes the backdoor on every run at a price that is no higher."""
         costs = zip(self.costs, other.costs, strict=True)
-        return bool(self.gone) and all(self.gone) and all(None not in pair and pair[0] <= pair[1] for pair in costs)
+        return self.is_always and all(None not in pair and pair[0] <= pair[1] for pair in costs)
+
+    @property
+    def is_always(self) -> bool:
+        """Whether it removes the backdoor on every run, of one at least."""
+        return bool(self.removed) and all(self.removed)
 
 
 def _left(frame: pd.DataFrame, method: str) -> _Left:
@@ -110,13 +122,13 @@ def _told(one: _Left, others: list[_Left]) -> str:
     if not others or word == UNKNOWN:
         return f"{word} {text}"
     text = f"{text}{_beside(one, others)}"
-    every = [left for left in others if left.gone and all(left.gone)]
+    every = [left for left in others if left.is_always]
     rivals = [name_of(left.method) for left in every if left.is_as_good_as(one)]
     if rivals and word != FAILS:
         return f"{IN_PART} {text} Removed on every run, at no higher price: {', '.join(rivals)}."
     if every:
         return f"{word} {text} Others that remove it on every run: {', '.join(name_of(left.method) for left in every)}."
-    none = "No other method here removes" if all(one.gone) else "No method here removes"
+    none = "No other method here removes" if one.is_always else "No method here removes"
     return f"{word} {text} {none} it on every run."
 
 
@@ -137,7 +149,7 @@ def _beside(one: _Left, others: list[_Left]) -> str:
 def _of_all(found: list[_Left]) -> str:
     words = [left.word for left in found]
     word = next((w for w in (HOLDS, FAILS, UNKNOWN) if set(words) == {w}), IN_PART)
-    every = [name_of(left.method) for left in found if left.gone and all(left.gone)]
+    every = [name_of(left.method) for left in found if left.is_always]
     removes = "removes the backdoor on every run"
     if not every:
         return f"{word} No method here {removes}."
@@ -164,6 +176,8 @@ def _sentence(left: _Left, *, whole: bool = True) -> str:
     named = ATTACKS[attacks[0]].title if len(attacks) == 1 else f"{len(attacks)} attacks"
     told = f"{title} brings {named} to" if whole else f"{title}:"
     told = f"{told} at most {limit(GONE)} attack success on {sum(left.gone)} of {count(len(rates), unit)} ({spread})"
+    if useless := sum(left.gone) - sum(left.removed):
+        told += f", {useless} of them with a model of no use"
     if not left.pairs:
         told += f"; without an undefended run of the same seed the price was {UNMEASURED}"
         return f"{told}; {passed}" if passed else told

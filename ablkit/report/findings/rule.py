@@ -89,17 +89,20 @@ def on_unseen(runs: pd.DataFrame) -> str:
     alone = f"; undefended training was run on {known} of these {len(own)} sets" if known < len(own) else ""
     rules = listed([str(int(number)) for number in sorted(set(by[own.index]))])
     return (
-        f"Rule {rules} met seed{'s' * (len(seeds) > 1)} {listed([str(seed) for seed in seeds])} here for the first"
-        f" time: there the backdoor is gone {removed(own, '')}{alone}."
+        f"Rule {rules} met the poisoned sets of seed{'s' * (len(seeds) > 1)} {listed([str(seed) for seed in seeds])}"
+        f" here for the first time: there the backdoor is gone {removed(own, '')}{alone}."
     )
 
 
 def _today(runs: pd.DataFrame) -> str:
-    """How many runs of the rules before stand by today's, and how many that has not judged; empty where all are its."""
+    """What today's rule says of runs by the rules before; empty where all are its own."""
     earlier, before = is_earlier(runs), _rules(runs) != RULE
-    stands, number = int((before & ~earlier).sum()), int(earlier.sum())
-    told = [f"leaves {stands} as they are"] * bool(stands) + [f"has not judged {number}"] * bool(number)
-    return f"Of {count(len(runs), 'run')} today's rule {RULE} {' and '.join(told)}." if told else ""
+    again = before & pd.Series(runs.get("is_judged_alike", False), runs.index, bool)
+    same, tried, other = int((before & ~earlier).sum()), int(again.sum()), int(earlier.sum())
+    how = [f"{tried} judged again"] * bool(tried)
+    how += [f"{same - tried} without a suspect stand, as it asks for more"] * (same > tried)
+    told = [f"says the same of {same} ({'; '.join(how)})"] * bool(same) + [f"was not tried on {other}"] * bool(other)
+    return f"Of these {count(len(runs), 'run')} today's rule {RULE} {' and '.join(told)}." if told else ""
 
 
 def _rules(runs: pd.DataFrame) -> pd.Series:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from ablkit.report.findings.words import (
+    ANSWERED,
+    DEAR,
     FAILS,
     GONE,
     HOLDS,
@@ -54,13 +56,15 @@ def of_run(metrics: dict, method: str) -> str:
         below = "" if before is None else f", below the {limit(PRESENT)} from which a backdoor counts as present"
         told = f"Before {step} the attack success rate was {percent(before)}{below}; after it, {percent(success)}."
         return f"{UNKNOWN} {told} {have} {over(1)}"
+    is_mute = target is not None and target < ANSWERED
     told = f"{upper(step)} takes the attack success rate from {percent(before)} to {percent(success)}"
     if suffix == "_before":  # a model after a few epochs: its accuracy is nothing to be held against
         costs = [None, None]
         paid = f"{have} What that costs only an undefended run of the same seed can say."
-        return f"{removed([success <= GONE], *costs)} {told}. {paid} {over(1)}"
+        return f"{removed([success <= GONE and not is_mute], *costs)} {told}. {paid} {over(1)}"
     costs = [None if None in pair else pair[0] - pair[1] for pair in zip(base, (accuracy, target), strict=True)]
-    return f"{removed([success <= GONE], *costs)} {told}; {price(costs[0], base[1], target)}. {over(1)}"
+    is_removed = success <= GONE and not is_mute and not (costs[0] is not None and costs[0] >= DEAR)
+    return f"{removed([is_removed], *costs)} {told}; {price(costs[0], base[1], target)}. {over(1)}"
 
 
 def _on_clean_data(metrics: dict, method: str) -> str:

@@ -1,4 +1,4 @@
-"""The words of a verdict and the rules behind them: what counts as a backdoor, as removed, and as a low price."""
+"""The words of a verdict and the rules behind them: what counts as a backdoor, as gone, as removed, as a low price."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ import pandas as pd
 from ablkit.defenses import METHODS
 
 GONE = 0.05
-"""Attack success rate up to which a backdoor counts as removed."""
+"""Attack success rate up to which a backdoor counts as gone."""
 PRESENT = 0.5
 """Attack success rate from which an undefended model counts as having the backdoor."""
 CHEAP = 0.05
 """Accuracy, over all classes and in the target class, that a method may cost and still count as nearly free."""
 DEAR = 0.3
-"""Clean accuracy from which on a method has paid too much: what is left of the model is no success of anything."""
+"""Clean accuracy from which on a method has paid too much: the model that is left is of no use."""
+ANSWERED = 0.1
+"""Accuracy in the target class below which a model hardly names that class, so that attack success is low anyway."""
 FASTER = 0.5
 """Poisoned images count as learned faster where their mean loss is at most this fraction of the clean images' loss."""
 PRECISE = 0.5
@@ -35,17 +37,28 @@ HOLDS, IN_PART, FAILS, UNKNOWN = "**Holds.**", "**Holds in part.**", "**Fails.**
 UNMEASURED = "not measured"
 
 
+def is_useless(lost: pd.Series, target: pd.Series) -> pd.Series:
+    """Which models are of no use, whatever became of the backdoor: see `DEAR` and `ANSWERED`.
+
+    Args:
+        lost: clean accuracy lost against undefended training; nan, where it is not known, speaks for no model and
+            against none.
+        target: accuracy in the target class; likewise.
+    """
+    return (pd.to_numeric(lost) >= DEAR) | (pd.to_numeric(target) < ANSWERED)
+
+
 def removed(gone: Sequence[bool], overall: float | None, target: float | None) -> str:
     """The word for a method that should remove a backdoor at nearly no price.
 
     Args:
-        gone: of each run, whether the backdoor is gone.
+        gone: of each run, whether the backdoor is gone and the model of use.
         overall: accuracy lost over all classes; what was not measured cannot be called low.
         target: the same in the target class.
     """
     if not len(gone):
         return UNKNOWN
-    if not any(gone) or (known(overall) is not None and overall >= DEAR):
+    if not any(gone):
         return FAILS
     cheap = all(known(cost) is not None and cost <= CHEAP for cost in (overall, target))
     return HOLDS if all(gone) and cheap else IN_PART

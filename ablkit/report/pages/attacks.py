@@ -47,7 +47,7 @@ def _finding(runs: pd.DataFrame, undefended: pd.DataFrame) -> str:
     text = f"ABL handles {TITLES[worst]} worst: its attack success is {percent(after)} after ABL{was} {n}."
     if after <= GONE:
         every = count(runs["attack"].nunique(), "backdoor")
-        text = f"ABL removes all of {every} in the mean; most is left of {TITLES[worst]}, {percent(after)} {n}."
+        text = f"After ABL all of {every} are gone in the mean; most is left of {TITLES[worst]}, {percent(after)} {n}."
     precision = own["isolation_precision"].dropna()
     return text + (f" Of what it isolates there {percent(precision.mean(), 0)} is poisoned." if len(precision) else "")
 

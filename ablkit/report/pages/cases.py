@@ -11,7 +11,7 @@ from ablkit.defenses import METHODS
 from ablkit.report import cases, charts, findings
 from ablkit.report.collect import Collection, measured
 from ablkit.report.figures import TITLES
-from ablkit.report.findings import DEAR, GONE
+from ablkit.report.findings import ANSWERED, DEAR, GONE
 from ablkit.report.findings.cases import REMOVED, judged, outcomes, places, removes
 from ablkit.report.findings.rule import of_earlier_rule
 from ablkit.report.findings.words import count, limit
@@ -168,8 +168,9 @@ def overview(found: list[Studied]) -> Table:
         parts = [Cell(places(list(own.index), one.titles), kind="text") for own in (told[gone], told[~gone])]
         rows.append((question, cases.METHODS[one.claimed], f"{gone.sum()} of {len(gone)}", *parts, seeds))
     note = (
-        f"Removed: on every seed at most {limit(GONE)} attack success, and less than {100 * DEAR:.0f} points of clean"
-        " accuracy lost against undefended training. Where more is lost the model is of no use."
+        f"Removed: on every seed at most {limit(GONE)} attack success, less than {100 * DEAR:.0f} points of clean"
+        f" accuracy lost against undefended training, and at least {limit(ANSWERED)} accuracy in the target class."
+        f" Where more is lost the model is of no use ({link('words', 'method.html#terms')})."
     )
     return Table(
         ("question", "method", "removed, pairs", "removed with", "left, or the model of no use, with", "n"),

@@ -211,7 +211,7 @@ def _replaced(replaced: pd.DataFrame, every: pd.DataFrame) -> str:
 def _scales(c: Collection) -> list[Block]:
     """Hours of an ABL run by preset, at the speeds that were measured."""
     rows = []
-    scales = [scale for scale in c.scales if not scale.is_peers]
+    scales = [scale for scale in c.scales if not scale.is_peers and scale.dataset == c.main.dataset]
     for preset in ("quick", "paper"):
         images = costs.images_of(preset)
         cells = []

@@ -9,7 +9,7 @@ from ablkit.report.collect import Collection, dataset_title, measured
 from ablkit.report.figures import TITLES
 from ablkit.report.findings import GONE
 from ablkit.report.findings.rule import of_earlier_rule
-from ablkit.report.findings.words import FEWEST, count
+from ablkit.report.findings.words import FEWEST, count, is_useless
 from ablkit.report.page import Block, Cell, Page, Table, Text, code, link, listed
 from ablkit.report.pages import missing
 from ablkit.report.text import percent
@@ -42,10 +42,7 @@ def page(c: Collection) -> Page:
         )
     commands = dict.fromkeys(_COMMAND if model == _MODEL else _LARGER for model in runs["model"])
     made = f"{measured(runs)} Made by {listed([code(command) for command in commands])}."
-    folders = (
-        f"Folders of such images, poisoned or not: {link('unknown trust', 'unknown-trust.html')}. These are other"
-        " trainings, so that their numbers differ."
-    )
+    folders = f"Folders of such images, poisoned or not: {link('unknown trust', 'unknown-trust.html')}."
     blocks += [_table(runs), *_isolated(runs), *_not_run(c, runs), Text(folders), Text(made, "soft")]
     return Page(_NAME, _TITLE, _finding(runs), blocks, "Data sets")
 
@@ -59,7 +56,7 @@ def _not_run(c: Collection, runs: pd.DataFrame) -> list[Block]:
     ]
     blocks: list[Block] = []
     if lacking:
-        what = f"training without the suspects on {FEWEST} seeds of {listed(lacking)}"
+        what = f"training without the suspects on all {FEWEST} seeds of {listed(lacking)}"
         blocks += missing.not_run(c, what, [_COMMAND])
     if (runs["model"] == _MODEL).all():
         blocks += missing.not_run(c, "larger networks and images of 64 pixels", [_LARGER])
@@ -76,7 +73,7 @@ def runs_of(c: Collection) -> pd.DataFrame:
 
 
 def _finding(runs: pd.DataFrame) -> str:
-    """On how many runs each defence removes the backdoor, by data set."""
+    """On how many runs the backdoor is gone with each defence, by data set."""
     told = []
     for dataset, part in runs.groupby("dataset", sort=False):
         for method in ("abl", "exclude"):
@@ -87,7 +84,7 @@ def _finding(runs: pd.DataFrame) -> str:
             seeds = own["seed"].nunique()
             few = f" on {count(seeds, 'seed')}, a demonstration" if seeds < FEWEST else ""
             what = f"{METHODS[method]} on {dataset_title(dataset)} in {gone} of {count(len(own), 'run')}{few}"
-            told.append(f"{what}{_price(own, part)}")
+            told.append(f"{what} ({'; '.join(filter(None, (_missed(own), _price(own, part))))})".replace(" ()", ""))
     if not told:
         return "Nothing was measured."
     same = ["dataset", "attack", "seed"]
@@ -101,16 +98,32 @@ def _finding(runs: pd.DataFrame) -> str:
     return f"{lacking}At most {percent(GONE, 0)} attack success is left: {'; '.join(told)}.{_shared(runs)}{rule}{weak}"
 
 
+def _missed(own: pd.DataFrame) -> str:
+    """With which attacks more is left, and on how many runs each; empty where with none."""
+    is_left = own["attack_success_rate"] > GONE
+    found = [
+        f"{TITLES[name]} on {part.sum()} of {len(part)}"
+        for name, part in is_left.groupby(own["attack"], sort=False)
+        if part.any()
+    ]
+    return f"missed: {listed(found)}" if found else ""
+
+
 def _price(own: pd.DataFrame, part: pd.DataFrame) -> str:
-    """The clean accuracy that a defence costs, in the mean over its runs with an undefended one of the same set."""
+    """The clean accuracy that a defence costs, in the mean over its runs with an undefended one of the same set, and
+    how many of the models without a backdoor are of no use."""
     same = ["attack", "model", "train_size", "seed"]
     base = part[part["method"] == "none"].drop_duplicates(same).set_index(same)["clean_accuracy"]
-    lost = (own[same].join(base, on=same)["clean_accuracy"] - own["clean_accuracy"]).dropna()
-    if lost.empty:
-        return ""
-    mean, most = (f"{100 * value:.0f}" for value in (lost.mean(), lost.max()))
-    spread = f" in the mean, {most} at most" if len(lost) > 1 else ""
-    return f" ({mean} {'point' if mean == '1' else 'points'} of clean accuracy lost{spread})"
+    lost = own[same].join(base, on=same)["clean_accuracy"] - own["clean_accuracy"]
+    gone = own["attack_success_rate"] <= GONE
+    useless = int((gone & is_useless(lost, own["target_class_accuracy"])).sum())
+    words = f"{useless} of the {gone.sum()} models without a backdoor {'is' if useless == 1 else 'are'} of no use"
+    told = [words] * bool(useless)
+    if len(lost := lost.dropna()):
+        mean, most = (round(100 * value) for value in (lost.mean(), lost.max()))
+        what = f"{count(mean, 'point')} of clean accuracy lost" if mean > 0 else "no clean accuracy lost"
+        told.insert(0, f"{what} in the mean, {max(most, 0)} at most" if len(lost) > 1 else what)
+    return "; ".join(told)
 
 
 def _shared(runs: pd.DataFrame) -> str:
@@ -124,11 +137,11 @@ def _shared(runs: pd.DataFrame) -> str:
 
 
 def _isolated(runs: pd.DataFrame) -> list[Block]:
-    """How much of what ABL isolates is poisoned, where it removes the backdoor and where not."""
+    """How much of what ABL isolates is poisoned, where the backdoor is gone afterwards and where not."""
     own = runs[(runs["method"] == "abl") & runs["isolation_precision"].notna()]
     is_gone = own["attack_success_rate"] <= GONE
     parts = []
-    for part, what in ((own[is_gone], "where it removes the backdoor"), (own[~is_gone], "where it does not")):
+    for part, what in ((own[is_gone], "after which the backdoor is gone"), (own[~is_gone], "after which it is not")):
         if len(part):
             ends = (percent(getattr(part["isolation_precision"], end)(), 0) for end in ("min", "max"))
             parts.append(f"{' to '.join(dict.fromkeys(ends))} is poisoned in the {count(len(part), 'run')} {what}")

@@ -34,12 +34,12 @@ def page(c: Collection) -> Page:
     """The project's own method: does it end as training on clean data does?"""
     title = "A clean model from poisoned data: training without the suspects"
     frame = runs_of(c)
-    if frame.empty or not (frame["method"] == "exclude").any():
+    own = beside(frame) if len(frame) else frame
+    if own.empty:
         commands = ["ablkit run exclusion", "ablkit run exclusion -p attack_names badnets"]
         lacking = missing.not_run(c, "training without suspects on any attack at quick scale", commands)
         none = f"None of {len(TITLES)} attacks was run with this method at quick scale yet."
         return Page(NAME, title, none, [*protocol.how(c.runs.iloc[:0]), *lacking], "Clean models")
-    own = beside(frame)
     full = pd.concat([scale.of("exclude") for scale in c.full] or [c.runs.iloc[:0]])
     blocks = [
         glance.table(own),
@@ -70,7 +70,8 @@ def in_short(c: Collection) -> str:
         " without the suspects, this kit's own method. Suspects are images that form a group apart within their class,"
         " in what the layers of a network see.",
         f"{listed(keeps)}." * bool(keeps),
-        f"({upper(count(names, 'attack'))}, {_seeds(own)} each, {listed(sorted(set(own['place'])))}, {measured}.)",
+        f"({upper(count(names, 'attack'))}, {_seeds(own)} each,{_models(own)}"
+        f" {listed(sorted(set(own['place'])))}, {measured}.)",
     ]
     accuracy = [price(own, short=True), resemblance(own, short=True), f"{link('Clean models', NAME)}."]
     parts = (told, [of_its_making(own)], accuracy)
@@ -90,17 +91,21 @@ def runs_of(c: Collection) -> pd.DataFrame:
     others = [scale.runs[scale.runs["method"] != "exclude"] for scale in scales]
     # No preset has the control's settings, so that it is no run of a scale.
     drawn = (c.runs["preset"] == "quick") & c.runs["place"].isin([scale.place for scale in scales])
-    drawn &= (c.runs["attack_settings"] == "") & (c.runs["method_settings"] == "control=random")
+    drawn &= (
+        (c.runs["dataset"] == "cifar10")
+        & (c.runs["attack_settings"] == "")
+        & (c.runs["method_settings"] == "control=random")
+    )
     frame = pd.concat([*own, *others, c.runs[drawn]])
     return frame.drop_duplicates(["attack", "seed", "method", "method_settings"])
 
 
 def beside_abl(c: Collection) -> str:
-    """How many backdoors it removes on every seed, to follow what ABL does; empty where no attack has seeds enough."""
+    """How many backdoors are gone on every seed, to follow what ABL does; empty where no attack has seeds enough."""
     own = measured_runs(c)
     if own.empty or not len(always := _always(own)):
         return ""
-    return f"; training without the suspects removes {always.sum()} of {len(always)} on every seed"
+    return f"; trained without the suspects {always.sum()} of {len(always)} are gone on every seed"
 
 
 def measured_runs(c: Collection) -> pd.DataFrame:
@@ -164,6 +169,12 @@ def _table(own: pd.DataFrame) -> Table:
         number = counted(*(int(part[f"attack_success_rate{suffix}"].count()) for suffix in ("_none", "_abl", "")))
         rows.append((link(TITLES[name], f"attack-{name}.html"), *cells, number))
     return Table(_COLUMNS, rows, _GROUPS, f"Worst attack first. Mean over seeds. {INTERVAL} {RED}{_twice(own)}")
+
+
+def _models(own: pd.DataFrame) -> str:
+    """How many models these runs are, where attacks that poison the same images share one."""
+    models = len(own.drop_duplicates(["seed", *NEAR]))
+    return f" {models} models as attacks that poison the same images share one," if models < len(own) else ""
 
 
 def _twice(own: pd.DataFrame) -> str:

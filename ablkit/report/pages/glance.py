@@ -9,15 +9,15 @@ from ablkit.report.collect import provenance
 from ablkit.report.figures import TITLES
 from ablkit.report.findings import GONE
 from ablkit.report.findings.beside import MEASURED, complete
-from ablkit.report.findings.words import count, limit
+from ablkit.report.findings.words import ANSWERED, DEAR, count, is_useless, limit
 from ablkit.report.page import Cell, Table, listed
 from ablkit.report.text import MISSING
 from ablkit.report.verdicts import INTERVAL, over_seeds
 
 _TRAINED = {"_none": "undefended", "_abl": "with ABL", "": "without the suspects", "_oracle": "on clean data"}
 """The suffixes of `findings.beside.beside`."""
-_COLUMNS = ("trained", "backdoor gone, runs", "on every seed, attacks", "attack success, %", "clean accuracy, %")
-_COLUMNS += ("target class, %",)
+_COLUMNS = ("trained", "backdoor gone, runs", "on every seed, attacks", "gone, model of use, runs")
+_COLUMNS += ("attack success, %", "clean accuracy, %", "target class, %")
 
 
 def table(own: pd.DataFrame) -> Table | None:
@@ -37,11 +37,13 @@ def _row(runs: pd.DataFrame, suffix: str) -> tuple[Cell | str, ...]:
     """The numbers of one way of training, each the mean over attacks, by seed."""
     by_seed = runs.groupby("seed")[[f"{metric}{suffix}" for metric in MEASURED]].mean()
     if suffix == "_oracle":
-        gone: tuple[Cell | str, ...] = (Cell(MISSING, kind="soft"), Cell(MISSING, kind="soft"))
+        gone: tuple[Cell | str, ...] = (Cell(MISSING, kind="soft"),) * 3
     else:
         is_gone = runs[f"attack_success_rate{suffix}"] <= GONE
         always = is_gone.groupby(runs["attack"]).all()
-        gone = f"{is_gone.sum()} of {len(is_gone)}", f"{always.sum()} of {len(always)}"
+        lost = runs["clean_accuracy_none"] - runs[f"clean_accuracy{suffix}"]
+        of_use = is_gone & ~is_useless(lost, runs[f"target_class_accuracy{suffix}"])
+        gone = tuple(f"{found.sum()} of {len(found)}" for found in (is_gone, always, of_use))
     return (_TRAINED[suffix], *gone, *(over_seeds(by_seed[name]) for name in by_seed))
 
 
@@ -50,7 +52,9 @@ def _note(runs: pd.DataFrame) -> str:
     poisoned = f"The same {count(len(runs), 'poisoned set')} in each row but the last:"
     told = f"{poisoned} {count(runs['attack'].nunique(), 'attack')}, seeds {seeds}."
     interval = INTERVAL if runs["seed"].nunique() >= ENOUGH else "In brackets or below: the lowest and highest seed."
-    told += f" Gone: at most {limit(GONE)} attack success. Mean over attacks and seeds. {interval}"
+    told += f" Gone: at most {limit(GONE)} attack success. Of use: less than {100 * DEAR:.0f} points of clean accuracy"
+    told += f" lost against undefended training, and at least {limit(ANSWERED)} right in the target class. Mean over"
+    told += f" attacks and seeds. {interval}"
     clean = listed([TITLES[name] for name in dict.fromkeys(runs.dropna(subset="attack_success_rate_oracle")["attack"])])
     told += f" On clean data the trigger was tried with {clean}." * bool(clean)
     return f"{told} Without the suspects: {provenance(runs)}" if "env_started" in runs else told

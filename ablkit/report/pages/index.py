@@ -74,7 +74,7 @@ def paired(scale: Scale) -> pd.DataFrame:
     """The ABL runs of a scale beside the undefended run of the same attack and seed, with `_undefended` behind.
 
     Runs that lack one of these numbers are left out. `is_learned`: whether undefended training learns the backdoor of
-    the attack, in the mean over its seeds; where not, there is nothing to remove.
+    the attack, in the mean over its seeds; where not, there is none that could be gone.
     """
     keys = ["attack", "seed"]
     names = [*_METRICS, "clean_accuracy_non_target"]
@@ -94,7 +94,7 @@ def order(pairs: pd.DataFrame) -> list[str]:
     return list(means.sort_values(ascending=False, kind="stable").index)
 
 
-def removed(pairs: pd.DataFrame) -> list[str]:
+def gone_in_the_mean(pairs: pd.DataFrame) -> list[str]:
     """The attacks that are learned and whose mean attack success rate ABL brings to GONE or below."""
     means = pairs[pairs["is_learned"]].groupby("attack", sort=False)["attack_success_rate"].mean()
     return [name for name, value in means.items() if value <= GONE]
@@ -108,26 +108,26 @@ def price(pairs: pd.DataFrame, column: str = "lost") -> str:
 
 
 def _cost(pairs: pd.DataFrame) -> str:
-    """`costs 7 to 29 points of accuracy`, or what else happens to it."""
+    """`for 7 to 29 points of accuracy`, or what else happens to it."""
     means = 100 * pairs.groupby("attack")["lost"].mean()
-    return f"costs {price(pairs)} points of accuracy" if means.max() >= 0.5 else "costs no accuracy"
+    return f"for {price(pairs)} points of accuracy" if means.max() >= 0.5 else "at no price in accuracy"
 
 
 def _headline(pairs: pd.DataFrame) -> str:
-    learned, gone = pairs[pairs["is_learned"]], removed(pairs)
+    learned, gone = pairs[pairs["is_learned"]], gone_in_the_mean(pairs)
     number = learned["attack"].nunique()
     if number == 1:
         name = TITLES[learned["attack"].iloc[0]]
-        outcome = f"removes the {name} backdoor" if gone else f"leaves the {name} backdoor in"
+        outcome = f"the {name} backdoor is gone" if gone else f"the {name} backdoor stays"
     elif number:
-        outcome = f"removes {len(gone)} of {number} backdoors in the mean, {len(_always(pairs))} on every seed"
+        outcome = f"{len(gone)} of {number} backdoors are gone in the mean, {len(_always(pairs))} on every seed"
     else:
-        outcome = "has no backdoor to remove"
-    return f"Anti-Backdoor Learning, re-run: it {outcome}, and {_cost(pairs)}"
+        outcome = "no backdoor is learned that it could remove"
+    return f"Anti-Backdoor Learning, re-run: {outcome}, {_cost(pairs)}"
 
 
 def _always(pairs: pd.DataFrame) -> list[str]:
-    """The attacks whose backdoor ABL removes on every seed."""
+    """The attacks whose backdoor is gone after ABL on every seed."""
     learned = pairs[pairs["is_learned"]]
     return [name for name, own in learned.groupby("attack", sort=False) if (own["attack_success_rate"] <= GONE).all()]
 
@@ -165,7 +165,7 @@ def _warning(c: Collection, scale: Scale) -> str:
 
 
 def _facts(pairs: pd.DataFrame) -> list[tuple[str, str]]:
-    learned, gone = pairs[pairs["is_learned"]], removed(pairs)
+    learned, gone = pairs[pairs["is_learned"]], gone_in_the_mean(pairs)
     number, weak = learned["attack"].nunique(), [name for name in order(pairs[~pairs["is_learned"]])]
     worst = [name for name in order(learned) if name not in gone]
     low = [name for name, own in pairs.groupby("attack", sort=False) if own["target_class_accuracy"].mean() < 0.3]
@@ -192,8 +192,8 @@ def _facts(pairs: pd.DataFrame) -> list[tuple[str, str]]:
         )
     )
     if settings.decides(learned):
-        told = f"ABL removes the backdoor {settings.outcome(learned)}"
-        entries.append(("Isolation decides", f"at this scale: {told} ({link('settings', 'settings.html')})"))
+        told = f"with the default settings: after ABL the backdoor is gone {settings.outcome(learned)}"
+        entries.append(("Isolation decides", f"{told} ({link('settings', 'settings.html')})"))
     return entries
 
 
@@ -242,8 +242,8 @@ def ways_to_pay(pairs: pd.DataFrame) -> str:
     means = pairs.assign(other=other).groupby("attack", sort=False)[["lost_target", "other"]].mean()
     halves = []
     for part, what, metric in (
-        (means[means["lost_target"] >= means["other"]], "the target class more than the others", "lost_target"),
-        (means[means["lost_target"] < means["other"]], "the others more", "other"),
+        (means[means["lost_target"] >= means["other"]], "the target class more than the other classes", "lost_target"),
+        (means[means["lost_target"] < means["other"]], "the other classes more", "other"),
     ):
         if len(part):
             points = sorted({f"{100 * value:.0f}" for value in (part[metric].min(), part[metric].max())}, key=float)

@@ -141,7 +141,8 @@ def first_phases(c: Collection) -> pd.DataFrame:
         keeps = runs["trajectories"].map(lambda kept: set(kept.split()) >= _KEPT)
         runs = runs[keeps & runs["method"].isin(["abl", "exclude"])]
     longest = runs.sort_values("isolation_epochs", ascending=False, kind="stable") if len(runs) else runs
-    same = ["attack", "seed", "place", "poison_rate", "attack_settings", "model", "train_size", *losses.SETTINGS]
+    same = ["dataset", "attack", "seed", "place", "poison_rate", "attack_settings", "model", "train_size"]
+    same += losses.SETTINGS
     for _, run in longest.drop_duplicates(same).sort_index().iterrows():
         loss = losses.name_of(run["isolation_loss"], run["gamma"], run["per_sample"])
         standard = run["poison_rate"] == ATTACKS[run["attack"]].quick_rate and not run["attack_settings"]

@@ -139,10 +139,10 @@ def _of_preset(c: Collection) -> pd.DataFrame:
     """Runs of ABL that kept their losses and whose phase 1 is that of the preset, each once."""
     if c.main is None:
         return c.runs.iloc[:0]
-    runs = c.runs[(c.runs["method"] == "abl") & ~c.runs["is_first_phase"]]
+    runs = c.runs[(c.runs["method"] == "abl") & ~c.runs["is_first_phase"] & (c.runs["dataset"] == c.main.dataset)]
     runs = runs.loc[[_is_of(run, c.main.preset) for _, run in runs.iterrows()]]
     runs = runs.loc[[(folder / "losses.npy").exists() for folder in runs["folder"]]]
-    return runs.drop_duplicates(["attack", "seed", "place", "train_size", "dataset"])
+    return runs.drop_duplicates(["attack", "seed", "place", "train_size"])
 
 
 def _is_of(run: pd.Series, preset: str) -> bool:

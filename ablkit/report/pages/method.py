@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ablkit.metrics import statistics
 from ablkit.report.collect import Collection
-from ablkit.report.findings import CHEAP, DEAR, GONE, PRESENT
+from ablkit.report.findings import ANSWERED, CHEAP, DEAR, GONE, PRESENT
 from ablkit.report.findings.words import count
 from ablkit.report.page import Block, Cell, Heading, Page, Table, Text, code, literal
 from ablkit.report.text import percent
@@ -22,9 +22,19 @@ _DEFINITIONS = {
     "isolation precision": "fraction of the isolated images that is poisoned; isolated is the 1 % with the lowest loss"
     " unless another rate is given",
     "isolation recall": "fraction of the poisoned images that is isolated",
+    "gone": f"said of a backdoor with at most {percent(GONE, 0)} attack success",
+    "removed": "said of a backdoor that is gone, on every seed where several are meant, from models that are of use",
+    "of no use": f"said of a model that has lost {100 * DEAR:.0f} points of clean accuracy or more against undefended"
+    f" training of its seed, or has less than {percent(ANSWERED, 0)} accuracy in the target class: one that hardly"
+    " names that class has a low attack success whatever became of the backdoor",
     "DER": "defence effectiveness, 0 to 1: 1 is a backdoor gone at no cost in clean accuracy, 0.5 no effect",
 }
 _TERMS = {
+    "LGA": "local gradient ascent, ABL's loss of phase 1: the gradient turns where a batch's mean loss is below gamma",
+    "pair": "an attack in one of the cases that a page compares, such as a poisoning rate",
+    "arm": "one way of unlearning among several that are compared",
+    "twin": "an attack without the idea that makes it what it is",
+    "AUROC": "probability that a poisoned image ranks before a clean one; 0.5 is chance",
     "phase 1": "ABL's training on all images, with a loss that holds back; at its end, the turning epoch, images are"
     " isolated",
     "isolated": "the images of the lowest loss after phase 1, which ABL unlearns",
@@ -50,7 +60,7 @@ _OLDER_DIGEST, _DIGEST = "6ba7e88c5ac5", "d8baa3419b03"
 def page(c: Collection) -> Page:
     """Definitions, rules and limits."""
     finding = (
-        f"A backdoor counts as removed at an attack success of at most {percent(GONE, 0)}, isolation as failed below"
+        f"A backdoor counts as gone at an attack success of at most {percent(GONE, 0)}, isolation as failed below"
         f" {percent(LOW, 0)} precision, and a number of the paper is judged only at its own scale and on at least"
         f" {FEWEST} seeds."
     )
@@ -71,7 +81,8 @@ def page(c: Collection) -> Page:
         Heading("Means and intervals"),
         Text(
             f"A mean over seeds has the lowest and highest seed below it. From n = {statistics.ENOUGH} on it is the"
-            " 95 % BCa bootstrap interval (Efron 1987); fewer values do not carry one. One seed is a demonstration."
+            " 95 % BCa bootstrap interval (Efron 1987), of five and six values over all their resamples; fewer values"
+            " do not carry one. One seed is a demonstration."
             " Differences between methods are paired by seed."
         ),
         Heading("Limits", "limits"),
@@ -122,8 +133,7 @@ def _words() -> str:
         f"A verdict is about the hypothesis on its page or in its notebook, on at least {FEWEST} seeds.\n\n"
         "- **Holds**: in every case, on every seed, and, where a method has a price, at a low one: at most"
         f" {100 * CHEAP:.0f} points of accuracy, over all classes and in the target class\n- **Holds in part**: in some"
-        f" cases, or at a higher price\n- **Fails**: in none, or at {100 * DEAR:.0f} points of clean accuracy or more:"
-        " what is left of such a model is no success of anything\n- **Cannot be said**: not measured, or on too few"
+        " cases, or at a higher price\n- **Fails**: in none\n- **Cannot be said**: not measured, or on too few"
         f" seeds; but a backdoor that stays, at {percent(PRESENT, 0)} attack success or more, refutes on one seed"
     )
 

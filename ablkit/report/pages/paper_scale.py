@@ -13,7 +13,7 @@ from ablkit.report.figures import TITLES
 from ablkit.report.findings import GONE
 from ablkit.report.findings.isolators import SCORES as NAMES
 from ablkit.report.findings.rule import of_earlier_rule
-from ablkit.report.findings.words import DEAR, PRESENT, count, limit, over
+from ablkit.report.findings.words import PRESENT, count, is_useless, limit, over
 from ablkit.report.page import Block, Cell, Figure, Heading, Page, Table, Text, code, link, listed
 from ablkit.report.pages import first_looks, missing
 from ablkit.report.pages.attack import too_weak
@@ -54,12 +54,17 @@ def _finding(scale: Scale, epochs: pd.DataFrame) -> str:
             weak.append(f"; {TITLES[name]} is not judged ({why})")
             continue
         gone = part["attack_success_rate"] <= GONE
-        told = [f"{percent(part['clean_accuracy'][gone].mean())} clean accuracy left there"] if gone.any() else []
-        if gone.any() and undefended.mean() - part["clean_accuracy"][gone].mean() >= DEAR:
-            told[0] += ", too little to count"
-        kept = f" ({'; '.join(told)})" if told else ""
+        kept = ""
+        if gone.any():
+            accuracy, target = (part[metric][gone].mean() for metric in ("clean_accuracy", "target_class_accuracy"))
+            kept = f"{percent(accuracy)} clean accuracy and {percent(target)} in the target class left there"
+            lost = undefended.mean() - part["clean_accuracy"][gone]
+            if useless := int(is_useless(lost, part["target_class_accuracy"][gone]).sum()):
+                kept += f"; {useless} of {count(int(gone.sum()), 'such model')} of no use"
+        kept = f" ({kept})" if kept else ""
         parts.append(f"{TITLES[name]} on {gone.sum()} of {count(len(part), 'seed')}{kept}")
-    judged = f"ABL removes the backdoor of {listed(parts)}" if parts else "ABL is judged on no attack"
+    judged = f"ABL leaves at most {limit(GONE)} attack success of {listed(parts)}"
+    judged = judged if parts else "ABL is judged on no attack"
     text = f"{judged}{''.join(weak)}{'; ' + bare if bare else ''}.{_excluded(scale)}"
     return f"{text} {_swings(epochs)}".rstrip()
 

@@ -6,14 +6,18 @@ import pandas as pd
 
 from ablkit.defenses import METHODS
 from ablkit.report import costs
-from ablkit.report.collect import Collection, dataset_title, hardware_of
+from ablkit.report.collect import Collection, dataset_title, hardware_of, standard_rate
 from ablkit.report.figures import TITLES
 from ablkit.report.findings.words import count
+from ablkit.report.identity import NO_RESULT
 from ablkit.report.page import Block, Cell, Heading, Page, Table, Text, code, link, listed, literal
 from ablkit.report.repeat import command
 from ablkit.report.text import number
 from ablkit.report.verdicts import percent_number
-from ablkit.runs.parameters import defaults
+from ablkit.runs.parameters import defaults, nearest
+
+_MOST_NAMED = 3
+"""Parameters in the name of a run."""
 
 _METRICS = {
     "attack_success_rate": "attack success, %",
@@ -57,7 +61,7 @@ def _table(own: pd.DataFrame) -> Table:
     minutes = costs.minutes(own)
     rows = []
     for index, run in own.iterrows():
-        settings = listed([t for t in (run["attack_settings"], run["method_settings"]) if t])
+        settings = listed(_others(run))
         alone = run["is_first_phase"]
         attack = TITLES[run["attack"]] if run["poison_rate"] > 0 else "No poison"
         what = f"{attack}, {METHODS[run['method']]}{', phase 1 alone' * alone}, seed {run['seed']}"
@@ -82,6 +86,20 @@ def _table(own: pd.DataFrame) -> Table:
     return Table(("run", "numbers", *_METRICS.values(), "minutes", "commit", "command"), rows)
 
 
+def _others(run: pd.Series) -> list[str]:
+    """In what else a run differs from the nearest preset, in a few words: its settings first, then parameters."""
+    values = {name: run[name] for name in defaults("run")}
+    preset, own = nearest("run", values)
+    usual = ("attack", "method", "seed", "dataset", "target", "train_size", *NO_RESULT)
+    if run["is_first_phase"]:
+        usual += ("finetune_epochs", "unlearn_epochs")
+    if run["poison_rate"] in (0, standard_rate(preset, run["attack"])):
+        usual += ("poison_rate",)
+    texts = [str(own.pop(name)) for name in ("attack_settings", "method_settings") if name in own]
+    texts += [f"{name}={value}" for name, value in own.items() if name not in usual]
+    return texts[:_MOST_NAMED] + [f"{len(texts) - _MOST_NAMED} more"] * (len(texts) > _MOST_NAMED)
+
+
 def _repeated(c: Collection) -> list[Block]:
     lines = []
     for _, run in c.runs.iterrows():
@@ -93,7 +111,5 @@ def _repeated(c: Collection) -> list[Block]:
         outcome = f"differs in {listed(differing)}" if differing else "identical apart from times"
         keys = listed([link(other["key"], f"data/{other['key']}/metrics.json") for other in others])
         what = f"{TITLES[run['attack']]}, {METHODS[run['method']]}, seed {run['seed']}"
-        lines.append(
-            f"- {what}: repeated {len(others)} times at {len(commits)} commits ({listed(commits)}): {outcome} ({keys})"
-        )
+        lines.append(f"- {what}: made {len(others)} times, at {listed(commits)}: {outcome} ({keys})")
     return [Heading("Runs that were made more than once", "repeated"), Text("\n".join(lines))] if lines else []

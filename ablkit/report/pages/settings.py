@@ -27,7 +27,9 @@ def page(c: Collection, overview: Table) -> Page:
     undefended = c.main.of("none").groupby("attack")["attack_success_rate"].mean()
     weak = runs["attack"].isin(undefended.index[undefended < PRESENT])
     found = outcome(runs[~weak])
-    told = f"ABL removes the backdoor {found}." if found else "Isolation was not measured."
+    told = (
+        f"With the default settings the backdoor is gone after ABL {found}." if found else "Isolation was not measured."
+    )
     caption = (
         f"A dot a run, all with the same settings; dotted: {percent(LOW, 0)} precision, {percent(GONE, 0)} success."
     )

@@ -80,7 +80,12 @@ def _by_epoch(precision: pd.DataFrame) -> Table:
         (f"at least {limit(RELIABLE)} poisoned", *(str(number) for number in every.ge(RELIABLE).sum())),
     ]
     columns = (f"of {runs}, isolated after epoch", *(str(epoch) for epoch in every))
-    return Table(columns, rows, note="Counted after all runs had ended; the epoch that they used was not chosen by it.")
+    return Table(
+        columns,
+        rows,
+        note="Counted after all runs had ended; the epoch that they used was chosen on other seeds, after"
+        " seed 0 had been looked at.",
+    )
 
 
 def _figure(scale: Scale, precision: pd.DataFrame, used: int) -> Figure:

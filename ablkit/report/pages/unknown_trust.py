@@ -201,8 +201,8 @@ def _table(rows: pd.DataFrame) -> Table:
         f"Training images: {listed(sorted({f'{n:,}' for n in rows['images']}))} a folder. Recall: share of the poisoned"
         " images that are suspected. Precision: share of the suspects that are poisoned. Attack success: test images of"
         " other classes that the model takes for the attacked class. Success unpoisoned: the same of a model of the"
-        " clean folder of this seed, which has never seen the trigger; so much is no backdoor. Clean accuracy: on the"
-        f" test images of the folder that are not suspected. Minutes of training, beside"
+        " clean folder of this seed, which has never seen the trigger: up to so much is no sign of a backdoor. Clean"
+        f" accuracy: on the test images of the folder that are not suspected. Minutes of training, beside"
         f" whatever else the machine did; {rows['seconds'].sum() / 3600:.1f} hours in all. {made} at"
         f" {listed(sorted({literal(name) for name in rows['env_commit']}))}, {hardware_of(rows)}."
     )

@@ -17,4 +17,4 @@ def page(c: Collection) -> Page:
         " gradient ascent is ABL's own last stage, started without the momentum of the fine-tuning."
     )
     title = "Unlearning: what to do with the isolated images"
-    return of_methods(c, "unlearning.html", title, "Unlearning", names, text, "unlearning", "gradient_ascent")
+    return of_methods(c, "unlearning.html", title, "Unlearning", names, text, "unlearning", "gradient_ascent", "ways")

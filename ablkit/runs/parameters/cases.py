@@ -48,7 +48,8 @@ def _turned(factor: float) -> Case:
             "finetune_drop_epoch": drop,
         }
 
-    return Case("as in the preset" if factor == 1 else f"{factor:g} times as late", sets)
+    title = {0.5: "half as late", 1.0: "as in the preset", 2.0: "twice as late"}
+    return Case(title.get(factor, f"{factor:g} times as late"), sets)
 
 
 AS_IT_IS = "as-it-is"
