@@ -47,7 +47,7 @@ def test_the_page_says_what_is_left_on_each_data_set(collection):
     # The twin: backdoors that stay.
     worse = data_sets.page(elsewhere(collection, attack_success_rate=0.06))
     assert "ABL on GTSRB in 0 of" in worse.finding and not re.search(after, markdown(worse))
-    assert re.search(r"\(missed: .*SIG on 3 of 3.*; \d+ points of clean accuracy lost", worse.finding)
+    assert re.search(r"\(missed: .*SIG on (\d) of \1.*; \d+ points of clean accuracy lost", worse.finding)
     assert "of no use" not in worse.finding
 
 
