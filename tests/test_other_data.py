@@ -30,8 +30,10 @@ def elsewhere(c: Collection, **values: object) -> Collection:
 
 def test_the_page_says_what_is_left_on_each_data_set(collection):
     page = data_sets.page(elsewhere(collection, attack_success_rate=0.04))
-    assert page.finding.startswith("At most 5 % attack success is left: ABL on GTSRB in ")
-    assert "suspects excluded on GTSRB in" in page.finding and "demonstration" not in page.finding
+    first, *lines = page.finding.split("\n")
+    whole = r"At most 5 % .* left with ABL on (\d+) of \1 runs and with suspects excluded on (\d+) of \2 runs\."
+    assert re.fullmatch(whole, first) and "demonstration" not in page.finding
+    assert [line for line in lines if line.startswith("- GTSRB, suspects excluded: ")]
     assert "GTSRB, BadNets | wrn-16-1, 10,000 images, target 0" in markdown(page)
     assert "no undefended run" not in page.finding
     alone = replace(collection, runs=elsewhere(collection, attack_success_rate=0.04).runs.query("method != 'none'"))
@@ -41,13 +43,13 @@ def test_the_page_says_what_is_left_on_each_data_set(collection):
     after = r"is poisoned in the \d+ runs after which the backdoor is gone"
     assert re.search(rf"Of what ABL isolates, \d+ % to 100 % {after}", markdown(page))
     price = (
-        r"\(\d+ points of clean accuracy lost in the mean, \d+ at most; \d+ of the \d+ models without a backdoor are"
+        r"runs; \d+ points of clean accuracy lost in the mean, \d+ at most; \d+ of the \d+ models without a backdoor"
     )
     assert re.search(price, page.finding) and "missed" not in page.finding
     # The twin: backdoors that stay.
     worse = data_sets.page(elsewhere(collection, attack_success_rate=0.06))
-    assert "ABL on GTSRB in 0 of" in worse.finding and not re.search(after, markdown(worse))
-    assert re.search(r"\(missed: .*SIG on (\d) of \1.*; \d+ points of clean accuracy lost", worse.finding)
+    assert "GTSRB, ABL: 0 of" in worse.finding and not re.search(after, markdown(worse))
+    assert re.search(r"runs; missed: .*SIG on (\d) of \1.*; \d+ points of clean accuracy lost", worse.finding)
     assert "of no use" not in worse.finding
 
 
@@ -56,8 +58,12 @@ def test_without_abl_the_question_is_open_and_a_model_of_two_attacks_is_told_as_
     runs = own.runs[(own.runs["method"] == "exclude") & own.runs["attack"].isin(["badnets", "blend"])]
     alike = runs.assign(clean_accuracy=0.7, target_class_accuracy=0.6)
     told = data_sets.page(replace(own, runs=alike)).finding
-    assert told.startswith("Not known yet: ABL was not run. At most 5 % attack success is left: suspects excluded on")
-    assert " BadNets and Blend poison the same images, so that the model without them is one, tried with each" in told
+    assert told.startswith(
+        "Not known yet: ABL was not run. At most 5 % attack success is left with suspects excluded on"
+    )
+    assert (
+        "\n- BadNets and Blend poison the same images, so that the model without them is one, tried with each" in told
+    )
     # The twins: ABL was run, and no two models are alike.
     assert not data_sets.page(own).finding.startswith("Not known yet")
     other = alike.assign(clean_accuracy=[0.7 + number / 100 for number in range(len(alike))])

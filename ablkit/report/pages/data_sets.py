@@ -73,29 +73,40 @@ def runs_of(c: Collection) -> pd.DataFrame:
 
 
 def _finding(runs: pd.DataFrame) -> str:
-    """On how many runs the backdoor is gone with each defence, by data set."""
-    told = []
+    """On how many runs the backdoor is gone with each defence; a list of what else is known, by data set first."""
+    whole, told = [], []
+    for method in ("abl", "exclude"):
+        if len(own := runs[runs["method"] == method]):
+            gone = int((own["attack_success_rate"] <= GONE).sum())
+            whole.append(f"with {METHODS[method]} on {gone} of {count(len(own), 'run')}")
+    if not whole:
+        return "Nothing was measured."
     for dataset, part in runs.groupby("dataset", sort=False):
         for method in ("abl", "exclude"):
-            own = part[part["method"] == method]
-            if own.empty:
-                continue
-            gone = int((own["attack_success_rate"] <= GONE).sum())
-            seeds = own["seed"].nunique()
-            few = f" on {count(seeds, 'seed')}, a demonstration" if seeds < FEWEST else ""
-            what = f"{METHODS[method]} on {dataset_title(dataset)} in {gone} of {count(len(own), 'run')}{few}"
-            told.append(f"{what} ({'; '.join(filter(None, (_missed(own), _price(own, part))))})".replace(" ()", ""))
-    if not told:
-        return "Nothing was measured."
+            if len(own := part[part["method"] == method]):
+                told.append(f"{dataset_title(dataset)}, {METHODS[method]}: {_outcome(own, part)}.")
     same = ["dataset", "attack", "seed"]
     defended = runs[runs["method"] != "none"].drop_duplicates(same)
     alone = ~defended.set_index(same).index.isin(runs[runs["method"] == "none"].set_index(same).index)
-    earlier = of_earlier_rule(runs)
-    rule = f" {earlier}" if earlier else ""
-    weak = f" For {alone.sum()} of {count(len(alone), 'defended set')} there is no undefended run to compare with."
-    weak = weak if alone.any() else ""
+    told += [_shared(runs), of_earlier_rule(runs)]
+    if alone.any():
+        told.append(
+            f"For {alone.sum()} of {count(len(alone), 'defended set')} there is no undefended run to compare with."
+        )
     lacking = "" if "abl" in set(runs["method"]) else "Not known yet: ABL was not run. "
-    return f"{lacking}At most {percent(GONE, 0)} attack success is left: {'; '.join(told)}.{_shared(runs)}{rule}{weak}"
+    first = f"{lacking}At most {percent(GONE, 0)} attack success is left {listed(whole)}."
+    return "\n".join([first, "", *(f"- {line}" for line in told if line)])
+
+
+def _outcome(own: pd.DataFrame, part: pd.DataFrame) -> str:
+    """On how many runs of a method on a data set the backdoor is gone, where not, and the price.
+
+    Args:
+        part: all runs on the data set.
+    """
+    gone, seeds = int((own["attack_success_rate"] <= GONE).sum()), own["seed"].nunique()
+    few = f" on {count(seeds, 'seed')}, a demonstration" if seeds < FEWEST else ""
+    return "; ".join(filter(None, (f"{gone} of {count(len(own), 'run')}{few}", _missed(own), _price(own, part))))
 
 
 def _missed(own: pd.DataFrame) -> str:
@@ -133,7 +144,7 @@ def _shared(runs: pd.DataFrame) -> str:
     if same.empty:
         return ""
     names = listed(list(dict.fromkeys(TITLES[name] for name in same["attack"])))
-    return f" {names} poison the same images, so that the model without them is one, tried with each trigger."
+    return f"{names} poison the same images, so that the model without them is one, tried with each trigger."
 
 
 def _isolated(runs: pd.DataFrame) -> list[Block]:
