@@ -10,7 +10,7 @@ import pytest
 import torch
 from conftest import TOY_RECIPE, toy, train_toy, weights
 
-from ablkit import attacks, metrics, models, training
+from ablkit import attacks, metrics, models, settings, training
 from ablkit.attacks import attack
 from ablkit.data import Images
 from ablkit.defenses import DEFENSES, Given, Repaired
@@ -27,6 +27,10 @@ SMALL = {
     "nad": nad.Settings(**SHORT, teacher_epochs=1),
     "mcr": mode_connectivity.Settings(**SHORT, curve_epochs=2, points=3, t=0.3, second_end="finetuned"),
 }
+
+USUAL = {name: value for name, value in settings.defaults(mode_connectivity.Settings).items() if name in SHORT}
+del USUAL["batch_size"]
+"""Of the fine-tuning, which a second end that is trained anew does not read: nothing else may be given for it."""
 
 
 def untrained(*, normalise: bool = False, images: int = 48, **changes) -> Given:
@@ -93,7 +97,7 @@ def test_the_ends_of_the_curve_are_its_end_models(precision):
 def test_a_retrained_second_end_is_a_training_on_the_poisoned_set_from_another_seed():
     told = []
     given = untrained(recipe=replace(TOY_RECIPE, finetune_epochs=1), report=told.append)
-    result = repaired("mcr", given, t=1.0, points=0, second_end="retrained")
+    result = repaired("mcr", given, t=1.0, points=0, second_end="retrained", **USUAL)
     seed = int(numpy_stream(0, "defense", SECOND_END, 0, 0).integers(1 << 31))
     options = {"method": "none", "device": "cpu", "precision": "fp32", "report": None}
     trained = [training.train(given.data, given.recipe, seed=s, **options) for s in (seed, 0)]
@@ -233,7 +237,8 @@ def test_no_setting_is_dead(name, field):
     value = (SHARED | OTHERS[name])[field]
     assert getattr(SMALL[name], field) != value
     given = untrained(recipe=replace(TOY_RECIPE, finetune_epochs=1))
-    changed, unchanged = repaired(name, given, **{field: value}), _unchanged(name)
+    others = USUAL if value == "retrained" else {}
+    changed, unchanged = repaired(name, given, **others, **{field: value}), _unchanged(name)
     if field == "points":  # what is measured, not what is made
         assert len(changed.history) > len(unchanged.history)
         return

@@ -91,10 +91,14 @@ def frame(**scores: list[list[float]]) -> pd.DataFrame:
 def test_it_is_told_on_how_many_runs_the_loss_of_phase_1_changes_nothing():
     own = frame(loss=[[0, 0, 0.96], [1, 1, 0.94]], averaged=[[0, 0, 0.95], [0, 0, 1]])
     same = findings.of_isolators(pd.concat([own, own.assign(loss="plain")]))
-    assert "LGA, gamma 0.5, isolates the very same as plain training, by every score, on 2 of 2 runs (BadNets)." in same
+    told = "LGA, gamma 0.5, has the same precision and AUROC as plain training, by every score after every epoch, on"
+    assert f"{told} 2 of 2 runs (BadNets)." in same
     moved = own.assign(loss="plain", precision=own["precision"].where(own["seed"] == 0, 0.2))
-    assert "by every score, on 1 of 2 runs" in findings.of_isolators(pd.concat([own, moved]))
-    assert "the very same" not in findings.of_isolators(own)  # the twin
+    assert f"{told} 1 of 2 runs" in findings.of_isolators(pd.concat([own, moved]))
+    # The same precision of other images is not the same.
+    ranked = own.assign(loss="plain", auroc=own["auroc"].where(own["seed"] == 0, 0.2))
+    assert f"{told} 1 of 2 runs" in findings.of_isolators(pd.concat([own, ranked]))
+    assert told not in findings.of_isolators(own)  # the twin
 
 
 def test_the_last_epoch_alone_is_held_against_the_aim():
@@ -104,15 +108,14 @@ def test_the_last_epoch_alone_is_held_against_the_aim():
         "After epoch 3, where ABL isolates, at least 95 % of what is isolated is poisoned on every seed"
     )
     assert told.endswith("so many of 1 attack: loss (the paper) 0 and averaged weights 1.")
-    never = (
-        " By no score: BadNets (at best 95 % on the worst seed, by averaged weights; AUROC by averaged weights 0.97)."
-    )
+    best = "at best 95 % on the worst seed, by averaged weights; AUROC by averaged weights 0.97"
+    never = f" No score reaches that with BadNets ({best})."
     assert at_the_end(own, 0.99).endswith(never)
     assert at_the_end(own.drop(columns="auroc"), 0.99).endswith(
         "(at best 95 % on the worst seed, by averaged weights)."
     )
     nothing = at_the_end(frame(loss=[[0, 0, 0.0]], averaged=[[1, 1, 0.0]]), 0.95)
-    assert "By no score: BadNets (0 % on the worst seed, by all; AUROC" in nothing
+    assert "No score reaches that with BadNets (0 % on the worst seed, by all; AUROC" in nothing
 
 
 @pytest.mark.parametrize(
@@ -136,9 +139,11 @@ def test_each_score_is_counted():
     found = findings.of_isolators(frame(loss=[GOOD, BAD], averaged=[GOOD, GOOD], median=[BAD, GOOD]))
     assert "- averaged weights: reliable after 4 of 4 epochs, and after each in 2 of 2 runs; luck in 0." in found
     assert "- median over epochs: reliable after 3 of 4 epochs, and after each in 1 of 2 runs; luck in 1." in found
-    assert "By no score" not in found and "plain training" not in found
+    assert "No score" not in found and "plain training" not in found
     # The twin: no score does it.
-    assert "By no score, on no seed: BadNets (1 seed)." in findings.of_isolators(frame(loss=[BAD], averaged=[BAD]))
+    assert "No score is reliable on any seed with BadNets (1 seed)." in findings.of_isolators(
+        frame(loss=[BAD], averaged=[BAD])
+    )
 
 
 def test_losses_of_phase_1_are_compared_where_there_are_several():

@@ -18,13 +18,12 @@ def test_seeds_that_a_rule_had_not_met_stand_apart_from_those_it_was_changed_on(
     own = beside(compared(seeds=5)).assign(method_rule=history.UNSEEN_BY)
     own.loc[(own["attack"] == "sig") & (own["seed"] == 4), "attack_success_rate"] = 0.5
     told = history.on_unseen(own)
-    assert told.startswith(
-        "Rule 7 met seeds 3 and 4 here for the first time: there the backdoor is gone on 3 of 4 runs (on every seed"
-    )
+    first = "Rule 7 met the poisoned sets of seeds 3 and 4 here for the first time:"
+    assert told.startswith(f"{first} there the backdoor is gone on 3 of 4 runs (on every seed")
     assert "undefended training" not in told
     own.loc[(own["attack"] == "sig") & (own["seed"] == 3), "attack_success_rate_none"] = None
     assert history.on_unseen(own).endswith("; undefended training was run on 3 of these 4 sets.")
-    assert "Rule 7 met seed 3 here" in history.on_unseen(own[own["seed"] < 4])
+    assert "Rule 7 met the poisoned sets of seed 3 here" in history.on_unseen(own[own["seed"] < 4])
     # The twins: of seeds that it was changed on, of a later rule and of an earlier one.
     later, before = (own.assign(method_rule=history.UNSEEN_BY + step) for step in (1, -1))
     for seen in (own[own["seed"] < 3], later, before):
@@ -32,7 +31,11 @@ def test_seeds_that_a_rule_had_not_met_stand_apart_from_those_it_was_changed_on(
 
 
 @pytest.mark.parametrize(
-    ("moved", "met"), [(7, "met seeds 7, 8 and 9 here for the first time: there"), (100, "that its rule had not met.")]
+    ("moved", "met"),
+    [
+        (7, "met the poisoned sets of seeds 7, 8 and 9 here for the first time: there"),
+        (100, "that its rule had not met."),
+    ],
 )
 def test_seeds_of_a_users_own_are_none_that_the_rule_was_changed_on(moved, met):
     own = beside(compared()).assign(method_rule=rule.RULE)
@@ -45,11 +48,12 @@ def test_it_is_said_by_which_rule_runs_are_and_what_todays_says_of_them():
     first = own.index == own.index[0]
     told = history.of_its_making(own)
     assert (
-        "These runs are by rule 7." in told and f"Of {len(own)} runs today's rule 8 has not judged {len(own)}." in told
+        "These runs are by rule 7." in told
+        and f"Of {len(own)} runs today's rule 8 was not tried on {len(own)}." in told
     )
     some = history.of_its_making(own.assign(is_judged_alike=first))
-    assert f"today's rule 8 leaves 1 as they are and has not judged {len(own) - 1}." in some
-    assert history.of_its_making(own.assign(is_judged_alike=True)).count("as they are") == 1
+    assert f"today's rule 8 says the same of 1 (1 judged again) and was not tried on {len(own) - 1}." in some
+    assert history.of_its_making(own.assign(is_judged_alike=True)).count("says the same of 6 (6 judged again).") == 1
     mixed = own.assign(method_rule=[rule.RULE if one else 7 for one in first])
     assert "These runs are by rules 7 and 8." in history.of_its_making(mixed)
     # The twins: all are by today's rule, and none says by which.

@@ -119,7 +119,8 @@ def test_the_verdict_tells_the_shares_of_the_fall_and_what_each_arm_leaves():
     assert "with frozen statistics 92 %." in found
     assert "on frozen statistics 10 % attack success (at most 5 % on 0 of 3 runs) is left." in found
     assert "from kept images, without any ascent, bring 5.1 % of the fall." in found
-    assert "(BadNets; 100 % of its own isolated images are poisoned), attack success is 100 % before the asc" in found
+    shares = "of its own isolated images 100 %, 100 % and 100 % are poisoned"
+    assert f"(BadNets; {shares}), attack success is 100 % before the asc" in found
     assert "ABL with fresh momentum is the ascent: the same numbers on 3 of 3." in found
     assert "the same numbers on 0 of 3." in findings.of_arms(frame(LEFT | {"fresh": 0.03}))
     assert "Of the target class 60 % is right after the fine-tuning. Of 7 arms most is left by ascent (50 %)" in found

@@ -56,18 +56,19 @@ def of_earlier_rule(runs: pd.DataFrame) -> str:
     )
 
 
-def of_its_making(runs: pd.DataFrame) -> str:
+def of_its_making(runs: pd.DataFrame, *, short: bool = False) -> str:
     """Which rule made these runs, what is left on seeds that it had not met, and what today's says of them.
 
     Args:
         runs: what `beside` gives.
+        short: without how today's rule is known to say the same.
     """
     rules = sorted({int(number) for number in _rules(runs).dropna()})
     told = [f"The rule was changed {CHANGES} times after reported runs had been seen."]
     if rules:
         many = "s" * (len(rules) > 1)
         told.append(f"These runs are by rule{many} {listed([str(number) for number in rules])}.")
-    told += [on_unseen(runs), _today(runs)]
+    told += [on_unseen(runs), _today(runs, short=short)]
     if set(runs["attack"]) <= set(CHOSEN_WITH):
         told.append("Settings were chosen with these attacks, on other seeds.")
     return " ".join(filter(None, told))
@@ -94,15 +95,16 @@ def on_unseen(runs: pd.DataFrame) -> str:
     )
 
 
-def _today(runs: pd.DataFrame) -> str:
+def _today(runs: pd.DataFrame, *, short: bool) -> str:
     """What today's rule says of runs by the rules before; empty where all are its own."""
     earlier, before = is_earlier(runs), _rules(runs) != RULE
     again = before & pd.Series(runs.get("is_judged_alike", False), runs.index, bool)
     same, tried, other = int((before & ~earlier).sum()), int(again.sum()), int(earlier.sum())
     how = [f"{tried} judged again"] * bool(tried)
     how += [f"{same - tried} without a suspect stand, as it asks for more"] * (same > tried)
-    told = [f"says the same of {same} ({'; '.join(how)})"] * bool(same) + [f"was not tried on {other}"] * bool(other)
-    return f"Of these {count(len(runs), 'run')} today's rule {RULE} {' and '.join(told)}." if told else ""
+    aside = "" if short else f" ({'; '.join(how)})"
+    told = [f"says the same of {same}{aside}"] * bool(same) + [f"was not tried on {other}"] * bool(other)
+    return f"Of {count(len(runs), 'run')} today's rule {RULE} {' and '.join(told)}." if told else ""
 
 
 def _rules(runs: pd.DataFrame) -> pd.Series:

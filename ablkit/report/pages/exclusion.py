@@ -74,7 +74,7 @@ def in_short(c: Collection) -> str:
         f" {listed(sorted(set(own['place'])))}, {measured}.)",
     ]
     accuracy = [price(own, short=True), resemblance(own, short=True), f"{link('Clean models', NAME)}."]
-    parts = (told, [of_its_making(own)], accuracy)
+    parts = (told, [of_its_making(own, short=True)], accuracy)
     return "\n\n".join(" ".join(filter(None, part)) for part in parts)
 
 
@@ -172,9 +172,9 @@ def _table(own: pd.DataFrame) -> Table:
 
 
 def _models(own: pd.DataFrame) -> str:
-    """How many models these runs are, where attacks that poison the same images share one."""
+    """How many models these runs are, where attacks that poison the same images share one: see `_twice`."""
     models = len(own.drop_duplicates(["seed", *NEAR]))
-    return f" {models} models as attacks that poison the same images share one," if models < len(own) else ""
+    return f" {models} different models," if models < len(own) else ""
 
 
 def _twice(own: pd.DataFrame) -> str:

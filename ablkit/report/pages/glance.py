@@ -9,8 +9,8 @@ from ablkit.report.collect import provenance
 from ablkit.report.figures import TITLES
 from ablkit.report.findings import GONE
 from ablkit.report.findings.beside import MEASURED, complete
-from ablkit.report.findings.words import ANSWERED, DEAR, count, is_useless, limit
-from ablkit.report.page import Cell, Table, listed
+from ablkit.report.findings.words import DEAR, count, is_useless, limit
+from ablkit.report.page import Cell, Table, link, listed
 from ablkit.report.text import MISSING
 from ablkit.report.verdicts import INTERVAL, over_seeds
 
@@ -52,9 +52,9 @@ def _note(runs: pd.DataFrame) -> str:
     poisoned = f"The same {count(len(runs), 'poisoned set')} in each row but the last:"
     told = f"{poisoned} {count(runs['attack'].nunique(), 'attack')}, seeds {seeds}."
     interval = INTERVAL if runs["seed"].nunique() >= ENOUGH else "In brackets or below: the lowest and highest seed."
-    told += f" Gone: at most {limit(GONE)} attack success. Of use: less than {100 * DEAR:.0f} points of clean accuracy"
-    told += f" lost against undefended training, and at least {limit(ANSWERED)} right in the target class. Mean over"
-    told += f" attacks and seeds. {interval}"
+    told += f" Gone: at most {limit(GONE)} attack success. {link('Of use', 'method.html#terms')}: less than"
+    told += f" {100 * DEAR:.0f} points of accuracy lost, and the target class still named. Mean over attacks and seeds."
+    told += f" {interval}"
     clean = listed([TITLES[name] for name in dict.fromkeys(runs.dropna(subset="attack_success_rate_oracle")["attack"])])
     told += f" On clean data the trigger was tried with {clean}." * bool(clean)
     return f"{told} Without the suspects: {provenance(runs)}" if "env_started" in runs else told

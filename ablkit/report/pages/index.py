@@ -256,7 +256,7 @@ def _rest(c: Collection, pages: list[Page]) -> list[Block]:
     found = {page.name: page for page in pages}
     answered, asked = [], []
     for question, target in _QUESTIONS:
-        answer = re.split(r"(?<=[.]) (?=[A-Z])", found[target].finding)[0]
+        answer = re.split(r"(?<=[.]) (?=[A-Z])|\n", found[target].finding)[0]
         (asked if answer.startswith(_UNKNOWN) else answered).append(f"- **{link(question, target)}** {answer}")
     return [
         *([Heading("Questions, and where they are answered"), Text("\n".join(answered))] if answered else []),

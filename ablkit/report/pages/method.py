@@ -22,14 +22,14 @@ _DEFINITIONS = {
     "isolation precision": "fraction of the isolated images that is poisoned; isolated is the 1 % with the lowest loss"
     " unless another rate is given",
     "isolation recall": "fraction of the poisoned images that is isolated",
+    "DER": "defence effectiveness, 0 to 1: 1 is a backdoor gone at no cost in clean accuracy, 0.5 no effect",
+}
+_TERMS = {
     "gone": f"said of a backdoor with at most {percent(GONE, 0)} attack success",
     "removed": "said of a backdoor that is gone, on every seed where several are meant, from models that are of use",
     "of no use": f"said of a model that has lost {100 * DEAR:.0f} points of clean accuracy or more against undefended"
     f" training of its seed, or has less than {percent(ANSWERED, 0)} accuracy in the target class: one that hardly"
     " names that class has a low attack success whatever became of the backdoor",
-    "DER": "defence effectiveness, 0 to 1: 1 is a backdoor gone at no cost in clean accuracy, 0.5 no effect",
-}
-_TERMS = {
     "LGA": "local gradient ascent, ABL's loss of phase 1: the gradient turns where a batch's mean loss is below gamma",
     "pair": "an attack in one of the cases that a page compares, such as a poisoning rate",
     "arm": "one way of unlearning among several that are compared",
