@@ -10,7 +10,7 @@ import pytest
 
 from ablkit.defenses import METHODS, named
 from ablkit.report.collect import Scale, collect
-from ablkit.report.pages import attack, defenses, exclusion
+from ablkit.report.pages import attack, defenses, exclusion, loss_gap
 from ablkit.report.render import markdown
 
 DATA = Path(__file__).parents[1] / "reports" / "data"
@@ -151,3 +151,18 @@ def test_the_index_and_the_page_of_clean_models_show_the_same_runs_of_abl():
     for name, own in compared[compared["method"] == "abl"].groupby("attack"):
         main = found.main.of("abl", name)
         assert set(main["key"]) <= set(own["key"]), name
+
+
+def test_it_is_told_in_how_many_first_phases_the_ascent_holds_the_clean_loss_up():
+    rows = [
+        {"attack": name, "seed": 0, "epoch": epoch, "method": method, "clean_loss": loss}
+        for name, ends in {"badnets": (1.0, 1.2), "sig": (1.0, 0.8), "blend": (1.0, 1.0)}.items()
+        for method, last in zip(("none", "abl"), ends, strict=True)
+        for epoch, loss in ((1, 2.0), (2, last))
+    ]
+    _, told = loss_gap._sameness(pd.DataFrame(rows))
+    assert told.markdown.startswith("In 1 of 3 trainings both first phases are the same in every epoch")
+    assert " In 1 of the other 2 the mean loss of clean images after the last" in told.markdown
+    assert told.markdown.endswith("epoch is higher with it, and not in 1, of SIG.")
+    same = [row | {"clean_loss": 1.0} for row in rows]  # the twin
+    assert "of the other" not in loss_gap._sameness(pd.DataFrame(same))[1].markdown

@@ -66,7 +66,7 @@ def first_phases(c: Collection, scale: Scale, attack: str | None = None) -> pd.D
 
 
 def _sameness(gaps: pd.DataFrame) -> list[Block]:
-    """In how many trainings the first phase of ABL is plain training, epoch by epoch."""
+    """In how many trainings the first phase of ABL is plain training, and whether it holds the loss up where not."""
     losses = gaps.astype({"clean_loss": float}).pivot_table("clean_loss", ["attack", "seed", "epoch"], "method")
     if not {"none", "abl"} <= set(losses):
         return []
@@ -78,6 +78,15 @@ def _sameness(gaps: pd.DataFrame) -> list[Block]:
         f"In {int(same.sum())} of {len(same)} trainings both first phases are the same in every epoch: local gradient"
         " ascent acts only on batches whose mean loss is below gamma."
     )
+    others = both[~same.reindex(both.index.droplevel("epoch")).to_numpy()]
+    if len(others):
+        last = others.groupby(level=["attack", "seed"], sort=False).last()
+        higher = last["abl"] > last["none"]
+        names = listed([TITLES[name] for name in last[~higher].index.unique("attack")])
+        text += (
+            f" In {int(higher.sum())} of the other {len(last)} the mean loss of clean images after the last epoch is"
+            f" higher with it{f', and not in {len(last) - int(higher.sum())}, of {names}' if names else ''}."
+        )
     return [Heading("What local gradient ascent changes"), Text(text)]
 
 
