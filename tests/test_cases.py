@@ -23,6 +23,7 @@ from ablkit.report.render import markdown
 from ablkit.runs import execute
 from ablkit.runs.job import Job
 from ablkit.runs.parameters import NOTEBOOKS, Cases, changed, check
+from ablkit.runs.parameters.cases import AS_IT_IS
 from ablkit.sweep import definition
 
 ROOT = Path(__file__).parents[1]
@@ -224,6 +225,10 @@ def test_cases_are_compared_on_the_same_seeds(collection):
         own = found[(found["attack"] == "badnets") & (found["method"] == "abl")]
         seeds = own.groupby("case")["seed"].agg(frozenset)
         assert len(seeds) == len(p.cases) and len(set(seeds)) == 1
+    found, _ = cases.of_collection(collection, "adaptive")  # where ABL was run in one case alone
+    own = found[(found["attack"] == "badnets") & (found["case"] == AS_IT_IS)]
+    bare, excluded = (set(own.loc[own["method"] == method, "seed"]) for method in ("none", "exclude"))
+    assert bare == excluded == set(seeds.iloc[0])
     assert len(collection.main.of("abl", "badnets")) > len(seeds.iloc[0])  # the twin
     alone = collection.runs[collection.runs["gamma"] == 0.5]  # and with nothing to compare all seeds stay
     found, _ = cases.of_collection(replace(collection, runs=alone), "gamma")

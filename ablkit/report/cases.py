@@ -79,16 +79,15 @@ def _with_undefended(frame: pd.DataFrame) -> pd.DataFrame:
 def _on_same_seeds(frame: pd.DataFrame) -> pd.DataFrame:
     """The same without the seeds that one case of an attack and method alone has: else seeds would be compared.
 
-    Undefended runs stay on the seeds that are left of the attack's other methods.
+    Undefended runs stay on the seeds that the attack's cases are compared on.
     """
     defended = frame[frame["method"] != "none"]
     pair, cases = ["attack", "method"], defended["case"]
     is_shared = cases.groupby([defended[name] for name in (*pair, "seed")]).transform("nunique") > 1
     is_alone = cases.groupby([defended[name] for name in pair]).transform("nunique") == 1
-    kept = defended[is_shared | is_alone]
-    seeds = set(zip(kept["attack"], kept["seed"], strict=True))
-    stays = pd.Series(list(zip(frame["attack"], frame["seed"], strict=True)), frame.index).isin(seeds)
-    stays |= ~frame["attack"].isin(kept["attack"])
+    kept, shared = defended[is_shared | is_alone], defended[is_shared]
+    one = pd.Series(list(zip(frame["attack"], frame["seed"], strict=True)), frame.index)
+    stays = one.isin(one[shared.index]) | ~frame["attack"].isin(shared["attack"])
     return frame[frame.index.isin(kept.index) | ((frame["method"] == "none") & stays)]
 
 

@@ -175,8 +175,12 @@ def _attack(name: str) -> str:
 
 
 def _table(rows: pd.DataFrame) -> Table:
+    """A row a folder: by data set, an attack after the other, those without poison last."""
     lines = []
-    for _, row in rows.iterrows():
+    order = {name: place for column in ("dataset", "attack") for place, name in enumerate(rows[column].unique())}
+    own = rows.assign(is_clean=rows["poisoned"] == 0)
+    by = {"key": lambda column: column.map(order) if column.name in ("dataset", "attack") else column}
+    for _, row in own.sort_values(["dataset", "is_clean", "attack", "seed"], **by).iterrows():
         is_poisoned, suspected = row["poisoned"] > 0, len(row["suspected_classes"])
         failed = is_poisoned and row["attack_success_rate"] > GONE
         verdict = f"{suspected} class{'' if suspected == 1 else 'es'}" if suspected else "no class"
