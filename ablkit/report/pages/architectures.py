@@ -7,10 +7,12 @@ import pandas as pd
 from ablkit.metrics import summary
 from ablkit.report import architectures, charts
 from ablkit.report.collect import Collection, differences, measured
+from ablkit.report.figures import TITLES
 from ablkit.report.findings import of_architectures
 from ablkit.report.findings.architectures import model_title
 from ablkit.report.findings.words import RELIABLE, count, limit
 from ablkit.report.page import Block, Figure, Page, Table, Text, code, listed
+from ablkit.report.verdicts import INTERVAL, over_seeds
 from ablkit.runs.parameters import OneRun, changed, check
 
 NAME, _TITLE, _SHORT = "architectures.html", "Does isolation work whatever the architecture?", "Architectures"
@@ -28,6 +30,12 @@ _MINUTES = {
     "mobilenet-v3-large": 20,
 }
 """Model -> estimated minutes of one run."""
+_METRICS = {
+    "isolation_precision": "isolated, poisoned, %",
+    "isolation_precision_averaged": "by averaged weights, %",
+    "attack_success_rate": "attack success, %",
+    "clean_accuracy": "clean accuracy, %",
+}
 
 
 def page(c: Collection) -> Page:
@@ -79,7 +87,6 @@ def first_phases(c: Collection, wanted: list[OneRun]) -> tuple[pd.DataFrame, pd.
 
 
 def _drawn(epochs: pd.DataFrame, size: str) -> list[Block]:
-    frame = architectures.table(epochs)
     first = f"**{size}.** A line a model and attack, a marker a seed; dotted: {limit(RELIABLE)}."
     return [
         Figure(
@@ -88,7 +95,7 @@ def _drawn(epochs: pd.DataFrame, size: str) -> list[Block]:
             "Poisoned among the isolated, attack success and clean accuracy after phase 1, by model and attack",
             first,
         ),
-        Table(tuple(frame), [tuple(map(str, row)) for row in frame.itertuples(index=False)], note=_NOTE),
+        _table(epochs),
         Figure(
             "architectures-epochs",
             charts.later(architectures.by_epoch, epochs),
@@ -99,7 +106,14 @@ def _drawn(epochs: pd.DataFrame, size: str) -> list[Block]:
     ]
 
 
-_NOTE = "Mean over seeds; in brackets the lowest and the highest."
+def _table(epochs: pd.DataFrame) -> Table:
+    """A row a model and attack, after the last epoch of phase 1."""
+    rows, before = [], ""
+    for (model, attack), own in architectures.ends(epochs).groupby(["model", "attack"], sort=False):
+        cells = (over_seeds(own[metric]) for metric in _METRICS)
+        rows.append((model_title(model) if model != before else "", TITLES[attack], *cells, str(len(own))))
+        before = model
+    return Table(("model", "attack", *_METRICS.values(), "n"), rows, note=f"Mean over seeds. {INTERVAL}")
 
 
 def _lacking(wanted: list[OneRun], runs: pd.DataFrame) -> list[Block]:
