@@ -68,6 +68,11 @@ def anchors(text: str) -> set[str]:
     return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
+def _anchors_of(path: str, text: str) -> set[str]:
+    """Those of a page of HTML in a file, or of a text."""
+    return {*re.findall(r'id="([^"]+)"', (ROOT / path).read_text())} if path.endswith(".html") else anchors(text)
+
+
 def dead_links(page: str, text: str) -> list[str]:
     dead = []
     for link in re.findall(r"\]\(([^)\s]+)\)", text):
@@ -77,7 +82,7 @@ def dead_links(page: str, text: str) -> list[str]:
         target = os.path.normpath((ROOT / page).parent / path) if path else str(ROOT / page)
         inside = os.path.relpath(target, ROOT).replace(os.sep, "/")
         good = os.path.exists(target) and not inside.startswith("..")
-        good = good and (not anchor or anchor in anchors(text if not path else TEXTS.get(inside, "")))
+        good = good and (not anchor or anchor in _anchors_of(inside, text if not path else TEXTS.get(inside, "")))
         dead += [] if good else [link]
     return dead
 
@@ -89,7 +94,9 @@ def test_every_link_leads_somewhere(page):
 
 def test_a_dead_link_is_found():
     wrong = ["nope.md", "#nope", "notebooks/README.md#nope", "reports/nope.html", "../README.md"]
+    wrong.append("reports/method.html#nope")
     right = ["LICENSE", "ablkit", "https://pytorch.org", "#citing", "notebooks/README.md#sweeps", "reports/index.html"]
+    right.append("reports/method.html#terms")
     assert dead_links("README.md", " ".join(f"[it]({link})" for link in wrong + right) + "\n\n## Citing\n") == wrong
     assert dead_links("notebooks/README.md", "[it](README.md) [it](../README.md) [it](LICENSE)") == ["LICENSE"]
 

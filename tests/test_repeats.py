@@ -148,7 +148,7 @@ def test_runs_on_another_data_set_change_no_page_about_the_first(few):
     after = told()
     differ = {name for name in before if _without_counts(before[name]) != _without_counts(after[name])}
     assert differ == set()
-    again(few, runs["key"].iloc[0], seed=1234)  # the twin
+    again(few, collect(few).main.of("abl")["key"].iloc[0], seed=1234)  # the twin
     assert any(_without_counts(before[name]) != _without_counts(text) for name, text in told().items())
 
 
