@@ -160,7 +160,7 @@ def report(options: argparse.Namespace) -> int:
     if not options.as_is:
         arguments.check_folder("ABLKIT_RUNS", runs_root())
     seeds, attacks = options.seeds or [0], options.attacks or ["badnets"]
-    names = tuple(ATTACKS) if "all" in attacks else tuple(attacks)
+    names = tuple(dict.fromkeys(one for name in attacks for one in (ATTACKS if name == "all" else [name])))
     comparisons = tuple(vars(options)["with"])
     for name in comparisons:
         if name not in COMPARISONS:

@@ -13,7 +13,7 @@ import pytest
 
 from ablkit.metrics import summary
 from ablkit.report import costs, data, stages
-from ablkit.report.collect import Collection, Scale
+from ablkit.report.collect import Collection, Scale, collect
 from ablkit.report.page import Page, Table
 from ablkit.report.pages import cost
 from ablkit.report.render import markdown
@@ -46,6 +46,16 @@ def test_seconds_and_epochs_of_a_stage_add_up():
     # The twin: what was not recorded counts as nothing, and its method has no place in what follows.
     unknown = summary.stages([{"stage": "isolate", "epoch": 1}], method="abl")
     assert unknown["seconds"].tolist() == [0.0]
+
+
+def test_what_is_isolated_is_trained_on_once_and_a_column_is_of_the_main_data_set():
+    # 9,900 images an epoch of fine-tuning, and 100 of unlearning, beside 10,000 of phase 1.
+    assert costs.images_of("quick") == 6 * 10_000 + 14 * 9_900 + 20 * 100
+    found = collect(DATA)
+    places = [scale.place for scale in found.scales if scale.dataset == "cifar10" and not scale.is_peers]
+    assert len(found.scales) > len(places)  # the twin: there are others
+    _, table = cost._scales(found)
+    assert list(table.columns[2:]) == [f"minutes, {place}" for place in places]
 
 
 def test_a_method_is_held_against_the_undefended_training_of_its_attack_and_seed():

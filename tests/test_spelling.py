@@ -6,6 +6,7 @@ import pytest
 
 from ablkit import settings
 from ablkit.attacks import ATTACKS
+from ablkit.cli import main
 from ablkit.defenses import settings_of
 from ablkit.errors import UserError
 from ablkit.report.identity import identity
@@ -71,3 +72,13 @@ def test_a_repair_refuses_what_its_second_end_does_not_read():
     assert settings_of("mcr", "learning_rate=0.01, second_end=finetuned").learning_rate == 0.01  # the twin
     methods = {(name, one.method) for name, one in check("repairs", defaults("repairs")).each()}
     assert ("slower", "nad") in methods and ("slower", "mcr") not in methods and ("plain", "mcr") in methods
+
+
+@pytest.mark.parametrize(
+    ("names", "wanted"), [(["all", "badnets"], list(ATTACKS)), (["sig", "sig"], ["sig"]), (["all", "badnet"], None)]
+)
+def test_all_attacks_may_be_named_with_others_and_none_is_dropped(names, wanted, monkeypatch, folders, capsys):
+    asked = []
+    monkeypatch.setattr("ablkit.report.build.run_all", lambda *given, **_: asked.extend(given[4]) or 0)
+    assert main(["report", "--preset", "smoke", "--dataset", "digits", "--attacks", *names]) == 0
+    assert asked == (wanted or [*ATTACKS, "badnet"])  # where the plan of the report refuses it

@@ -31,7 +31,9 @@ def page(c: Collection) -> Page:
     """The list of all runs."""
     blocks: list[Block] = []
     if len(c.runs):
-        for (dataset, place), own in c.runs.groupby(["dataset", "place"], sort=False):
+        most = c.runs["dataset"].mode()[0]  # comes first
+        ordered = c.runs.sort_values("dataset", key=lambda own: own != most, kind="stable")
+        for (dataset, place), own in ordered.groupby(["dataset", "place"], sort=False):
             blocks += [Heading(f"{dataset_title(dataset)}, {place}"), Text(_made(own), "soft"), _table(own)]
         blocks += _repeated(c)
     title = f"All runs: {len(c.runs)}"
@@ -42,7 +44,8 @@ def _made(own: pd.DataFrame) -> str:
     dates = sorted(literal(str(started)[:10]) for started in own["env_started"])
     precisions = sorted({str(name) for name in own.get("env_precision", []) if isinstance(name, str)})
     same = f" {code(f'-p precision {precisions[0]}')} computes so on every machine." if len(precisions) == 1 else ""
-    return f"Made {dates[0]} to {dates[-1]} with {hardware_of(own)}.{same}"
+    when = " to ".join(dict.fromkeys((dates[0], dates[-1])))
+    return f"Made {when} with {hardware_of(own)}.{same}"
 
 
 def _finding(c: Collection) -> str:
